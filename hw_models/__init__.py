@@ -1,0 +1,1 @@
+"""What computing-in-memory hardware is and what it costs. Needs NumPy and PyYAML only."""
