@@ -20,7 +20,7 @@ class Accelerator:
     Attributes:
         device: The memory cell.
         tech_node_nm: Technology node of cells and logic, one of `TECH_NODES_NM`.
-        crossbar_size: Wordlines and bitlines of one (square) crossbar, 16 to 1024.
+        crossbar_size: Wordlines and bitlines of one (square) crossbar, a power of two from 16 to 1024.
         cell_bits: Bits stored in one cell, at most what the device holds.
         weight_bits: Bits of a weight, sign included, 2 to 16.
         weight_encoding: `offset` stores w + 2**(weight_bits - 1) in one group of cells and subtracts the offset
@@ -65,8 +65,9 @@ class Accelerator:
             if getattr(self, name) not in get_args(allowed):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(self, name)!r}")
         _within("cols_per_adc", self.cols_per_adc, 1, 1024)
-        if self.cols_per_adc & (self.cols_per_adc - 1):
-            raise ValueError(f"cols_per_adc must be a power of two, got {self.cols_per_adc}")
+        for name in ("crossbar_size", "cols_per_adc"):
+            if getattr(self, name) & (getattr(self, name) - 1):
+                raise ValueError(f"{name} must be a power of two, got {getattr(self, name)}")
         if self.cols_per_adc > self.crossbar_size:
             raise InfeasibleDesign(f"cols_per_adc {self.cols_per_adc} is more than the crossbar's {self.crossbar_size} columns")
         if self.cell_bits > self.device.max_cell_bits:
