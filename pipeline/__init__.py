@@ -1,0 +1,1 @@
+"""The search: design points, noisy networks, studies and what people look at."""

@@ -1,0 +1,125 @@
+"""From weight codes to cells and back: slices, conductances, and what programming does to them.
+
+A weight is an integer code w from -(2**(bits-1) - 1) to 2**(bits-1) - 1. It is stored as `slices` digits of
+`cell_bits` bits, lowest first:
+
+    offset:        w + 2**(bits-1)    in one group of cells; the offset times the sum of inputs is subtracted digitally
+    differential:  max(w, 0) and max(-w, 0)    in a positive and a negative group
+
+A digit l is stored as the relative conductance u = u_off + l * step with step = (1 - u_off) / (2**cell_bits - 1).
+All conductances below are in *levels*: (u - u_off) / step, so that an ideal cell reads its digit.
+The baseline u_off / step, which every cell adds to its column, is subtracted digitally as well: the controller knows
+how many wordlines were active.
+"""
+
+import dataclasses
+import functools
+import math
+
+import torch
+from torch import Tensor
+
+from hw_models.accelerator import Accelerator
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CellCode:
+    """How the weights of one layer lie in cells.
+
+    Attributes:
+        accelerator: The hardware.
+        weight_bits: Bits of this layer's weights, sign included.
+    """
+
+    accelerator: Accelerator
+    weight_bits: int
+
+    @property
+    def max_code(self) -> int:
+        """Largest weight code; codes are symmetric around 0."""
+        return int(2 ** (self.weight_bits - 1)) - 1
+
+    @property
+    def offset(self) -> int:
+        """What is added to a code before it is stored; 0 in the differential encoding."""
+        return int(2 ** (self.weight_bits - 1)) if self.accelerator.weight_encoding == "offset" else 0
+
+    @property
+    def baseline(self) -> float:
+        """u_off / step: what an active cell of digit 0 adds to its column, in levels."""
+        u_off = self.accelerator.device.relative_conductance(0, self.accelerator.cell_bits)
+        return u_off / self.step
+
+    @property
+    def step(self) -> float:
+        """Distance of two neighbouring levels in units of g_on."""
+        device, bits = self.accelerator.device, self.accelerator.cell_bits
+        return device.relative_conductance(1, bits) - device.relative_conductance(0, bits)
+
+    def significance(self) -> Tensor:
+        """Signed weight of each column of one weight in the digital sum, shape (columns,): 2**(cell_bits k), minus for negative."""
+        slices = self.accelerator.slices(self.weight_bits)
+        powers = 2.0 ** (self.accelerator.cell_bits * torch.arange(slices))
+        return powers if self.offset else torch.cat([powers, -powers])
+
+    def digits(self, codes: Tensor) -> Tensor:
+        """Digits of integer codes, shape (columns, *codes.shape), float."""
+        bits, slices = self.accelerator.cell_bits, self.accelerator.slices(self.weight_bits)
+        whole = codes.long()
+        groups = [whole + self.offset] if self.offset else [whole.clamp(min=0), (-whole).clamp(min=0)]
+        return torch.stack([(group >> (bits * k)) & (2**bits - 1) for group in groups for k in range(slices)]).float()
+
+    def fold(self, levels: Tensor) -> Tensor:
+        """The inverse of `digits`, for real-valued levels too: shape (columns, ...) -> (...), in weight codes.
+
+        With a linear periphery this is exact: the digital sum over slices is linear in the conductances.
+        """
+        return torch.tensordot(self.significance().to(levels), levels, dims=1) - self.offset
+
+
+def sigma_levels(code: CellCode, levels: Tensor) -> Tensor:
+    """Standard deviation after programming of cells at `levels`, in levels. Source: the device's `programming_sigma`."""
+    u = code.step * (levels + code.baseline)
+    total = torch.zeros_like(u)
+    for coefficient in reversed(code.accelerator.device.programming_sigma):
+        total = total * u + coefficient
+    return total / code.step
+
+
+@functools.lru_cache(maxsize=256)
+def code_sigma(code: CellCode) -> Tensor:
+    """Standard deviation of the folded weight for each code, shape (2 max_code + 1,), in weight codes.
+
+    The cells of a weight err independently, so that variances add: var = sum over k of 4**(cell_bits k) var_k.
+    """
+    codes = torch.arange(-code.max_code, code.max_code + 1)
+    variances = sigma_levels(code, code.digits(codes)) ** 2
+    return torch.sqrt(torch.tensordot(code.significance() ** 2, variances, dims=1))
+
+
+def program(code: CellCode, codes: Tensor, generator: torch.Generator, drift_time_s: float | None = None) -> Tensor:
+    """Write `codes` into the cells of one simulated chip, shape (columns, *codes.shape), in levels.
+
+    Each cell draws, once and for itself: a programming error, whether it is stuck, and its drift exponent. Errors are
+    not cut at zero conductance, so that folding keeps the mean.
+
+    Args:
+        code: Encoding.
+        codes: Integer weight codes, any shape.
+        generator: The chip's stream for this layer.
+        drift_time_s: Time since programming; None reads at the device's t0, when there is no drift yet. The mean
+            drift is compensated by one digital factor (global drift compensation, Joshi et al., 2020).
+    """
+    device = code.accelerator.device
+    digits = code.digits(codes)
+    errors = torch.randn(digits.shape, generator=generator)
+    levels = digits + sigma_levels(code, digits) * errors
+    if device.stuck_on_rate or device.stuck_off_rate:
+        fate = torch.rand(digits.shape, generator=generator)
+        levels = torch.where(fate < device.stuck_on_rate, float(2**code.accelerator.cell_bits - 1), levels)
+        levels = torch.where(fate > 1 - device.stuck_off_rate, 0.0, levels)
+    if drift_time_s is not None and (device.drift_nu or device.drift_nu_sigma):
+        spread = device.drift_nu_sigma * torch.randn(digits.shape, generator=generator)
+        log_age = math.log(max(drift_time_s / device.drift_t0_s, 1.0))
+        levels = (levels + code.baseline) * torch.exp(-spread * log_age) - code.baseline
+    return levels

@@ -1,0 +1,163 @@
+"""One candidate: the hardware and the network that runs on it. Frozen, checked, to and from plain JSON."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hw_models.accelerator import Accelerator
+from hw_models.devices import load_card
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSpec:
+    """What the network sees: channels, height and width of an image in pixels, and the number of classes."""
+
+    channels: int
+    height: int
+    width: int
+    classes: int
+
+    def __post_init__(self) -> None:
+        for field in ("channels", "height", "width"):
+            _check_range(f"image {field}", getattr(self, field), 1, 4096)
+        _check_range("classes", self.classes, 2, 100_000)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class FixedPoint:
+    """A signed fixed-point format: sign, `integer_bits` before and `fraction_bits` after the binary point."""
+
+    integer_bits: int
+    fraction_bits: int
+
+    def __post_init__(self) -> None:
+        _check_range("integer_bits", self.integer_bits, 0, 8)
+        _check_range("fraction_bits", self.fraction_bits, 0, 14)
+        _check_range("1 + integer_bits + fraction_bits", self.bits, 2, 16)
+
+    @property
+    def bits(self) -> int:
+        """Bits of a weight, sign included."""
+        return 1 + self.integer_bits + self.fraction_bits
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ConvSpec:
+    """A convolution, its rectifier and, if `pool`, a 2x2 max pooling. Padding keeps the size at stride 1.
+
+    Attributes:
+        filters: Output channels, 1 to 4096.
+        kernel: Side of the square kernel, odd, 1 to 15.
+        stride: Step in pixels, 1 to 8.
+        pool: Whether a 2x2 max pooling follows.
+        weight_format: Fixed-point format of the weights; None scales them to their own spread.
+    """
+
+    filters: int
+    kernel: int
+    stride: int = 1
+    pool: bool = False
+    weight_format: FixedPoint | None = None
+
+    def __post_init__(self) -> None:
+        _check_range("filters", self.filters, 1, 4096)
+        _check_range("kernel", self.kernel, 1, 15)
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel must be odd, so that padding keeps the image centred, got {self.kernel}")
+        _check_range("stride", self.stride, 1, 8)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LinearSpec:
+    """A hidden fully connected layer with rectifier: `units` outputs, 1 to 65536."""
+
+    units: int
+    weight_format: FixedPoint | None = None
+
+    def __post_init__(self) -> None:
+        _check_range("units", self.units, 1, 65536)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DesignPoint:
+    """Hardware and network of one trial.
+
+    Attributes:
+        accelerator: The hardware, read by the cost model and by the noisy layers alike.
+        image: Size of the images and number of classes.
+        convs: Convolutions in order.
+        hidden: Hidden fully connected layers in order; the classifier after them follows from `image.classes`.
+        classifier_format: Fixed-point format of the classifier's weights; None scales them to their own spread.
+        batch_norm: Whether a digital batch normalisation follows each layer but the classifier.
+    """
+
+    accelerator: Accelerator
+    image: ImageSpec
+    convs: tuple[ConvSpec, ...] = ()
+    hidden: tuple[LinearSpec, ...] = ()
+    classifier_format: FixedPoint | None = None
+    batch_norm: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; `from_dict` gives an equal design back."""
+        return dataclasses.asdict(self) | {"accelerator": self.accelerator.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "DesignPoint":
+        """The inverse of `to_dict`. Unknown or missing keys raise a TypeError, values out of range a ValueError."""
+        return cls(
+            accelerator=Accelerator.from_dict(values["accelerator"]),
+            image=ImageSpec(**values["image"]),
+            convs=tuple(ConvSpec(**(conv | {"weight_format": _format(conv)})) for conv in values.get("convs", ())),
+            hidden=tuple(LinearSpec(**(fc | {"weight_format": _format(fc)})) for fc in values.get("hidden", ())),
+            classifier_format=_format(values, "classifier_format"),
+            batch_norm=values.get("batch_norm", True),
+        )
+
+    @property
+    def content_hash(self) -> str:
+        """Twelve hexadecimal digits that two designs share only if all their values are equal."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def load_design(path: Path) -> DesignPoint:
+    """Read a design file: YAML or JSON in the form of `DesignPoint.to_dict`.
+
+    `accelerator.device` may be a card's name or path in place of its values.
+
+    Raises:
+        ValueError: If the file cannot be read or a value is out of its range; names the file and the key.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such design file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    try:
+        device = values["accelerator"]["device"]
+        if isinstance(device, str):
+            beside = path.parent / device
+            card = load_card(beside if beside.suffix in (".yaml", ".yml") else device)
+            values["accelerator"]["device"] = card.device.to_dict()
+        return DesignPoint.from_dict(values)
+    except KeyError as error:
+        raise ValueError(f"{path}: key {error.args[0]!r} is missing") from error
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a design: {str(error).split('__init__() ')[-1]}") from error
+    except ValueError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _format(values: dict[str, Any], key: str = "weight_format") -> FixedPoint | None:
+    return FixedPoint(**values[key]) if values.get(key) else None
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")

@@ -1,0 +1,54 @@
+"""Everything that a trial measures: names, units and which way is better. Any of them may be an objective."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Metric:
+    """One measured quantity.
+
+    Attributes:
+        direction: Which way is better.
+        unit: For people; SI with the prefix of `scale`.
+        scale: Stored value times this is the number shown.
+        label: Short text for tables and axes.
+        meaning: One sentence.
+    """
+
+    direction: Literal["maximize", "minimize"]
+    unit: str
+    scale: float
+    label: str
+    meaning: str
+
+    def show(self, value: float) -> str:
+        """The value with four significant digits, in `unit`."""
+        return f"{value * self.scale:.4g}"
+
+
+def _accuracy(label: str, meaning: str) -> Metric:
+    return Metric(direction="maximize", unit="%", scale=100, label=label, meaning=meaning)
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy_mean": _accuracy("accuracy", "Mean accuracy over simulated chips, validation images."),
+    "accuracy_p05": _accuracy("accuracy, 5th percentile", "5th percentile over simulated chips, validation images."),
+    "accuracy_worst": _accuracy("accuracy, worst chip", "Worst simulated chip, validation images."),
+    "accuracy_noiseless": _accuracy("accuracy, no device errors", "Converters and bit widths, no device errors, validation images."),
+    "accuracy_float": _accuracy("accuracy, float", "Float weights and activations, no hardware, validation images."),
+    "tops_per_watt": Metric(
+        direction="maximize",
+        unit="TOPS/W",
+        scale=1,
+        label="TOPS/W",
+        meaning="Operations (2 per multiply-accumulate, at the design's own bits) per energy, leakage included.",
+    ),
+    "tops": Metric(direction="maximize", unit="TOPS", scale=1, label="TOPS", meaning="Operations per second, one image at a time."),
+    "tops_per_mm2": Metric(direction="maximize", unit="TOPS/mm2", scale=1, label="TOPS/mm2", meaning="Operations per second and chip area."),
+    "area_m2": Metric(direction="minimize", unit="mm2", scale=1e6, label="area", meaning="Chip area."),
+    "latency_s": Metric(direction="minimize", unit="us", scale=1e6, label="latency", meaning="Time of one inference."),
+    "energy_j": Metric(direction="minimize", unit="nJ", scale=1e9, label="energy", meaning="Energy of one inference, leakage included."),
+    "edp_js": Metric(direction="minimize", unit="pJ s", scale=1e12, label="EDP", meaning="Energy times latency of one inference."),
+    "leakage_power_w": Metric(direction="minimize", unit="uW", scale=1e6, label="leakage", meaning="Leakage power of the chip."),
+}

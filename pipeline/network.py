@@ -1,0 +1,56 @@
+"""From layers to a torch network whose weights lie on crossbars."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from hw_models.accelerator import Accelerator
+from hw_models.mapping import map_network
+from pipeline.analog_layers import NoisyConv2d, NoisyLayer, NoisyLinear
+from pipeline.topology import Layer
+
+
+def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Sequential:
+    """A classifier of the given layers: input (images, channels, height, width) in 0 to 1, output (images, classes).
+
+    Batch normalisation, pooling, rectifier and bias are digital. Pooling comes before the rectifier, which gives the
+    same values and costs less.
+    """
+    mapping = map_network(accelerator, [layer.mvm for layer in layers])
+    modules: list[nn.Module] = []
+    for index, (layer, place) in enumerate(zip(layers, mapping.layers, strict=True)):
+        mvm = layer.mvm
+        bias = not layer.batch_norm
+        noisy: NoisyLayer
+        if layer.is_conv:
+            noisy = NoisyConv2d(
+                mvm.in_channels,
+                mvm.out_channels,
+                mvm.kernel,
+                layer.stride,
+                bias,
+                accelerator=accelerator,
+                mapping=place,
+                weight_format=layer.weight_format,
+                index=index,
+            )
+        else:
+            if index == 0 or layers[index - 1].is_conv:
+                modules.append(nn.Flatten())
+            noisy = NoisyLinear(
+                mvm.in_channels,
+                mvm.out_channels,
+                bias,
+                accelerator=accelerator,
+                mapping=place,
+                weight_format=layer.weight_format,
+                index=index,
+            )
+        modules.append(noisy)
+        if layer.batch_norm:
+            modules.append(nn.BatchNorm2d(mvm.out_channels) if layer.is_conv else nn.BatchNorm1d(mvm.out_channels))
+        if mvm.pooled:
+            modules.append(nn.MaxPool2d(2))
+        if mvm.relu:
+            modules.append(nn.ReLU())
+    return nn.Sequential(*modules)

@@ -1,0 +1,45 @@
+"""What is measured on one design. No torch here, so that a report opens fast."""
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class VariationReport:
+    """Accuracy over simulated chips. Accuracies are fractions from 0 to 1.
+
+    Attributes:
+        per_chip: Accuracy of each simulated chip, chip 0 first.
+        mean, std, p05, worst: Mean, standard deviation (n - 1), 5th percentile and minimum over the chips.
+        mean_low, mean_high: 95 % confidence interval of the mean over all possible chips, Student's t, test images as
+            they are.
+        noiseless: The same hardware, converters and bit widths included, without device errors.
+        float_accuracy: Float weights and activations, no hardware.
+        required: Accuracy that a chip must reach to count as good, or None.
+        fraction_good: Share of chips that reach `required`, or None.
+        n_images: Images that each chip classified.
+        fidelity: `fast` or `exact` (pipeline.analog_layers).
+    """
+
+    per_chip: tuple[float, ...]
+    mean: float
+    std: float
+    p05: float
+    worst: float
+    mean_low: float
+    mean_high: float
+    noiseless: float
+    float_accuracy: float
+    required: float | None
+    fraction_good: float | None
+    n_images: int
+    fidelity: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "VariationReport":
+        """The inverse of `to_dict`."""
+        return cls(**(values | {"per_chip": tuple(values["per_chip"])}))

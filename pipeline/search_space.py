@@ -1,0 +1,125 @@
+"""From a study's space to a design: the one place that asks Optuna for values."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+
+from hw_models.accelerator import Accelerator
+from hw_models.devices import CellDevice
+from pipeline.design_point import ConvSpec, DesignPoint, FixedPoint, ImageSpec, LinearSpec
+from pipeline.study_spec import ABSENT, Dimension, Scalar, Study, WeightFormatSpace
+
+_IMAGES = {  # of the data sets in pipeline.data
+    "digits": ImageSpec(channels=1, height=8, width=8, classes=10),
+    "mnist": ImageSpec(channels=1, height=28, width=28, classes=10),
+    "fashion_mnist": ImageSpec(channels=1, height=28, width=28, classes=10),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SearchSpace:
+    """The parameters of a study and how their values make a design.
+
+    Every trial suggests the same names with the same choices, also for a layer that turns out absent: a parameter that
+    some trials skip would drop out of NSGA-II's crossover. Parameters with a single value are not suggested.
+    """
+
+    study: Study
+
+    def dimensions(self) -> dict[str, Dimension]:
+        """Parameter name -> its values, fixed ones included, in the order of suggestion."""
+        return dict(self._dimensions())
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> DesignPoint:
+        """Ask `trial` for all parameters and build the design.
+
+        Raises:
+            InfeasibleDesign: If the values do not make a chip or a network; the trial then holds all parameters.
+        """
+        return self.design({name: _suggest(trial, name, dimension) for name, dimension in self._dimensions()})
+
+    def design(self, values: dict[str, Any]) -> DesignPoint:
+        """The design that a full set of parameter values means.
+
+        `cell_bits` above what the device holds means what it holds; the design states the bits really used.
+
+        Raises:
+            InfeasibleDesign: If the values do not make a chip or a network.
+        """
+        spec = self.study.spec
+        convs = tuple(
+            ConvSpec(
+                filters=values[f"conv{i}_filters"],
+                kernel=values[f"conv{i}_kernel"],
+                stride=values[f"conv{i}_stride"],
+                pool=values[f"conv{i}_pool"],
+                weight_format=_format(values, f"conv{i}", conv.weight_format),
+            )
+            for i, conv in enumerate(spec.network.convs, start=1)
+            if values[f"conv{i}_filters"] != ABSENT
+        )
+        hidden = tuple(
+            LinearSpec(units=values[f"fc{i}_units"], weight_format=_format(values, f"fc{i}", fc.weight_format))
+            for i, fc in enumerate(spec.network.hidden, start=1)
+            if values[f"fc{i}_units"] != ABSENT
+        )
+        classifier = _format(values, "classifier", spec.network.classifier_format)
+        formats = [layer.weight_format for layer in (*convs, *hidden)] + [classifier]
+        return DesignPoint(
+            accelerator=self._accelerator(values, formats),
+            image=_IMAGES[spec.dataset.name],
+            convs=convs,
+            hidden=hidden,
+            classifier_format=classifier,
+            batch_norm=spec.network.batch_norm,
+        )
+
+    def _accelerator(self, values: dict[str, Any], formats: list[FixedPoint | None]) -> Accelerator:
+        device: CellDevice = self.study.devices[values["device"]]
+        hardware = {name: values[name] for name in type(self.study.spec.hardware).model_fields}
+        hardware["device"] = device
+        hardware["cell_bits"] = min(values["cell_bits"], device.max_cell_bits)
+        own = [layer_format.bits for layer_format in formats if layer_format]
+        if len(own) == len(formats):  # no layer takes weight_bits: the periphery is as wide as the widest layer
+            hardware["weight_bits"] = max(own)
+        elif own:
+            hardware["weight_bits"] = max(hardware["weight_bits"], *own)
+        return Accelerator(**hardware)
+
+    def _dimensions(self) -> Iterator[tuple[str, Dimension]]:
+        spec = self.study.spec
+        for name in type(spec.hardware).model_fields:
+            yield name, getattr(spec.hardware, name)
+        for i, conv in enumerate(spec.network.convs, start=1):
+            for name in ("filters", "kernel", "stride", "pool"):
+                yield f"conv{i}_{name}", getattr(conv, name)
+            yield from _format_dimensions(f"conv{i}", conv.weight_format)
+        for i, fc in enumerate(spec.network.hidden, start=1):
+            yield f"fc{i}_units", fc.units
+            yield from _format_dimensions(f"fc{i}", fc.weight_format)
+        yield from _format_dimensions("classifier", spec.network.classifier_format)
+
+
+def _suggest(trial: optuna.trial.BaseTrial, name: str, dimension: Dimension) -> Scalar:
+    values = dimension.values
+    if dimension.is_fixed:
+        return values[0]
+    if dimension.is_range:
+        low, second, high = int(values[0]), int(values[1]), int(values[-1])
+        return trial.suggest_int(name, low, high, step=second - low)
+    choice: Scalar = trial.suggest_categorical(name, values)
+    return choice
+
+
+def _format(values: dict[str, Any], layer: str, space: WeightFormatSpace | None) -> FixedPoint | None:
+    if space is None:
+        return None
+    return FixedPoint(integer_bits=values[f"{layer}_integer_bits"], fraction_bits=values[f"{layer}_fraction_bits"])
+
+
+def _format_dimensions(layer: str, space: WeightFormatSpace | None) -> Iterator[tuple[str, Dimension]]:
+    if space is not None:
+        yield f"{layer}_integer_bits", space.integer_bits
+        yield f"{layer}_fraction_bits", space.fraction_bits

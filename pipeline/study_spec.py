@@ -1,0 +1,365 @@
+"""The study file: what is searched, how networks are trained and judged. Typed, strict, with a JSON schema for editors."""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+from hw_models.accelerator import Accelerator
+from hw_models.devices import CellDevice, load_card
+from hw_models.errors import InfeasibleDesign
+from pipeline.metrics import METRICS
+
+ABSENT = "absent"
+SCHEMA_VERSION = 1  # of what a database holds; raise it when stored values change their meaning
+Scalar = str | int | bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dimension:
+    """The values that one parameter may take: a single one is fixed and not searched.
+
+    Attributes:
+        values: All allowed values, in order.
+        is_range: Written as {low, high, step}; suggested as an integer and not as a category.
+    """
+
+    values: tuple[Scalar, ...]
+    is_range: bool = False
+
+    @property
+    def is_fixed(self) -> bool:
+        """Only one value is allowed."""
+        return len(self.values) == 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Values:
+    """Annotation that lets pydantic read a `Dimension` and describe it in the JSON schema.
+
+    Attributes:
+        item: JSON type of one value.
+        low: Smallest whole number, if values are whole numbers.
+        allow_absent: Whether "absent" is one of the choices.
+    """
+
+    item: str
+    low: int | None = None
+    allow_absent: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.parse)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
+        item: dict[str, Any] = {"type": self.item}
+        number = {"type": "integer"}
+        bounds = {"type": "object", "properties": {"low": number, "high": number, "step": number}}
+        ranges = [bounds | {"required": ["low", "high"], "additionalProperties": False}] if item == number else []
+        choice = {"anyOf": [item, {"const": ABSENT}]} if self.allow_absent else item
+        return {"anyOf": [choice, {"type": "array", "items": choice, "minItems": 1}, *ranges]}
+
+    def parse(self, value: Any) -> Dimension:
+        """Read a scalar, a list of choices, or {low, high, step}."""
+        if isinstance(value, dict):
+            dimension = Dimension(_range_values(value), is_range=True)
+        else:
+            dimension = Dimension(tuple(value) if isinstance(value, list) else (value,))
+        if not dimension.values:
+            raise ValueError("the list of choices is empty; name at least one")
+        for index, choice in enumerate(dimension.values):
+            self._check(choice)
+            if choice in dimension.values[:index]:
+                raise ValueError(f"choice {choice!r} stands twice")
+        return dimension
+
+    def _check(self, choice: Any) -> None:
+        if self.allow_absent and choice == ABSENT:
+            return
+        expected = {"integer": int, "string": str, "boolean": bool}[self.item]
+        if type(choice) is not expected:
+            also = f" or {ABSENT!r}" if self.allow_absent else ""
+            raise ValueError(f"each value must be of type {self.item}{also}, got {choice!r}")
+        if self.low is not None and choice < self.low:
+            raise ValueError(f"each value must be {self.low} or more, got {choice!r}")
+
+
+def _range_values(bounds: dict[str, Any]) -> tuple[int, ...]:
+    if not {"low", "high"} <= set(bounds) <= {"low", "high", "step"}:
+        raise ValueError(f"a range is written {{low: ..., high: ..., step: ...}}, got {bounds}")
+    low, high, step = bounds["low"], bounds["high"], bounds.get("step", 1)
+    if any(type(v) is not int for v in (low, high, step)) or step < 1:
+        raise ValueError(f"low, high and step of a range must be whole numbers, step 1 or more, got {bounds}")
+    if low > high:
+        raise ValueError(f"the range from {low} to {high} is empty; low must not be above high")
+    return tuple(range(low, high + 1, step))
+
+
+Text = Annotated[Dimension, _Values("string")]
+Flag = Annotated[Dimension, _Values("boolean")]
+Whole = Annotated[Dimension, _Values("integer", low=1)]
+WholeOrZero = Annotated[Dimension, _Values("integer", low=0)]
+WholeOrAbsent = Annotated[Dimension, _Values("integer", low=1, allow_absent=True)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetSpec(_Strict):
+    """Which images. The counts cut a split short; null takes all of it."""
+
+    name: Literal["digits", "mnist", "fashion_mnist"] = "digits"
+    data_dir: str | None = Field(None, description="Folder that holds MNIST/raw or FashionMNIST/raw; not needed for digits.")
+    train_images: int | None = Field(None, ge=1)
+    validation_images: int | None = Field(None, ge=1)
+    test_images: int | None = Field(None, ge=1)
+
+
+class HardwareSpace(_Strict):
+    """What is searched of the hardware. Each entry is one value (fixed), a list of choices, or {low, high, step}."""
+
+    device: Text = Field(description="Names of cards that come with nacim, or paths of card files (.yaml).")
+    tech_node_nm: Whole = Dimension((22,))
+    crossbar_size: Whole = Dimension((128,))
+    adc_bits: WholeOrZero = Dimension((8,))
+    adc_type: Text = Dimension(("sar",))
+    cols_per_adc: Whole = Dimension((8,))
+    cell_bits: Whole = Field(
+        Dimension((1,)), description="Bits of a cell. A device that holds fewer is used at what it holds."
+    )
+    weight_bits: Whole = Field(
+        Dimension((8,)), description="Not used by layers with a fixed-point format of their own."
+    )
+    weight_encoding: Text = Dimension(("offset",))
+    input_bits: Whole = Dimension((8,))
+    mapping: Text = Dimension(("novel",))
+
+    @model_validator(mode="after")
+    def _each_value_is_possible(self) -> "HardwareSpace":
+        base = Accelerator(
+            device=load_card("fefet").device, crossbar_size=1024, cell_bits=1, weight_bits=8, input_bits=8, adc_bits=8
+        )
+        for card in self.device.values:
+            if not isinstance(card, str):
+                raise ValueError(f"device: must be names or paths of cards, got {card!r}")
+        for name in type(self).model_fields:
+            for value in () if name == "device" else getattr(self, name).values:
+                try:
+                    dataclasses.replace(base, **{name: value})
+                except InfeasibleDesign:
+                    continue
+                except (ValueError, TypeError) as error:
+                    raise ValueError(f"{name}: {error}") from error
+        return self
+
+
+class WeightFormatSpace(_Strict):
+    """Fixed-point format of a layer's weights: sign, integer bits, fraction bits."""
+
+    integer_bits: WholeOrZero = Dimension((0,))
+    fraction_bits: WholeOrZero = Dimension((7,))
+
+
+class ConvSpace(_Strict):
+    """One convolution. `filters: [absent, 16, 32]` lets the search leave it out, its pooling and stride included."""
+
+    filters: WholeOrAbsent
+    kernel: Whole = Dimension((3,))
+    stride: Whole = Dimension((1,))
+    pool: Flag = Dimension((False,))
+    weight_format: WeightFormatSpace | None = None
+
+
+class HiddenSpace(_Strict):
+    """One hidden fully connected layer; `absent` among the units lets the search leave it out."""
+
+    units: WholeOrAbsent
+    weight_format: WeightFormatSpace | None = None
+
+
+class NetworkSpace(_Strict):
+    """Convolutions, then hidden fully connected layers, then the classifier, whose size follows from the data set."""
+
+    convs: list[ConvSpace] = []
+    hidden: list[HiddenSpace] = []
+    classifier_format: WeightFormatSpace | None = None
+    batch_norm: bool = Field(True, description="Digital batch normalisation after each layer but the classifier.")
+
+
+class TrainingSpec(_Strict):
+    """How each network is trained."""
+
+    epochs: int = Field(30, ge=1, le=10_000)
+    batch_size: int = Field(64, ge=2, le=65_536)
+    learning_rate: float = Field(5e-3, gt=0, le=1, description="Peak of the one-cycle schedule (Adam).")
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    noise_strength: float = Field(1.0, ge=0, le=100, description="Weight noise in training, times the device's own; 0 is plain training.")
+
+
+class VariationSpec(_Strict):
+    """How accuracy under variation is measured."""
+
+    min_chips: int = Field(8, ge=2)
+    max_chips: int = Field(32, ge=2)
+    half_width: float = Field(0.005, ge=0, lt=1, description="Chips are added until the 95 % interval of the mean is this narrow.")
+    fidelity: Literal["fast", "exact"] = "fast"
+    drift_time_s: float | None = Field(None, gt=0, description="Time since programming; null: when the device's statistics hold.")
+    recalibrate_batch_norm: bool = Field(False, description="Each chip takes its batch-normalisation statistics anew.")
+    required_accuracy: float | None = Field(None, ge=0, le=1, description="Accuracy from which a chip counts as good.")
+
+    @model_validator(mode="after")
+    def _chips_in_order(self) -> "VariationSpec":
+        if self.min_chips > self.max_chips:
+            raise ValueError(f"min_chips {self.min_chips} must not be above max_chips {self.max_chips}")
+        return self
+
+
+class SamplerSpec(_Strict):
+    """NSGA-II (Deb et al., 2002) as Optuna implements it."""
+
+    name: Literal["nsga2"] = "nsga2"
+    population_size: int = Field(20, ge=2, le=10_000)
+    mutation_probability: float | None = Field(None, ge=0, le=1, description="Null: one over the number of parameters.")
+
+
+class StudySpec(_Strict):
+    """One study file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    question: str = Field("", description="What the study is to find out; shown in the report.")
+    seed: int = Field(0, ge=0, lt=2**32)
+    trials: int = Field(60, ge=1, description="Trials that one run adds to the study.")
+    objectives: list[str] = ["accuracy_mean", "tops_per_watt"]
+    dataset: DatasetSpec = DatasetSpec()
+    hardware: HardwareSpace
+    network: NetworkSpace
+    training: TrainingSpec = TrainingSpec()
+    variation: VariationSpec = VariationSpec()
+    sampler: SamplerSpec = SamplerSpec()
+
+    @model_validator(mode="after")
+    def _objectives_are_measured(self) -> "StudySpec":
+        if not self.objectives:
+            raise ValueError(f"objectives: name at least one of {', '.join(METRICS)}")
+        for index, name in enumerate(self.objectives):
+            if name not in METRICS:
+                raise ValueError(f"objectives: {name!r} is not measured{_offer(name, METRICS)}; choose from {', '.join(METRICS)}")
+            if name in self.objectives[:index]:
+                raise ValueError(f"objectives: {name!r} stands twice")
+        return self
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Study:
+    """A study file with its device cards read: all that a trial depends on.
+
+    Attributes:
+        spec: The file.
+        devices: What the file calls a device -> the cell.
+        sources: What the file calls a device -> field -> source.
+    """
+
+    spec: StudySpec
+    devices: dict[str, CellDevice]
+    sources: dict[str, dict[str, str]]
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that the meaning of a trial depends on; two runs with equal identities may share a database."""
+        plain: dict[str, Any] = json.loads(json.dumps(self.spec.model_dump(), default=_plain_dimension))
+        for free in ("trials", "question"):
+            del plain[free]
+        del plain["dataset"]["data_dir"]
+        plain["devices"] = {name: device.to_dict() for name, device in self.devices.items()}
+        return plain
+
+    @property
+    def identity_hash(self) -> str:
+        """Twelve hexadecimal digits of `identity`."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load_study(path: Path, seed: int | None = None, data_dir: str | None = None) -> Study:
+    """Read and check a study file and its device cards.
+
+    Args:
+        path: A YAML file.
+        seed: In place of the file's.
+        data_dir: In place of the file's `dataset.data_dir`.
+
+    Raises:
+        ValueError: One line that names the file, the key, the value, what is allowed and the way out.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such study file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: a study file is a mapping with the keys {', '.join(StudySpec.model_fields)}")
+    if seed is not None:
+        content["seed"] = seed
+    if data_dir is not None:
+        content["dataset"] = (content.get("dataset") or {}) | {"data_dir": data_dir}
+    try:
+        spec = StudySpec.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {_first_problem(error)}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    devices, sources = {}, {}
+    for name in spec.hardware.device.values:
+        beside = path.parent / name
+        try:
+            card = load_card(beside if beside.suffix in (".yaml", ".yml") else name)
+        except ValueError as error:
+            raise ValueError(f"{path}: hardware.device: {error}") from error
+        devices[name], sources[name] = card.device, dict(card.sources)
+    return Study(spec=spec, devices=devices, sources=sources)
+
+
+def study_schema() -> dict[str, Any]:
+    """JSON schema of a study file, for editors that complete and check YAML."""
+    return StudySpec.model_json_schema()
+
+
+def _plain_dimension(value: Any) -> Any:
+    if isinstance(value, Dimension):
+        return list(value.values)
+    raise TypeError(f"{value!r} is not plain")
+
+
+def _offer(word: str, known: Any) -> str:
+    nearest = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first of pydantic's findings as one line."""
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        model: Any = StudySpec
+        for part in problem["loc"][:-1]:
+            model = _model_of(model, part)
+        known = model.model_fields
+        return f"unknown key {place!r}{_offer(str(problem['loc'][-1]), known)}; allowed here: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"{place} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
+    return f"{place + ': ' if place else ''}{message}{shown}"
+
+
+def _model_of(model: Any, part: str | int) -> Any:
+    if isinstance(part, int):
+        return model
+    annotation = model.model_fields[part].annotation
+    candidates = [annotation, *get_args(annotation)]
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)

@@ -1,0 +1,77 @@
+"""Noise-aware training with Lightning. Plain training is the same code with noise strength 0."""
+
+import logging
+import math
+import warnings
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from torch import Tensor, nn
+
+from pipeline.analog_layers import set_noise_strength
+from pipeline.data import ImageData, Split
+from pipeline.study_spec import TrainingSpec
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is not a finite number any more."""
+
+
+class NoisyClassifier(pl.LightningModule):
+    """Cross-entropy training of a network with crossbar layers: Adam, learning rate warmed up and annealed (one cycle).
+
+    Each step draws fresh weight noise of `noise_strength` times the device's own programming error.
+    """
+
+    def __init__(self, network: nn.Module, spec: TrainingSpec, steps: int) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.steps = steps
+
+    def training_step(self, batch: Split, batch_index: int) -> Tensor:
+        images, labels = batch
+        loss = nn.functional.cross_entropy(self.network(images), labels)
+        if batch_index == 0 and not math.isfinite(loss.item()):
+            raise TrainingDiverged(f"loss is {loss.item()} in epoch {self.current_epoch}; lower training.learning_rate")
+        return loss
+
+    def configure_optimizers(self) -> dict[str, object]:
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.spec.learning_rate, total_steps=self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def train(network: nn.Module, data: Split, spec: TrainingSpec, seed: int) -> None:
+    """Train `network` in place, on a GPU where there is one.
+
+    Args:
+        network: From `build_network`.
+        data: Training split.
+        spec: Epochs, batch size, learning rate, noise strength.
+        seed: Order of images and noise are functions of it.
+
+    Raises:
+        TrainingDiverged: If the loss stops being finite.
+    """
+    pl.seed_everything(seed, verbose=False)
+    set_noise_strength(network, spec.noise_strength)
+    batches = ImageData(data, spec, seed)
+    network.to(memory_format=torch.channels_last)
+    module = NoisyClassifier(network, spec, spec.epochs * len(batches.train_dataloader()))
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on loggers, workers and schedules that does not concern a search
+        trainer = pl.Trainer(
+            max_epochs=spec.epochs,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            plugins=[LightningEnvironment()],
+        )
+        trainer.fit(module, batches)
+    network.eval()
