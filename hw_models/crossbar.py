@@ -375,10 +375,12 @@ class _Design:
             (p_ohm(tech, driver_p_f), driver_out + driver_in + n_load),
             (n_ohm(tech, driver_n_f), driver_out + p_load),
         ]
-        if bits == 2:
-            del stages[2:4]
+        second_level_ramp = None
+        if bits == 2:  # one level of gates less; quirk: the gate after it sees a step
+            del stages[2]
+            second_level_ramp = math.inf
         total, ramp = 0.0, math.inf
-        for ohm, farad in stages:
-            delay = gate_delay_s(ohm * farad, ramp)
+        for index, (ohm, farad) in enumerate(stages):
+            delay = gate_delay_s(ohm * farad, math.inf if index == 2 and second_level_ramp else ramp)
             total, ramp = total + delay, 0.5 / delay
         return total

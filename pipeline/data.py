@@ -1,10 +1,7 @@
 """Image data sets in memory, and batches of them."""
 
 import dataclasses
-import gzip
-import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
@@ -13,32 +10,12 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from pipeline.chips import derive_seed
+from pipeline.data_files import read_idx_pair
 from pipeline.study_spec import DatasetSpec, TrainingSpec
 
 Split = tuple[Tensor, Tensor]
 
 _SPLIT_SEED = 0  # all studies share one split, so that they can be compared
-_IDX_MD5 = {  # of the unpacked official files (mnist: yann.lecun.com; fashion_mnist: Xiao et al., arXiv 1708.07747)
-    "mnist": {
-        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-    },
-    "fashion_mnist": {
-        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-    },
-}
-_IDX_FOLDER = {"mnist": "MNIST/raw", "fashion_mnist": "FashionMNIST/raw"}  # the layout torchvision writes
-
-
-class DataError(ValueError):
-    """A data set that is missing or damaged; the message names the file and the way out."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSet:
     """Three splits of images (n, channels, height, width), float from 0 to 1, with labels (n,).
@@ -63,11 +40,13 @@ def load_images(spec: DatasetSpec) -> ImageSet:
         labels = torch.from_numpy(bunch.target).long()
         train, validation, test = _split(images, labels, (0.6, 0.2))
     else:
-        images, labels = _read_idx_pair(spec, "train")
+        images, labels = _tensors(*read_idx_pair(spec, "train"))
         train, validation, _ = _split(images, labels, (5 / 6, 1 / 6))
-        test = _read_idx_pair(spec, "t10k")
+        test = _tensors(*read_idx_pair(spec, "t10k"))
     return ImageSet(
-        train=_first(train, spec.train_images), validation=_first(validation, spec.validation_images), test=_first(test, spec.test_images)
+        train=_first(train, spec.train_images),
+        validation=_first(validation, spec.validation_images),
+        test=_first(test, spec.test_images),
     )
 
 
@@ -120,31 +99,5 @@ def _first(split: Split, count: int | None) -> Split:
     return split if count is None else (split[0][:count], split[1][:count])
 
 
-def _read_idx_pair(spec: DatasetSpec, part: str) -> Split:
-    folder = _data_folder(spec) / _IDX_FOLDER[spec.name]
-    images = _read_idx(folder, f"{part}-images-idx3-ubyte", spec.name)[16:].reshape(-1, 1, 28, 28)
-    labels = _read_idx(folder, f"{part}-labels-idx1-ubyte", spec.name)[8:]
-    return torch.from_numpy(images).float() / 255, torch.from_numpy(labels).long()
-
-
-def _data_folder(spec: DatasetSpec) -> Path:
-    if spec.data_dir is None:
-        raise DataError(f"data set {spec.name!r} needs a folder: set dataset.data_dir in the study file or pass --data-dir")
-    folder = Path(spec.data_dir)
-    if not folder.is_dir():
-        raise DataError(f"data folder {folder} does not exist; set dataset.data_dir in the study file or pass --data-dir")
-    return folder
-
-
-def _read_idx(folder: Path, name: str, dataset: str) -> np.ndarray:
-    plain, packed = folder / name, folder / f"{name}.gz"
-    if plain.is_file():
-        path, content = plain, plain.read_bytes()
-    elif packed.is_file():
-        path, content = packed, gzip.decompress(packed.read_bytes())
-    else:
-        raise DataError(f"{plain} (or {packed.name}) does not exist; put the official {dataset} files into {folder}")
-    found, wanted = hashlib.md5(content).hexdigest(), _IDX_MD5[dataset][name]
-    if found != wanted:
-        raise DataError(f"{path}: checksum (MD5 of the unpacked file) is {found}, must be {wanted}; fetch the file again")
-    return np.frombuffer(content, np.uint8).copy()
+def _tensors(images: np.ndarray, labels: np.ndarray) -> Split:
+    return torch.from_numpy(images).float().unsqueeze(1) / 255, torch.from_numpy(labels).long()

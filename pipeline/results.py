@@ -43,3 +43,25 @@ class VariationReport:
     def from_dict(cls, values: dict[str, Any]) -> "VariationReport":
         """The inverse of `to_dict`."""
         return cls(**(values | {"per_chip": tuple(values["per_chip"])}))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """All that one evaluation measured; plain values, so that it travels between processes and into the database.
+
+    Attributes:
+        measured: Name in `pipeline.metrics.METRICS` -> value; any of them may be an objective.
+        cost: `hw_models.cost.CostReport.to_dict()`, the breakdown by component and by layer included.
+        validation, test: Accuracy over chips; the search sees the first only.
+        phase_s: Wall time of each phase in seconds.
+        versions: Of Python, nacim and the libraries that computed the result.
+        checkpoint: File of the trained weights, or None.
+    """
+
+    measured: dict[str, float]
+    cost: dict[str, Any]
+    validation: VariationReport
+    test: VariationReport
+    phase_s: dict[str, float]
+    versions: dict[str, str]
+    checkpoint: str | None

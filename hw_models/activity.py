@@ -1,0 +1,186 @@
+"""What the data look like: how often an input bit is 1, and how cells are spread over their levels.
+
+Energy depends on data. `Activity` carries the statistics that matter, one record per layer; the pipeline measures
+them on the trained network, and `assumed_activity` is the documented default.
+
+The statistics of a rectified Gaussian (normal pre-activations behind a rectifier) serve as default and as the shape
+into which a bare bit density is spread over the bit-planes. Source of its scale, and of the spread of weights: the
+activity traces of the reference table (docs/cost_model.md, "Activity").
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+
+from hw_models.accelerator import Accelerator
+from hw_models.layers import MvmLayer
+
+INPUT_SIGMA = 0.25  # of the pre-activation, relative to the largest code
+WEIGHT_SIGMA = 0.3  # of a weight, relative to the largest code
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LayerActivity:
+    """Statistics of one layer.
+
+    Attributes:
+        plane_densities: Share of ones in each bit-plane of the inputs, most significant first; 0 for a plane that is
+            always empty, such as the sign of a rectified input.
+        level_shares: Share of the used cells at each level, lowest conductance first; sums to 1.
+
+    Raises:
+        ValueError: If a share lies outside 0 to 1, or the levels' do not sum to 1.
+    """
+
+    plane_densities: tuple[float, ...]
+    level_shares: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("plane_densities", "level_shares"):
+            shares = getattr(self, name)
+            if not shares or not all(0 <= share <= 1 for share in shares):
+                raise ValueError(f"{name} must be shares from 0 to 1, got {shares}")
+        if abs(sum(self.level_shares) - 1) > 1e-6:
+            raise ValueError(f"level_shares must sum to 1, got {sum(self.level_shares)}")
+
+    @property
+    def bit_density(self) -> float:
+        """Share of ones over all input bits."""
+        return sum(self.plane_densities) / len(self.plane_densities)
+
+    @property
+    def mean_level(self) -> float:
+        """Mean level of a cell, relative to the highest."""
+        highest = len(self.level_shares) - 1
+        return sum(level * share for level, share in enumerate(self.level_shares)) / highest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Activity:
+    """Statistics of all layers, in order."""
+
+    layers: tuple[LayerActivity, ...]
+
+
+def assumed_activity(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Activity:
+    """The default: what a trained network roughly looks like before anyone measured it.
+
+    The first layer sees an image whose bits are 0 or 1 alike; the others unsigned codes of a rectified Gaussian, half
+    of them zero. Weights are normal.
+    """
+    bits = accelerator.input_cycles
+    image, hidden = (0.5,) * bits, rectified_planes(bits, 0.0)
+    return Activity(
+        layers=tuple(
+            LayerActivity(plane_densities=hidden if index else image, level_shares=normal_levels(accelerator, layer.weight_bits))
+            for index, layer in enumerate(layers)
+        )
+    )
+
+
+def spread_density(bit_density: float, bits: int, *, signed: bool = False) -> tuple[float, ...]:
+    """Bit-plane densities of a rectified Gaussian whose bits are 1 with a mean probability `bit_density`.
+
+    Sparser than half zeros: the rectifier's threshold rises. Denser: fewer values are cut off. A density above what a
+    Gaussian without zeros has is spread evenly.
+
+    Args:
+        bit_density: Share of ones over all bits.
+        bits: Bits of an input.
+        signed: Two's complement, whose most significant plane, the sign, is empty.
+    """
+    value_bits = bits - signed
+    if value_bits == 0:
+        return (0.0,)
+    wanted = bit_density * bits / value_bits
+    half_zero = rectified_planes(value_bits, 0.0)
+    base = sum(half_zero) / value_bits
+    if wanted > 2 * base:
+        planes = (min(1.0, wanted),) * value_bits
+    elif wanted >= base:
+        planes = tuple(density * wanted / base for density in half_zero)
+    else:
+        planes = _thresholded(wanted, value_bits)
+    return (0.0,) * signed + planes
+
+
+_THRESHOLDS = tuple(step / 8 for step in range(33))  # in standard deviations
+
+
+def _thresholded(wanted: float, bits: int) -> tuple[float, ...]:
+    """Planes of the threshold whose mean density is `wanted`, between two tabulated thresholds."""
+    above = rectified_planes(bits, 0.0)
+    for threshold in _THRESHOLDS[1:]:
+        below = rectified_planes(bits, threshold)
+        high, low = sum(above) / bits, sum(below) / bits
+        if wanted >= low:
+            share = (wanted - low) / (high - low)
+            return tuple(share * a + (1 - share) * b for a, b in zip(above, below, strict=True))
+        above = below
+    return tuple(density * wanted * bits / max(sum(above), 1e-30) for density in above)
+
+
+@functools.lru_cache(maxsize=1024)
+def rectified_planes(bits: int, threshold: float) -> tuple[float, ...]:
+    """Share of ones per bit-plane of round(2**bits * INPUT_SIGMA * max(z - threshold, 0)), z normal.
+
+    Args:
+        bits: Bits of the unsigned code, at most 16; beyond 12 the lowest planes count as the twelfth.
+        threshold: In standard deviations; 0 makes half of the codes zero.
+    """
+    exact = min(bits, 12)
+    scale = INPUT_SIGMA * 2**exact
+    top = 2**exact - 1
+    edges = [_normal_tail(threshold + (code - 0.5) / scale) for code in range(1, top + 1)] + [0.0]
+    densities = [0.0] * exact
+    for code in range(1, top + 1):
+        share = edges[code - 1] - edges[code]
+        for plane in range(exact):
+            if code >> (exact - 1 - plane) & 1:
+                densities[plane] += share
+    return tuple(densities) + (densities[-1],) * (bits - exact)
+
+
+def _normal_tail(z: float) -> float:
+    return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def normal_levels(accelerator: Accelerator, weight_bits: int | None = None) -> tuple[float, ...]:
+    """Share of cells at each level for normal weights in the accelerator's encoding."""
+    bits = accelerator.weight_bits if weight_bits is None else weight_bits
+    return _normal_levels(bits, accelerator.cell_bits, accelerator.weight_encoding == "differential")
+
+
+@functools.lru_cache(maxsize=256)
+def _normal_levels(weight_bits: int, cell_bits: int, differential: bool) -> tuple[float, ...]:
+    """Offset: digits of w + 2**(weight_bits - 1). Differential: digits of |w| in one group, zeros in the other."""
+    half, levels = 2 ** (weight_bits - 1), 2**cell_bits
+    digits = math.ceil((weight_bits - differential) / cell_bits)
+    shares = [0.0] * levels
+    for code, share in _normal_codes(weight_bits):
+        for value in (max(code, 0), max(-code, 0)) if differential else (code + half,):
+            for digit in range(digits):
+                shares[value >> (digit * cell_bits) & (levels - 1)] += share
+    total = sum(shares)
+    return tuple(share / total for share in shares)
+
+
+def _normal_codes(weight_bits: int) -> list[tuple[int, float]]:
+    """(code, probability) of a normal weight on its grid, the ends clipped; beyond 10 bits, of every 2**n-th code."""
+    half = 2 ** (weight_bits - 1)
+    step = max(1, half // 512)
+    codes = range(-half + step, half, step)
+    tails = [_normal_tail((code - step / 2) / half / WEIGHT_SIGMA) for code in codes] + [0.0]
+    tails[0] = 1.0
+    # the low digits of a coarse step would all be zero: an odd multiplier spreads them evenly
+    return [(code + (code // step * 2654435761 % step if step > 1 else 0), tails[i] - tails[i + 1]) for i, code in enumerate(codes)]
+
+
+def tilt_levels(level_shares: tuple[float, ...], mean_level: float) -> tuple[float, ...]:
+    """The same shape with another mean: part of the cells moves to the highest, or to the lowest, level."""
+    highest = len(level_shares) - 1
+    mean = sum(level * share for level, share in enumerate(level_shares)) / highest
+    target = min(max(mean_level, 0.0), 1.0)
+    end, moved = (highest, (target - mean) / (1 - mean)) if target > mean else (0, (mean - target) / mean)
+    return tuple((1 - moved) * share + (moved if level == end else 0.0) for level, share in enumerate(level_shares))

@@ -1,0 +1,231 @@
+"""The command `nacim`. Heavy libraries are imported by the command that needs them.
+
+Exit codes: 0 done; 2 bad input, nothing written; 3 the database or the disk failed, finished trials are kept; 4 the run
+stopped because trials kept failing or the search space is used up; 130 interrupted, finished trials are kept.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import optuna
+import typer
+from rich.console import Console
+
+from pipeline.cost_command import cost
+from pipeline.devices_command import devices
+from pipeline.metrics import METRICS
+from pipeline.pareto import hypervolume_history, pareto_report
+from pipeline.study import load_study_read_only, open_study, show_url
+from pipeline.study_spec import Study, load_study, study_schema
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Search computing-in-memory accelerators and their networks together.")
+app.command()(cost)
+app.add_typer(devices, name="devices")
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study file; see studies/.")]
+StorageUrl = Annotated[str | None, typer.Option("--storage", help="Database URL; a SQLite file in the output folder otherwise.")]
+OutFolder = Annotated[Path | None, typer.Option("--out", help="Output folder; results/NAME otherwise.")]
+TrialNumber = Annotated[int, typer.Option("--trial", min=0, help="Number of the trial.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(
+    study_file: StudyFile,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials to add; the study file's number otherwise.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial starts.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one per processor core otherwise.")] = None,
+    storage: StorageUrl = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="In place of the study file's seed.")] = None,
+    out: OutFolder = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")] = None,
+) -> None:
+    """Run a study, or go on with it: finished trials are in its database and are not computed again."""
+    from pipeline.data_files import check_data
+    from pipeline.progress import LiveProgress, PlainProgress, front_table
+    from pipeline.report import write_report
+    from pipeline.runner import Runner, run_lock
+
+    study = load_study(study_file, seed, data_dir)
+    check_data(study.spec.dataset)
+    folder, url = _places(study, out, storage)
+    console = Console()
+    with run_lock(url, folder):
+        opened = open_study(study, url)
+        view_kind = LiveProgress if console.is_terminal else PlainProgress
+        view = view_kind(study.spec.objectives, pareto_report(opened).trials, console)
+        runner = Runner(study, opened, folder / "checkpoints", workers or os.cpu_count() or 1, view)
+        try:
+            runner.run(trials or study.spec.trials, timeout)
+        finally:
+            view.close()
+    report = pareto_report(opened)
+    console.print(front_table(report.objectives, report.front))
+    console.print(f"{view.summary()}", soft_wrap=True)
+    console.print(f"database  {show_url(url)}\nreport    {write_report(opened, folder)}", soft_wrap=True)
+
+
+@app.command()
+def report(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = None, as_json: AsJson = False) -> None:
+    """Write the HTML report of a study from its database; nothing is computed again."""
+    from pipeline.report import write_report
+
+    study = load_study(study_file)
+    folder, url = _places(study, out, storage)
+    opened = load_study_read_only(url, study.spec.name)
+    path = write_report(opened, folder)
+    if as_json:
+        found = pareto_report(opened)
+        front = [{"trial": t.number, "design": t.user_attrs["design"]} | {n: t.user_attrs[n] for n in METRICS} for t in found.front]
+        history = hypervolume_history(found.objectives, [trial.values for trial in found.trials])
+        _print_json({"report": str(path), "counts": found.counts, "front": front, "hypervolume": history[-1] if history else 0.0})
+    else:
+        print(path)
+
+
+@app.command()
+def show(study_file: StudyFile, trial: TrialNumber, storage: StorageUrl = None, out: OutFolder = None, as_json: AsJson = False) -> None:
+    """Show one trial: design, cost by component and layer, accuracy over chips."""
+    from pipeline.trial_page import trial_page
+
+    study, found, _ = _find_trial(study_file, trial, storage, out)
+    if as_json:
+        _print_json({"trial": found.number, "values": found.values} | found.user_attrs)
+    else:
+        Console().print(trial_page(study.spec, found))
+
+
+@app.command()
+def evaluate(
+    study_file: StudyFile,
+    trial: TrialNumber,
+    chips: Annotated[int, typer.Option(min=2, help="Simulated chips.")] = 100,
+    exact: Annotated[bool, typer.Option("--exact", help="Every slice, cycle and conversion as the hardware makes them.")] = False,
+    drift_time: Annotated[float | None, typer.Option(min=0, help="Seconds since programming.")] = None,
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a trial again with more chips. The trial's values in the search do not change."""
+    from pipeline.reevaluate import reevaluate
+
+    study, found, folder = _find_trial(study_file, trial, storage, out, data_dir)
+    changes = {"min_chips": chips, "max_chips": chips, "fidelity": "exact" if exact else "fast"}
+    if drift_time is not None:
+        changes["drift_time_s"] = drift_time
+    validation, test = reevaluate(study.spec, found, folder / "checkpoints", study.spec.variation.model_copy(update=changes))
+    if as_json:
+        _print_json({"trial": trial, "validation": validation.to_dict(), "test": test.to_dict()})
+        return
+    for name, result in (("validation", validation), ("test", test)):
+        print(
+            f"{name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), std {result.std:.2%}, "
+            f"5th percentile {result.p05:.2%}, worst {result.worst:.2%}, no device errors {result.noiseless:.2%}, "
+            f"{len(result.per_chip)} chips, {result.n_images} images, {result.fidelity}"
+        )
+
+
+@app.command()
+def export(study_file: StudyFile, trial: TrialNumber, to: Annotated[Path, typer.Option(help="Folder to write into.")], storage: StorageUrl = None, out: OutFolder = None) -> None:
+    """Write a trial as a checkpoint (weights only, safe to load) and a design card (YAML)."""
+    from pipeline.export import export_trial
+
+    study, found, folder = _find_trial(study_file, trial, storage, out)
+    for path in export_trial(study.spec, found, folder / "checkpoints", to):
+        print(path)
+
+
+@app.command()
+def dashboard(
+    study_file: StudyFile,
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    writable: Annotated[bool, typer.Option("--writable", help="Let every visitor change and delete studies.")] = False,
+) -> None:
+    """Open optuna-dashboard on a study's database, on this machine only and read-only unless asked."""
+    from pipeline.dashboard import serve
+
+    _, url = _places(load_study(study_file), out, storage)
+    load_study_read_only(url)
+    serve(url, port, writable)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of study files, for editors."""
+    _print_json(study_schema())
+
+
+def main() -> None:
+    """Entry point: runs a command and turns expected failures into one line and an exit code."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with _exit_codes():
+        app()
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from pipeline.runner import RepeatedFailure, SpaceExhausted
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        _stop("interrupted; finished trials are kept, run the same command to go on", 130)
+    except (RepeatedFailure, SpaceExhausted) as error:
+        _stop(str(error), 4)
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        _stop(f"the database cannot be written ({cause}); free the disk or the lock and run the same command to go on", 3)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
+            raise
+        _stop(f"cannot write {error.filename or 'a file'} ({error.strerror}); finished trials are kept, make room and run the same command", 3)
+    except ValueError as error:
+        _stop(str(error), 2)
+
+
+def _stop(message: str, code: int) -> None:
+    print(f"nacim: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _places(study: Study, out: Path | None, storage: str | None) -> tuple[Path, str]:
+    """The output folder and the database URL of a study."""
+    folder = out or Path("results") / study.spec.name
+    return folder, storage or f"sqlite:///{folder / 'study.db'}"
+
+
+def _find_trial(
+    study_file: Path, number: int, storage: str | None, out: Path | None, data_dir: str | None = None
+) -> tuple[Study, optuna.trial.FrozenTrial, Path]:
+    study = load_study(study_file, data_dir=data_dir)
+    folder, url = _places(study, out, storage)
+    trials = load_study_read_only(url, study.spec.name).get_trials(deepcopy=False)
+    if number >= len(trials):
+        raise ValueError(f"--trial must be 0 to {len(trials) - 1}, got {number}")
+    found = trials[number]
+    if "reused_from" in found.user_attrs:
+        found = trials[found.user_attrs["reused_from"]]
+    if found.state is not optuna.trial.TrialState.COMPLETE:
+        reason = found.user_attrs.get("error") or found.user_attrs.get("infeasible") or "it has not finished"
+        raise ValueError(f"trial {number} has no result ({reason}); choose a complete one")
+    return study, found, folder
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+if __name__ == "__main__":
+    main()

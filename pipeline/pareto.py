@@ -1,0 +1,84 @@
+"""Finished trials -> the Pareto front, its hypervolume, and how it grew. Loads neither torch nor plotly."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import optuna
+from optuna._hypervolume import compute_hypervolume
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.metrics import METRICS, Metric
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ParetoReport:
+    """What a study has found.
+
+    Attributes:
+        objectives: Names in `METRICS`.
+        trials: Evaluated trials, by number.
+        front: Those of them that no other one dominates, best first objective first.
+        counts: How many trials are evaluated, reused, infeasible, failed, running.
+    """
+
+    objectives: tuple[str, ...]
+    trials: tuple[FrozenTrial, ...]
+    front: tuple[FrozenTrial, ...]
+    counts: dict[str, int]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The objectives' descriptions."""
+        return tuple(METRICS[name] for name in self.objectives)
+
+
+def pareto_report(opened: optuna.Study) -> ParetoReport:
+    """Read a study's trials."""
+    everything = opened.get_trials(deepcopy=False)
+    objectives = tuple(opened.user_attrs["identity"]["objectives"])
+    evaluated = [t for t in everything if t.state is TrialState.COMPLETE and "reused_from" not in t.user_attrs]
+    counts = {
+        "evaluated": len(evaluated),
+        "reused": sum(t.state is TrialState.COMPLETE for t in everything) - len(evaluated),
+        "infeasible": sum(t.state is TrialState.PRUNED for t in everything),
+        "failed": sum(t.state is TrialState.FAIL for t in everything),
+        "running": sum(t.state is TrialState.RUNNING for t in everything),
+    }
+    losses = to_losses(objectives, [t.values for t in evaluated])
+    front = [evaluated[i] for i in np.flatnonzero(nondominated(losses))]
+    front.sort(key=lambda trial: to_losses(objectives, [trial.values])[0].tolist())
+    return ParetoReport(objectives=objectives, trials=tuple(evaluated), front=tuple(front), counts=counts)
+
+
+def to_losses(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> np.ndarray:
+    """Objective values (trials, objectives) with the sign that makes smaller better."""
+    signs = [1.0 if METRICS[name].direction == "minimize" else -1.0 for name in objectives]
+    return np.asarray(values, dtype=float).reshape(-1, len(objectives)) * signs
+
+
+def nondominated(losses: np.ndarray) -> np.ndarray:
+    """Mask (n,) of the rows of `losses` (n, objectives) that no other row dominates; equal rows all count."""
+    better = (losses[:, None] <= losses[None]).all(-1) & (losses[:, None] < losses[None]).any(-1)
+    mask: np.ndarray = ~better.any(0)
+    return mask
+
+
+def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> list[float]:
+    """Hypervolume of the front after each trial, in the product of the objectives' units.
+
+    The reference point is 0 for what is maximized (no accuracy, no efficiency) and the largest value among the given
+    trials for what is minimized, so that histories with minimized objectives compare only within one study.
+    """
+    if not values:
+        return []
+    losses = to_losses(objectives, values)
+    maximized = np.array([METRICS[name].direction == "maximize" for name in objectives])
+    reference = np.where(maximized, 0.0, losses.max(axis=0))
+    history, front, volume = [], losses[:0], 0.0
+    for loss in losses:
+        if not (front <= loss).all(-1).any():
+            front = np.vstack([front[~(loss <= front).all(-1)], loss])
+            volume = float(compute_hypervolume(front, reference))
+        history.append(volume)
+    return history

@@ -1,0 +1,28 @@
+"""What runs inside a worker process. Importing this module loads no torch, so that the parent stays light."""
+
+import os
+import signal
+from pathlib import Path
+
+from pipeline.design_point import DesignPoint
+from pipeline.results import TrialResult
+from pipeline.study_spec import StudySpec
+
+
+def start_worker() -> None:
+    """Prepare a worker: one thread, and no reaction to Ctrl-C, which the parent handles.
+
+    One thread makes results independent of the number of workers, and two workers of one thread do more than one of two.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def evaluate_trial(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+    """`pipeline.objective.evaluate`, imported where it runs."""
+    from pipeline.objective import evaluate
+
+    return evaluate(design, spec, trial_number, checkpoint)
