@@ -28,23 +28,28 @@ class Buffer:
     Attributes:
         cores: Cores side by side.
         core_share: Size of each, relative to a full core; a buffer of less than a core is one small core.
-        bus_bits: Width at which it is read and written.
+        bits_per_cycle: Bits that it reads or writes in one cycle.
     """
 
     cores: int
     core_share: float
-    bus_bits: int
+    bits_per_cycle: int
 
     @classmethod
-    def of_bits(cls, bits: int, bus_bits: int, cores: int | None = None) -> "Buffer":
-        """The buffer that holds `bits`; `cores` fixes the number of cores."""
-        full = TILE_CORE_SIDE**2
-        return cls(cores=cores or math.ceil(bits / full), core_share=min(1.0, bits / full), bus_bits=bus_bits)
+    def of_bits(cls, bits: int, *, narrow: int, wide: int, cores: int | None = None) -> "Buffer":
+        """The buffer that holds `bits`.
 
-    @property
-    def bits_per_cycle(self) -> int:
-        """Bits that all cores move at once."""
-        return TILE_CORE_SIDE * min(self.cores, math.ceil(self.bus_bits / TILE_CORE_SIDE))
+        Args:
+            bits: Its size.
+            narrow: Width of its only port if it is smaller than a core.
+            wide: Width of the bus that reaches it otherwise.
+            cores: Fixes the number of cores.
+        """
+        full = TILE_CORE_SIDE**2
+        if bits < full:
+            return cls(cores=1, core_share=bits / full, bits_per_cycle=narrow)
+        cores = cores or math.ceil(bits / full)
+        return cls(cores=cores, core_share=1.0, bits_per_cycle=TILE_CORE_SIDE * min(cores, math.ceil(wide / TILE_CORE_SIDE)))
 
     def area_m2(self, tech: Technology) -> float:
         """Area of all cores."""
@@ -203,11 +208,18 @@ def _tile(accelerator: Accelerator, unit: Crossbar, *, pe_size: int, pes: int, s
     )
     input_register = accelerator.input_cycles * size
     output_register = adcs * (_sum_bits(accelerator) - 1 + ceil_log2(per_side))
+    bus_bits = side * size
     input_buffer = Buffer.of_bits(
-        side * accelerator.input_cycles * size, side * size, sibling.input_buffer.cores if sibling else None
+        accelerator.input_cycles * bus_bits,
+        narrow=bus_bits,
+        wide=bus_bits,
+        cores=sibling.input_buffer.cores if sibling else None,
     )
     output_buffer = Buffer.of_bits(
-        tree.width * side * adcs, tree.width * side, sibling.output_buffer.cores if sibling else None
+        tree.width * side * adcs,
+        narrow=tree.width * side,
+        wide=bus_bits,
+        cores=sibling.output_buffer.cores if sibling else None,
     )
     pe_area = {name: per_side**2 * area for name, area in unit.area_m2.items()}
     pe_area["adder_trees"] = pe_tree.area_m2()
@@ -221,7 +233,7 @@ def _tile(accelerator: Accelerator, unit: Crossbar, *, pe_size: int, pes: int, s
         columns=side,
         leaf_height_m=pe_side,
         leaf_width_m=pe_side,
-        bus_bits=side * size,
+        bus_bits=bus_bits,
         folding=TILE_FOLDING,
     )
     area = {name: pes * value for name, value in pe_area.items()}

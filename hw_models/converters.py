@@ -12,9 +12,53 @@ from hw_models.accelerator import AdcType
 from hw_models.technology import Technology, linear_curve, rows_needed, technology
 
 SURVEY_FOM_DB = 180.1  # Schreier figure of merit at the survey's bound, below 174 MS/s
+SLOW_COMPARATOR_NM = 32  # from this node on a current-mode comparator's time depends on the column
 EMPTY_COLUMN_W = 1e-6  # quirk: all that is charged for the conversion of a column without an active cell
 _SAR_BIT_S = 1e-9  # one bit of a SAR conversion, and its sampling
 _COMPARATOR_S = 1e-9  # quirk: a comparator's decision, whatever the currents (22 nm and below, and voltage mode)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CurrentDecision:
+    """Decision time of current-mode comparators at 32 and 45 nm, where it depends on the column's current.
+
+    The reference fits its transistor-level simulations by a curve in x, the resistance of a comparator's reference
+    over that of the column; the slowest of a column's comparators counts.
+
+    Attributes:
+        levels: Of the converter.
+        rows: Of the crossbar.
+        r_on_ohm, r_off_ohm: Of a cell.
+    """
+
+    levels: int
+    rows: int
+    r_on_ohm: float
+    r_off_ohm: float
+
+    @property
+    def top_reference_ohm(self) -> float:
+        """The highest reference."""
+        return (self.r_on_ohm + (self.levels - 1) * self.r_off_ohm / self.levels) / self.rows
+
+    def seconds(self, column_ohm: float) -> float:
+        """Decision time of a column. References are taken to lie close enough for the curve's crest to be met."""
+        crest = max(_decision(x) for x in (min(self.top_reference_ohm / column_ohm, x) for x in _CRESTS))
+        settled = (0.0714 * math.log(column_ohm / 1e3) + 0.7651) * 1e-9 * crest
+        return min(max(settled, _COMPARATOR_S), _LONGEST_DECISION_S)
+
+    def slowest_s(self) -> float:
+        """Time of the slowest column, which is taken to occur: its resistance puts the top reference at the crest."""
+        return self.seconds(self.top_reference_ohm / _CRESTS[-1])
+
+
+_CRESTS = (0.37, 0.9)  # a local maximum of the curve, and its end
+_LONGEST_DECISION_S = 10e-9
+
+
+def _decision(x: float) -> float:
+    """The curve up to x = 0.9; beyond it lies lower, and below x = 0.05 a comparator is taken to be fast."""
+    return 3.7949 * x**3 - 5.6685 * x**2 + 2.6492 * x + 0.4807 if x > 0.05 else 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +70,8 @@ class Converters:
         constant_w: Power of one conversion besides the column's own.
         kappa, exponent: The column's own share: `kappa * G**exponent` watt for a column conductance G in siemens.
         conversion_s: Time of a conversion, over which that power flows.
+        decision: How that time depends on the column instead; None if it does not.
+        slowest_s: The longest time of a conversion.
         delay_s: What follows it (encoder of a flash converter).
         encoder_j: Encoder of one flash converter, one conversion.
         leakage_w: All encoders; converters themselves have none.
@@ -36,13 +82,15 @@ class Converters:
     kappa: float
     exponent: float
     conversion_s: float
+    decision: CurrentDecision | None
+    slowest_s: float
     delay_s: float
     encoder_j: float
     leakage_w: float
 
 
 @functools.lru_cache(maxsize=256)
-def converters(node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width_m: float, comparator_s: float = _COMPARATOR_S) -> Converters:
+def converters(node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width_m: float, decision: CurrentDecision | None = None) -> Converters:
     """The converters at the foot of a crossbar.
 
     Args:
@@ -51,7 +99,7 @@ def converters(node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width
         adc_bits: Their resolution.
         count: Converters of the crossbar.
         width_m: Width of the crossbar, in which they are laid out.
-        comparator_s: Decision time of a current-mode comparator (see `current_comparator_s`).
+        decision: Of current-mode comparators, where it depends on the column.
     """
     tech = technology(node_nm)
     if adc_type == "sar":
@@ -61,6 +109,8 @@ def converters(node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width
             kappa=tech.sar_kappa,
             exponent=tech.column_exponent,
             conversion_s=(adc_bits + 1) * _SAR_BIT_S,
+            decision=None,
+            slowest_s=(adc_bits + 1) * _SAR_BIT_S,
             delay_s=0.0,
             encoder_j=0.0,
             leakage_w=0.0,
@@ -73,7 +123,9 @@ def converters(node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width
         constant_w=(levels - 1) * (tech.csa_w_per_level if current_mode else tech.vsa_w_per_level),
         kappa=tech.csa_kappa if current_mode else tech.vsa_kappa,
         exponent=tech.column_exponent,
-        conversion_s=comparator_s if current_mode else _COMPARATOR_S,
+        conversion_s=_COMPARATOR_S,
+        decision=decision,
+        slowest_s=decision.slowest_s() if decision else _COMPARATOR_S,
         delay_s=linear_curve(tech.encoder_s, levels),
         encoder_j=linear_curve(tech.encoder_j, levels),
         leakage_w=count * linear_curve(tech.encoder_leak_w, levels),
@@ -93,25 +145,6 @@ def _encoders_m2(tech: Technology, levels: int, count: int, width_m: float) -> f
     one_width, one_height = (8 + levels / 2) * tech.gate_pitch_m, (levels - 1) * tech.cell_height_m
     per_row = min(math.ceil(width_m / one_width), count)
     return rows_needed(count, per_row) * one_height * max(width_m, one_width)
-
-
-def current_comparator_s(levels: int, rows: int, r_on_ohm: float, r_off_ohm: float) -> float:
-    """Slowest decision of a current-mode comparator at 32 and 45 nm.
-
-    The reference fits its transistor-level simulations by a curve in x, the reference resistance over the column's.
-    Its slowest point is the highest reference at x = 0.9; a column of just that resistance is taken to occur.
-    """
-    top_reference = (r_on_ohm + (levels - 1) * r_off_ohm / levels) / rows
-    column_ohm = top_reference / _SLOWEST_X
-    slowest = (0.0714 * math.log(column_ohm / 1e3) + 0.7651) * 1e-9 * _decision(_SLOWEST_X)
-    return min(max(slowest, _COMPARATOR_S), 10e-9)
-
-
-_SLOWEST_X = 0.9
-
-
-def _decision(x: float) -> float:
-    return 3.7949 * x**3 - 5.6685 * x**2 + 2.6492 * x + 0.4807
 
 
 def survey_bound_j(adc_bits: int) -> float:

@@ -12,12 +12,13 @@ import math
 from collections.abc import Mapping
 
 from hw_models.accelerator import Accelerator
-from hw_models.converters import Converters, converters, current_comparator_s
+from hw_models.converters import SLOW_COMPARATOR_NM, Converters, CurrentDecision, converters
 from hw_models.gates import (
     LINEAR_REGION,
     PassGate,
     addition_j,
     drain_f,
+    fin_drain_f,
     gate_delay_s,
     gate_f,
     n_ohm,
@@ -116,8 +117,8 @@ def cell_in_crossbar(accelerator: Accelerator) -> Cell:
 def _access_transistor(tech: Technology, strength: float, cell_width_f: float) -> tuple[float, float, float]:
     """Width (units of the node), gate and drain capacitance of a transistor `strength` times one of 1 F, or of one fin."""
     if tech.fin_pitch_m is not None:
-        drawn_f = 2.0 * math.ceil(strength)
-        return math.ceil(strength) * tech.fin_pitch_m / tech.node_m, gate_f(tech, drawn_f), drain_f(tech, drawn_f)
+        fins = math.ceil(strength)
+        return fins * tech.fin_pitch_m / tech.node_m, tech.gate_cap_f_per_m * fins * tech.unit_width_m, fin_drain_f(tech, fins)
     folds = math.ceil(strength / max(1.0, cell_width_f - SINGLE_TYPE_MARGIN_F))
     return strength, gate_f(tech, strength), drain_f(tech, strength, folds)
 
@@ -171,9 +172,12 @@ class _Design:
         )
 
     def _converters(self, accelerator: Accelerator) -> Converters:
-        slow = accelerator.adc_type == "flash" and accelerator.tech_node_nm >= 32 and not self.is_sram
-        comparator = (current_comparator_s(2**self.adc_bits, self.size, self.device.r_on_ohm, self.device.r_off_ohm),) if slow else ()
-        return converters(accelerator.tech_node_nm, accelerator.adc_type, self.adc_bits, self.adcs, self.width_m, *comparator)
+        decision = None
+        if accelerator.adc_type == "flash" and accelerator.tech_node_nm >= SLOW_COMPARATOR_NM and not self.is_sram:
+            decision = CurrentDecision(
+                levels=2**self.adc_bits, rows=self.size, r_on_ohm=self.device.r_on_ohm, r_off_ohm=self.device.r_off_ohm
+            )
+        return converters(accelerator.tech_node_nm, accelerator.adc_type, self.adc_bits, self.adcs, self.width_m, decision)
 
     def _column_ohm(self) -> float:
         """Resistance that sets the switches at the foot of a column: half that of the read path of SRAM, or a cell's mean."""
@@ -318,9 +322,8 @@ class _Design:
         return linear_curve(self.tech.decoder_leak_w, max(4, self.shared)) * min(1, self.shared / 4)
 
     def _sram_cell_leak_w(self) -> float:
-        n, p = (2, 1) if not self.tech.is_finfet else (1, 1)
-        widths = [effective * self.tech.node_m for effective in (n, p)]
-        inverter_a = (self.tech.ioff_n_a_per_m * widths[0] + self.tech.ioff_p_a_per_m * widths[1]) / 2
+        n_m, p_m = 2 * self.tech.unit_width_m, self.tech.unit_width_m
+        inverter_a = (self.tech.ioff_n_a_per_m * n_m + self.tech.ioff_p_a_per_m * p_m) / 2
         return 2 * inverter_a * self.tech.supply_v
 
     # Sensing time
@@ -328,7 +331,7 @@ class _Design:
     def _sensing_s(self) -> float:
         row = self._row_s()
         column = self._sram_column_s(row) + self._precharge_s() if self.is_sram else self._column_s()
-        return max(row, self._mux_s()) + column + self.converters.conversion_s + self.converters.delay_s
+        return max(row, self._mux_s()) + column + self.converters.slowest_s + self.converters.delay_s
 
     def _row_s(self) -> float:
         if self.is_sram:

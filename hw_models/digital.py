@@ -11,6 +11,9 @@ from hw_models.gates import REFERENCE_CLOCK_HZ, addition_cycles, addition_j
 from hw_models.technology import Technology
 
 
+LONG_SEGMENT_F = 1e5  # longer segments of an H-tree have wires four instead of two times the normal width
+
+
 @functools.lru_cache(maxsize=4096)
 def ceil_log2(value: int) -> int:
     """Smallest n with 2**n at least `value`."""
@@ -101,10 +104,15 @@ class HTree:
     @property
     def transfer_cycles(self) -> int:
         """Clock cycles of one transfer. Quirk: over twice the branches' length, and at 1 GHz."""
-        half = self.leaf_height_m + self.leaf_width_m
-        twice = sum(half * 2 ** (self.levels - level) for level in range(1, self.levels + 1))
-        length = twice + self._straight * self.leaf_width_m
-        return math.ceil(REFERENCE_CLOCK_HZ * self.tech.htree_s_per_m * length)
+        total = self._straight * self._segment_s(self.leaf_width_m)
+        for level in range(1, self.levels + 1):
+            branch = 2 ** (self.levels - level)
+            total += self._segment_s(self.leaf_height_m * branch) + self._segment_s(self.leaf_width_m * branch)
+        return math.ceil(REFERENCE_CLOCK_HZ * total)
+
+    def _segment_s(self, length_m: float) -> float:
+        wide = self.tech.htree_long_ratio if length_m > LONG_SEGMENT_F * self.tech.node_m else 1.0
+        return wide * self.tech.htree_s_per_m * length_m
 
     @property
     def bit_j(self) -> float:

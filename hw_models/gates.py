@@ -4,6 +4,7 @@ Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Gates".
 """
 
 import dataclasses
+import functools
 import math
 
 from hw_models.technology import PASSGATE_GAP_F, Technology, rows_needed
@@ -90,15 +91,23 @@ def gate_f(tech: Technology, width_f: float) -> float:
 
 def drain_f(tech: Technology, width_f: float, folds: int = 1) -> float:
     """Drain capacitance of a transistor: bottom, sidewall and overlap. Inner folds share their drains."""
-    length = (3.9 if tech.is_finfet else 2.8) * tech.node_m
-    width = width_f * tech.node_m
-    if tech.fin_pitch_m is not None and tech.fin_width_m is not None:
-        width = (fins(tech, width_f) - 1) * tech.fin_pitch_m + tech.fin_width_m
+    if tech.is_finfet:
+        return fin_drain_f(tech, fins(tech, width_f), folds)
+    return _drain_f(tech, 2.8 * tech.node_m, width_f * tech.node_m, folds)
+
+
+def fin_drain_f(tech: Technology, count: float, folds: int = 1) -> float:
+    """Drain capacitance of a transistor of `count` fins."""
+    assert tech.fin_pitch_m is not None and tech.fin_width_m is not None
+    return _drain_f(tech, 3.9 * tech.node_m, (count - 1) * tech.fin_pitch_m + tech.fin_width_m, folds)
+
+
+def _drain_f(tech: Technology, length_m: float, width_m: float, folds: int) -> float:
     drains, at_the_ends = math.ceil((folds + 1) / 2), 2 - folds % 2
     return (
-        tech.junction_cap_f_per_m2 * length * drains * width / folds
-        + tech.sidewall_cap_f_per_m * (2 * length * drains + at_the_ends * width / folds)
-        + tech.contact_cap_f_per_m * width
+        tech.junction_cap_f_per_m2 * length_m * drains * width_m / folds
+        + tech.sidewall_cap_f_per_m * (2 * length_m * drains + at_the_ends * width_m / folds)
+        + tech.contact_cap_f_per_m * width_m
     )
 
 
@@ -122,7 +131,7 @@ def carry_s(tech: Technology) -> float:
 
     The delays are those of a long chain, in which each gate sees the ramp of the one before.
     """
-    ohm = 2 * n_ohm(tech, tech.nand_n_f)
+    ohm = (2 * n_ohm(tech, tech.nand_n_f) + p_ohm(tech, tech.nand_p_f)) / 2
     first, second = ohm * (tech.nand_out_f + 3 * tech.nand_in_f), ohm * (tech.nand_out_f + 2 * tech.nand_in_f)
     delay = second
     for _ in range(8):  # converges to four digits in five rounds
@@ -134,6 +143,10 @@ def carry_s(tech: Technology) -> float:
 REFERENCE_CLOCK_HZ = 1e9  # quirk: digital circuits count their cycles at 1 GHz, whatever the clock really is
 
 
+_FIRST_BIT = 1.125  # carries that the first bit saves: it starts one, and its gates see a step (assumed: 1/8)
+
+
+@functools.lru_cache(maxsize=1024)
 def addition_cycles(tech: Technology, bits: int) -> int:
-    """Clock cycles charged for an addition of `bits` bits (the carry passes `bits - 1` full adders)."""
-    return max(1, math.ceil((bits - 1) * carry_s(tech) * REFERENCE_CLOCK_HZ))
+    """Clock cycles charged for an addition of `bits` bits."""
+    return max(1, math.ceil((bits - _FIRST_BIT) * carry_s(tech) * REFERENCE_CLOCK_HZ))

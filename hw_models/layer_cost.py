@@ -34,15 +34,22 @@ class LayerFigures:
         dynamic_energy_j: By component.
         cycles: Clock cycles by component, one after the other (fractions come from work shared by copies).
         tile_leakage_w: Leakage of one of its tiles.
+        pe_tree_inputs: Numbers that the adder trees of its PEs added last.
     """
 
     dynamic_energy_j: Mapping[str, float]
     cycles: Mapping[str, float]
     tile_leakage_w: float
+    pe_tree_inputs: int
 
 
 def layer_figures(
-    chip: Chip, mapped: LayerMapping, activity: LayerActivity, adc_model: AdcModel, survey_factor: float = SURVEY_FACTOR
+    chip: Chip,
+    mapped: LayerMapping,
+    activity: LayerActivity,
+    adc_model: AdcModel,
+    survey_factor: float = SURVEY_FACTOR,
+    tree_inputs_before: int | None = None,
 ) -> LayerFigures:
     """Work out one layer.
 
@@ -52,8 +59,9 @@ def layer_figures(
         activity: Its data.
         adc_model: Energy of a conversion: the reference's fit, or the survey's bound times `survey_factor`.
         survey_factor: See above.
+        tree_inputs_before: `pe_tree_inputs` of the layer before on tiles of the same kind; None for the first.
     """
-    return _Layer(chip, mapped, activity, adc_model, survey_factor).figures()
+    return _Layer(chip, mapped, activity, adc_model, survey_factor).figures(tree_inputs_before)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,14 +99,21 @@ class _Layer:
         self.weights_per_scan = chip.accelerator.cols_per_adc // mapped.columns_per_weight
         self.tiles = _pieces(mapped.rows_per_position, mapped.columns, mapped.tile_size)
 
-    def figures(self) -> LayerFigures:
+    def figures(self, tree_inputs_before: int | None) -> LayerFigures:
         energy: Counter[str] = Counter()
         for piece in self.tiles:
             for name, value in self._tile_j(piece).items():
                 energy[name] += piece.count * value
         for name, value in self._chip_j().items():
             energy[name] += value
-        return LayerFigures(dynamic_energy_j=energy, cycles=self._cycles(), tile_leakage_w=self._tile_leakage_w())
+        # quirk: of a PE's adder trees only what their last use needed leaks, be it that of a layer before
+        tree_inputs = self.last_pe_tree_inputs() or tree_inputs_before or self.tile.crossbars_per_side
+        return LayerFigures(
+            dynamic_energy_j=energy,
+            cycles=self._cycles(),
+            tile_leakage_w=self._tile_leakage_w(tree_inputs),
+            pe_tree_inputs=tree_inputs,
+        )
 
     # Energy
 
@@ -146,39 +161,45 @@ class _Layer:
         return energy
 
     def _pe_tree_charges(self, occupied: int) -> int:
-        """Uses of a PE's adder trees. Quirk: copies inside the PE charge it once per occupied crossbar."""
+        """Uses of a PE's adder trees. Quirk: a matrix copied within every PE charges them once per occupied crossbar."""
         uses = self.windows * self.weights_per_scan
-        return uses * occupied if math.prod(self.mapped.crossbar_copies) > 1 else uses
+        copied = self._is_copied_on_every_pe() and math.prod(self.mapped.crossbar_copies) > 1
+        return uses * occupied if copied else uses
 
     def _conversions_j(self, pe: _Piece) -> float:
         """Energy of all conversions of a PE for one window."""
-        adc, densities = self.unit.converters, self.activity.plane_densities
+        densities = self.activity.plane_densities
         total = 0.0
         for rows, row_count in _cut(pe.rows, self.size):
             empty = [(1 - density) ** rows for density in densities]
-            base = self._base_j(len(densities) - sum(empty), sum(empty))
             for columns, column_count in _cut(pe.columns, self.size):
-                siemens = rows * _mean_conductance(
+                cell_siemens = _mean_conductance(
                     self.unit.cell, self.chip.accelerator.device, self.activity.level_shares, rows, columns
                 )
-                total += row_count * column_count * columns * (base + self._column_j(siemens))
+                energy_j = self._column_j(rows * cell_siemens, empty)
+                total += row_count * column_count * columns * energy_j
         return total
 
-    def _base_j(self, active: float, empty: float) -> float:
-        """Conversions of one column besides its own current, over the bit-planes that are `active` and `empty`."""
-        adc = self.unit.converters
-        if self.adc_model == "survey":
-            return (active + empty) * self.survey_factor * survey_bound_j(self.adc_bits)
-        return (active * adc.constant_w + empty * EMPTY_COLUMN_W) * adc.conversion_s
+    def _column_j(self, siemens: float, empty: list[float]) -> float:
+        """Conversions of one column over all bit-planes.
 
-    def _column_j(self, siemens: float) -> float:
-        """Current of one column over all bit-planes, `siemens` if every row were active."""
+        Args:
+            siemens: Conductance of the column if every row were active.
+            empty: Probability of each bit-plane that no row of the column is.
+        """
         adc, densities = self.unit.converters, self.activity.plane_densities
         if self.adc_model == "survey":
-            volt = self.chip.accelerator.device.read_voltage_v
-            return volt**2 * siemens * sum(densities) * adc.conversion_s
-        power = adc.kappa * sum((density * siemens) ** adc.exponent for density in densities)
-        return power * adc.conversion_s
+            read_j = self.chip.accelerator.device.read_voltage_v**2 * siemens * sum(densities) * adc.conversion_s
+            return read_j + len(densities) * self.survey_factor * survey_bound_j(self.adc_bits)
+        if adc.decision is None:
+            current_w = adc.kappa * siemens**adc.exponent * sum([density**adc.exponent for density in densities])
+            idle = sum(empty)
+            return ((len(densities) - idle) * adc.constant_w + idle * EMPTY_COLUMN_W + current_w) * adc.conversion_s
+        return sum(
+            ((1 - idle) * adc.constant_w + idle * EMPTY_COLUMN_W + adc.kappa * (density * siemens) ** adc.exponent)
+            * (adc.decision.seconds(1 / (density * siemens)) if density else adc.conversion_s)
+            for density, idle in zip(densities, empty, strict=True)
+        )
 
     def _chip_j(self) -> dict[str, float]:
         tech, chip, layer = self.tech, self.chip, self.mapped.layer
@@ -221,8 +242,8 @@ class _Layer:
         bits_out = tile.columns // self.mapped.columns_per_weight * (1 + self.tile.tree.width) * self.windows / kernel**2
         return bits_in, bits_out
 
-    def _tile_transfers(self, tile: _Piece) -> int:
-        return math.ceil(sum(self._tile_traffic_bits(tile)) / self.tile.htree.bus_bits)
+    def _tile_transfers(self, tile: _Piece) -> float:
+        return sum(self._tile_traffic_bits(tile)) / self.tile.htree.bus_bits
 
     def _chip_traffic_bits(self) -> tuple[float, float]:
         """Bits read from and written to the global buffer."""
@@ -286,14 +307,21 @@ class _Layer:
 
     # Leakage
 
-    def _tile_leakage_w(self) -> float:
+    def _tile_leakage_w(self, pe_tree_inputs: int) -> float:
         tile, tech = self.tile, self.tech
-        last = self._pes(self.tiles[-1])[-1]
         registers = (tile.input_register_bits + tile.output_register_bits) * tech.flipflop_leak_w
-        pe = tile.crossbars_per_side**2 * self.unit.leakage_w + tile.pe_tree.leakage_w(math.ceil(last.rows / self.size)) + registers
+        pe_tree = tile.pe_tree.leakage_w(pe_tree_inputs)
+        pe = tile.crossbars_per_side**2 * self.unit.leakage_w + pe_tree + registers
         tree = tile.tree.leakage_w(self._tile_tree_inputs(self.tiles[-1]))
         cores = (tile.input_buffer.core_share + tile.output_buffer.core_share) * tech.tile_core_leak_w
         return tile.pes * pe + tree + cores
+
+    def last_pe_tree_inputs(self) -> int | None:
+        """Numbers that a PE's adder trees added last; None if each copy fits one crossbar and they stay idle."""
+        last = self._pes(self.tiles[-1])[-1]
+        if self._is_copied_on_every_pe() and max(last.rows, last.columns) <= self.size:
+            return None
+        return math.ceil(last.rows / self.size)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -86,6 +86,7 @@ class Technology:
     repeater_width_m: float
     htree_j_per_m: float
     htree_s_per_m: float
+    htree_long_ratio: float
     bus_j_per_m: float
     repeater_scale: float
     repeater_spacing_m: float

@@ -51,8 +51,10 @@ def run(
     from pipeline.progress import LiveProgress, PlainProgress, front_table
     from pipeline.report import write_report
     from pipeline.runner import Runner, run_lock
+    from pipeline.search_space import SearchSpace
 
     study = load_study(study_file, seed, data_dir)
+    SearchSpace(study).check()
     check_data(study.spec.dataset)
     folder, url = _places(study, out, storage)
     console = Console()

@@ -149,8 +149,9 @@ class NoisyLayer(nn.Module):
             raise RuntimeError("no chip is programmed; call pipeline.analog_layers.program_chip first")
         codes = self.input_codes(x)
         if self._calibrating:
-            self._calibrate(codes)
-        y = self._exact_sum(codes) if self.fidelity == "exact" else self._fast_sum(codes)
+            y = self._calibrate(codes)
+        else:
+            y = self._exact_sum(codes) if self.fidelity == "exact" else self._fast_sum(codes)
         y = y * (self.input_step * self.weight_step)
         return y if self.bias is None else y + self._per_channel(self.bias)
 
@@ -230,20 +231,21 @@ class NoisyLayer(nn.Module):
 
     # Calibration and programming.
 
-    def _calibrate(self, codes: Tensor) -> None:
-        """Set the full scale from column sums of these inputs, then measure the error that converters leave in the output."""
+    def _calibrate(self, codes: Tensor) -> Tensor:
+        """Set the full scale from column sums of these inputs, measure the error that converters then leave in the
+        output, and give that output."""
+        assert self._programmed is not None
         few = codes[: max(1, _SUMS_IN_MEMORY // (codes[:1].numel() * self.weight[:, :1].numel()))]
         self.adc_full_scale.copy_(self._best_full_scale(few))
-        conversions, cycles = self.conversions, self.cycles
-        assert self._programmed is not None
-        error = self._exact_sum(codes) - self._product(codes, self._programmed, None)
-        self.conversions, self.cycles = conversions, cycles
-        per_channel = error.transpose(0, 1).flatten(1)
-        self.adc_bias.copy_(per_channel.mean(1))
-        centred = per_channel - self.adc_bias[:, None]
+        y = self._exact_sum(codes)
+        error = (y - self._product(codes, self._programmed, None)).transpose(0, 1).flatten(1)
+        self.adc_bias.copy_(error.mean(1))
+        centred = error - self.adc_bias[:, None]
         common = centred.mean(0, keepdim=True)
         self.adc_common_std.copy_(common.std())
         self.adc_std.copy_((centred - common).std(1))
+        self.conversions = self.cycles = 0
+        return y
 
     def _best_full_scale(self, codes: Tensor) -> Tensor:
         """The full scale with the least squared error of the digital sum: coarser steps against more saturation."""
@@ -259,8 +261,9 @@ class NoisyLayer(nn.Module):
             samples.append(sums.flatten()[picks])
             weights.append(weight.flatten()[picks])
         seen, weight = torch.cat(samples), torch.cat(weights)
-        candidates = seen.max().clamp(min=1e-6) * torch.linspace(0.05, 1, _FULL_SCALE_STEPS, device=seen.device)
-        losses = [(weight * (_quantise(seen, top, self.accelerator.adc_bits) - seen).square()).sum() for top in candidates]
+        bits = self.accelerator.adc_bits
+        candidates = _whole_steps(seen.max() * torch.linspace(0.05, 1, _FULL_SCALE_STEPS, device=seen.device), bits)
+        losses = [(weight * (_quantise(seen, top, bits) - seen).square()).sum() for top in candidates]
         return candidates[int(torch.stack(losses).argmin())]
 
     def program_chip(self, chip: Chip, drift_time_s: float | None) -> None:
@@ -386,15 +389,16 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
 
 
 def _quantise(sums: Tensor, full_scale: Tensor, adc_bits: int) -> Tensor:
-    """What an ADC of 2**adc_bits codes from 0 to `full_scale` makes of column sums, in levels.
-
-    Where steps would be finer than one level, there is a whole number of steps per level, so that the whole-numbered
-    sums of ideal cells lose nothing.
-    """
+    """What an ADC of 2**adc_bits codes from 0 to `full_scale` makes of column sums, in levels."""
     top_code = 2**adc_bits - 1
-    lsb = (full_scale / top_code).clamp(min=1e-9)
-    lsb = torch.where(lsb < 1, 1 / torch.floor(1 / lsb), lsb)
+    lsb = full_scale / top_code
     return torch.round(sums / lsb).clamp_(0, top_code) * lsb
+
+
+def _whole_steps(full_scale: Tensor, adc_bits: int) -> Tensor:
+    """`full_scale`, widened so that a step finer than one level divides it: sums of ideal cells then lose nothing."""
+    lsb = (full_scale / (2**adc_bits - 1)).clamp(min=1e-6)
+    return torch.where(lsb < 1, 1 / torch.floor(1 / lsb), lsb) * (2**adc_bits - 1)
 
 
 def _input_cycles(codes: Tensor, accelerator: Accelerator) -> Tensor:

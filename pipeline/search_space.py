@@ -1,6 +1,8 @@
 """From a study's space to a design: the one place that asks Optuna for values."""
 
+import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +10,7 @@ import optuna
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import CellDevice
+from hw_models.errors import InfeasibleDesign
 from pipeline.design_point import ConvSpec, DesignPoint, FixedPoint, ImageSpec, LinearSpec
 from pipeline.study_spec import ABSENT, Dimension, Scalar, Study, WeightFormatSpace
 
@@ -16,6 +19,7 @@ _IMAGES = {  # of the data sets in pipeline.data
     "mnist": ImageSpec(channels=1, height=28, width=28, classes=10),
     "fashion_mnist": ImageSpec(channels=1, height=28, width=28, classes=10),
 }
+_FIT_TOGETHER = ("device", "crossbar_size", "cols_per_adc", "cell_bits", "weight_bits", "weight_encoding")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +35,35 @@ class SearchSpace:
     def dimensions(self) -> dict[str, Dimension]:
         """Parameter name -> its values, fixed ones included, in the order of suggestion."""
         return dict(self._dimensions())
+
+    def check(self) -> None:
+        """Make sure that the space holds a design, and that each value of each parameter is allowed.
+
+        Raises:
+            ValueError: If a value is out of its range, or if no chip of the space can exist; names the file.
+        """
+        dimensions = self.dimensions()
+        values = {name: dimension.values[0] for name, dimension in dimensions.items()}
+        try:
+            values = self._first_feasible(values, dimensions)
+            for name, dimension in dimensions.items():
+                for value in dimension.values:
+                    with contextlib.suppress(InfeasibleDesign):
+                        self.design(values | {name: value})
+        except ValueError as error:
+            raise ValueError(f"{self.study.path}: {error}") from error
+
+    def _first_feasible(self, values: dict[str, Any], dimensions: dict[str, Dimension]) -> dict[str, Any]:
+        problem = ""
+        for choice in itertools.product(*(dimensions[name].values for name in _FIT_TOGETHER)):
+            candidate = values | dict(zip(_FIT_TOGETHER, choice, strict=True))
+            try:
+                self.design(candidate)
+            except InfeasibleDesign as error:
+                problem = str(error)
+            else:
+                return candidate
+        raise ValueError(f"hardware: no chip of this space can exist: {problem}")
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> DesignPoint:
         """Ask `trial` for all parameters and build the design.

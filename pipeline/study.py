@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ class ReproducibleNSGAII(NSGAIISampler):
         super().before_trial(study, trial)
         self._rng.rng.seed(_seed32(self._study_seed, trial.number))
 
+    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        # Optuna gives them in another order when it selects them than when it finds them in the database.
+        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
+
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
@@ -73,10 +78,14 @@ def open_study(study: Study, url: str) -> optuna.Study:
         del found[spec.name]
     if spec.name in found:
         _check_same(study, found[spec.name].user_attrs, url)
+        _let_readers_in(storage)
         return optuna.load_study(study_name=spec.name, storage=storage, sampler=sampler)
+    _let_readers_in(storage)
     directions = [METRICS[name].direction for name in spec.objectives]
     opened = optuna.create_study(study_name=spec.name, storage=storage, sampler=sampler, directions=directions)
-    opened.set_metric_names([f"{name} [{METRICS[name].unit}]" for name in spec.objectives])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        opened.set_metric_names(list(spec.objectives))
     opened.set_user_attr("question", spec.question)
     opened.set_user_attr("identity", study.identity())
     opened.set_user_attr("device_sources", study.sources)
@@ -117,13 +126,9 @@ def open_storage(url: str) -> RDBStorage:
         _inspect_sqlite(url)
     connect = {"timeout": _LOCK_WAIT_S} if url.startswith("sqlite") else {}
     try:
-        storage = RDBStorage(url, engine_kwargs={"connect_args": connect})
-        if url.startswith("sqlite"):
-            with storage.engine.connect() as connection:  # readers and the writer do not wait for each other
-                connection.execute(sqlalchemy.text("PRAGMA journal_mode=WAL"))
+        return RDBStorage(url, engine_kwargs={"connect_args": connect})
     except (RuntimeError, ImportError, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         raise StudyError(f"{show_url(url)}: cannot be used as a study database: {_first_line(error)}") from error
-    return storage
 
 
 def show_url(url: str) -> str:
@@ -162,6 +167,13 @@ def evaluated_trials(opened: optuna.Study) -> list[FrozenTrial]:
     """Complete trials that were measured and not reused, by number."""
     trials = opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [trial for trial in trials if "reused_from" not in trial.user_attrs]
+
+
+def _let_readers_in(storage: RDBStorage) -> None:
+    """SQLite's write-ahead log: readers and the writer do not wait for each other."""
+    if storage.url.startswith("sqlite"):
+        with storage.engine.connect() as connection:
+            connection.execute(sqlalchemy.text("PRAGMA journal_mode=WAL"))
 
 
 def _inspect_sqlite(url: str) -> None:

@@ -38,6 +38,15 @@ class Dimension:
         """Only one value is allowed."""
         return len(self.values) == 1
 
+    def as_written(self) -> Scalar | list[Scalar] | dict[str, Scalar]:
+        """The form of the study file."""
+        if self.is_fixed:
+            return self.values[0]
+        if not self.is_range:
+            return list(self.values)
+        low, second = int(self.values[0]), int(self.values[1])
+        return {"low": low, "high": int(self.values[-1]), "step": second - low}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Values:
@@ -54,7 +63,8 @@ class _Values:
     allow_absent: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.parse)
+        as_written = core_schema.plain_serializer_function_ser_schema(Dimension.as_written)
+        return core_schema.no_info_plain_validator_function(self.parse, serialization=as_written)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
         item: dict[str, Any] = {"type": self.item}
@@ -260,18 +270,20 @@ class Study:
     """A study file with its device cards read: all that a trial depends on.
 
     Attributes:
-        spec: The file.
+        path: The file.
+        spec: What it says.
         devices: What the file calls a device -> the cell.
         sources: What the file calls a device -> field -> source.
     """
 
+    path: Path
     spec: StudySpec
     devices: dict[str, CellDevice]
     sources: dict[str, dict[str, str]]
 
     def identity(self) -> dict[str, Any]:
         """Everything that the meaning of a trial depends on; two runs with equal identities may share a database."""
-        plain: dict[str, Any] = json.loads(json.dumps(self.spec.model_dump(), default=_plain_dimension))
+        plain: dict[str, Any] = self.spec.model_dump(mode="json")
         for free in ("trials", "question"):
             del plain[free]
         del plain["dataset"]["data_dir"]
@@ -321,18 +333,12 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
         except ValueError as error:
             raise ValueError(f"{path}: hardware.device: {error}") from error
         devices[name], sources[name] = card.device, dict(card.sources)
-    return Study(spec=spec, devices=devices, sources=sources)
+    return Study(path=path, spec=spec, devices=devices, sources=sources)
 
 
 def study_schema() -> dict[str, Any]:
     """JSON schema of a study file, for editors that complete and check YAML."""
     return StudySpec.model_json_schema()
-
-
-def _plain_dimension(value: Any) -> Any:
-    if isinstance(value, Dimension):
-        return list(value.values)
-    raise TypeError(f"{value!r} is not plain")
 
 
 def _offer(word: str, known: Any) -> str:

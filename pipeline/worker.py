@@ -1,7 +1,9 @@
 """What runs inside a worker process. Importing this module loads no torch, so that the parent stays light."""
 
+import multiprocessing
 import os
 import signal
+import threading
 from pathlib import Path
 
 from pipeline.design_point import DesignPoint
@@ -15,6 +17,7 @@ def start_worker() -> None:
     One thread makes results independent of the number of workers, and two workers of one thread do more than one of two.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
@@ -26,3 +29,11 @@ def evaluate_trial(design: DesignPoint, spec: StudySpec, trial_number: int, chec
     from pipeline.objective import evaluate
 
     return evaluate(design, spec, trial_number, checkpoint)
+
+
+def _die_with_parent() -> None:
+    """A worker whose parent was killed has no one to give its result to."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

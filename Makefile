@@ -1,0 +1,44 @@
+# Set-up and everything a user or developer starts. `make help` lists the targets.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STUDY ?= studies/digits.yaml
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help study report dashboard test check format bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+study: $(STAMP) ## set up, then run or go on with the study (STUDY=studies/digits.yaml)
+	$(BIN)/nacim run $(STUDY)
+
+report: $(STAMP) ## write the study's HTML report from its database
+	$(BIN)/nacim report $(STUDY)
+
+dashboard: $(STAMP) ## open optuna-dashboard on the study's database, read-only
+	$(BIN)/nacim dashboard $(STUDY)
+
+test: $(STAMP) ## set up, then run all tests
+	$(BIN)/pytest -n auto
+
+check: $(STAMP) ## what CI asks beside the tests: format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## rewrite the code in the house's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## time the cost model
+	$(BIN)/python benchmarks/cost_model.py
+
+clean: ## remove the environment and caches; results stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,86 @@
+"""optuna-dashboard on a study's database: on this machine only, and read-only unless asked.
+
+The dashboard has no login. Whoever reaches it can delete a study with one request, so that requests which change
+something are refused before they reach it.
+"""
+
+import errno
+import socketserver
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import optuna_dashboard
+
+from pipeline.study import open_storage
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+HOST = "127.0.0.1"
+_READING = ("GET", "HEAD", "OPTIONS")
+
+
+def serve(url: str, port: int, writable: bool) -> None:
+    """Serve a database's dashboard until Ctrl-C.
+
+    Args:
+        url: Of the database.
+        port: On 127.0.0.1.
+        writable: Let every visitor create, change and delete studies.
+
+    Raises:
+        ValueError: If the port is taken or not ours to take.
+        StudyError: If the database cannot be used.
+    """
+    with dashboard_server(url, port, writable) as server:
+        state = "every visitor can change and delete studies" if writable else "read-only"
+        print(f"dashboard  http://{HOST}:{server.server_port}/  ({state}; Ctrl-C ends it)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+
+
+def dashboard_server(url: str, port: int, writable: bool) -> WSGIServer:
+    """A server that listens, one thread a request; `serve_forever` starts it. Port 0 takes a free one."""
+    app = dashboard_app(url, writable)
+    try:
+        return make_server(HOST, port, app, server_class=_ThreadedServer, handler_class=_QuietHandler)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        raise ValueError(f"--port {port} cannot be used ({error.strerror}); choose another one") from error
+
+
+def dashboard_app(url: str, writable: bool) -> "WSGIApplication":
+    """The dashboard as a WSGI application.
+
+    Raises:
+        StudyError: If the database cannot be used.
+    """
+    app = optuna_dashboard.wsgi(open_storage(url))
+    return app if writable else read_only(app)
+
+
+def read_only(app: "WSGIApplication") -> "WSGIApplication":
+    """The application, with 403 as its answer to all but GET, HEAD and OPTIONS."""
+
+    def guarded(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in _READING:
+            return app(environ, start_response)
+        text = b'{"reason": "This dashboard is read-only. Start it with: nacim dashboard --writable"}'
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(text)))]
+        start_response("403 Forbidden", headers)
+        return [text]
+
+    return guarded
+
+
+class _ThreadedServer(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """No line for each request."""

@@ -1,0 +1,138 @@
+"""Measured trials, read back from the database: what reports, pages and figures are made of. No torch here."""
+
+import dataclasses
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from pipeline.design_point import DesignPoint, FixedPoint
+from pipeline.metrics import METRICS
+from pipeline.pareto import ParetoReport, pareto_report
+from pipeline.results import VariationReport
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluated:
+    """One measured trial.
+
+    Attributes:
+        number: Of the trial.
+        measured: Name in `METRICS` -> value, and the figures of the test images.
+        design: Hardware and network.
+        cost: `hw_models.cost.CostReport.to_dict()`.
+        validation, test: Accuracy over simulated chips.
+        phase_s: Wall time of each phase in seconds.
+        versions: Of Python, nacim and the libraries that computed the result.
+        started, finished: When, or None if the database does not say.
+    """
+
+    number: int
+    measured: Mapping[str, float]
+    design: DesignPoint
+    cost: dict[str, Any]
+    validation: VariationReport
+    test: VariationReport
+    phase_s: Mapping[str, float]
+    versions: Mapping[str, str]
+    started: datetime | None
+    finished: datetime | None
+
+    @classmethod
+    def from_trial(cls, trial: FrozenTrial) -> "Evaluated":
+        """Read a complete trial that was not reused; the inverse of `pipeline.study.record`."""
+        attributes = trial.user_attrs
+        names = [*METRICS, "test_accuracy_mean", "test_accuracy_std"]
+        return cls(
+            number=trial.number,
+            measured={name: attributes[name] for name in names},
+            design=DesignPoint.from_dict(attributes["design"]),
+            cost=attributes["cost"],
+            validation=VariationReport.from_dict(attributes["variation"]["validation"]),
+            test=VariationReport.from_dict(attributes["variation"]["test"]),
+            phase_s=attributes["phase_s"],
+            versions=attributes["versions"],
+            started=trial.datetime_start,
+            finished=trial.datetime_complete,
+        )
+
+    @property
+    def device(self) -> str:
+        """Name of the memory device."""
+        return self.design.accelerator.device.name
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """95 % confidence interval of a metric, or None for one that is known exactly or has none."""
+        return (self.validation.mean_low, self.validation.mean_high) if name == "accuracy_mean" else None
+
+    def show(self, name: str) -> str:
+        """A metric for people, without its unit: `96.2`, or `96.2 ± 0.4` if it has an interval."""
+        metric, interval = METRICS[name], self.interval(name)
+        text = metric.show(self.measured[name])
+        return text if interval is None else f"{text} ± {half_width(self.validation) * metric.scale:.2g}"
+
+
+def half_width(report: VariationReport) -> float:
+    """Half of the 95 % interval of the mean; the side that is not cut off at 0 or 1."""
+    return max(report.mean_high - report.mean, report.mean - report.mean_low)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """A study as those see it who look at its results.
+
+    Attributes:
+        name, question: Of the study.
+        identity: `Study.identity()` as stored: everything that the meaning of a trial depends on.
+        device_sources: Device -> field of its card -> source.
+        pareto: Objectives, trials, front and counts.
+        evaluated: All measured trials, by number.
+        front: Those on the front, best first objective first.
+    """
+
+    name: str
+    question: str
+    identity: dict[str, Any]
+    device_sources: dict[str, dict[str, str]]
+    pareto: ParetoReport
+    evaluated: tuple[Evaluated, ...]
+    front: tuple[Evaluated, ...]
+
+
+def read_findings(opened: optuna.Study) -> Findings:
+    """Read everything that a study has measured."""
+    pareto = pareto_report(opened)
+    evaluated = {trial.number: Evaluated.from_trial(trial) for trial in pareto.trials}
+    return Findings(
+        name=opened.study_name,
+        question=opened.user_attrs["question"],
+        identity=opened.user_attrs["identity"],
+        device_sources=opened.user_attrs["device_sources"],
+        pareto=pareto,
+        evaluated=tuple(evaluated.values()),
+        front=tuple(evaluated[trial.number] for trial in pareto.front),
+    )
+
+
+def design_columns(design: DesignPoint) -> dict[str, Any]:
+    """A design as flat columns: the hardware's fields as really used, then `conv1_filters`, ..., `fc1_units`, ..."""
+    chip = design.accelerator
+    columns: dict[str, Any] = {f.name: getattr(chip, f.name) for f in dataclasses.fields(chip)}
+    columns["device"] = chip.device.name
+    for i, conv in enumerate(design.convs, start=1):
+        columns |= {f"conv{i}_{name}": getattr(conv, name) for name in ("filters", "kernel", "stride", "pool")}
+        columns |= _format_columns(f"conv{i}", conv.weight_format)
+    for i, fc in enumerate(design.hidden, start=1):
+        columns |= {f"fc{i}_units": fc.units} | _format_columns(f"fc{i}", fc.weight_format)
+    return columns | _format_columns("classifier", design.classifier_format)
+
+
+def _format_columns(layer: str, weight_format: FixedPoint | None) -> dict[str, int]:
+    if weight_format is None:
+        return {}
+    return {
+        f"{layer}_integer_bits": weight_format.integer_bits,
+        f"{layer}_fraction_bits": weight_format.fraction_bits,
+    }

@@ -1,0 +1,42 @@
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: results and run times do not depend on the machine's cores
+
+import pytest
+import yaml
+
+TINY_STUDY = {
+    "name": "tiny",
+    "seed": 3,
+    "trials": 4,
+    "hardware": {
+        "device": ["sram", "rram"],
+        "crossbar_size": [32, 64],
+        "adc_bits": {"low": 5, "high": 8},
+        "cell_bits": [1, 2],
+        "input_bits": 4,
+    },
+    "network": {"convs": [{"filters": [4, 8], "pool": True}], "hidden": [{"units": ["absent", 16]}]},
+    "training": {"epochs": 2, "batch_size": 64},
+    "variation": {"min_chips": 2, "max_chips": 2},
+    "sampler": {"population_size": 4},
+}
+
+
+@pytest.fixture
+def tiny() -> dict:
+    """The content of a study file that runs in seconds; tests change their copy."""
+    return yaml.safe_load(yaml.safe_dump(TINY_STUDY))
+
+
+@pytest.fixture
+def write_study(tmp_path: Path):
+    """Write a study file's content to disk and give its path."""
+
+    def write(content: dict, name: str = "study.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+        return path
+
+    return write

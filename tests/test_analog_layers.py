@@ -1,0 +1,190 @@
+"""Layers on crossbars against plain torch, against arithmetic by hand, and against what the cost model charges."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hw_models.accelerator import Accelerator
+from hw_models.devices import load_card
+from hw_models.mapping import map_network
+from pipeline.analog_layers import NoisyConv2d, NoisyLinear, calibrate, noisy_layers, program_chip, set_noise_strength
+from pipeline.chips import Chip
+from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec, LinearSpec
+from pipeline.network import build_network
+from pipeline.topology import mvm_layers, topology
+
+QUIET = {"programming_sigma": (0.0,), "read_sigma": 0.0, "stuck_on_rate": 0.0, "stuck_off_rate": 0.0}
+
+
+def design_with(device="rram", image=(1, 8, 8), quiet=False, **hardware) -> DesignPoint:
+    cell = load_card(device).device
+    cell = dataclasses.replace(cell, **QUIET) if quiet else cell
+    defaults = {"crossbar_size": 32, "cell_bits": 1, "weight_bits": 6, "input_bits": 4, "adc_bits": 8, "cols_per_adc": 4}
+    return DesignPoint(
+        accelerator=Accelerator(device=cell, **(defaults | hardware)),
+        image=ImageSpec(channels=image[0], height=image[1], width=image[2], classes=5),
+        convs=(ConvSpec(filters=6, kernel=3, pool=True), ConvSpec(filters=7, kernel=3, stride=2)),
+        hidden=(LinearSpec(units=9),),
+    )
+
+
+def network_of(design: DesignPoint, seed: int = 0) -> tuple[torch.nn.Sequential, torch.Tensor]:
+    """A network with random weights and known input ranges, and images for it."""
+    torch.manual_seed(seed)
+    network = build_network(topology(design), design.accelerator)
+    images = torch.rand(20, design.image.channels, design.image.height, design.image.width)
+    network.train()
+    network(images)  # input ranges and batch-norm statistics
+    return network.eval(), images
+
+
+def run(network: torch.nn.Module, images: torch.Tensor, chip: Chip, fidelity: str) -> torch.Tensor:
+    program_chip(network, chip, fidelity)
+    chip.images = torch.arange(len(images))
+    with torch.no_grad():
+        return network(images)
+
+
+@pytest.mark.parametrize("encoding", ["offset", "differential"])
+@pytest.mark.parametrize("mapping", ["novel", "conventional"])
+@pytest.mark.parametrize("device", ["sram", "stt_mram"])
+def test_ideal_converters_and_quiet_cells_give_the_quantised_product(encoding, mapping, device):
+    design = design_with(device, quiet=True, weight_encoding=encoding, mapping=mapping, adc_bits=None, input_bits=5)
+    network, images = network_of(design)
+    exact = run(network, images, Chip.number(0, 0), "exact")
+    x = images
+    for module in network:
+        if isinstance(module, NoisyConv2d | NoisyLinear):
+            codes = module.input_codes(x) * module.input_step
+            weight = module.weight_codes() * module.weight_step
+            if isinstance(module, NoisyConv2d):
+                x = F.conv2d(codes, weight, module.bias, module.stride, module.padding)
+            else:
+                x = F.linear(codes, weight, module.bias)
+        else:
+            x = module(x)
+    torch.testing.assert_close(exact, x.detach(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(run(network, images, Chip.number(0, 0), "fast"), exact, rtol=1e-4, atol=1e-4)
+
+
+def test_many_bits_without_noise_approach_plain_torch():
+    design = design_with(quiet=True, weight_bits=14, input_bits=14, adc_bits=None, cell_bits=4)
+    network, images = network_of(design)
+    for layer in noisy_layers(network):
+        layer.weight.data.uniform_(-1, 1)  # 1.7 times its rms: nothing is cut
+    network.train()
+    network(images)
+    network.eval()
+    for layer in noisy_layers(network):
+        layer.input_range.mul_(4)  # no activation is cut either
+    hardware, plain = run(network, images, Chip.nominal(), "exact"), run(network, images, Chip.nominal(), "float")
+    torch.testing.assert_close(hardware, plain, rtol=0, atol=float(0.005 * plain.std()))
+
+
+@pytest.mark.parametrize("mapping", ["novel", "conventional"])
+@pytest.mark.parametrize("encoding", ["offset", "differential"])
+@pytest.mark.parametrize("crossbar_size", [16, 32, 256])
+def test_the_network_makes_the_conversions_that_the_cost_model_charges(mapping, encoding, crossbar_size):
+    design = design_with(
+        mapping=mapping, weight_encoding=encoding, crossbar_size=crossbar_size, image=(3, 9, 11), cell_bits=2
+    )
+    network, images = network_of(design)
+    calibrate(network, images)
+    run(network, images, Chip.number(0, 0), "exact")
+    charged = map_network(design.accelerator, mvm_layers(design)).layers
+    assert len(charged) == len(noisy_layers(network)) == 4
+    for layer, place in zip(noisy_layers(network), charged, strict=True):
+        assert layer.conversions == place.conversions * len(images)
+        assert layer.cycles == place.layer.windows * place.input_cycles * len(images)
+
+
+def test_adc_saturates_and_its_range_is_frozen_over_batches():
+    network, images = network_of(design_with(adc_bits=5))
+    calibrate(network, images)
+    layer = noisy_layers(network)[0]
+    full_scale = layer.adc_full_scale.clone()
+    far_above = torch.full((1, 3), 10 * float(full_scale))
+    assert torch.all(layer._convert(far_above) == layer._convert(2 * far_above))
+    assert layer._convert(far_above).max() <= full_scale * 1.001
+    run(network, images * 0.3, Chip.number(0, 0), "exact")
+    assert torch.equal(layer.adc_full_scale, full_scale)
+    assert len(layer._convert(torch.linspace(0, float(full_scale), 1000)).unique()) <= 2**5
+
+
+def test_device_errors_stay_the_same_within_a_chip_and_differ_between_chips():
+    network, images = network_of(design_with("rram"))
+    calibrate(network, images)
+    program_chip(network, Chip.number(0, 4))
+    layer = noisy_layers(network)[1]
+    first = layer._cells.clone()
+    run(network, images, layer.chip, "exact")
+    program_chip(network, Chip.number(0, 5))
+    other = layer._cells.clone()
+    program_chip(network, Chip.number(0, 4))
+    assert torch.equal(layer._cells, first)
+    assert not torch.equal(other, first)
+
+
+@pytest.mark.parametrize("fidelity", ["fast", "exact"])
+def test_results_do_not_depend_on_how_images_are_cut_into_batches(fidelity):
+    network, images = network_of(design_with("pcm"))
+    calibrate(network, images)
+    whole = run(network, images, Chip.number(1, 0), fidelity)
+    chip = Chip.number(1, 0)
+    program_chip(network, chip, fidelity)
+    parts = []
+    for part in torch.arange(len(images)).split(7):
+        chip.images = part
+        with torch.no_grad():
+            parts.append(network(images[part]))
+    torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fidelity", ["fast", "exact"])
+def test_read_noise_is_fresh_for_every_read_and_has_the_variance_of_theory(fidelity):
+    cell = dataclasses.replace(load_card("rram").device, **(QUIET | {"read_sigma": 0.02}))
+    chip = Accelerator(device=cell, crossbar_size=32, cell_bits=2, weight_bits=4, input_bits=3, adc_bits=None, cols_per_adc=4)
+    design = DesignPoint(accelerator=chip, image=ImageSpec(channels=1, height=1, width=40, classes=50), batch_norm=False)
+    network = build_network(topology(design), chip).eval()
+    layer = noisy_layers(network)[0]
+    layer.input_range.fill_(1.0)
+    n_images = 400
+    images = torch.rand(1, 1, 1, 40).expand(n_images, -1, -1, -1).contiguous()
+    noisy = run(network, images, Chip.number(2, 0), fidelity)
+    quiet = run(network, images, Chip.nominal(), fidelity)
+    error = ((noisy - quiet) / (layer.input_step * layer.weight_step)).flatten()
+    codes = layer.input_codes(images[0]).flatten().int()
+    cycles = sum(4**i * ((codes >> i) & 1).sum().item() for i in range(3))
+    slices = 1 + 4**2  # two 2-bit slices: (2**0)**2 + (2**2)**2
+    sigma = 0.02 / layer.code.step * math.sqrt(cycles * slices)
+    assert error.std().item() == pytest.approx(sigma, rel=0.05)
+    assert error.mean().item() == pytest.approx(0, abs=5 * sigma / math.sqrt(error.numel()))
+    assert not torch.equal(noisy[0], noisy[1])
+
+
+def test_noise_strength_switches_weight_noise_in_training():
+    network, images = network_of(design_with("rram"))
+    network.train()
+    set_noise_strength(network, 0.0)
+    assert torch.equal(network(images), network(images))
+    set_noise_strength(network, 1.0)
+    assert not torch.equal(network(images), network(images))
+
+
+def test_training_reaches_every_weight():
+    network, images = network_of(design_with("rram"))
+    network.train()
+    set_noise_strength(network, 1.0)
+    network(images).square().sum().backward()
+    for layer in noisy_layers(network):
+        assert layer.weight.grad is not None
+        assert layer.weight.grad.abs().sum() > 0
+
+
+def test_a_layer_without_a_programmed_chip_says_so():
+    network, images = network_of(design_with())
+    with pytest.raises(RuntimeError, match="program_chip"):
+        network(images)

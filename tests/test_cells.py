@@ -1,0 +1,98 @@
+"""Weights in cells: digits, folding, and the statistics of what programming does."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from hw_models.accelerator import Accelerator
+from hw_models.devices import load_card
+from pipeline.cells import CellCode, code_sigma, program
+
+RRAM = load_card("rram").device
+N_CELLS = 200_000
+
+
+def code_of(weight_bits=8, cell_bits=2, weight_encoding="offset", device=RRAM) -> CellCode:
+    chip = Accelerator(
+        device=device,
+        crossbar_size=128,
+        cell_bits=cell_bits,
+        weight_bits=weight_bits,
+        weight_encoding=weight_encoding,
+        input_bits=4,
+        adc_bits=8,
+    )
+    return CellCode(accelerator=chip, weight_bits=weight_bits)
+
+
+def device_with(**changes):
+    plain = {"programming_sigma": (0.0,), "stuck_on_rate": 0.0, "stuck_off_rate": 0.0, "read_sigma": 0.0}
+    return dataclasses.replace(RRAM, **(plain | changes))
+
+
+@pytest.mark.parametrize("encoding", ["offset", "differential"])
+@pytest.mark.parametrize(("weight_bits", "cell_bits"), [(8, 2), (8, 1), (6, 4), (5, 3), (2, 1)])
+def test_slices_recombine_to_the_programmed_weight(encoding, weight_bits, cell_bits):
+    code = code_of(weight_bits, cell_bits, encoding)
+    codes = torch.arange(-code.max_code, code.max_code + 1)
+    digits = code.digits(codes)
+    assert digits.shape[0] == code.accelerator.cells_per_weight
+    assert digits.min() >= 0
+    assert digits.max() <= 2**cell_bits - 1
+    assert torch.equal(code.fold(digits), codes.float())
+
+
+def test_digits_by_hand():
+    # 8 bits, offset 128: -3 + 128 = 125 = 1*64 + 3*16 + 3*4 + 1; lowest digit first
+    assert code_of().digits(torch.tensor([-3]))[:, 0].tolist() == [1, 3, 3, 1]
+    # differential, 7 bits of magnitude: 3 in the negative group, nothing in the positive one
+    assert code_of(weight_encoding="differential").digits(torch.tensor([-3]))[:, 0].tolist() == [0, 0, 0, 0, 3, 0, 0, 0]
+
+
+@pytest.mark.parametrize("level", [0, 1, 3])
+def test_programming_error_has_the_cards_spread_at_each_level_and_is_independent_between_cells(level):
+    device = device_with(programming_sigma=(0.01, 0.05))
+    code = code_of(2, 2, device=device)  # one 2-bit cell per weight: code = level - 2
+    levels = program(code, torch.full((N_CELLS,), level - 2), torch.Generator().manual_seed(1))[0]
+    u = device.relative_conductance(level, 2)
+    sigma = (0.01 + 0.05 * u) / code.step
+    assert levels.mean() == pytest.approx(level, abs=4 * sigma / math.sqrt(N_CELLS))
+    assert levels.std() == pytest.approx(sigma, rel=4 / math.sqrt(2 * N_CELLS))
+    neighbours = torch.corrcoef(torch.stack([levels[:-1], levels[1:]]))[0, 1]
+    assert abs(neighbours) < 4 / math.sqrt(N_CELLS)
+
+
+@pytest.mark.parametrize("encoding", ["offset", "differential"])
+def test_folded_error_has_the_variance_that_training_uses(encoding):
+    device = device_with(programming_sigma=RRAM.programming_sigma)
+    code = code_of(8, 2, encoding, device)
+    for weight in (-127, -20, 0, 77):
+        folded = code.fold(program(code, torch.full((N_CELLS,), weight), torch.Generator().manual_seed(2)))
+        expected = code_sigma(code)[weight + code.max_code]
+        assert folded.std() == pytest.approx(float(expected), rel=4 / math.sqrt(2 * N_CELLS))
+
+
+def test_stuck_rates_are_met_within_binomial_bounds():
+    code = code_of(2, 2, device=device_with(stuck_on_rate=0.02, stuck_off_rate=0.01))
+    levels = program(code, torch.full((N_CELLS,), -1), torch.Generator().manual_seed(3))[0]
+    for value, rate in ((3.0, 0.02), (0.0, 0.01)):
+        bound = 4 * math.sqrt(rate * (1 - rate) / N_CELLS)
+        assert (levels == value).float().mean() == pytest.approx(rate, abs=bound)
+
+
+def test_drift_spreads_conductances_by_the_power_law_and_keeps_the_compensated_mean():
+    device = device_with(drift_nu=0.05, drift_nu_sigma=0.01, drift_t0_s=20.0)
+    code = code_of(2, 2, device=device)
+    levels = program(code, torch.full((N_CELLS,), 1), torch.Generator().manual_seed(4), drift_time_s=20.0 * math.e**10)[0]
+    conductance = (levels + code.baseline) / (3 + code.baseline)
+    # ln(g) = -nu_i ln(t/t0): standard deviation 0.01 * 10, mean 0 after compensation
+    assert conductance.log().std() == pytest.approx(0.1, rel=4 / math.sqrt(2 * N_CELLS))
+    assert conductance.log().mean() == pytest.approx(0.0, abs=4 * 0.1 / math.sqrt(N_CELLS))
+
+
+def test_an_sram_cell_holds_exactly_what_is_written():
+    code = code_of(8, 1, device=load_card("sram").device)
+    codes = torch.arange(-127, 128)
+    assert torch.equal(code.fold(program(code, codes, torch.Generator().manual_seed(0), drift_time_s=1e9)), codes.float())

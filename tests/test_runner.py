@@ -1,0 +1,194 @@
+"""Runs: the same trials whatever the workers and interruptions, nothing lost, nothing done twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import made_up
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.runner import RepeatedFailure, Runner, SpaceExhausted, goal_of_run, run_lock
+from pipeline.study import StudyError, open_study
+from pipeline.study_spec import Study, load_study
+
+
+class StopAfter:
+    """A view that raises KeyboardInterrupt once some trials have started."""
+
+    def __init__(self, started: int) -> None:
+        self.left = started
+
+    def begin(self, goal: int, done: int, workers: int) -> None: ...
+
+    def started(self, number: int, design: object) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def finished(self, trial: FrozenTrial) -> None: ...
+
+    def tick(self) -> None: ...
+
+
+def run(study: Study, folder: Path, trials: int, workers: int = 1, evaluate=made_up.evaluate, view=None) -> optuna.Study:
+    folder.mkdir(exist_ok=True)
+    opened = open_study(study, f"sqlite:///{folder / 'study.db'}")
+    runner = Runner(study, opened, folder / "checkpoints", workers, view or StopAfter(0), evaluate)
+    runner.run(trials)
+    return opened
+
+
+def everything(opened: optuna.Study) -> list[tuple]:
+    return [
+        (t.number, t.state, t.params, t.values, t.user_attrs.get("design_hash"), t.user_attrs.get("reused_from"))
+        for t in opened.get_trials()
+    ]
+
+
+@pytest.fixture
+def study(tiny, write_study) -> Study:
+    return load_study(write_study(tiny))
+
+
+def test_any_number_of_workers_gives_the_same_trials(study, tmp_path):
+    serial = everything(run(study, tmp_path / "one", 14))
+    parallel = everything(run(study, tmp_path / "three", 14, workers=3, evaluate=made_up.evaluate_slowly))
+    assert serial == parallel
+    assert any(reused is not None for *_, reused in serial), "the space is small enough that designs come twice"
+
+
+@pytest.mark.parametrize("cuts", [(1,), (3, 2), (6, 1, 1)], ids=str)
+def test_an_interrupted_and_resumed_run_has_the_very_trials_of_one_that_was_not(study, tmp_path, cuts):
+    whole = everything(run(study, tmp_path / "whole", 12))
+    for cut in cuts:
+        with pytest.raises(KeyboardInterrupt):
+            run(study, tmp_path / "cut", 12, view=StopAfter(cut))
+    resumed = run(study, tmp_path / "cut", 12)
+    assert everything(resumed) == whole
+    assert not resumed.get_trials(states=(TrialState.RUNNING,))
+
+
+RUN_SLOWLY = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+import made_up, test_runner
+from pipeline.study_spec import load_study
+if __name__ == "__main__":
+    test_runner.run(load_study(Path({study!r})), Path({folder!r}), 12, {workers}, made_up.evaluate_slowly)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_kill_9_loses_no_finished_trial_and_leaves_none_running(study, tmp_path, workers):
+    whole = everything(run(study, tmp_path / "whole", 12))
+    script = tmp_path / "run_slowly.py"
+    folder = tmp_path / "killed"
+    names = {"tests": str(Path(__file__).parent), "study": str(study.path), "folder": str(folder), "workers": workers}
+    script.write_text(RUN_SLOWLY.format(**names))
+    for enough in (2, 7):
+        process = subprocess.Popen([sys.executable, str(script)])
+        wait_for_trials(folder, enough, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    kept = open_study(study, f"sqlite:///{folder / 'study.db'}").get_trials(states=(TrialState.COMPLETE,))
+    resumed = run(study, folder, 12, workers)
+    assert everything(resumed) == whole
+    after = {trial.number: trial for trial in resumed.get_trials()}
+    for trial in kept:
+        assert after[trial.number].datetime_complete == trial.datetime_complete
+
+
+def wait_for_trials(folder: Path, enough: int, process: subprocess.Popen) -> None:
+    """Until a running study has some complete trials and one more in work."""
+    for _ in range(1200):
+        assert process.poll() is None, "the run ended by itself"
+        if (folder / "study.db").exists():
+            try:
+                storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
+                states = [t.state for t in optuna.load_study(study_name="tiny", storage=storage).get_trials()]
+            except Exception:  # not made to the end yet
+                states = []
+            if states.count(TrialState.COMPLETE) >= enough and TrialState.RUNNING in states:
+                return
+        time.sleep(0.05)
+    pytest.fail("the run made no progress")
+
+
+def test_a_failed_trial_keeps_its_reason_and_the_study_goes_on(study, tmp_path):
+    opened = run(study, tmp_path / "out", 6, evaluate=made_up.fail_on_sram)
+    failed = opened.get_trials(states=(TrialState.FAIL,))
+    assert failed
+    for trial in failed:
+        assert trial.user_attrs["design"]["accelerator"]["device"]["name"] == "sram"
+        assert trial.user_attrs["error"] == f"RuntimeError: made-up failure of trial {trial.number}"
+        assert "fail_on_sram" in trial.user_attrs["traceback"]
+    assert len({t.user_attrs["design_hash"] for t in opened.get_trials(states=(TrialState.COMPLETE,))}) == 6
+
+
+def test_three_failures_of_one_cause_stop_the_run(study, tmp_path):
+    with pytest.raises(RepeatedFailure, match="3 trials in a row failed of one cause: RuntimeError: made-up failure"):
+        run(study, tmp_path / "out", 6, evaluate=made_up.always_fail)
+
+
+def test_a_worker_that_dies_costs_no_trial(study, tmp_path):
+    whole = everything(run(study, tmp_path / "whole", 5))
+    assert everything(run(study, tmp_path / "died", 5, evaluate=made_up.die_once)) == whole
+    assert (tmp_path / "died" / "checkpoints" / "died").exists()
+
+
+def test_no_design_is_evaluated_twice_and_a_used_up_space_says_so(tiny, write_study, tmp_path):
+    tiny["hardware"] = {"device": ["sram", "rram"], "adc_bits": [5, 6]}
+    tiny["network"] = {"convs": [{"filters": 4}]}
+    study = load_study(write_study(tiny))
+    with pytest.raises(SpaceExhausted, match="known or cannot exist"):
+        run(study, tmp_path / "out", 10)
+    complete = open_study(study, f"sqlite:///{tmp_path / 'out' / 'study.db'}").get_trials(states=(TrialState.COMPLETE,))
+    first = [trial for trial in complete if "reused_from" not in trial.user_attrs]
+    assert len(first) == len({trial.user_attrs["design_hash"] for trial in first}) == 4
+    by_number = {trial.number: trial for trial in first}
+    for trial in complete:
+        assert trial.values == by_number[trial.user_attrs.get("reused_from", trial.number)].values
+
+
+def test_a_second_run_extends_and_the_same_command_finishes_a_cut_one(study, tmp_path):
+    opened = run(study, tmp_path / "out", 3)
+    before = everything(opened)
+    opened = run(study, tmp_path / "out", 3)
+    assert len([t for t in opened.get_trials() if t.state is TrialState.COMPLETE and "reused_from" not in t.user_attrs]) == 6
+    assert everything(opened)[: len(before)] == before
+    assert goal_of_run(opened, 10, 6) == 16
+    assert goal_of_run(opened, 10, 9) == 16  # cut off at 9: the same command goes on to 16
+    assert goal_of_run(opened, 2, 9) == 11  # another number is another wish
+
+
+def test_two_runs_on_one_database_are_refused(tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    with run_lock(url, tmp_path):
+        with pytest.raises(StudyError, match="another run is using it"), run_lock(url, tmp_path):
+            pass
+    with run_lock(url, tmp_path):
+        pass
+
+
+def test_workers_end_when_the_run_is_killed(study, tmp_path):
+    script, pids = tmp_path / "run_slowly.py", tmp_path / "killed"
+    names = {"tests": str(Path(__file__).parent), "study": str(study.path), "folder": str(pids), "workers": 2}
+    script.write_text(RUN_SLOWLY.format(**names))
+    process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
+    wait_for_trials(pids, 1, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for _ in range(200):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    pytest.fail("workers outlived the run")

@@ -1,0 +1,116 @@
+"""The study file: what it can say, and how it refuses what it cannot."""
+
+import copy
+import json
+
+import pytest
+import yaml
+
+from pipeline.search_space import SearchSpace
+from pipeline.study_spec import load_study, study_schema
+
+
+def set_key(content: dict, dotted: str, value: object) -> dict:
+    changed = copy.deepcopy(content)
+    *parents, last = dotted.split(".")
+    place = changed
+    for name in parents:
+        place = place[int(name)] if isinstance(place, list) else place.setdefault(name, {})
+    place[last] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "parts"),
+    [
+        pytest.param("trails", 5, ["trails", "did you mean 'trials'"], id="unknown key, nearest one offered"),
+        pytest.param("hardware.adcbits", 5, ["hardware.adcbits", "did you mean 'adc_bits'"], id="unknown hardware key"),
+        pytest.param("network.convs.0.filter", 5, ["network.convs.0.filter", "did you mean 'filters'"], id="unknown layer key"),
+        pytest.param("hardware.adc_bits", 0, ["adc_bits", "1 to 14", "got 0", "None for an ideal"], id="ADC of 0 bits"),
+        pytest.param("hardware.device", ["rrram"], ["hardware.device", "'rrram'", "did you mean 'rram'"], id="unknown device"),
+        pytest.param("hardware.device", "none.yaml", ["none.yaml", "no such card file"], id="card file that is not there"),
+        pytest.param("hardware.crossbar_size", 100, ["crossbar_size", "power of two", "100"], id="crossbar of 100"),
+        pytest.param("hardware.crossbar_size", 8, ["crossbar_size", "16 to 1024", "8"], id="crossbar too small"),
+        pytest.param("hardware.adc_bits", {"low": 8, "high": 5}, ["hardware.adc_bits", "8 to 5", "empty"], id="empty range"),
+        pytest.param("hardware.cell_bits", [], ["hardware.cell_bits", "empty"], id="no choices"),
+        pytest.param("hardware.cell_bits", [1, 1], ["hardware.cell_bits", "1", "twice"], id="a choice twice"),
+        pytest.param("hardware.cell_bits", ["two"], ["hardware.cell_bits", "'two'", "integer"], id="text for a number"),
+        pytest.param("network.convs.0.kernel", [0], ["kernel", "1 or more", "got 0"], id="kernel of 0"),
+        pytest.param("network.convs.0.kernel", 4, ["kernel", "odd", "got 4"], id="even kernel"),
+        pytest.param("objectives", ["acuracy_mean"], ["objectives", "'acuracy_mean'", "did you mean 'accuracy_mean'"], id="unknown objective"),
+        pytest.param("objectives", [], ["objectives", "at least one"], id="no objective"),
+        pytest.param("trials", -1, ["trials", "-1", "greater than or equal to 1"], id="negative trials"),
+        pytest.param("training.epochs", 0, ["training.epochs", "greater than or equal to 1", "0"], id="no epochs"),
+        pytest.param("variation.min_chips", 50, ["variation", "min_chips 50", "max_chips 2"], id="more chips at least than at most"),
+        pytest.param("name", "a/b", ["name", "a/b"], id="a name that is a path"),
+        pytest.param("dataset.name", "imagenet", ["dataset.name", "imagenet", "digits"], id="unknown data set"),
+    ],
+)
+def test_bad_study_files_are_refused_in_one_line_with_file_key_value_and_way_out(tiny, write_study, key, value, parts):
+    path = write_study(set_key(tiny, key, value))
+    with pytest.raises(ValueError) as caught:
+        SearchSpace(load_study(path)).check()
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (*parts, path.name):
+        assert part in message
+
+
+def test_a_space_in_which_no_crossbar_holds_a_weight_is_refused(tiny, write_study):
+    space = {"device": "sram", "crossbar_size": 16, "weight_bits": 12, "weight_encoding": "differential", "cols_per_adc": 4}
+    path = write_study(tiny | {"hardware": space})
+    with pytest.raises(ValueError, match="one weight takes 22 columns, more than the crossbar's 16"):
+        SearchSpace(load_study(path)).check()
+
+
+def test_files_that_are_not_there_or_not_yaml_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no such study file"):
+        load_study(tmp_path / "none.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: [unclosed", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"broken\.yaml: cannot be read as YAML"):
+        load_study(broken)
+    broken.write_text("just words", encoding="utf-8")
+    with pytest.raises(ValueError, match="a study file is a mapping"):
+        load_study(broken)
+
+
+def test_a_users_card_beside_the_study_file_is_found(tiny, write_study, tmp_path):
+    from hw_models.devices import CARD_FOLDER
+
+    card = yaml.safe_load((CARD_FOLDER / "rram.yaml").read_text())
+    card["name"] = "mine"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(card))
+    tiny["hardware"]["device"] = ["mine.yaml"]
+    study = load_study(write_study(tiny))
+    assert study.devices["mine.yaml"].name == "mine"
+    card["values"]["read_sigma"]["value"] = -0.1
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(card))
+    with pytest.raises(ValueError, match=r"mine\.yaml: values\.read_sigma must be 0 to 1 .*got -0\.1"):
+        load_study(write_study(tiny))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "same"),
+    [
+        ("trials", 99, True),
+        ("question", "another", True),
+        ("dataset.data_dir", "elsewhere", True),
+        ("seed", 99, False),
+        ("hardware.adc_bits", 6, False),
+        ("training.epochs", 3, False),
+        ("objectives", ["accuracy_worst"], False),
+    ],
+)
+def test_identity_changes_with_whatever_changes_a_trial(tiny, write_study, key, value, same):
+    before = load_study(write_study(tiny)).identity_hash
+    after = load_study(write_study(set_key(tiny, key, value))).identity_hash
+    assert (before == after) is same
+
+
+def test_the_schema_knows_every_key_and_refuses_others():
+    schema = json.loads(json.dumps(study_schema()))
+    assert schema["additionalProperties"] is False
+    assert set(schema["required"]) == {"name", "hardware", "network"}
+    adc = schema["$defs"]["HardwareSpace"]["properties"]["adc_bits"]
+    assert {"type": "integer"} in adc["anyOf"]
