@@ -69,7 +69,9 @@ class Accelerator:
             if getattr(self, name) & (getattr(self, name) - 1):
                 raise ValueError(f"{name} must be a power of two, got {getattr(self, name)}")
         if self.cols_per_adc > self.crossbar_size:
-            raise InfeasibleDesign(f"cols_per_adc {self.cols_per_adc} is more than the crossbar's {self.crossbar_size} columns")
+            raise InfeasibleDesign(
+                f"cols_per_adc {self.cols_per_adc} is more than the crossbar's {self.crossbar_size} columns"
+            )
         if self.cell_bits > self.device.max_cell_bits:
             raise InfeasibleDesign(
                 f"cell_bits {self.cell_bits} is more than a {self.device.name} cell holds ({self.device.max_cell_bits})"

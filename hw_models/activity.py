@@ -70,13 +70,10 @@ def assumed_activity(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Ac
     of them zero. Weights are normal.
     """
     bits = accelerator.input_cycles
-    image, hidden = (0.5,) * bits, rectified_planes(bits, 0.0)
-    return Activity(
-        layers=tuple(
-            LayerActivity(plane_densities=hidden if index else image, level_shares=normal_levels(accelerator, layer.weight_bits))
-            for index, layer in enumerate(layers)
-        )
-    )
+    planes = [(0.5,) * bits] + [rectified_planes(bits, 0.0)] * (len(layers) - 1)
+    levels = [normal_levels(accelerator, layer.weight_bits) for layer in layers]
+    records = [LayerActivity(plane_densities=p, level_shares=s) for p, s in zip(planes, levels, strict=True)]
+    return Activity(layers=tuple(records))
 
 
 def spread_density(bit_density: float, bits: int, *, signed: bool = False) -> tuple[float, ...]:
@@ -173,8 +170,8 @@ def _normal_codes(weight_bits: int) -> list[tuple[int, float]]:
     codes = range(-half + step, half, step)
     tails = [_normal_tail((code - step / 2) / half / WEIGHT_SIGMA) for code in codes] + [0.0]
     tails[0] = 1.0
-    # the low digits of a coarse step would all be zero: an odd multiplier spreads them evenly
-    return [(code + (code // step * 2654435761 % step if step > 1 else 0), tails[i] - tails[i + 1]) for i, code in enumerate(codes)]
+    # a coarse step would leave the low digits zero: a product with an odd number spreads them evenly
+    return [(code + code // step * 2654435761 % step, tails[i] - tails[i + 1]) for i, code in enumerate(codes)]
 
 
 def tilt_levels(level_shares: tuple[float, ...], mean_level: float) -> tuple[float, ...]:

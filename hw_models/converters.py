@@ -47,9 +47,13 @@ class CurrentDecision:
         settled = (0.0714 * math.log(column_ohm / 1e3) + 0.7651) * 1e-9 * crest
         return min(max(settled, _COMPARATOR_S), _LONGEST_DECISION_S)
 
-    def slowest_s(self) -> float:
-        """Time of the slowest column, which is taken to occur: its resistance puts the top reference at the crest."""
-        return self.seconds(self.top_reference_ohm / _CRESTS[-1])
+    def slowest_s(self, lowest_ohm: float = 0.0, highest_ohm: float = math.inf) -> float:
+        """Time of the slowest column between two resistances.
+
+        The slowest of all puts the top reference at the curve's crest; if that lies in the range, it is taken to occur.
+        """
+        crest_ohm = self.top_reference_ohm / _CRESTS[-1]
+        return self.seconds(min(max(crest_ohm, lowest_ohm), highest_ohm))
 
 
 _CRESTS = (0.37, 0.9)  # a local maximum of the curve, and its end
@@ -90,7 +94,9 @@ class Converters:
 
 
 @functools.lru_cache(maxsize=256)
-def converters(node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width_m: float, decision: CurrentDecision | None = None) -> Converters:
+def converters(
+    node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width_m: float, decision: CurrentDecision | None = None
+) -> Converters:
     """The converters at the foot of a crossbar.
 
     Args:
@@ -152,4 +158,4 @@ def survey_bound_j(adc_bits: int) -> float:
 
     E = 1 / (2 * 10**((FOMS - SNDR) / 10)) with SNDR = 6.02 b + 1.76 dB and FOMS = `SURVEY_FOM_DB`.
     """
-    return 0.5 * 10 ** ((6.02 * adc_bits + 1.76 - SURVEY_FOM_DB) / 10)
+    return 0.5 * math.pow(10, (6.02 * adc_bits + 1.76 - SURVEY_FOM_DB) / 10)

@@ -41,7 +41,7 @@ class CellDevice:
         g_on_siemens: Conductance of the highest level. None for SRAM, whose read current is set by its transistors.
         on_off_ratio: `g_on / g_off`, above 1. None: the off state conducts nothing (SRAM).
         conductance_levels: Levels that programming can tell apart; the cell holds floor(log2) of it in bits.
-        cell_height_f, cell_width_f: Layout of one cell, in units of the technology node (wordline pitch, bitline pitch).
+        cell_height_f, cell_width_f: Layout of one cell (wordline pitch, bitline pitch), in units of the node.
             None lets the node decide (SRAM, whose FinFET cells grow with the node).
         read_voltage_v, read_pulse_s: Voltage across the cell and time of one read.
         write_voltage_v, write_pulse_s, write_energy_j: Of one write pulse of one cell.
@@ -51,6 +51,9 @@ class CellDevice:
         drift_nu, drift_nu_sigma: Mean and spread over cells of the exponent in g(t) = g(t0) (t / t0)^-nu.
         drift_t0_s: The time t0 after programming to which `programming_sigma` belongs.
         stuck_on_rate, stuck_off_rate: Fraction of cells that stay at g_on, at g_off, whatever is written.
+        drift_nu_law, drift_nu_sigma_law: (a, b, low, high) of an exponent and a spread that depend on the conductance:
+            a ln(u) + b, held within low to high; at u = 1 they give `drift_nu` and `drift_nu_sigma`. None: the same
+            for all conductances. The only values that a card may leave out.
     """
 
     name: str
@@ -72,6 +75,8 @@ class CellDevice:
     drift_t0_s: float
     stuck_on_rate: float
     stuck_off_rate: float
+    drift_nu_law: tuple[float, ...] | None = None
+    drift_nu_sigma_law: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "programming_sigma", tuple(self.programming_sigma))
@@ -81,10 +86,22 @@ class CellDevice:
             if self.conductance_levels != 2:
                 raise ValueError(f"conductance_levels of an sram cell must be 2, got {self.conductance_levels}")
             if self.g_on_siemens is not None or self.on_off_ratio is not None:
-                raise ValueError("g_on_siemens and on_off_ratio of an sram cell must be null: its transistors set its current")
+                raise ValueError(
+                    "g_on_siemens and on_off_ratio of an sram cell must be null: its transistors set its current"
+                )
         else:
-            _require(self.g_on_siemens is not None and 1e-9 <= self.g_on_siemens <= 1e-2, self, "g_on_siemens", "1e-9 to 1e-2")
-            _require(self.on_off_ratio is not None and 1 < self.on_off_ratio < math.inf, self, "on_off_ratio", "a finite number above 1")
+            _require(
+                self.g_on_siemens is not None and 1e-9 <= self.g_on_siemens <= 1e-2,
+                self,
+                "g_on_siemens",
+                "1e-9 to 1e-2",
+            )
+            _require(
+                self.on_off_ratio is not None and 1 < self.on_off_ratio < math.inf,
+                self,
+                "on_off_ratio",
+                "a finite number above 1",
+            )
             for name in ("cell_height_f", "cell_width_f"):
                 size = getattr(self, name)
                 _require(size is not None and 1 <= size <= 1000, self, name, "1 to 1000 (units of the node)")
@@ -99,10 +116,22 @@ class CellDevice:
         _require(0 <= self.read_sigma <= 1, self, "read_sigma", "0 to 1 (relative to g_on)")
         for name in ("stuck_on_rate", "stuck_off_rate"):
             _require(0 <= getattr(self, name) <= 0.5, self, name, "0 to 0.5")
+        for name, at_top in (("drift_nu_law", self.drift_nu), ("drift_nu_sigma_law", self.drift_nu_sigma)):
+            law = getattr(self, name)
+            if law is not None:
+                object.__setattr__(self, name, tuple(law))
+                _require(
+                    len(law) == 4 and 0 <= law[2] <= law[3] < 1,
+                    self,
+                    name,
+                    "(a, b, low, high) with 0 <= low <= high < 1",
+                )
+                holds = math.isclose(_held(law, 1.0), at_top, abs_tol=1e-12)
+                _require(holds, self, name, f"a law that gives {at_top} at u = 1, as {name.removesuffix('_law')} says")
         lowest = 0.0 if self.on_off_ratio is None else 1 / self.on_off_ratio
         sigmas = [self.sigma_at(lowest + (1 - lowest) * step / 32) for step in range(33)]
         _require(
-            bool(self.programming_sigma) and 0 <= min(sigmas) and max(sigmas) <= 1,
+            bool(self.programming_sigma) and min(sigmas) >= 0 and max(sigmas) <= 1,
             self,
             "programming_sigma",
             "coefficients whose polynomial stays within 0 to 1 from g_off to g_on",
@@ -128,15 +157,20 @@ class CellDevice:
     def relative_conductance(self, level: int, cell_bits: int) -> float:
         """u = g / g_on of a level from 0 to 2**cell_bits - 1; levels are equally spaced from g_off to g_on."""
         lowest = 0.0 if self.on_off_ratio is None else 1 / self.on_off_ratio
-        return lowest + (1 - lowest) * level / (2**cell_bits - 1)
+        return lowest + (1 - lowest) * level / ((1 << cell_bits) - 1)
 
     def sigma_at(self, u: float) -> float:
         """Standard deviation after programming at the relative conductance u, relative to g_on."""
-        return sum(c * u**power for power, c in enumerate(self.programming_sigma))
+        return math.fsum(c * math.pow(u, power) for power, c in enumerate(self.programming_sigma))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; `CellDevice(**d)` gives the same device back."""
-        return dataclasses.asdict(self) | {"programming_sigma": list(self.programming_sigma)}
+        values = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _held(law: tuple[float, ...], u: float) -> float:
+    return min(max(law[0] * math.log(u) + law[1], law[2]), law[3])
 
 
 def _require(holds: bool, device: CellDevice, field: str, allowed: str) -> None:
@@ -160,7 +194,9 @@ class DeviceCard:
 
 
 _VALUE_FIELDS = tuple(f.name for f in dataclasses.fields(CellDevice) if f.name != "name")
+_OPTIONAL_FIELDS = tuple(f.name for f in dataclasses.fields(CellDevice) if f.default is not dataclasses.MISSING)
 _INTEGER_FIELDS = ("conductance_levels",)
+_LIST_FIELDS = ("programming_sigma", *_OPTIONAL_FIELDS)
 _TEXT_FIELDS = ("cell",)
 
 
@@ -182,12 +218,15 @@ def load_card(name_or_path: str | Path) -> DeviceCard:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise CardError(f"{path}: no such card file; give the path of a YAML card or one of {', '.join(shipped_card_names())}")
+            raise CardError(
+                f"{path}: no such card file; give the path of a YAML card or one of {', '.join(shipped_card_names())}"
+            )
         return _read_card(path.resolve())
     nearest = difflib.get_close_matches(text, shipped_card_names(), n=1)
     offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
     raise CardError(
-        f"device {text!r} does not exist{offer} Choose one of {', '.join(shipped_card_names())}, or give the path of a card (.yaml)"
+        f"device {text!r} does not exist{offer} Choose one of {', '.join(shipped_card_names())}, "
+        "or give the path of a card (.yaml)"
     )
 
 
@@ -200,19 +239,22 @@ def _parse_card(text: str, origin: str) -> DeviceCard:
     if not isinstance(content, dict) or not isinstance(content.get("values"), dict):
         raise CardError(f"{origin}: a card has the keys name, description and values")
     if unknown := set(content) - {"name", "description", "values"}:
-        raise CardError(f"{origin}: unknown key {sorted(unknown)[0]!r}; a card has the keys name, description and values")
+        raise CardError(
+            f"{origin}: unknown key {sorted(unknown)[0]!r}; a card has the keys name, description and values"
+        )
     name, values = content.get("name"), content["values"]
     if not isinstance(name, str) or not name:
         raise CardError(f"{origin}: name must be a word, got {name!r}")
-    if missing := [field for field in _VALUE_FIELDS if field not in values]:
-        raise CardError(f"{origin}: values.{missing[0]} is missing; a card names every one of {', '.join(_VALUE_FIELDS)}")
-    if unknown := [field for field in values if field not in _VALUE_FIELDS]:
-        nearest = difflib.get_close_matches(str(unknown[0]), _VALUE_FIELDS, n=1)
+    if missing := [field for field in _VALUE_FIELDS if field not in values and field not in _OPTIONAL_FIELDS]:
+        raise CardError(
+            f"{origin}: values.{missing[0]} is missing; a card names every one of {', '.join(_VALUE_FIELDS)}"
+        )
+    if strangers := [field for field in values if field not in _VALUE_FIELDS]:
+        nearest = difflib.get_close_matches(str(strangers[0]), _VALUE_FIELDS, n=1)
         offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise CardError(f"{origin}: values.{unknown[0]} is not a field of a card{offer}")
+        raise CardError(f"{origin}: values.{strangers[0]} is not a field of a card{offer}")
     plain, sources = {}, {}
-    for field in _VALUE_FIELDS:
-        entry = values[field]
+    for field, entry in values.items():
         if not isinstance(entry, dict) or set(entry) != {"value", "source"}:
             raise CardError(f"{origin}: values.{field} must be written {{value: ..., source: ...}}, got {entry!r}")
         if not isinstance(entry["source"], str) or not entry["source"].strip():
@@ -231,7 +273,7 @@ def _typed(value: Any, field: str, origin: str) -> Any:
         if value is None and field not in ("g_on_siemens", "on_off_ratio", "cell_height_f", "cell_width_f"):
             raise CardError(f"{origin}: values.{field} must not be empty")
         return value
-    if field == "programming_sigma":
+    if field in _LIST_FIELDS:
         numbers = value if isinstance(value, list) else [value]
         return tuple(_number(number, field, origin) for number in numbers)
     number = _number(value, field, origin)

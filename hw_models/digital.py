@@ -10,7 +10,6 @@ import math
 from hw_models.gates import REFERENCE_CLOCK_HZ, addition_cycles, addition_j
 from hw_models.technology import Technology
 
-
 LONG_SEGMENT_F = 1e5  # longer segments of an H-tree have wires four instead of two times the normal width
 
 
@@ -62,6 +61,21 @@ class AdderTree:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """What sending bits through an H-tree costs.
+
+    Attributes:
+        bus_bits: Bits of one transfer.
+        bit_j: Energy of one bit.
+        transfer_cycles: Clock cycles of one transfer.
+    """
+
+    bus_bits: float
+    bit_j: float
+    transfer_cycles: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class HTree:
     """An H-shaped bus over a grid of leaves.
 
@@ -81,6 +95,14 @@ class HTree:
     bus_bits: float
     folding: int
 
+    def route(self) -> Route:
+        """Energy and time of using it."""
+        return Route(
+            bus_bits=self.bus_bits,
+            bit_j=self.tech.htree_j_per_m * self.length_m,
+            transfer_cycles=self._transfer_cycles(),
+        )
+
     @property
     def levels(self) -> int:
         """Branchings from the root to a leaf."""
@@ -98,15 +120,14 @@ class HTree:
     def length_m(self) -> float:
         """Way of a bit from the root to a leaf, for its energy."""
         half = self.leaf_height_m + self.leaf_width_m
-        top = sum(half * 2 ** (self.levels - 1 - level) for level in range(1, self.levels + 1))
+        top = sum(half * 2.0 ** (self.levels - 1 - level) for level in range(1, self.levels + 1))
         return top + self._straight * self.leaf_width_m
 
-    @property
-    def transfer_cycles(self) -> int:
-        """Clock cycles of one transfer. Quirk: over twice the branches' length, and at 1 GHz."""
+    def _transfer_cycles(self) -> int:
+        """Quirk: over twice the branches' length, and at 1 GHz."""
         total = self._straight * self._segment_s(self.leaf_width_m)
         for level in range(1, self.levels + 1):
-            branch = 2 ** (self.levels - level)
+            branch = 1 << self.levels - level
             total += self._segment_s(self.leaf_height_m * branch) + self._segment_s(self.leaf_width_m * branch)
         return math.ceil(REFERENCE_CLOCK_HZ * total)
 
@@ -114,14 +135,9 @@ class HTree:
         wide = self.tech.htree_long_ratio if length_m > LONG_SEGMENT_F * self.tech.node_m else 1.0
         return wide * self.tech.htree_s_per_m * length_m
 
-    @property
-    def bit_j(self) -> float:
-        """Energy of one bit from the root to a leaf."""
-        return self.tech.htree_j_per_m * self.length_m
-
     def area_m2(self) -> float:
         """Area of the repeaters' rows along the bus."""
         tech, lines = self.tech, self.bus_bits / self.folding
         across = tech.repeater_width_m * self.leaf_height_m + tech.repeater_height_m * self.leaf_width_m
-        branches = sum(level * lines * across * 2 ** (self.levels - 1 - level) / 2 for level in range(1, self.levels))
+        branches = sum(level * lines * across * 2.0 ** (self.levels - 2 - level) for level in range(1, self.levels))
         return branches + lines * tech.repeater_height_m * self._straight * self.leaf_width_m

@@ -98,7 +98,8 @@ def drain_f(tech: Technology, width_f: float, folds: int = 1) -> float:
 
 def fin_drain_f(tech: Technology, count: float, folds: int = 1) -> float:
     """Drain capacitance of a transistor of `count` fins."""
-    assert tech.fin_pitch_m is not None and tech.fin_width_m is not None
+    assert tech.fin_pitch_m is not None
+    assert tech.fin_width_m is not None
     return _drain_f(tech, 3.9 * tech.node_m, (count - 1) * tech.fin_pitch_m + tech.fin_width_m, folds)
 
 

@@ -17,6 +17,8 @@ class MvmLayer:
         pooled: A 2x2 max pooling follows.
         relu: A rectifier follows.
         weight_bits: Bits of this layer's weights; None takes the accelerator's.
+        counted_windows: Windows whose operations count as work done; None: `windows`. Only the reference table needs
+            it: its tool runs the windows inside the image but counts those of a padded one, too (docs/cost_model.md).
     """
 
     name: str
@@ -29,6 +31,7 @@ class MvmLayer:
     pooled: bool = False
     relu: bool = True
     weight_bits: int | None = None
+    counted_windows: int | None = None
 
     def __post_init__(self) -> None:
         for field in ("in_height", "in_width", "in_channels", "kernel", "out_channels", "windows"):
@@ -43,4 +46,4 @@ class MvmLayer:
     @property
     def macs(self) -> int:
         """Multiply-accumulate operations of one inference."""
-        return self.windows * self.rows * self.out_channels
+        return (self.counted_windows or self.windows) * self.rows * self.out_channels

@@ -20,44 +20,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hw_models.accelerator import Accelerator, Mapping
+from hw_models.floorplan import Floorplan, copies, floorplan
 from hw_models.layers import MvmLayer
 
 RowOrder = Literal["channel_major", "kernel_major"]
-
-# Smallest hierarchy of the reference: 2 x 2 crossbars in a PE and 2 x 2 PEs in a conventional tile. Where the
-# reference would refuse a network too small for that, we keep the smallest hierarchy (docs/cost_model.md).
-_CROSSBARS_PER_PE_SIDE = 2
-_PES_PER_TILE_SIDE = 2
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Floorplan:
-    """Sizes that all tiles of a chip share. Sizes are in cells per side.
-
-    Attributes:
-        crossbar_size: Cells per side of a crossbar.
-        tile_size, pe_size: Of a conventional tile and its PEs.
-        novel_pe_size: Of a PE of a novel tile; None without novel layers.
-        novel_kernel: Kernel of the novel layers (a novel tile has one PE per kernel position); None without.
-        outside_reference: Why the reference would refuse this network; empty if it would not.
-    """
-
-    crossbar_size: int
-    tile_size: int
-    pe_size: int
-    novel_pe_size: int | None
-    novel_kernel: int | None
-    outside_reference: tuple[str, ...] = ()
-
-    @property
-    def pes_per_tile_side(self) -> int:
-        """PEs along one side of a conventional tile."""
-        return self.tile_size // self.pe_size
-
-    @property
-    def pes_per_novel_tile(self) -> int:
-        """PEs of a novel tile, one per kernel position; 0 without novel layers."""
-        return 0 if self.novel_kernel is None else self.novel_kernel**2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,15 +123,12 @@ class NetworkMapping:
     Attributes:
         floorplan: Sizes of tiles and PEs.
         layers: One mapping per layer, in order.
+        tiles: Tiles of the chip.
     """
 
     floorplan: Floorplan
     layers: tuple[LayerMapping, ...]
-
-    @property
-    def tiles(self) -> int:
-        """Tiles of the chip."""
-        return sum(mapped.tiles for mapped in self.layers)
+    tiles: int
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -202,16 +165,16 @@ def _map_network(accelerator: Accelerator, layers: tuple[MvmLayer, ...]) -> Netw
     matrices = [(layer, layer.out_channels * accelerator.columns_per_weight(layer.weight_bits)) for layer in layers]
     novel_kernel = _novel_kernel(accelerator, layers)
     is_novel = [layer.kernel == novel_kernel and layer.rows >= accelerator.crossbar_size for layer in layers]
-    floorplan = _floorplan(
+    plan = floorplan(
         accelerator.crossbar_size,
         novel=[m for m, novel in zip(matrices, is_novel, strict=True) if novel],
         conventional=[m for m, novel in zip(matrices, is_novel, strict=True) if not novel],
     )
     mapped = tuple(
-        (_map_novel if novel else _map_conventional)(accelerator, floorplan, layer, columns)
+        (_map_novel if novel else _map_conventional)(accelerator, plan, layer, columns)
         for (layer, columns), novel in zip(matrices, is_novel, strict=True)
     )
-    return NetworkMapping(floorplan=floorplan, layers=mapped)
+    return NetworkMapping(floorplan=plan, layers=mapped, tiles=sum(each.tiles for each in mapped))
 
 
 def map_network(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> NetworkMapping:
@@ -241,91 +204,13 @@ def _novel_kernel(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> int |
     return kernel if has_rows else None
 
 
-_Matrix = tuple[MvmLayer, int]  # a layer and its used columns
-
-
-def _floorplan(crossbar_size: int, *, novel: list[_Matrix], conventional: list[_Matrix]) -> Floorplan:
-    smallest_pe = _CROSSBARS_PER_PE_SIDE * crossbar_size
-    smallest_tile = _PES_PER_TILE_SIDE * smallest_pe
-    wanted_pe, wanted_tile = _power_of_two_columns(novel), _power_of_two_columns(conventional)
-    reasons = []
-    if novel and wanted_pe < smallest_pe:
-        reasons.append(f"the novel layers have fewer columns ({wanted_pe}) than a PE of 2 x 2 crossbars ({smallest_pe})")
-    if not novel and wanted_tile < smallest_tile:
-        reasons.append(f"no layer has as many columns ({wanted_tile}) as a tile of 4 x 4 crossbars ({smallest_tile})")
-    tile_size, utilisation = _best_size(conventional, max(wanted_tile, smallest_tile), smallest_tile)
-    novel_pe_size, _ = _best_size(novel, max(wanted_pe, smallest_pe), smallest_pe, per_position=True)
-    reasons += [
-        f"the {columns} columns of novel layer {layer.name} do not fill tiles of {novel_pe_size} evenly"
-        for layer, columns in novel
-        if columns > novel_pe_size and columns % novel_pe_size
-    ]
-    return Floorplan(
-        crossbar_size=crossbar_size,
-        tile_size=tile_size,
-        pe_size=_best_pe_size(conventional, tile_size, utilisation, smallest_pe),
-        novel_pe_size=novel_pe_size if novel else None,
-        novel_kernel=novel[0][0].kernel if novel else None,
-        outside_reference=tuple(reasons),
-    )
-
-
-def _power_of_two_columns(matrices: list[_Matrix]) -> int:
-    return max((2 ** math.ceil(math.log2(columns)) for _, columns in matrices), default=0)
-
-
-def _best_size(matrices: list[_Matrix], largest: int, floor: int, *, per_position: bool = False) -> tuple[int, float]:
-    """Size with the highest utilisation among `largest`, `largest / 2`, ..., all above `floor`; the first on a tie.
-
-    Gives the size and its utilisation; `floor` itself is a candidate only as `largest`.
-    """
-    best, best_utilisation = largest, _utilisation(matrices, largest, per_position)
-    size = largest // 2
-    while size > floor:
-        if (utilisation := _utilisation(matrices, size, per_position)) > best_utilisation:
-            best, best_utilisation = size, utilisation
-        size //= 2
-    return best, best_utilisation
-
-
-def _utilisation(matrices: list[_Matrix], size: int, per_position: bool) -> float:
-    used = cells = 0
-    for layer, columns in matrices:
-        positions = layer.kernel**2 if per_position else 1
-        used += layer.rows * columns
-        cells += math.ceil(layer.rows // positions / size) * math.ceil(columns / size) * positions * size**2
-    return used / cells if cells else 0.0
-
-
-def _best_pe_size(matrices: list[_Matrix], tile_size: int, utilisation: float, floor: int) -> int:
-    """Half the tile, or the smaller PE that uses most cells once the matrices are copied over the tile's PEs."""
-    best = size = tile_size // _PES_PER_TILE_SIDE
-    while size > floor:
-        used = cells = 0
-        for layer, columns in matrices:
-            used += layer.rows * columns * math.prod(_copies(layer.rows, columns, tile_size, size))
-            cells += math.ceil(layer.rows / tile_size) * math.ceil(columns / tile_size) * tile_size**2
-        if used / cells > utilisation:
-            best, utilisation = size, used / cells
-        size //= 2
-    return best
-
-
-def _copies(rows: int, columns: int, side: int, part: int) -> tuple[int, int]:
-    """Copies of a matrix along rows and columns of a square of `side` cells that is made of parts of `part` cells."""
-    if rows > side and columns > side:
-        return 1, 1
-    parts = side // part
-    return max(1, parts // math.ceil(rows / part)), max(1, parts // math.ceil(columns / part))
-
-
-def _map_novel(accelerator: Accelerator, floorplan: Floorplan, layer: MvmLayer, columns: int) -> LayerMapping:
-    size = floorplan.novel_pe_size
+def _map_novel(accelerator: Accelerator, plan: Floorplan, layer: MvmLayer, columns: int) -> LayerMapping:
+    size = plan.novel_pe_size
     assert size is not None, "a novel layer has a novel floorplan"
     return LayerMapping(
         layer=layer,
         mapped_as="novel",
-        crossbar_size=floorplan.crossbar_size,
+        crossbar_size=plan.crossbar_size,
         columns=columns,
         columns_per_weight=accelerator.columns_per_weight(layer.weight_bits),
         input_cycles=accelerator.input_cycles,
@@ -334,22 +219,22 @@ def _map_novel(accelerator: Accelerator, floorplan: Floorplan, layer: MvmLayer, 
         row_tiles=math.ceil(layer.in_channels / size),
         col_tiles=math.ceil(columns / size),
         pe_copies=(1, 1),
-        crossbar_copies=_copies(layer.in_channels, columns, size, floorplan.crossbar_size),
+        crossbar_copies=copies(layer.in_channels, columns, size, plan.crossbar_size),
     )
 
 
-def _map_conventional(accelerator: Accelerator, floorplan: Floorplan, layer: MvmLayer, columns: int) -> LayerMapping:
+def _map_conventional(accelerator: Accelerator, plan: Floorplan, layer: MvmLayer, columns: int) -> LayerMapping:
     return LayerMapping(
         layer=layer,
         mapped_as="conventional",
-        crossbar_size=floorplan.crossbar_size,
+        crossbar_size=plan.crossbar_size,
         columns=columns,
         columns_per_weight=accelerator.columns_per_weight(layer.weight_bits),
         input_cycles=accelerator.input_cycles,
-        tile_size=floorplan.tile_size,
-        pe_size=floorplan.pe_size,
-        row_tiles=math.ceil(layer.rows / floorplan.tile_size),
-        col_tiles=math.ceil(columns / floorplan.tile_size),
-        pe_copies=_copies(layer.rows, columns, floorplan.tile_size, floorplan.pe_size),
-        crossbar_copies=_copies(layer.rows, columns, floorplan.pe_size, floorplan.crossbar_size),
+        tile_size=plan.tile_size,
+        pe_size=plan.pe_size,
+        row_tiles=math.ceil(layer.rows / plan.tile_size),
+        col_tiles=math.ceil(columns / plan.tile_size),
+        pe_copies=copies(layer.rows, columns, plan.tile_size, plan.pe_size),
+        crossbar_copies=copies(layer.rows, columns, plan.pe_size, plan.crossbar_size),
     )

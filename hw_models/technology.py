@@ -8,6 +8,7 @@ transistors at 300 K, in the sections of its description that docs/cost_model.md
 import csv
 import dataclasses
 import functools
+import itertools
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -18,7 +19,7 @@ TABLE = Path(__file__).parent / "tables" / "technology.csv"
 Points = tuple[tuple[float, float], ...]  # (abscissa, value), ascending
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)  # one object per node: compared by identity
 class Technology:
     """One node. Fields are rows of `tables/technology.csv`; `Points` fields are rows that share a name."""
 
@@ -142,6 +143,7 @@ class Technology:
 
 
 WIRE_F_PER_M = 0.2e-15 / 1e-6  # every wire: 0.2 fF/um
+SINGLE_TYPE_MARGIN_F = 3.6  # of a cell's side that a transistor of one type cannot use
 PASSGATE_GAP_F = 7.1  # between and around the N and P halves of a cell: 3.5 F gap and 3.6 F margins
 
 
@@ -157,7 +159,8 @@ def technology(node_nm: int) -> Technology:
                 curves[row["quantity"]].append((float(row["at"]), float(text)))
             else:
                 values[row["quantity"]] = float(text) if text else None
-    return Technology(**values, **{name: tuple(points) for name, points in curves.items()})
+    values.update({name: tuple(points) for name, points in curves.items()})
+    return Technology(**values)
 
 
 def linear_curve(points: Points, at: float) -> float:
@@ -165,9 +168,8 @@ def linear_curve(points: Points, at: float) -> float:
 
     A figure that grows by a share per input (or level) on top of a constant share follows such a line.
     """
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
-        if at <= x1:
-            break
+    segments = list(itertools.pairwise(points))
+    (x0, y0), (x1, y1) = next((segment for segment in segments if at <= segment[1][0]), segments[-1])
     return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
 
 

@@ -24,25 +24,35 @@ from pipeline.pareto import hypervolume_history, pareto_report
 from pipeline.study import load_study_read_only, open_study, show_url
 from pipeline.study_spec import Study, load_study, study_schema
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Search computing-in-memory accelerators and their networks together.")
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Search computing-in-memory accelerators and their networks together.",
+)
 app.command()(cost)
 app.add_typer(devices, name="devices")
 
+_LOG_WIDTH = 160  # columns of tables where there is no terminal
+
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study file; see studies/.")]
-StorageUrl = Annotated[str | None, typer.Option("--storage", help="Database URL; a SQLite file in the output folder otherwise.")]
+StorageUrl = Annotated[
+    str | None, typer.Option("--storage", help="Database URL; a SQLite file in the output folder otherwise.")
+]
 OutFolder = Annotated[Path | None, typer.Option("--out", help="Output folder; results/NAME otherwise.")]
-TrialNumber = Annotated[int, typer.Option("--trial", min=0, help="Number of the trial.")]
+TrialNumber = Annotated[int, typer.Option("--trial", help="Number of the trial.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def run(
     study_file: StudyFile,
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials to add; the study file's number otherwise.")] = None,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial starts.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; one per processor core otherwise.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials to add; the study file's number otherwise.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which no new trial starts.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; one per processor core otherwise.")] = None,
     storage: StorageUrl = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="In place of the study file's seed.")] = None,
+    seed: Annotated[int | None, typer.Option(help="In place of the study file's seed.")] = None,
     out: OutFolder = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")] = None,
 ) -> None:
@@ -53,11 +63,14 @@ def run(
     from pipeline.runner import Runner, run_lock
     from pipeline.search_space import SearchSpace
 
+    _within("--trials", trials, 1)
+    _within("--timeout", timeout, 0)
+    _within("--workers", workers, 1)
     study = load_study(study_file, seed, data_dir)
     SearchSpace(study).check()
     check_data(study.spec.dataset)
     folder, url = _places(study, out, storage)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
     with run_lock(url, folder):
         opened = open_study(study, url)
         view_kind = LiveProgress if console.is_terminal else PlainProgress
@@ -65,6 +78,8 @@ def run(
         runner = Runner(study, opened, folder / "checkpoints", workers or os.cpu_count() or 1, view)
         try:
             runner.run(trials or study.spec.trials, timeout)
+        except KeyboardInterrupt:
+            _stop("interrupted; finished trials are kept, run the same command to go on", 130)
         finally:
             view.close()
     report = pareto_report(opened)
@@ -84,15 +99,31 @@ def report(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = N
     path = write_report(opened, folder)
     if as_json:
         found = pareto_report(opened)
-        front = [{"trial": t.number, "design": t.user_attrs["design"]} | {n: t.user_attrs[n] for n in METRICS} for t in found.front]
+        front = [
+            {"trial": t.number, "design": t.user_attrs["design"]} | {n: t.user_attrs[n] for n in METRICS}
+            for t in found.front
+        ]
         history = hypervolume_history(found.objectives, [trial.values for trial in found.trials])
-        _print_json({"report": str(path), "counts": found.counts, "front": front, "hypervolume": history[-1] if history else 0.0})
+        _print_json(
+            {
+                "report": str(path),
+                "counts": found.counts,
+                "front": front,
+                "hypervolume": history[-1] if history else 0.0,
+            }
+        )
     else:
         print(path)
 
 
 @app.command()
-def show(study_file: StudyFile, trial: TrialNumber, storage: StorageUrl = None, out: OutFolder = None, as_json: AsJson = False) -> None:
+def show(
+    study_file: StudyFile,
+    trial: TrialNumber,
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    as_json: AsJson = False,
+) -> None:
     """Show one trial: design, cost by component and layer, accuracy over chips."""
     from pipeline.trial_page import trial_page
 
@@ -107,9 +138,11 @@ def show(study_file: StudyFile, trial: TrialNumber, storage: StorageUrl = None, 
 def evaluate(
     study_file: StudyFile,
     trial: TrialNumber,
-    chips: Annotated[int, typer.Option(min=2, help="Simulated chips.")] = 100,
-    exact: Annotated[bool, typer.Option("--exact", help="Every slice, cycle and conversion as the hardware makes them.")] = False,
-    drift_time: Annotated[float | None, typer.Option(min=0, help="Seconds since programming.")] = None,
+    chips: Annotated[int, typer.Option(help="Simulated chips, 2 or more.")] = 100,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Every slice, cycle and conversion as the hardware makes them.")
+    ] = False,
+    drift_time: Annotated[float | None, typer.Option(help="Seconds since programming.")] = None,
     storage: StorageUrl = None,
     out: OutFolder = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
@@ -118,24 +151,34 @@ def evaluate(
     """Measure a trial again with more chips. The trial's values in the search do not change."""
     from pipeline.reevaluate import reevaluate
 
+    _within("--chips", chips, 2)
+    _within("--drift-time", drift_time, 0)
     study, found, folder = _find_trial(study_file, trial, storage, out, data_dir)
-    changes = {"min_chips": chips, "max_chips": chips, "fidelity": "exact" if exact else "fast"}
+    changes: dict[str, Any] = {"min_chips": chips, "max_chips": chips, "fidelity": "exact" if exact else "fast"}
     if drift_time is not None:
         changes["drift_time_s"] = drift_time
-    validation, test = reevaluate(study.spec, found, folder / "checkpoints", study.spec.variation.model_copy(update=changes))
+    validation, test = reevaluate(
+        study.spec, found, folder / "checkpoints", study.spec.variation.model_copy(update=changes)
+    )
     if as_json:
         _print_json({"trial": trial, "validation": validation.to_dict(), "test": test.to_dict()})
         return
     for name, result in (("validation", validation), ("test", test)):
         print(
-            f"{name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), std {result.std:.2%}, "
-            f"5th percentile {result.p05:.2%}, worst {result.worst:.2%}, no device errors {result.noiseless:.2%}, "
+            f"{name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), "
+            f"std {result.std:.2%}, 5th percentile {result.p05:.2%}, worst {result.worst:.2%}, no device errors {result.noiseless:.2%}, "
             f"{len(result.per_chip)} chips, {result.n_images} images, {result.fidelity}"
         )
 
 
 @app.command()
-def export(study_file: StudyFile, trial: TrialNumber, to: Annotated[Path, typer.Option(help="Folder to write into.")], storage: StorageUrl = None, out: OutFolder = None) -> None:
+def export(
+    study_file: StudyFile,
+    trial: TrialNumber,
+    to: Annotated[Path, typer.Option(help="Folder to write into.")],
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+) -> None:
     """Write a trial as a checkpoint (weights only, safe to load) and a design card (YAML)."""
     from pipeline.export import export_trial
 
@@ -149,12 +192,13 @@ def dashboard(
     study_file: StudyFile,
     storage: StorageUrl = None,
     out: OutFolder = None,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8080,
     writable: Annotated[bool, typer.Option("--writable", help="Let every visitor change and delete studies.")] = False,
 ) -> None:
     """Open optuna-dashboard on a study's database, on this machine only and read-only unless asked."""
     from pipeline.dashboard import serve
 
+    _within("--port", port, 1, 65535)
     _, url = _places(load_study(study_file), out, storage)
     load_study_read_only(url)
     serve(url, port, writable)
@@ -182,17 +226,21 @@ def _exit_codes() -> Iterator[None]:
 
     try:
         yield
-    except KeyboardInterrupt:
-        _stop("interrupted; finished trials are kept, run the same command to go on", 130)
     except (RepeatedFailure, SpaceExhausted) as error:
         _stop(str(error), 4)
     except (StorageInternalError, SQLAlchemyError) as error:
         cause = str(error.__cause__ or error).splitlines()[0]
-        _stop(f"the database cannot be written ({cause}); free the disk or the lock and run the same command to go on", 3)
+        _stop(
+            f"the database cannot be written ({cause}); free the disk or the lock and run the same command to go on", 3
+        )
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
             raise
-        _stop(f"cannot write {error.filename or 'a file'} ({error.strerror}); finished trials are kept, make room and run the same command", 3)
+        _stop(
+            f"cannot write {error.filename or 'a file'} ({error.strerror}); finished trials are kept, make room and run "
+            "the same command to go on",
+            3,
+        )
     except ValueError as error:
         _stop(str(error), 2)
 
@@ -214,8 +262,7 @@ def _find_trial(
     study = load_study(study_file, data_dir=data_dir)
     folder, url = _places(study, out, storage)
     trials = load_study_read_only(url, study.spec.name).get_trials(deepcopy=False)
-    if number >= len(trials):
-        raise ValueError(f"--trial must be 0 to {len(trials) - 1}, got {number}")
+    _within("--trial", number, 0, len(trials) - 1)
     found = trials[number]
     if "reused_from" in found.user_attrs:
         found = trials[found.user_attrs["reused_from"]]
@@ -223,6 +270,11 @@ def _find_trial(
         reason = found.user_attrs.get("error") or found.user_attrs.get("infeasible") or "it has not finished"
         raise ValueError(f"trial {number} has no result ({reason}); choose a complete one")
     return study, found, folder
+
+
+def _within(option: str, value: float | None, low: int, high: int | None = None) -> None:
+    if value is not None and (value < low or (high is not None and value > high)):
+        raise ValueError(f"{option} must be {low} {'or more' if high is None else f'to {high}'}, got {value}")
 
 
 def _print_json(value: Any) -> None:

@@ -9,19 +9,21 @@ The forward pass of one layer, in the order of the code (docs/noise_model.md der
 
 Three ways to run it: training (straight-through quantisation, fresh weight noise at each step), `exact` (every slice,
 cycle and conversion as the hardware makes them) and `fast` (cells exact, periphery linear, converter and read noise
-added at the output with the variance that `exact` shows).
+added at the output with the variance that `exact` shows; layers whose converters err too much for that run exactly).
 """
 
 import math
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hw_models.accelerator import Accelerator
 from hw_models.mapping import LayerMapping
+from pipeline import adc, kernels
 from pipeline.cells import CellCode, code_sigma, program
 from pipeline.chips import Chip
 from pipeline.design_point import FixedPoint
@@ -30,10 +32,10 @@ Fidelity = Literal["float", "fast", "exact"]
 
 WEIGHT_CLIP_RMS = 2.5  # clip of IBM aihwkit's LAYER_GAUSSIAN weight clipping; outliers would cost range
 INPUT_CLIP_RMS = 4.0  # assumed: beyond four times the rms an activation is cut
+FAST_ERROR_LIMIT = 0.1  # converter error over signal, above which `fast` is not trusted; see docs/noise_model.md
 _RANGE_MOMENTUM = 0.1  # assumed: of the running input range, as torch.nn.BatchNorm2d
-_SUMS_IN_MEMORY = 2**23  # column sums held at once (32 MiB)
+_SUMS_IN_MEMORY = 2**23  # column sums held at once by the torch path (32 MiB)
 _CALIBRATION_SUMS = 2**17  # column sums of a layer from which its full scale is chosen
-_FULL_SCALE_STEPS = 39  # full scales tried, from 5 % to 100 % of the largest sum
 
 
 class NoisyLayer(nn.Module):
@@ -41,24 +43,29 @@ class NoisyLayer(nn.Module):
 
     Attributes:
         weight, bias: As in torch.nn; the state dict's names are those of the digital layer.
-        input_range: Largest input that is coded, scalar; follows the data in training, then frozen.
+        input_range: Largest input that is coded, scalar; follows the data in training, then frozen. Zero: unknown.
+        signed_inputs: Negative inputs have been seen; they are then coded in two's complement, else cut to 0.
         adc_full_scale: Full scale of the layer's converters in levels, scalar; 0 until `calibrate`.
         adc_bias, adc_std: Mean and standard deviation of the converters' error of an output, in codes, (out_channels,).
         adc_common_std: Standard deviation of the part of that error that all outputs of a window share, scalar: columns
             see the same inputs, so that their offsets round and saturate together. `adc_std` is the rest.
+        adc_error_ratio: Standard deviation of the converters' error over that of the outputs, scalar.
         noise_strength: Weight noise in training, as a multiple of the device's own; 0 is plain training.
         fidelity: How the layer runs outside training.
         chip: The chip whose cells are programmed; None before `program_chip`.
+        compiled: Exact passes on a CPU use `pipeline.kernels`; False keeps to torch, with the same results.
         conversions, cycles: ADC conversions and input cycles that exact passes have made, for audits.
     """
 
     weight: nn.Parameter
     bias: nn.Parameter | None
     input_range: Tensor
+    signed_inputs: Tensor
     adc_full_scale: Tensor
     adc_bias: Tensor
     adc_std: Tensor
     adc_common_std: Tensor
+    adc_error_ratio: Tensor
 
     def __init__(
         self,
@@ -73,10 +80,11 @@ class NoisyLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
-        for name in ("input_range", "adc_full_scale", "adc_common_std"):
+        for name in ("input_range", "adc_full_scale", "adc_common_std", "adc_error_ratio"):
             self.register_buffer(name, torch.tensor(0.0))
         for name in ("adc_bias", "adc_std"):
             self.register_buffer(name, torch.zeros(shape[0]))
+        self.register_buffer("signed_inputs", torch.tensor(False))
         self.accelerator = accelerator
         self.mapping = mapping
         self.index = index
@@ -87,11 +95,20 @@ class NoisyLayer(nn.Module):
         self.noise_strength = 0.0
         self.fidelity: Fidelity = "fast"
         self.chip: Chip | None = None
+        self.compiled = True
         self.conversions = 0
         self.cycles = 0
         self._cells: Tensor | None = None
         self._programmed: Tensor | None = None
+        self._matrix: Tensor | None = None
         self._calibrating = False
+        self._blocks = np.array(mapping.row_blocks)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """A digital layer's state dict has no ranges; those in place then stay."""
+        for name, value in self.named_buffers(recurse=False):
+            state_dict.setdefault(prefix + name, value)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     # What the two kinds of layer do differently.
 
@@ -102,8 +119,20 @@ class NoisyLayer(nn.Module):
         """Input vectors in the mapping's row order, (images, windows, rows)."""
         raise NotImplementedError
 
+    def _pixels(self, x: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        """The same as pixels (images, n), offsets (rows,) and grid (4,), as `pipeline.kernels` takes them."""
+        raise NotImplementedError
+
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         """(images, windows, out_channels) -> the layer's output shape for input x."""
+        raise NotImplementedError
+
+    def _to_windows(self, y: Tensor) -> Tensor:
+        """The inverse of `_from_windows`."""
+        raise NotImplementedError
+
+    def _power(self, codes: Tensor) -> Tensor:
+        """Sum of `adc.cycle_power` over each input vector, (images, windows, 1)."""
         raise NotImplementedError
 
     def _rows_last(self, cells: Tensor) -> Tensor:
@@ -111,9 +140,6 @@ class NoisyLayer(nn.Module):
         if cells.dim() == 5 and self.mapping.row_order == "kernel_major":
             cells = cells.permute(0, 1, 3, 4, 2)
         return cells.flatten(2)
-
-    def _per_channel(self, values: Tensor) -> Tensor:
-        return values.view(-1, *([1] * (self.weight.dim() - 2)))
 
     # Codes.
 
@@ -126,17 +152,38 @@ class NoisyLayer(nn.Module):
         return (WEIGHT_CLIP_RMS * rms / self.code.max_code).clamp(min=1e-12)
 
     @property
+    def input_bounds(self) -> tuple[int, int]:
+        """Lowest and highest input code."""
+        bits = self.accelerator.input_bits
+        return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if self.signed_inputs.item() else (0, (1 << bits) - 1)
+
+    @property
     def input_step(self) -> Tensor:
         """Value of one input code, scalar."""
-        return (self.input_range / (2**self.accelerator.input_bits - 1)).clamp(min=1e-12)
+        return (self.input_range / max(self.input_bounds[1], 1)).clamp(min=1e-12)
 
     def weight_codes(self) -> Tensor:
         """Integer weight codes, float, the weight's shape."""
         return torch.round(self.weight.detach() / self.weight_step).clamp(-self.code.max_code, self.code.max_code)
 
     def input_codes(self, x: Tensor) -> Tensor:
-        """Integer input codes, float, from 0 to 2**input_bits - 1. Negative inputs are cut to 0."""
-        return torch.round(x / self.input_step).clamp(0, 2**self.accelerator.input_bits - 1)
+        """Integer input codes, float, within `input_bounds`."""
+        return (x.detach() * (1 / self.input_step)).round_().clamp_(*self.input_bounds)
+
+    def _observe(self, x: Tensor, momentum: float) -> None:
+        """Move the input range towards that of `x`."""
+        low, high = torch.aminmax(x)
+        if low < 0 and not self.signed_inputs:
+            if self.accelerator.dac_bits > 1 or self.accelerator.input_bits < 2:
+                raise ValueError(
+                    f"layer {self.index} has negative inputs, which need two's complement planes: dac_bits 1 and 2 or "
+                    f"more input_bits, got {self.accelerator.dac_bits} and {self.accelerator.input_bits}; "
+                    "put a ReLU before the layer or change the accelerator"
+                )
+            self.signed_inputs.fill_(True)
+        rms = torch.linalg.vector_norm(x) / math.sqrt(x.numel())
+        top = torch.minimum(torch.maximum(high, -low), INPUT_CLIP_RMS * rms)
+        self.input_range.copy_(torch.where(self.input_range > 0, self.input_range.lerp(top, momentum), top))
 
     # Forward passes.
 
@@ -147,24 +194,22 @@ class NoisyLayer(nn.Module):
             return self._product(x, self.weight, self.bias)
         if self._programmed is None:
             raise RuntimeError("no chip is programmed; call pipeline.analog_layers.program_chip first")
+        if self._calibrating and not self.input_range:
+            self._observe(x.detach(), 1.0)
         codes = self.input_codes(x)
         if self._calibrating:
-            y = self._calibrate(codes)
-        else:
-            y = self._exact_sum(codes) if self.fidelity == "exact" else self._fast_sum(codes)
-        y = y * (self.input_step * self.weight_step)
-        return y if self.bias is None else y + self._per_channel(self.bias)
+            self._calibrate(codes)
+        if self.fidelity == "exact" or self.adc_error_ratio > FAST_ERROR_LIMIT:
+            y = self._exact(codes, self.input_step * self.weight_step, self.bias)
+            return self._from_windows(y, codes)
+        return self._fast(codes)
 
     def _training_pass(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            top = torch.minimum(x.max(), INPUT_CLIP_RMS * x.square().mean().sqrt())
-            known = self.input_range > 0
-            self.input_range.copy_(torch.where(known, self.input_range.lerp(top, _RANGE_MOMENTUM), top))
-        levels = 2**self.accelerator.input_bits - 1
-        zero = torch.zeros((), dtype=torch.int32, device=x.device)
-        x = torch.fake_quantize_per_tensor_affine(x, self.input_step, zero, 0, levels)
+            self._observe(x, _RANGE_MOMENTUM)
+        x = _StraightThrough.apply(x, self.input_step, *self.input_bounds)
         step, top_code = self.weight_step, self.code.max_code
-        weight = torch.fake_quantize_per_tensor_affine(self.weight, step, zero, -top_code, top_code)
+        weight = _StraightThrough.apply(self.weight, step, -top_code, top_code)
         if self.noise_strength:
             codes = torch.round(weight.detach() / step).long() + top_code
             sigma = code_sigma(self.code).to(weight.device)[codes] * (step * self.noise_strength)
@@ -173,44 +218,95 @@ class NoisyLayer(nn.Module):
             weight = weight + sigma * noise
         return self._product(x, weight, self.bias)
 
-    def _fast_sum(self, codes: Tensor) -> Tensor:
+    def _fast(self, codes: Tensor) -> Tensor:
+        """One product with the folded weights; converter and read noise added at the output."""
         assert self._programmed is not None and self.chip is not None
-        y = self._product(codes, self._programmed, None)
-        variance = self._per_channel(self.adc_std.square())
-        read_sigma = 0.0 if self.chip.ideal_cells else self.accelerator.device.read_sigma
-        if read_sigma:
-            per_cell = (read_sigma / self.code.step) ** 2 * float(self.code.significance().square().sum())
-            ones = torch.ones_like(self.weight[:1])
-            variance = variance + per_cell * self._product(_cycle_power(codes, self.accelerator), ones, None)
-        if self.accelerator.adc_bits is None and not read_sigma:
+        scale = self.input_step * self.weight_step
+        y = self._product(codes, self._programmed * scale, self.bias)
+        if self.accelerator.adc_bits is None and not self._read_sigma:
             return y
+        y = self._to_windows(y)
+        variance = self.adc_std.square()
+        if self._read_sigma:
+            per_cell = self._read_sigma**2 * float(self.code.significance().square().sum())
+            variance = variance + per_cell * self._power(codes)
         noise = self.chip.read_noise(y, self.chip.images, self.index, 0)
-        common = self.adc_common_std * self.chip.read_noise(y[:, :1], self.chip.images, self.index, 1)
-        return y + self._per_channel(self.adc_bias) + common + variance.sqrt() * noise
+        common = self.adc_common_std * self.chip.read_noise(y[..., :1], self.chip.images, self.index, 1)
+        y = torch.addcmul(y, noise, variance.sqrt_().mul_(scale))
+        return self._from_windows(y.add_((self.adc_bias + common).mul_(scale)), codes)
 
-    def _exact_sum(self, codes: Tensor) -> Tensor:
-        """`_exact_chunk` over as many images at a time as fit in memory."""
+    def _exact(self, codes: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+        """Every conversion: digital sum * scale + bias, (images, windows, out_channels)."""
         assert self.chip is not None and self._cells is not None
-        per_image = self._windows(codes[:1]).shape[1] * self.accelerator.input_cycles * self._cells[:, :, :1].numel()
-        chunk = max(1, _SUMS_IN_MEMORY // per_image)
+        accelerator = self.accelerator
         images = self.chip.images if len(self.chip.images) == len(codes) else torch.arange(len(codes))
+        in_one = accelerator.dac_bits == 1 or (accelerator.input_cycles == 1 and not self._read_sigma)
+        if self.compiled and codes.device.type == "cpu" and accelerator.adc_bits is not None and in_one:
+            return self._compiled_exact(codes, images, scale, bias)
+        inputs = self._windows(codes[:1])[0]
+        chunk = max(1, _SUMS_IN_MEMORY // (len(inputs) * accelerator.input_cycles * self._cells[..., 0].numel()))
         parts = zip(codes.split(chunk), images.split(chunk), strict=True)
-        return torch.cat([self._exact_chunk(part, ids) for part, ids in parts])
+        y = torch.cat([self._torch_exact(self._windows(part), ids) for part, ids in parts]) * scale
+        return y if bias is None else y + bias
 
-    def _exact_chunk(self, codes: Tensor, images: Tensor) -> Tensor:
+    def _torch_exact(self, windows: Tensor, images: Tensor) -> Tensor:
+        """The digital sum for some images; the definition of what the compiled path computes."""
         assert self.chip is not None
-        windows = self._windows(codes)
-        read_sigma = 0.0 if self.chip.ideal_cells else self.accelerator.device.read_sigma / self.code.step
-        total = torch.zeros(())
+        significance, cycle_values = self.code.significance().to(windows), self._cycle_values().to(windows)
+        total = torch.zeros((), device=windows.device)
         for block, (slices, sums) in enumerate(self._column_sums(windows)):
-            if read_sigma:
+            if self._read_sigma:
                 reach = slices.square().sum(-1).sqrt()[..., None, None]  # independent noise of the active cells
-                sums = sums + read_sigma * reach * self.chip.read_noise(sums, images, self.index, 1 + block)
-            digital = self._convert(sums) - self.code.baseline * slices.sum(-1)[..., None, None]
-            cycle_value = 2.0 ** (self.accelerator.dac_bits * torch.arange(slices.shape[1], device=sums.device))
-            total = total + torch.einsum("niwko,i,k->nwo", digital, cycle_value, self.code.significance().to(sums))
+                sums = sums + self._read_sigma * reach * self.chip.read_noise(sums, images, self.index, 1 + block)
+            total = total + torch.einsum("niwko,i,k->nwo", self._convert(sums), cycle_values, significance)
         self.cycles += windows[..., 0].numel() * self.accelerator.input_cycles
-        return self._from_windows(total - self.code.offset * windows.sum(-1, keepdim=True), codes)
+        return total - self._known_part * windows.sum(-1, keepdim=True)
+
+    def _compiled_exact(self, codes: Tensor, images: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+        assert self.chip is not None and self._cells is not None and self.accelerator.adc_bits is not None
+        pixels, offsets, grid = self._pixels(codes)
+        outputs, significance, cycles = len(self.weight), self.code.significance(), self.accelerator.input_cycles
+        windows, columns, blocks = int(grid[0] * grid[1]), len(significance) * outputs, self._blocks
+        if self._matrix is None:
+            matrix = (self._rows_last(self._cells) + self.code.baseline).flatten(0, 1).t()
+            padding = -columns % kernels.TILE if self.accelerator.dac_bits == 1 else 0
+            self._matrix = F.pad(matrix, (0, padding)).contiguous()
+        step = adc.adc_step(self.adc_full_scale, self.accelerator.adc_bits)
+        top = np.float32((1 << self.accelerator.adc_bits) - 1)
+        converter = np.float32(1 / step.item()), top
+        no_bias = torch.zeros(outputs) if bias is None else bias.detach()
+        end = (significance * (scale * step)).numpy(), self._known_part * scale.item(), no_bias.numpy()
+        y = torch.empty(len(codes), windows, outputs)
+        layer = pixels.numpy(), offsets, grid, self._matrix.numpy(), blocks
+        if self.accelerator.dac_bits == 1:
+            count = windows * cycles * columns
+            streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(len(blocks))]
+            noise = (
+                np.float32(self._read_sigma),
+                streams[0][0].numpy(),
+                torch.stack([starts for _, starts in streams], 1).numpy(),
+            )
+            kernels.bit_serial(*layer, self._cycle_values().numpy(), *converter, *noise, *end, y.flatten(0, 1).numpy())
+        else:
+            kernels.whole_inputs(*layer, *converter, *end, y.flatten(0, 1).numpy())
+        self.conversions += len(codes) * windows * cycles * len(blocks) * columns
+        self.cycles += len(codes) * windows * cycles
+        return y
+
+    @property
+    def _read_sigma(self) -> float:
+        """Standard deviation of one cell's read, in levels."""
+        ideal = self.chip is None or self.chip.ideal_cells
+        return 0.0 if ideal else self.accelerator.device.read_sigma / self.code.step
+
+    @property
+    def _known_part(self) -> float:
+        """What each unit of input code adds to the digital sum whatever the weight: baseline and offset, known to the
+        controller and taken off."""
+        return self.code.baseline * float(self.code.significance().sum()) + self.code.offset
+
+    def _cycle_values(self) -> Tensor:
+        return adc.cycle_values(self.accelerator, bool(self.signed_inputs))
 
     def _column_sums(self, windows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """For each row block: what its wordlines carry, (images, cycles, windows, rows), and its column sums in levels,
@@ -218,55 +314,52 @@ class NoisyLayer(nn.Module):
         assert self._cells is not None
         cells = self._rows_last(self._cells) + self.code.baseline
         for start, stop in self.mapping.row_blocks:
-            slices = _input_cycles(windows[..., start:stop], self.accelerator)
+            slices = adc.input_cycles(windows[..., start:stop], self.accelerator)
             matrix = cells[..., start:stop].flatten(0, 1).t()
             yield slices, (slices @ matrix).unflatten(-1, cells.shape[:2])
 
     def _convert(self, sums: Tensor) -> Tensor:
-        """The ADC: unipolar, from 0 to the frozen full scale, saturating. Counts its conversions."""
+        """The ADC, in levels, with the frozen full scale. Counts its conversions."""
         self.conversions += sums.numel()
-        if self.accelerator.adc_bits is None:
+        bits = self.accelerator.adc_bits
+        if bits is None:
             return sums
-        return _quantise(sums, self.adc_full_scale, self.accelerator.adc_bits)
+        return adc.convert(sums, self.adc_full_scale, bits) * adc.adc_step(self.adc_full_scale, bits)
 
     # Calibration and programming.
 
-    def _calibrate(self, codes: Tensor) -> Tensor:
-        """Set the full scale from column sums of these inputs, measure the error that converters then leave in the
-        output, and give that output."""
+    def _calibrate(self, codes: Tensor) -> None:
+        """Set the full scale from column sums of these inputs; measure the error that converters then leave."""
         assert self._programmed is not None
-        few = codes[: max(1, _SUMS_IN_MEMORY // (codes[:1].numel() * self.weight[:, :1].numel()))]
-        self.adc_full_scale.copy_(self._best_full_scale(few))
-        y = self._exact_sum(codes)
-        error = (y - self._product(codes, self._programmed, None)).transpose(0, 1).flatten(1)
-        self.adc_bias.copy_(error.mean(1))
-        centred = error - self.adc_bias[:, None]
-        common = centred.mean(0, keepdim=True)
+        self._set_full_scale(codes[: max(1, _SUMS_IN_MEMORY // (codes[:1].numel() * self.weight[:, :1].numel()))])
+        ideal = self._to_windows(self._product(codes, self._programmed, None)).flatten(0, -2)
+        error = self._exact(codes, torch.ones(()).to(codes), None).flatten(0, -2) - ideal
+        self.adc_error_ratio.copy_(
+            error.std(0).square().mean().sqrt() / ideal.std(0).square().mean().sqrt().clamp(1e-9)
+        )
+        self.adc_bias.copy_(error.mean(0))
+        error -= self.adc_bias
+        common = error.mean(1, keepdim=True)
         self.adc_common_std.copy_(common.std())
-        self.adc_std.copy_((centred - common).std(1))
-        self.conversions = self.cycles = 0
-        return y
+        self.adc_std.copy_((error - common).std(0))
 
-    def _best_full_scale(self, codes: Tensor) -> Tensor:
-        """The full scale with the least squared error of the digital sum: coarser steps against more saturation."""
+    def _set_full_scale(self, codes: Tensor) -> None:
+        """Choose the full scale from a sample of column sums, each weighed by its slice and cycle."""
         if self.accelerator.adc_bits is None:
-            return self.adc_full_scale
+            return
         value = self.code.significance().square()
         chance, share = torch.Generator().manual_seed(0), math.ceil(_CALIBRATION_SUMS / len(self.mapping.row_blocks))
+        cycles = self._cycle_values().square()
         samples, weights = [], []
-        for slices, sums in self._column_sums(self._windows(codes)):
-            cycles = 4.0 ** (self.accelerator.dac_bits * torch.arange(slices.shape[1]))
+        for _, sums in self._column_sums(self._windows(codes)):
             weight = (cycles[:, None, None, None] * value[:, None]).to(sums).expand(sums.shape)
             picks = torch.randint(sums.numel(), (share,), generator=chance).to(sums.device)
             samples.append(sums.flatten()[picks])
             weights.append(weight.flatten()[picks])
-        seen, weight = torch.cat(samples), torch.cat(weights)
-        bits = self.accelerator.adc_bits
-        candidates = _whole_steps(seen.max() * torch.linspace(0.05, 1, _FULL_SCALE_STEPS, device=seen.device), bits)
-        losses = [(weight * (_quantise(seen, top, bits) - seen).square()).sum() for top in candidates]
-        return candidates[int(torch.stack(losses).argmin())]
+        best = adc.best_full_scale(torch.cat(samples), torch.cat(weights), self.accelerator.adc_bits)
+        self.adc_full_scale.copy_(best)
 
-    def program_chip(self, chip: Chip, drift_time_s: float | None) -> None:
+    def program_chip(self, chip: Chip, drift_time_s: float | None = None) -> None:
         """Write the weights into the cells of `chip`."""
         codes = self.weight_codes().cpu()
         if chip.ideal_cells:
@@ -274,16 +367,19 @@ class NoisyLayer(nn.Module):
         else:
             levels = program(self.code, codes, chip.cell_generator(self.index), drift_time_s)
         self.chip = chip
+        self._matrix = None
         self._cells = levels.to(self.weight.device)
-        self._programmed = self.code.fold(levels).to(self.weight.device)
+        folded = self.code.fold(levels).to(self.weight.device)
+        self._programmed = torch.empty_like(self.weight, requires_grad=False).copy_(folded)
 
 
 class NoisyConv2d(NoisyLayer):
-    """A convolution (square kernel, `kernel // 2` zeros of padding) on crossbars.
+    """A convolution (square kernel, one stride and one zero padding for both sides) on crossbars.
 
     Args:
         in_channels, out_channels, kernel, stride: As in torch.nn.Conv2d.
         bias: Whether a digital bias is added.
+        padding: As in torch.nn.Conv2d; None: `kernel // 2`.
         accelerator: The hardware.
         mapping: The layer's place on crossbars.
         weight_format: Fixed-point format; None scales codes to 2.5 times the weights' rms.
@@ -297,6 +393,7 @@ class NoisyConv2d(NoisyLayer):
         kernel: int,
         stride: int = 1,
         bias: bool = True,
+        padding: int | None = None,
         *,
         accelerator: Accelerator,
         mapping: LayerMapping,
@@ -305,10 +402,14 @@ class NoisyConv2d(NoisyLayer):
     ) -> None:
         shape = (out_channels, in_channels, kernel, kernel)
         super().__init__(shape, bias, accelerator, mapping, weight_format, index)
-        self.stride, self.padding = stride, kernel // 2
+        self.stride, self.padding = stride, kernel // 2 if padding is None else padding
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight, bias, self.stride, self.padding)
+
+    def _out_size(self, x: Tensor) -> tuple[int, int]:
+        height, width = ((side + 2 * self.padding - self.weight.shape[-1]) // self.stride + 1 for side in x.shape[2:])
+        return height, width
 
     def _windows(self, x: Tensor) -> Tensor:
         kernel = self.weight.shape[-1]
@@ -317,12 +418,31 @@ class NoisyConv2d(NoisyLayer):
             columns = columns.unflatten(1, (x.shape[1], kernel**2)).transpose(1, 2).flatten(1, 2)
         return columns.transpose(1, 2)
 
+    def _pixels(self, x: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        kernel, channels, pad = self.weight.shape[-1], x.shape[1], self.padding
+        pixels = F.pad(x.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad)).contiguous()
+        line = pixels.shape[2] * channels
+        down, right, channel = np.arange(kernel) * line, np.arange(kernel) * channels, np.arange(channels)
+        if self.mapping.row_order == "kernel_major":
+            offsets = down[:, None, None] + right[:, None] + channel
+        else:
+            offsets = channel[:, None, None] + down[:, None] + right
+        grid = np.array([*self._out_size(x), line * self.stride, channels * self.stride])
+        return pixels.flatten(1), offsets.ravel(), grid
+
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
-        return y.transpose(1, 2).unflatten(-1, (-(-x.shape[2] // self.stride), -1))
+        return y.unflatten(1, self._out_size(x)).permute(0, 3, 1, 2)
+
+    def _to_windows(self, y: Tensor) -> Tensor:
+        return y.permute(0, 2, 3, 1).flatten(1, 2)
+
+    def _power(self, codes: Tensor) -> Tensor:
+        power = adc.cycle_power(codes, self.accelerator).sum(1, keepdim=True)
+        return self._to_windows(self._product(power, torch.ones_like(self.weight[:1, :1]), None))
 
 
 class NoisyLinear(NoisyLayer):
-    """A fully connected layer on crossbars. Arguments as in `NoisyConv2d`."""
+    """A fully connected layer on crossbars, inputs (images, ..., in_features). Arguments as in `NoisyConv2d`."""
 
     def __init__(
         self,
@@ -341,10 +461,35 @@ class NoisyLinear(NoisyLayer):
         return F.linear(x, weight, bias)
 
     def _windows(self, x: Tensor) -> Tensor:
-        return x.unsqueeze(1)
+        return x.reshape(len(x), -1, x.shape[-1])
+
+    def _pixels(self, x: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        vectors = self._windows(x)
+        rows = vectors.shape[2]
+        return vectors.flatten(1).contiguous(), np.arange(rows), np.array([vectors.shape[1], 1, rows, 0])
 
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
-        return y.squeeze(1)
+        return y.reshape(*x.shape[:-1], -1)
+
+    def _to_windows(self, y: Tensor) -> Tensor:
+        return y.reshape(len(y), -1, y.shape[-1])
+
+    def _power(self, codes: Tensor) -> Tensor:
+        return self._windows(adc.cycle_power(codes, self.accelerator)).sum(-1, keepdim=True)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Quantise to whole steps from `low` to `high`; the gradient passes where nothing was cut."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+        ctx.save_for_backward(x, (low - 0.5) * step, (high + 0.5) * step)
+        return (x * (1 / step)).round_().clamp_(low, high).mul_(step)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        x, low, high = ctx.saved_tensors
+        return gradient * ((x >= low) & (x <= high)), None, None, None
 
 
 def noisy_layers(model: nn.Module) -> list[NoisyLayer]:
@@ -371,10 +516,11 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
 
     The rule: of 39 full scales from 5 % to 100 % of a layer's largest column sum, the one with the least squared error
     of the layer's digital output, each sum weighed by its slice and cycle. The same pass measures the error that is
-    left, which the `fast` fidelity adds at the output.
+    left, which the `fast` fidelity adds at the output. Input ranges that training has not set (a converted digital
+    model) are set here: the smaller of the largest input and four times the rms, signed if any input is negative.
 
     Args:
-        model: A model with crossbar layers whose input ranges are known (after training).
+        model: A model with crossbar layers.
         images: Training images, (n, channels, height, width); 64 to 256 are enough.
     """
     model.eval()
@@ -386,30 +532,4 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
     finally:
         for layer in noisy_layers(model):
             layer._calibrating = False
-
-
-def _quantise(sums: Tensor, full_scale: Tensor, adc_bits: int) -> Tensor:
-    """What an ADC of 2**adc_bits codes from 0 to `full_scale` makes of column sums, in levels."""
-    top_code = 2**adc_bits - 1
-    lsb = full_scale / top_code
-    return torch.round(sums / lsb).clamp_(0, top_code) * lsb
-
-
-def _whole_steps(full_scale: Tensor, adc_bits: int) -> Tensor:
-    """`full_scale`, widened so that a step finer than one level divides it: sums of ideal cells then lose nothing."""
-    lsb = (full_scale / (2**adc_bits - 1)).clamp(min=1e-6)
-    return torch.where(lsb < 1, 1 / torch.floor(1 / lsb), lsb) * (2**adc_bits - 1)
-
-
-def _input_cycles(codes: Tensor, accelerator: Accelerator) -> Tensor:
-    """What the wordlines carry: (images, windows, rows) -> (images, cycles, windows, rows), lowest bits first."""
-    whole, bits = codes.int(), accelerator.dac_bits
-    return torch.stack([(whole >> (bits * i)) & (2**bits - 1) for i in range(accelerator.input_cycles)], 1).float()
-
-
-def _cycle_power(codes: Tensor, accelerator: Accelerator) -> Tensor:
-    """Sum over cycles of (4**(dac_bits i)) * slice**2 for each input code: its share of the read noise's variance."""
-    every = torch.arange(2**accelerator.input_bits, device=codes.device)[None, None]
-    weights = 4.0 ** (accelerator.dac_bits * torch.arange(accelerator.input_cycles, device=codes.device))
-    table = torch.einsum("nicr,i->r", _input_cycles(every, accelerator).square(), weights)
-    return table[codes.long()]
+            layer.conversions = layer.cycles = 0

@@ -107,8 +107,7 @@ def program(code: CellCode, codes: Tensor, generator: torch.Generator, drift_tim
         code: Encoding.
         codes: Integer weight codes, any shape.
         generator: The chip's stream for this layer.
-        drift_time_s: Time since programming; None reads at the device's t0, when there is no drift yet. The mean
-            drift is compensated by one digital factor (global drift compensation, Joshi et al., 2020).
+        drift_time_s: Time since programming; None reads at the device's t0, when there is no drift yet.
     """
     device = code.accelerator.device
     digits = code.digits(codes)
@@ -119,7 +118,28 @@ def program(code: CellCode, codes: Tensor, generator: torch.Generator, drift_tim
         levels = torch.where(fate < device.stuck_on_rate, float(2**code.accelerator.cell_bits - 1), levels)
         levels = torch.where(fate > 1 - device.stuck_off_rate, 0.0, levels)
     if drift_time_s is not None and (device.drift_nu or device.drift_nu_sigma):
-        spread = device.drift_nu_sigma * torch.randn(digits.shape, generator=generator)
-        log_age = math.log(max(drift_time_s / device.drift_t0_s, 1.0))
-        levels = (levels + code.baseline) * torch.exp(-spread * log_age) - code.baseline
+        levels = _drifted(code, digits, levels, math.log(max(drift_time_s / device.drift_t0_s, 1.0)), generator)
     return levels
+
+
+def _drifted(code: CellCode, digits: Tensor, levels: Tensor, log_age: float, generator: torch.Generator) -> Tensor:
+    """`levels` after drift, g(t) = g(t0) (t / t0)**-nu, and after global drift compensation.
+
+    The compensation is one factor a layer: total conductance written over total conductance read (Joshi et al., 2020).
+    """
+    device = code.accelerator.device
+    log_u = torch.log((code.step * (digits + code.baseline)).clamp(min=1e-6))
+    mean = _held(device.drift_nu_law, log_u, device.drift_nu)
+    spread = _held(device.drift_nu_sigma_law, log_u, device.drift_nu_sigma)
+    nu = (mean + spread * torch.randn(digits.shape, generator=generator)).clamp(min=0)
+    written = levels + code.baseline
+    read = written * torch.exp(-nu * log_age)
+    return read * (written.sum() / read.sum()) - code.baseline
+
+
+def _held(law: tuple[float, ...] | None, log_u: Tensor, constant: float) -> Tensor:
+    """a ln(u) + b within low to high for a law (a, b, low, high); the constant without one."""
+    if law is None:
+        return torch.full_like(log_u, constant)
+    slope, intercept, low, high = law
+    return (slope * log_u + intercept).clamp(low, high)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 _POOL_SIZE = 2**20  # assumed: large against the values of one image in one layer, small against memory (4 MiB)
+_POOL_MARGIN = 64  # values that a reader of whole tiles may touch beyond its own
+_CPU = torch.device("cpu")
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -55,17 +57,24 @@ class Chip:
             images: Index of each image, shape (images,). Noise belongs to an image and not to its place in a batch,
                 so that results do not depend on how images are cut into batches.
             place: Numbers that tell this read from all others.
+        """
+        count = like[0].numel()
+        pool, starts = self.read_stream(count, images, *place, device=like.device)
+        return pool.unfold(0, count, 1)[starts].reshape(like.shape)
+
+    def read_stream(
+        self, count: int, images: Tensor, *place: int, device: torch.device = _CPU
+    ) -> tuple[Tensor, Tensor]:
+        """The numbers of `read_noise` as a pool and where each image begins in it; `count` of them are an image's.
 
         A pool of normal numbers is drawn once; each image and place reads it from a pseudo-random start. That is as
         good as drawing anew while the values of one read are few against the pool.
         """
-        count = like[0].numel()
-        pool = _noise_pool(like.device, max(_POOL_SIZE, 4 * count))
+        pool = _noise_pool(device, max(_POOL_SIZE, 4 * count))
         salt = derive_seed(self.seed, "read", *place) & 0x7FFFFFFF
-        mixed = (images.to(like.device) + 1) * 0x9E3779B1 + salt * 0x85EBCA6B
+        mixed = (images.to(device) + 1) * 0x9E3779B1 + salt * 0x85EBCA6B
         mixed = ((mixed ^ (mixed >> 17)) * 0x2C1B3C6D) & 0x7FFFFFFFFFFFFFF
-        starts = (mixed >> 11) % (pool.numel() - count)
-        return pool.unfold(0, count, 1)[starts].reshape(like.shape)
+        return pool, (mixed >> 11) % (pool.numel() - count - _POOL_MARGIN)
 
 
 _pools: dict[tuple[str, int], Tensor] = {}

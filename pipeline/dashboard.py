@@ -6,6 +6,7 @@ something are refused before they reach it.
 
 import errno
 import socketserver
+import warnings
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -33,10 +34,11 @@ def serve(url: str, port: int, writable: bool) -> None:
         ValueError: If the port is taken or not ours to take.
         StudyError: If the database cannot be used.
     """
+    warnings.simplefilter("ignore", UserWarning)  # Optuna's, about importances of parameters in small studies
     with dashboard_server(url, port, writable) as server:
         state = "every visitor can change and delete studies" if writable else "read-only"
-        print(f"dashboard  http://{HOST}:{server.server_port}/  ({state}; Ctrl-C ends it)", flush=True)
         try:
+            print(f"dashboard  http://{HOST}:{server.server_port}/  ({state}; Ctrl-C ends it)", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print()

@@ -16,6 +16,8 @@ from pipeline.study_spec import DatasetSpec, TrainingSpec
 Split = tuple[Tensor, Tensor]
 
 _SPLIT_SEED = 0  # all studies share one split, so that they can be compared
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSet:
     """Three splits of images (n, channels, height, width), float from 0 to 1, with labels (n,).

@@ -53,10 +53,14 @@ def check_data(spec: DatasetSpec) -> None:
 
 def _data_folder(spec: DatasetSpec) -> Path:
     if spec.data_dir is None:
-        raise DataError(f"data set {spec.name!r} needs a folder: set dataset.data_dir in the study file or pass --data-dir")
+        raise DataError(
+            f"data set {spec.name!r} needs a folder: set dataset.data_dir in the study file or pass --data-dir"
+        )
     folder = Path(spec.data_dir)
     if not folder.is_dir():
-        raise DataError(f"data folder {folder} does not exist; set dataset.data_dir in the study file or pass --data-dir")
+        raise DataError(
+            f"data folder {folder} does not exist; set dataset.data_dir in the study file or pass --data-dir"
+        )
     return folder
 
 
@@ -70,5 +74,7 @@ def _read_idx(folder: Path, name: str, dataset: str) -> np.ndarray:
         raise DataError(f"{plain} (or {packed.name}) does not exist; put the official {dataset} files into {folder}")
     found, wanted = hashlib.md5(content).hexdigest(), _IDX_MD5[dataset][name]
     if found != wanted:
-        raise DataError(f"{path}: checksum (MD5 of the unpacked file) is {found}, must be {wanted}; fetch the file again")
+        raise DataError(
+            f"{path}: checksum (MD5 of the unpacked file) is {found}, must be {wanted}; fetch the file again"
+        )
     return np.frombuffer(content, np.uint8).copy()

@@ -71,12 +71,17 @@ class Evaluated:
         """A metric for people, without its unit: `96.2`, or `96.2 ± 0.4` if it has an interval."""
         metric, interval = METRICS[name], self.interval(name)
         text = metric.show(self.measured[name])
-        return text if interval is None else f"{text} ± {half_width(self.validation) * metric.scale:.2g}"
+        return text if interval is None else f"{text} ± {two_digits(half_width(self.validation) * metric.scale)}"
 
 
 def half_width(report: VariationReport) -> float:
     """Half of the 95 % interval of the mean; the side that is not cut off at 0 or 1."""
     return max(report.mean_high - report.mean, report.mean - report.mean_low)
+
+
+def two_digits(value: float) -> str:
+    """Two significant digits, a zero included: `1.0`."""
+    return f"{value:#.2g}".rstrip(".")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,3 +141,21 @@ def _format_columns(layer: str, weight_format: FixedPoint | None) -> dict[str, i
         f"{layer}_integer_bits": weight_format.integer_bits,
         f"{layer}_fraction_bits": weight_format.fraction_bits,
     }
+
+
+def component_parts(trial: Evaluated, name: str) -> dict[str, float]:
+    """Component -> its part of `energy_j`, `area_m2` or `latency_s`; parts that are zero are left out."""
+    stem, unit = name.rsplit("_", 1)
+    parts: dict[str, float] = dict(trial.cost[f"{stem}_by_component_{unit}"])
+    if name == "energy_j":
+        parts["leakage"] = trial.cost["leakage_energy_j"]
+    return {component: value for component, value in parts.items() if value}
+
+
+def layer_parts(trial: Evaluated, name: str) -> dict[str, float]:
+    """Layer -> its part of `energy_j`, `area_m2` or `latency_s`; `shared` is what no layer owns."""
+    layers: list[dict[str, Any]] = trial.cost["layers"]
+    if name == "energy_j":
+        return {layer["name"]: layer["dynamic_energy_j"] + layer["leakage_energy_j"] for layer in layers}
+    parts = {layer["name"]: layer[name] for layer in layers}
+    return parts | {"shared": trial.cost["shared_area_m2"]} if name == "area_m2" else parts

@@ -18,7 +18,9 @@ def export_trial(spec: StudySpec, trial: FrozenTrial, checkpoints: Path, to: Pat
     """
     source = checkpoints / str(trial.user_attrs["checkpoint"])
     if not source.is_file():
-        raise ValueError(f"{source}: the checkpoint of trial {trial.number} is gone; keep the study's output folder together")
+        raise ValueError(
+            f"{source}: the checkpoint of trial {trial.number} is gone; keep the study's output folder together"
+        )
     to.mkdir(parents=True, exist_ok=True)
     stem = f"{spec.name}-{trial.number}"
     weights, card = to / f"{stem}.pt", to / f"{stem}.yaml"

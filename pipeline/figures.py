@@ -8,17 +8,17 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from pipeline.evaluated import Evaluated, design_columns
+from pipeline.evaluated import Evaluated, component_parts, design_columns
 from pipeline.metrics import METRICS
 from pipeline.pareto import hypervolume_history
 from pipeline.progress import describe
 
-# Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind people. Yellow comes last, it is weak on white.
+# Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind people. Yellow, weak on white, comes last.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "triangle-down")
-PATTERNS = ("", "/", ".", "x")
 INK, GREY, GRID = "#222222", "#8a8a8a", "#e8e8e8"
-FAINT = 0.25  # opacity of what is not on the front
+FAINT = 0.35  # opacity of what is not on the front
+_LEGEND_BELOW = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "x": 0, "xanchor": "left"}
 LOG_FROM = 30.0  # an axis whose largest value is this many times its smallest is logarithmic
 
 
@@ -40,7 +40,12 @@ def device_styles(devices: Iterable[str]) -> dict[str, Style]:
 
 
 def front_figure(
-    trials: Sequence[Evaluated], front: Sequence[Evaluated], styles: Mapping[str, Style], x: str | None, y: str, joined: bool
+    trials: Sequence[Evaluated],
+    front: Sequence[Evaluated],
+    styles: Mapping[str, Style],
+    x: str | None,
+    y: str,
+    joined: bool,
 ) -> go.Figure:
     """All trials faint, the front in full colour with 95 % intervals.
 
@@ -61,11 +66,13 @@ def front_figure(
             x=_values(edge, x), y=_values(edge, y), mode="lines", line=line, hoverinfo="skip", showlegend=False
         )
     for device, style, own in _by_device(trials, styles):
-        for group in ([t for t in own if t.number not in on_front], [t for t in own if t.number in on_front]):
-            if group:
-                is_front = group[0].number in on_front
-                figure.add_trace(_marks(group, device, style, x, y, is_front))
+        others, best = ([t for t in own if (t.number in on_front) is wanted] for wanted in (False, True))
+        if others:
+            figure.add_trace(_marks(others, device, style, x, y, is_front=False).update(showlegend=not best))
+        if best:
+            figure.add_trace(_marks(best, device, style, x, y, is_front=True))
     figure.update_layout(_layout(_axis(trials, x), _axis(trials, y), height=460))
+    _look_at_front(figure, trials, front, x, y)
     return figure
 
 
@@ -75,53 +82,74 @@ def hypervolume_figure(objectives: Sequence[str], trials: Sequence[Evaluated]) -
     numbers = [trial.number for trial in trials]
     grew = [i for i, value in enumerate(history) if value > (history[i - 1] if i else 0.0)]
     figure = go.Figure(layout=_layout({"title": "trial"}, {"title": "hypervolume", "rangemode": "tozero"}, height=320))
-    figure.add_scatter(x=numbers, y=_round(history), mode="lines", line={"color": COLOURS[0], "shape": "hv"}, showlegend=False)
+    figure.add_scatter(
+        x=numbers, y=_round(history), mode="lines", line={"color": COLOURS[0], "shape": "hv"}, showlegend=False
+    )
     figure.add_scatter(
         x=[numbers[i] for i in grew],
         y=_round(history[i] for i in grew),
         mode="markers",
         marker={"color": COLOURS[0], "size": 7},
-        hovertext=[_card(trials[i], "the front grew") for i in grew],
+        hovertext=[_card(trials[i]) for i in grew],
         hoverinfo="text",
         showlegend=False,
     )
     return figure
 
 
-def breakdown_figure(trials: Sequence[Evaluated], parts: Sequence[Mapping[str, float]], name: str) -> go.Figure:
+def breakdown_figure(trials: Sequence[Evaluated], name: str, colours: Mapping[str, str]) -> go.Figure:
     """Share of each component in a total, one bar a design.
 
     Args:
         trials: Designs, first on top.
-        parts: Component -> value, for each design.
-        name: The total's name in `METRICS`.
+        name: The total: `energy_j`, `area_m2` or `latency_s`.
+        colours: Of the components that get a colour of their own (`component_colours`); the rest becomes one part.
     """
     metric = METRICS[name]
-    rows = [f"{mark(trial)}  {metric.show(trial.measured[name])} {metric.unit}" for trial in trials]
-    totals = [sum(part.values()) for part in parts]
-    components = sorted({key for part in parts for key in part}, key=lambda key: -_mean_share(parts, key))
+    bars = [f"{mark(trial)}  {metric.show(trial.measured[name])} {metric.unit}" for trial in trials]
+    parts = [component_parts(trial, name) for trial in trials]
+    shares = mean_shares(parts)
+    rest = [component for component in shares if component not in colours]
+    groups = {component: [component] for component in shares if component in colours} | (
+        {"other": rest} if rest else {}
+    )
     figure = go.Figure()
-    for i, component in enumerate(components):
-        values = [part.get(component, 0.0) for part in parts]
-        shares = [100 * value / total if total else 0.0 for value, total in zip(values, totals, strict=True)]
+    for group, members in groups.items():
+        values = [sum(part.get(member, 0.0) for member in members) for part in parts]
         figure.add_bar(
-            y=rows,
-            x=_round(shares),
-            name=component.replace("_", " "),
+            y=bars,
+            x=_round(100 * value / sum(part.values()) for value, part in zip(values, parts, strict=True)),
+            name=spoken(group),
             orientation="h",
-            marker={
-                "color": COLOURS[i % len(COLOURS)],
-                "pattern": {"shape": PATTERNS[i // len(COLOURS) % len(PATTERNS)], "fgcolor": "#ffffff"},
-                "line": {"color": "#ffffff", "width": 0.5},
-            },
+            marker={"color": colours.get(group, GREY), "line": {"color": "#ffffff", "width": 0.5}},
             customdata=[f"{metric.show(value)} {metric.unit}" for value in values],
             hovertemplate="%{y}<br>%{fullData.name}: %{x:.1f} %, %{customdata}<extra></extra>",
         )
     x_axis = {"title": f"share of the {metric.label} [%]", "range": [0, 100]}
     y_axis = {"autorange": "reversed", "showgrid": False, "type": "category"}
-    figure.update_layout(_layout(x_axis, y_axis, height=150 + 26 * len(trials)))
-    figure.update_layout(barmode="stack", bargap=0.25, legend={"traceorder": "normal"})
+    figure.update_layout(_layout(x_axis, y_axis, height=170 + 28 * len(trials)))
+    figure.update_layout(barmode="stack", bargap=0.25, legend=_LEGEND_BELOW | {"traceorder": "normal"})
     return figure
+
+
+def component_colours(trials: Sequence[Evaluated], names: Sequence[str]) -> dict[str, str]:
+    """A colour for each of the largest components, the same for all totals in `names`."""
+    shares = mean_shares([component_parts(trial, name) for name in names for trial in trials])
+    return dict(zip(shares, COLOURS, strict=False))
+
+
+def spoken(component: str) -> str:
+    """A component's name for people."""
+    return {"adc": "ADC"}.get(component, component.replace("_", " "))
+
+
+def mean_shares(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Component -> its share of the total, mean over designs, largest first."""
+    shares = dict.fromkeys((key for part in parts for key in part), 0.0)
+    for part in parts:
+        for key, value in part.items():
+            shares[key] += value / sum(part.values()) / len(parts)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def chips_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go.Figure:
@@ -150,7 +178,11 @@ def chips_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go
         marker={"symbol": "line-ew-open", "size": 24, "color": INK, "line": {"width": 2}},
         hovertemplate="%{x}, no device errors: %{y:.2f} %<extra></extra>",
     )
-    x_axis = {"categoryorder": "array", "categoryarray": [mark(trial) for trial in trials], "type": "category", "tickangle": -40}
+    x_axis = {
+        "categoryorder": "array",
+        "categoryarray": [mark(trial) for trial in trials],
+        "type": "category",
+    }
     figure.update_layout(_layout(x_axis, {"title": "accuracy of a chip [%]"}, height=400))
     return figure
 
@@ -158,11 +190,10 @@ def chips_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go
 def noise_figure(trials: Sequence[Evaluated], front: Sequence[Evaluated], styles: Mapping[str, Style]) -> go.Figure:
     """Accuracy without device errors across, under variation upwards; the diagonal loses nothing."""
     figure = front_figure(trials, front, styles, "accuracy_noiseless", "accuracy_mean", joined=False)
-    values = [100 * trial.measured[name] for trial in trials for name in ("accuracy_noiseless", "accuracy_mean")]
-    ends = [min(values), max(values)]
+    across = _values(trials, "accuracy_noiseless")
+    ends = [min(across), max(across)]
     line = {"color": GREY, "width": 1, "dash": "dot"}
     figure.add_scatter(x=ends, y=ends, mode="lines", line=line, hoverinfo="skip", name="nothing lost")
-    figure.update_layout(xaxis_type="linear", yaxis_type="linear")
     return figure
 
 
@@ -173,7 +204,7 @@ def parallel_figure(
     axes = [*_choice_axes(trials), *(_metric_axis(trials, name) for name in objectives)]
     index = {trial.number: i for i, trial in enumerate(trials)}
     figure = go.Figure()
-    for colour, width, opacity, name, group in _line_groups(trials, front, styles):
+    for name, style, group in _line_groups(trials, front, styles):
         across: list[float | None] = []
         upwards: list[float | None] = []
         text: list[str | None] = []
@@ -182,10 +213,16 @@ def parallel_figure(
             shift = 0.02 * ((i * 0.618) % 1 - 0.5)  # lines through the same choice lie side by side
             across += [*range(len(axes)), None]
             upwards += [*(round(axis.heights[i] + shift, 4) for axis in axes), None]
-            text += [*[_card(trial)] * len(axes), None]
-        line = {"color": colour, "width": width}
+            text += [*[_card(trial)] * len(axes), None] if style else []
         figure.add_scatter(
-            x=across, y=upwards, mode="lines", line=line, opacity=opacity, name=name, hovertext=text, hoverinfo="text"
+            x=across,
+            y=upwards,
+            mode="lines",
+            line={"color": style.colour if style else GREY, "width": 2 if style else 0.8},
+            opacity=0.9 if style else FAINT,
+            name=name,
+            hovertext=text if style else None,
+            hoverinfo="text" if style else "skip",
         )
     for position, axis in enumerate(axes):
         for height, label in axis.ticks:
@@ -196,24 +233,25 @@ def parallel_figure(
     x_axis = {
         "tickvals": [*range(len(axes))],
         "ticktext": [axis.title for axis in axes],
-        "range": [-0.6, len(axes) - 0.7],
+        "range": [-0.2, len(axes) - 0.8],
         "side": "top",
         "gridcolor": "#cccccc",
         "tickangle": -30,
     }
     figure.update_layout(_layout(x_axis, {"visible": False, "range": [-0.06, 1.06]}, height=520))
-    figure.update_layout(legend={"y": -0.02, "yanchor": "top", "x": 0}, margin={"t": 90, "l": 20})
+    figure.update_layout(legend=_LEGEND_BELOW, margin={"t": 90, "l": 60, "r": 50})
     return figure
 
 
 def mark(trial: Evaluated) -> str:
     """Short label of a design on an axis."""
-    return f"#{trial.number} {trial.device}"
+    return f"#{trial.number} {escape(trial.device, quote=False)}"
 
 
 def axis_title(name: str) -> str:
-    """Label and unit of a metric."""
-    return f"{METRICS[name].label} [{METRICS[name].unit}]"
+    """Label and unit of a metric, such as `area [mm2]`; a label that is its unit stands alone."""
+    metric = METRICS[name]
+    return metric.label if metric.label == metric.unit else f"{metric.label} [{metric.unit}]"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -230,12 +268,19 @@ def _choice_axes(trials: Sequence[Evaluated]) -> list[_Axis]:
     axes = []
     for name in dict.fromkeys(key for column in columns for key in column):
         values = [column.get(name) for column in columns]
-        choices = sorted(set(values), key=lambda value: (value is not None, not isinstance(value, int), value))
-        if len(choices) > 1:
+        choices = sorted(set(values), key=lambda value: (value is not None, value))
+        repeats = None in choices and len(choices) == 2 and not name.endswith(("filters", "units"))
+        if len(choices) > 1 and not repeats:  # only absent or not, which the layer's filters or units say
             place = {value: i / (len(choices) - 1) for i, value in enumerate(choices)}
-            ticks = [(height, "none" if value is None else str(value)) for value, height in place.items()]
+            ticks = [(height, _choice(value)) for value, height in place.items()]
             axes.append(_Axis(name.replace("_", " "), [place[value] for value in values], ticks))
     return axes
+
+
+def _choice(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "absent" if value is None else str(value)
 
 
 def _metric_axis(trials: Sequence[Evaluated], name: str) -> _Axis:
@@ -248,14 +293,13 @@ def _metric_axis(trials: Sequence[Evaluated], name: str) -> _Axis:
 
 def _line_groups(
     trials: Sequence[Evaluated], front: Sequence[Evaluated], styles: Mapping[str, Style]
-) -> Iterable[tuple[str, float, float, str, list[Evaluated]]]:
-    """Colour, width, opacity, name and designs of each bundle of lines."""
+) -> Iterable[tuple[str, Style | None, list[Evaluated]]]:
+    """Name, style and designs of each bundle of lines; None for designs that are not on the front."""
     on_front = {trial.number for trial in front}
-    others = [trial for trial in trials if trial.number not in on_front]
-    if others:
-        yield GREY, 0.8, FAINT, "not on the front", others
+    if others := [trial for trial in trials if trial.number not in on_front]:
+        yield "not on the front", None, others
     for device, style, own in _by_device(front, styles):
-        yield style.colour, 2, 0.9, f"{device}, front", own
+        yield escape(f"{device}, front", quote=False), style, own
 
 
 def _by_device(
@@ -281,8 +325,9 @@ def _marks(group: Sequence[Evaluated], device: str, style: Style, x: str | None,
         error_y=_error_bars(group, y) if is_front else None,
         mode="markers",
         marker=marker,
-        name=escape(f"{device}{', front' if is_front else ''}", quote=False),
-        hovertext=[_card(trial, "on the front" if is_front else "") for trial in group],
+        name=escape(device, quote=False),
+        legendgroup=device,
+        hovertext=[_card(trial) for trial in group],
         hoverinfo="text",
     )
 
@@ -297,13 +342,38 @@ def _error_bars(group: Sequence[Evaluated], name: str | None) -> dict[str, Any] 
     return {"type": "data", "array": above, "arrayminus": below, "thickness": 1, "width": 3, "color": INK}
 
 
-def _card(trial: Evaluated, remark: str = "") -> str:
+def _card(trial: Evaluated) -> str:
     """What hovering shows."""
-    lines = [f"<b>trial {trial.number}</b>{', ' + remark if remark else ''}"]
+    lines = [f"<b>trial {trial.number}</b>"]
     for names in (("accuracy_mean", "tops_per_watt"), ("energy_j", "latency_s", "area_m2")):
         lines.append(", ".join(f"{METRICS[n].label} {trial.show(n)} {METRICS[n].unit}" for n in names))
-    lines.append(f"test images {100 * trial.test.mean:.4g} %, no device errors {100 * trial.validation.noiseless:.4g} %")
+    lines.append(
+        f"test images {100 * trial.test.mean:.4g} %, no device errors {100 * trial.validation.noiseless:.4g} %"
+    )
     return "<br>".join([*lines, *(escape(part, quote=False) for part in describe(trial.design).split(" | ", 1))])
+
+
+def _look_at_front(
+    figure: go.Figure, trials: Sequence[Evaluated], front: Sequence[Evaluated], x: str | None, y: str
+) -> None:
+    """Cut the axes where the front would be squeezed by a few designs far worse, and say so."""
+    hidden: set[int] = set()
+    for name, axis in ((x, figure.layout.xaxis), (y, figure.layout.yaxis)):
+        if name is None or axis.type == "log":
+            continue
+        sign = 1 if METRICS[name].direction == "maximize" else -1  # so that more is better
+        everything, best = ([sign * value for value in _values(group, name)] for group in (trials, front))
+        ends = [sign * METRICS[name].scale * end for trial in front for end in trial.interval(name) or ()]
+        span, high = max(best) - min(best), max([*everything, *ends])
+        low = min(min([*best, *ends]) - 3 * span, sorted(everything)[len(everything) // 4])
+        if span and high - low < 0.7 * (high - min(everything)):
+            margin = 0.05 * (high - low)
+            axis.range = sorted([sign * (low - margin), sign * (high + margin)])
+            hidden |= {trial.number for trial, value in zip(trials, everything, strict=True) if value < low - margin}
+    if hidden:
+        text = f"{len(hidden)} more outside this view: double-click shows all"
+        place = {"xref": "paper", "yref": "paper", "x": 0.01, "y": 0.01, "xanchor": "left", "yanchor": "bottom"}
+        figure.add_annotation(text=text, showarrow=False, font={"size": 12, "color": GREY}, **place)
 
 
 def _values(trials: Iterable[Evaluated], name: str | None) -> list[float]:
@@ -317,11 +387,12 @@ def _axis(trials: Sequence[Evaluated], name: str | None) -> dict[str, Any]:
         return {"title": "trial"}
     values = [trial.measured[name] for trial in trials]
     spans = bool(values) and min(values) > 0 and max(values) > LOG_FROM * min(values)
-    return {"title": axis_title(name), "type": "log" if spans else "linear"} | ({"dtick": "D2"} if spans else {})
-
-
-def _mean_share(parts: Sequence[Mapping[str, float]], key: str) -> float:
-    return sum(part.get(key, 0.0) / (sum(part.values()) or 1.0) for part in parts) / max(1, len(parts))
+    if not spans:
+        return {"title": axis_title(name), "type": "linear"}
+    ticks = [float(f"{digit}e{power}") for power in range(-30, 31) for digit in (1, 2, 5)]
+    near = [tick for tick in ticks if min(values) / 2.5 <= tick / METRICS[name].scale <= max(values) * 2.5]
+    texts = [f"{tick:.10g}" for tick in near]
+    return {"title": axis_title(name), "type": "log", "tickvals": near, "ticktext": texts}
 
 
 def _round(values: Iterable[float]) -> list[float]:
@@ -330,18 +401,27 @@ def _round(values: Iterable[float]) -> list[float]:
 
 
 def _layout(x_axis: dict[str, Any], y_axis: dict[str, Any], height: int) -> dict[str, Any]:
-    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "ticks": "outside", "tickcolor": GREY, "automargin": True}
+    axis = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": GREY,
+        "ticks": "outside",
+        "tickcolor": GREY,
+        "automargin": True,
+    }
     return {
         "template": "none",
         "height": height,
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
         "paper_bgcolor": "#ffffff",
         "plot_bgcolor": "#ffffff",
-        "margin": {"l": 70, "r": 20, "t": 20, "b": 60},
+        "margin": {"l": 70, "r": 20, "t": 30, "b": 60},
         "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "font": {"color": INK, "size": 12}},
         "hovermode": "closest",
         "xaxis": axis | x_axis,
         "yaxis": axis | y_axis,
+        "xaxis_title_standoff": 8,
+        "yaxis_title_standoff": 8,
     }
 
 

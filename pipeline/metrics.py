@@ -35,7 +35,9 @@ METRICS: dict[str, Metric] = {
     "accuracy_mean": _accuracy("accuracy", "Mean accuracy over simulated chips, validation images."),
     "accuracy_p05": _accuracy("accuracy, 5th percentile", "5th percentile over simulated chips, validation images."),
     "accuracy_worst": _accuracy("accuracy, worst chip", "Worst simulated chip, validation images."),
-    "accuracy_noiseless": _accuracy("accuracy, no device errors", "Converters and bit widths, no device errors, validation images."),
+    "accuracy_noiseless": _accuracy(
+        "accuracy, no device errors", "Converters and bit widths, no device errors, validation images."
+    ),
     "accuracy_float": _accuracy("accuracy, float", "Float weights and activations, no hardware, validation images."),
     "tops_per_watt": Metric(
         direction="maximize",
@@ -44,11 +46,21 @@ METRICS: dict[str, Metric] = {
         label="TOPS/W",
         meaning="Operations (2 per multiply-accumulate, at the design's own bits) per energy, leakage included.",
     ),
-    "tops": Metric(direction="maximize", unit="TOPS", scale=1, label="TOPS", meaning="Operations per second, one image at a time."),
-    "tops_per_mm2": Metric(direction="maximize", unit="TOPS/mm2", scale=1, label="TOPS/mm2", meaning="Operations per second and chip area."),
+    "tops": Metric(
+        direction="maximize", unit="TOPS", scale=1, label="TOPS", meaning="Operations per second, one image at a time."
+    ),
+    "tops_per_mm2": Metric(
+        direction="maximize", unit="TOPS/mm2", scale=1, label="TOPS/mm2", meaning="Operations per second and chip area."
+    ),
     "area_m2": Metric(direction="minimize", unit="mm2", scale=1e6, label="area", meaning="Chip area."),
     "latency_s": Metric(direction="minimize", unit="us", scale=1e6, label="latency", meaning="Time of one inference."),
-    "energy_j": Metric(direction="minimize", unit="nJ", scale=1e9, label="energy", meaning="Energy of one inference, leakage included."),
-    "edp_js": Metric(direction="minimize", unit="pJ s", scale=1e12, label="EDP", meaning="Energy times latency of one inference."),
-    "leakage_power_w": Metric(direction="minimize", unit="uW", scale=1e6, label="leakage", meaning="Leakage power of the chip."),
+    "energy_j": Metric(
+        direction="minimize", unit="nJ", scale=1e9, label="energy", meaning="Energy of one inference, leakage included."
+    ),
+    "edp_js": Metric(
+        direction="minimize", unit="pJ s", scale=1e12, label="EDP", meaning="Energy times latency of one inference."
+    ),
+    "leakage_power_w": Metric(
+        direction="minimize", unit="uW", scale=1e6, label="leakage", meaning="Leakage power of the chip."
+    ),
 }

@@ -60,8 +60,7 @@ def to_losses(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> n
 def nondominated(losses: np.ndarray) -> np.ndarray:
     """Mask (n,) of the rows of `losses` (n, objectives) that no other row dominates; equal rows all count."""
     better = (losses[:, None] <= losses[None]).all(-1) & (losses[:, None] < losses[None]).any(-1)
-    mask: np.ndarray = ~better.any(0)
-    return mask
+    return np.asarray(~better.any(0))
 
 
 def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> list[float]:

@@ -25,14 +25,13 @@ from pipeline import study as database
 from pipeline.design_point import DesignPoint
 from pipeline.results import TrialResult
 from pipeline.search_space import SearchSpace
-from pipeline.study import StudyError
+from pipeline.study import StudyError, generation_of
 from pipeline.study_spec import Study
 from pipeline.topology import topology
 from pipeline.worker import evaluate_trial, start_worker
 
 _IDLE_TRIALS = 1000  # trials in a row that need no evaluation before the space counts as used up
 _SAME_FAILURES = 3  # failures of one cause in a row that stop a run
-_GENERATION = "NSGAIISampler:generation"  # Optuna's trial attribute
 _POLL_S = 0.5
 _TRACEBACK_LENGTH = 4000  # characters kept of a traceback, its end
 
@@ -122,7 +121,9 @@ class Runner:
                 while in_time and len(self._known) + len(self._running) < goal and self._may_ask(bool(left)):
                     idle = 0 if self._take(pool, left.pop(0) if left else self._opened.ask()) else idle + 1
                     if idle >= _IDLE_TRIALS:
-                        raise SpaceExhausted(f"the last {idle} designs proposed were known or cannot exist; widen the search space")
+                        raise SpaceExhausted(
+                            f"the last {idle} designs proposed were known or cannot exist; widen the search space"
+                        )
                 if not self._running:
                     return
                 done, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
@@ -142,7 +143,7 @@ class Runner:
             raise
         finally:
             for process in multiprocessing.active_children():
-                process.terminate()
+                process.kill()
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _new_pool(self) -> ProcessPoolExecutor:
@@ -157,8 +158,8 @@ class Runner:
             return True
         waiting = {trial.number for entry in self._running.values() for trial in (entry.trial, *entry.twins)}
         seen = self._opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
-        current = max(trial.system_attrs.get(_GENERATION, 0) for trial in seen if trial.number in waiting)
-        filled = sum(trial.state is TrialState.COMPLETE and trial.system_attrs.get(_GENERATION, 0) == current for trial in seen)
+        current = max(generation_of(trial) for trial in seen if trial.number in waiting)
+        filled = sum(trial.state is TrialState.COMPLETE and generation_of(trial) == current for trial in seen)
         return filled + len(waiting) < self._study.spec.sampler.population_size
 
     def _take(self, pool: ProcessPoolExecutor, trial: optuna.Trial) -> bool:
@@ -256,4 +257,6 @@ def run_lock(url: str, folder: Path) -> Iterator[None]:
         with filelock.FileLock(path, timeout=0):
             yield
     except filelock.Timeout:
-        raise StudyError(f"{database.show_url(url)}: another run is using it ({path}); wait for it, or use --workers there") from None
+        raise StudyError(
+            f"{database.show_url(url)}: another run is using it ({path}); wait for it, or use --workers there"
+        ) from None

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import optuna
 
@@ -99,7 +99,7 @@ class SearchSpace:
             if values[f"fc{i}_units"] != ABSENT
         )
         classifier = _format(values, "classifier", spec.network.classifier_format)
-        formats = [layer.weight_format for layer in (*convs, *hidden)] + [classifier]
+        formats = [*(conv.weight_format for conv in convs), *(fc.weight_format for fc in hidden), classifier]
         return DesignPoint(
             accelerator=self._accelerator(values, formats),
             image=_IMAGES[spec.dataset.name],
@@ -142,8 +142,7 @@ def _suggest(trial: optuna.trial.BaseTrial, name: str, dimension: Dimension) -> 
     if dimension.is_range:
         low, second, high = int(values[0]), int(values[1]), int(values[-1])
         return trial.suggest_int(name, low, high, step=second - low)
-    choice: Scalar = trial.suggest_categorical(name, values)
-    return choice
+    return cast(Scalar, trial.suggest_categorical(name, values))
 
 
 def _format(values: dict[str, Any], layer: str, space: WeightFormatSpace | None) -> FixedPoint | None:

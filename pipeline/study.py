@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import sqlalchemy
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import NSGAIISampler
 from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import BaseModel
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 
@@ -30,9 +32,12 @@ class StudyError(ValueError):
 class ReproducibleNSGAII(NSGAIISampler):
     """NSGA-II whose draws for trial n are a function of (seed, n) and of the finished generations.
 
-    Optuna's sampler keeps its random state in memory, so that a resumed study repeats or changes draws. Here every trial
-    seeds the sampler anew, and every parameter that is drawn on its own has a stream of its own: a trial that was cut
-    off while it was asked for parameters gets the same ones again.
+    Optuna's sampler keeps its random state in memory, so that a resumed study repeats or changes draws. Here every
+    trial seeds the sampler anew, and every parameter that is drawn on its own has a stream of its own: a trial that was
+    cut off while it was asked for parameters gets the same ones again.
+
+    The first generation is a Latin hypercube: each parameter takes each of its values equally often, in an order of its
+    own. (Drawn one by one, 20 trials miss one of five devices altogether in one study of seventeen.)
     """
 
     def __init__(self, seed: int, population_size: int, mutation_prob: float | None) -> None:
@@ -50,8 +55,20 @@ class ReproducibleNSGAII(NSGAIISampler):
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        size = self.population_size or 0
+        if trial.number < size:
+            choices = _all_values(param_distribution)
+            order = np.random.default_rng(_seed32(self._study_seed, param_name)).permutation(size)
+            return choices[order[trial.number] * len(choices) // size]
         self._random_sampler._rng.rng.seed(_seed32(self._study_seed, trial.number, param_name))
         return super().sample_independent(study, trial, param_name, param_distribution)
+
+
+def _all_values(distribution: BaseDistribution) -> Sequence[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    assert isinstance(distribution, IntDistribution), "pipeline.search_space suggests nothing else"
+    return range(distribution.low, distribution.high + 1, distribution.step)
 
 
 def _seed32(*parts: int | str) -> int:
@@ -154,6 +171,11 @@ def reuse(opened: optuna.Study, trial: optuna.Trial, earlier: FrozenTrial) -> Fr
     return opened.tell(trial, earlier.values)
 
 
+def generation_of(trial: FrozenTrial) -> int:
+    """The generation that the sampler counts a trial to; 0 also for a study in which nothing is searched."""
+    return int(trial.system_attrs.get(f"{ReproducibleNSGAII.__name__}:generation", 0))
+
+
 def interrupted_trials(opened: optuna.Study) -> list[optuna.Trial]:
     """Trials that a stopped run left unfinished, lowest number first, ready to be evaluated again.
 
@@ -184,9 +206,13 @@ def _inspect_sqlite(url: str) -> None:
         with sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.DatabaseError as error:
-        raise StudyError(f"{path}: not a readable SQLite database ({error}); choose another file with --storage") from error
-    if tables and not {"studies", "trials", "alembic_version"} <= tables:
-        raise StudyError(f"{path}: a database of another program (no Optuna tables); choose another file with --storage")
+        raise StudyError(
+            f"{path}: not a readable SQLite database ({error}); choose another file with --storage"
+        ) from error
+    if foreign := tables - {"alembic_version", *BaseModel.metadata.tables}:
+        raise StudyError(
+            f"{path}: a database of another program (table {min(foreign)!r}); choose another file with --storage"
+        )
 
 
 def _check_schema(attributes: dict[str, Any], url: str) -> None:
@@ -199,8 +225,8 @@ def _check_schema(attributes: dict[str, Any], url: str) -> None:
         )
     if schema < SCHEMA_VERSION:
         raise StudyError(
-            f"{show_url(url)}: made by an older nacim (schema {schema}, this one writes {SCHEMA_VERSION}), whose values "
-            "mean something else; give the study a new name"
+            f"{show_url(url)}: made by an older nacim (schema {schema}, this one writes {SCHEMA_VERSION}), whose "
+            "values mean something else; give the study a new name"
         )
 
 
@@ -211,8 +237,8 @@ def _check_same(study: Study, attributes: dict[str, Any], url: str) -> None:
         key, before, after = differing[0]
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         raise StudyError(
-            f"study {study.spec.name!r} in {show_url(url)} was made with {key} = {before}, the file now says {after}{more}; "
-            "put it back, or give the study a new name"
+            f"study {study.spec.name!r} in {show_url(url)} was made with {key} = {before}, the file now says "
+            f"{after}{more}; put it back, or give the study a new name"
         )
 
 

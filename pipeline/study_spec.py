@@ -1,4 +1,4 @@
-"""The study file: what is searched, how networks are trained and judged. Typed, strict, with a JSON schema for editors."""
+"""The study file: what is searched, how networks are trained and judged. Typed and strict, with a JSON schema."""
 
 import dataclasses
 import difflib
@@ -91,7 +91,7 @@ class _Values:
     def _check(self, choice: Any) -> None:
         if self.allow_absent and choice == ABSENT:
             return
-        expected = {"integer": int, "string": str, "boolean": bool}[self.item]
+        expected: type[Any] = {"integer": int, "string": str, "boolean": bool}[self.item]
         if type(choice) is not expected:
             also = f" or {ABSENT!r}" if self.allow_absent else ""
             raise ValueError(f"each value must be of type {self.item}{also}, got {choice!r}")
@@ -103,7 +103,7 @@ def _range_values(bounds: dict[str, Any]) -> tuple[int, ...]:
     if not {"low", "high"} <= set(bounds) <= {"low", "high", "step"}:
         raise ValueError(f"a range is written {{low: ..., high: ..., step: ...}}, got {bounds}")
     low, high, step = bounds["low"], bounds["high"], bounds.get("step", 1)
-    if any(type(v) is not int for v in (low, high, step)) or step < 1:
+    if not (type(low) is int and type(high) is int and type(step) is int and step >= 1):
         raise ValueError(f"low, high and step of a range must be whole numbers, step 1 or more, got {bounds}")
     if low > high:
         raise ValueError(f"the range from {low} to {high} is empty; low must not be above high")
@@ -125,7 +125,9 @@ class DatasetSpec(_Strict):
     """Which images. The counts cut a split short; null takes all of it."""
 
     name: Literal["digits", "mnist", "fashion_mnist"] = "digits"
-    data_dir: str | None = Field(None, description="Folder that holds MNIST/raw or FashionMNIST/raw; not needed for digits.")
+    data_dir: str | None = Field(
+        None, description="Folder that holds MNIST/raw or FashionMNIST/raw; not needed for digits."
+    )
     train_images: int | None = Field(None, ge=1)
     validation_images: int | None = Field(None, ge=1)
     test_images: int | None = Field(None, ge=1)
@@ -209,7 +211,9 @@ class TrainingSpec(_Strict):
     batch_size: int = Field(64, ge=2, le=65_536)
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Peak of the one-cycle schedule (Adam).")
     weight_decay: float = Field(0.0, ge=0, le=1)
-    noise_strength: float = Field(1.0, ge=0, le=100, description="Weight noise in training, times the device's own; 0 is plain training.")
+    noise_strength: float = Field(
+        1.0, ge=0, le=100, description="Weight noise in training, times the device's own; 0 is plain training."
+    )
 
 
 class VariationSpec(_Strict):
@@ -217,9 +221,13 @@ class VariationSpec(_Strict):
 
     min_chips: int = Field(8, ge=2)
     max_chips: int = Field(32, ge=2)
-    half_width: float = Field(0.005, ge=0, lt=1, description="Chips are added until the 95 % interval of the mean is this narrow.")
+    half_width: float = Field(
+        0.005, ge=0, lt=1, description="Chips are added until the 95 % interval of the mean is this narrow."
+    )
     fidelity: Literal["fast", "exact"] = "fast"
-    drift_time_s: float | None = Field(None, gt=0, description="Time since programming; null: when the device's statistics hold.")
+    drift_time_s: float | None = Field(
+        None, gt=0, description="Time since programming; null: when the device's statistics hold."
+    )
     recalibrate_batch_norm: bool = Field(False, description="Each chip takes its batch-normalisation statistics anew.")
     required_accuracy: float | None = Field(None, ge=0, le=1, description="Accuracy from which a chip counts as good.")
 
@@ -259,7 +267,9 @@ class StudySpec(_Strict):
             raise ValueError(f"objectives: name at least one of {', '.join(METRICS)}")
         for index, name in enumerate(self.objectives):
             if name not in METRICS:
-                raise ValueError(f"objectives: {name!r} is not measured{_offer(name, METRICS)}; choose from {', '.join(METRICS)}")
+                raise ValueError(
+                    f"objectives: {name!r} is not measured{_offer(name, METRICS)}; choose from {', '.join(METRICS)}"
+                )
             if name in self.objectives[:index]:
                 raise ValueError(f"objectives: {name!r} stands twice")
         return self
@@ -326,7 +336,7 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     devices, sources = {}, {}
-    for name in spec.hardware.device.values:
+    for name in map(str, spec.hardware.device.values):
         beside = path.parent / name
         try:
             card = load_card(beside if beside.suffix in (".yaml", ".yml") else name)

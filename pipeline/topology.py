@@ -37,7 +37,9 @@ def topology(design: DesignPoint) -> list[Layer]:
     for index, conv in enumerate(design.convs, start=1):
         out_height, out_width = -(-height // conv.stride), -(-width // conv.stride)
         if conv.pool and min(out_height, out_width) < 2:
-            raise InfeasibleDesign(f"conv{index}: cannot pool an image of {out_height} x {out_width} pixels; use fewer pools")
+            raise InfeasibleDesign(
+                f"conv{index}: cannot pool an image of {out_height} x {out_width} pixels; use fewer pools"
+            )
         mvm = MvmLayer(
             name=f"conv{index}",
             in_height=height,
@@ -50,7 +52,13 @@ def topology(design: DesignPoint) -> list[Layer]:
             weight_bits=conv.weight_format.bits if conv.weight_format else None,
         )
         layers.append(
-            Layer(mvm=mvm, is_conv=True, stride=conv.stride, weight_format=conv.weight_format, batch_norm=design.batch_norm)
+            Layer(
+                mvm=mvm,
+                is_conv=True,
+                stride=conv.stride,
+                weight_format=conv.weight_format,
+                batch_norm=design.batch_norm,
+            )
         )
         shrink = 2 if conv.pool else 1
         height, width, channels = out_height // shrink, out_width // shrink, conv.filters
@@ -70,7 +78,9 @@ def topology(design: DesignPoint) -> list[Layer]:
             weight_bits=weight_format.bits if weight_format else None,
         )
         layers.append(
-            Layer(mvm=mvm, is_conv=False, stride=1, weight_format=weight_format, batch_norm=design.batch_norm and not last)
+            Layer(
+                mvm=mvm, is_conv=False, stride=1, weight_format=weight_format, batch_norm=design.batch_norm and not last
+            )
         )
         inputs = outputs
     return layers

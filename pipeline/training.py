@@ -6,7 +6,8 @@ import warnings
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from pipeline.analog_layers import set_noise_strength
@@ -37,7 +38,7 @@ class NoisyClassifier(pl.LightningModule):
             raise TrainingDiverged(f"loss is {loss.item()} in epoch {self.current_epoch}; lower training.learning_rate")
         return loss
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.Adam(self.parameters(), lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.spec.learning_rate, total_steps=self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -58,7 +59,7 @@ def train(network: nn.Module, data: Split, spec: TrainingSpec, seed: int) -> Non
     pl.seed_everything(seed, verbose=False)
     set_noise_strength(network, spec.noise_strength)
     batches = ImageData(data, spec, seed)
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = NoisyClassifier(network, spec, spec.epochs * len(batches.train_dataloader()))
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -45,7 +45,9 @@ def accuracy_under_variation(
         program_chip(model, chip, fidelity, spec.drift_time_s)
         if spec.recalibrate_batch_norm and recalibration_images is not None and not chip.ideal_cells:
             recalibrate_batch_norm(model, chip, recalibration_images.to(device))
-        correct = torch.cat([_logits(model, chip, images, part).argmax(1) == labels[part] for part in _parts(len(images))])
+        correct = torch.cat(
+            [_logits(model, chip, images, part).argmax(1) == labels[part] for part in _parts(len(images))]
+        )
         return [float(correct[a:b].float().mean()) for a, b in zip(bounds, bounds[1:], strict=False)]
 
     model.eval()

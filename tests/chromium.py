@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -15,10 +16,16 @@ from typing import Any
 import pytest
 
 BINARY = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-_FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 _TIMEOUT_S = 60
 
 
@@ -42,9 +49,9 @@ class Page:
         self._send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def open(self, url: str, until: str) -> None:
-        """Go to `url` and wait until the JavaScript expression `until` holds."""
+        """Go to `url` and wait until the JavaScript expression `until` holds there."""
         self._send("Page.navigate", url=url)
-        self.wait(lambda: self.run(until), f"{url}: {until}")
+        self.wait(lambda: self.run(f"location.href !== 'about:blank' && {until}"), f"{url}: {until}")
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""
@@ -90,6 +97,8 @@ class Page:
     def _messages(self) -> Iterator[dict[str, Any]]:
         while True:
             while b"\0" not in self._waiting:
+                if not select.select([self._read], [], [], _TIMEOUT_S)[0]:
+                    raise TimeoutError(f"Chromium says nothing for {_TIMEOUT_S} s; problems: {self.problems}")
                 if not (more := os.read(self._read, 1 << 20)):
                     return
                 self._waiting += more
@@ -104,7 +113,9 @@ class Page:
         elif method == "Runtime.exceptionThrown":
             self.problems.append(event["exceptionDetails"].get("exception", {}).get("description") or str(event))
         elif method == "Runtime.consoleAPICalled" and event["type"] in ("error", "warning", "assert"):
-            self.problems.append(f"{event['type']}: {[part.get('value', part.get('description')) for part in event['args']]}")
+            self.problems.append(
+                f"{event['type']}: {[part.get('value', part.get('description')) for part in event['args']]}"
+            )
         elif method == "Log.entryAdded" and event["entry"]["level"] in ("error", "warning"):
             self.problems.append(f"{event['entry']['text']} {event['entry'].get('url', '')}")
 
@@ -120,7 +131,10 @@ def chromium_page(width: int = 1280, height: int = 900) -> Iterator[Page]:
         command = [BINARY, *_FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe"]
         script = f'exec "$@" 3<&{to_read} 4>&{from_write}'  # DevTools listens on 3 and answers on 4
         process = subprocess.Popen(
-            ["bash", "-c", script, "bash", *command], pass_fds=(to_read, from_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ["bash", "-c", script, "bash", *command],
+            pass_fds=(to_read, from_write),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         os.close(to_read)
         os.close(from_write)

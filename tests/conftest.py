@@ -1,10 +1,16 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: results and run times do not depend on the machine's cores
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch: results and run times do not depend on the machine's cores
 
+import hypothesis
 import pytest
 import yaml
+
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 TINY_STUDY = {
     "name": "tiny",

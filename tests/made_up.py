@@ -1,57 +1,110 @@
-"""Evaluations without training, for tests of everything around them. Worker processes import this module."""
+"""Studies in a real database: designs and costs are real, accuracies made up. For tests of what people look at."""
 
-import hashlib
-import os
-import signal
-import time
+import random
 from pathlib import Path
+from typing import Any
 
+import optuna
+import yaml
+
+from hw_models.cost import estimate_cost
+from hw_models.errors import InfeasibleDesign
 from pipeline.design_point import DesignPoint
 from pipeline.metrics import METRICS
 from pipeline.results import TrialResult, VariationReport
-from pipeline.study_spec import StudySpec
+from pipeline.search_space import SearchSpace
+from pipeline.study import open_study, record, reuse
+from pipeline.study_spec import load_study
+from pipeline.topology import mvm_layers
+
+CONTENT = {
+    "name": "made-up",
+    "question": "Which <device> & crossbar wins?",
+    "seed": 3,
+    "hardware": {
+        "device": ["sram", "rram", "fefet", "pcm"],
+        "crossbar_size": [32, 64, 128],
+        "adc_bits": {"low": 4, "high": 8},
+        "cell_bits": [1, 2],
+        "input_bits": [2, 4],
+    },
+    "network": {"convs": [{"filters": [4, 8], "pool": True}], "hidden": [{"units": ["absent", 16]}]},
+}
+_HALF_WIDTH = 0.01
 
 
-def made_up_result(design: DesignPoint, trial_number: int) -> TrialResult:
-    """Values that depend on the design and the trial number alone; no two are likely to be equal."""
-    digest = hashlib.sha256(f"{design.content_hash} {trial_number}".encode()).digest()
-    measured = {name: (1 + digest[i]) / 256 for i, name in enumerate(METRICS)}
-    mean = measured["accuracy_mean"]
-    report = VariationReport(
-        per_chip=(mean, mean), mean=mean, std=0.0, p05=mean, worst=mean, mean_low=mean, mean_high=mean,
-        noiseless=mean, float_accuracy=mean, required=None, fraction_good=None, n_images=10, fidelity="fast",
-    )  # fmt: skip
-    measured |= {"test_accuracy_mean": mean, "test_accuracy_std": 0.0}
+def made_up_study(folder: Path, trials: int, n_chips: int = 8, **content: Any) -> tuple[optuna.Study, str]:
+    """A study with `trials` measured ones, and one each of reused, infeasible and failed if there are any.
+
+    Args:
+        folder: Gets study.yaml and study.db.
+        trials: How many.
+        n_chips: Simulated chips of each design.
+        content: Entries of the study file in place of `CONTENT`'s.
+
+    Returns:
+        The study, and its database's URL.
+    """
+    path, url = folder / "study.yaml", f"sqlite:///{folder / 'study.db'}"
+    path.write_text(yaml.safe_dump(CONTENT | content), encoding="utf-8")
+    study = load_study(path)
+    opened = open_study(study, url)
+    space, chance = SearchSpace(study), random.Random(0)
+    measured = []
+    while len(measured) < trials:
+        trial = opened.ask()
+        try:
+            design = space.suggest(trial)
+        except InfeasibleDesign:
+            opened.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            continue
+        trial.set_user_attr("design", design.to_dict())
+        trial.set_user_attr("design_hash", design.content_hash)
+        measured.append(record(opened, trial, study.spec.objectives, made_up_result(design, chance, n_chips)))
+    if measured:
+        reuse(opened, opened.ask(), measured[0])
+        opened.tell(opened.ask(), state=optuna.trial.TrialState.PRUNED)
+        opened.tell(opened.ask(), state=optuna.trial.TrialState.FAIL)
+    return opened, url
+
+
+def made_up_result(design: DesignPoint, chance: random.Random, n_chips: int) -> TrialResult:
+    """A result whose cost is that of the design and whose accuracies are drawn."""
+    cost = estimate_cost(design.accelerator, mvm_layers(design))
+    noiseless = 0.8 + 0.19 * chance.random()
+    mean = noiseless - 0.15 * chance.random() * design.accelerator.cell_bits
+    reports = {
+        split: VariationReport(
+            per_chip=tuple(mean - _HALF_WIDTH + 2 * _HALF_WIDTH * i / (n_chips - 1) for i in range(n_chips)),
+            mean=mean,
+            std=0.006,
+            p05=mean - _HALF_WIDTH,
+            worst=mean - _HALF_WIDTH,
+            mean_low=mean - _HALF_WIDTH,
+            mean_high=mean + _HALF_WIDTH,
+            noiseless=noiseless,
+            float_accuracy=0.995,
+            required=None,
+            fraction_good=None,
+            n_images=n_images,
+            fidelity="fast",
+        )
+        for split, n_images in (("validation", 359), ("test", 360))
+    }
+    accuracies = {
+        "accuracy_mean": mean,
+        "accuracy_p05": mean - _HALF_WIDTH,
+        "accuracy_worst": mean - _HALF_WIDTH,
+        "accuracy_noiseless": noiseless,
+        "accuracy_float": 0.995,
+    }
+    costs = {name: getattr(cost, name) for name in METRICS if name not in accuracies}
     return TrialResult(
-        measured=measured, cost={}, validation=report, test=report, phase_s={"training": 0.0}, versions={}, checkpoint=None
+        measured=accuracies | costs | {"test_accuracy_mean": mean, "test_accuracy_std": 0.006},
+        cost=cost.to_dict(),
+        validation=reports["validation"],
+        test=reports["test"],
+        phase_s={"cost": 0.002, "training": 3.5, "variation": 1.25},
+        versions={"python": "3.11.7", "nacim": "0.1.0"},
+        checkpoint=None,
     )
-
-
-def evaluate(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
-    return made_up_result(design, trial_number)
-
-
-def evaluate_slowly(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
-    time.sleep(0.3)
-    return made_up_result(design, trial_number)
-
-
-def fail_on_sram(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
-    if design.accelerator.device.name == "sram":
-        raise RuntimeError(f"made-up failure of trial {trial_number}")
-    return made_up_result(design, trial_number)
-
-
-def always_fail(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
-    raise RuntimeError("made-up failure")
-
-
-def die_once(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
-    """Kill the worker, once, at trial 1; `checkpoint`'s folder remembers that it happened."""
-    assert checkpoint is not None
-    mark = checkpoint.parent / "died"
-    if trial_number == 1 and not mark.exists():
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return made_up_result(design, trial_number)

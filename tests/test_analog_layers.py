@@ -22,7 +22,14 @@ QUIET = {"programming_sigma": (0.0,), "read_sigma": 0.0, "stuck_on_rate": 0.0, "
 def design_with(device="rram", image=(1, 8, 8), quiet=False, **hardware) -> DesignPoint:
     cell = load_card(device).device
     cell = dataclasses.replace(cell, **QUIET) if quiet else cell
-    defaults = {"crossbar_size": 32, "cell_bits": 1, "weight_bits": 6, "input_bits": 4, "adc_bits": 8, "cols_per_adc": 4}
+    defaults = {
+        "crossbar_size": 32,
+        "cell_bits": 1,
+        "weight_bits": 6,
+        "input_bits": 4,
+        "adc_bits": 8,
+        "cols_per_adc": 4,
+    }
     return DesignPoint(
         accelerator=Accelerator(device=cell, **(defaults | hardware)),
         image=ImageSpec(channels=image[0], height=image[1], width=image[2], classes=5),
@@ -146,8 +153,12 @@ def test_results_do_not_depend_on_how_images_are_cut_into_batches(fidelity):
 @pytest.mark.parametrize("fidelity", ["fast", "exact"])
 def test_read_noise_is_fresh_for_every_read_and_has_the_variance_of_theory(fidelity):
     cell = dataclasses.replace(load_card("rram").device, **(QUIET | {"read_sigma": 0.02}))
-    chip = Accelerator(device=cell, crossbar_size=32, cell_bits=2, weight_bits=4, input_bits=3, adc_bits=None, cols_per_adc=4)
-    design = DesignPoint(accelerator=chip, image=ImageSpec(channels=1, height=1, width=40, classes=50), batch_norm=False)
+    chip = Accelerator(
+        device=cell, crossbar_size=32, cell_bits=2, weight_bits=4, input_bits=3, adc_bits=None, cols_per_adc=4
+    )
+    design = DesignPoint(
+        accelerator=chip, image=ImageSpec(channels=1, height=1, width=40, classes=50), batch_norm=False
+    )
     network = build_network(topology(design), chip).eval()
     layer = noisy_layers(network)[0]
     layer.input_range.fill_(1.0)

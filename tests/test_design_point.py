@@ -27,9 +27,17 @@ designs = st.builds(
         adc_bits=st.none() | st.integers(1, 10),
         adc_type=st.sampled_from(["sar", "flash"]),
     ),
-    image=st.builds(ImageSpec, channels=st.just(1), height=st.integers(8, 32), width=st.integers(8, 32), classes=st.just(10)),
+    image=st.builds(
+        ImageSpec, channels=st.just(1), height=st.integers(8, 32), width=st.integers(8, 32), classes=st.just(10)
+    ),
     convs=st.lists(
-        st.builds(ConvSpec, filters=st.integers(1, 64), kernel=st.sampled_from([1, 3, 5]), pool=st.booleans(), weight_format=formats),
+        st.builds(
+            ConvSpec,
+            filters=st.integers(1, 64),
+            kernel=st.sampled_from([1, 3, 5]),
+            pool=st.booleans(),
+            weight_format=formats,
+        ),
         max_size=3,
     ).map(tuple),
     hidden=st.lists(st.builds(LinearSpec, units=st.integers(1, 64), weight_format=formats), max_size=2).map(tuple),
@@ -45,7 +53,9 @@ def test_designs_survive_json(design):
 
 
 def example() -> DesignPoint:
-    chip = Accelerator(device=load_card("rram").device, crossbar_size=64, cell_bits=2, weight_bits=8, input_bits=8, adc_bits=6)
+    chip = Accelerator(
+        device=load_card("rram").device, crossbar_size=64, cell_bits=2, weight_bits=8, input_bits=8, adc_bits=6
+    )
     image = ImageSpec(channels=1, height=8, width=8, classes=10)
     return DesignPoint(accelerator=chip, image=image, convs=(ConvSpec(filters=8, kernel=3),))
 
@@ -57,7 +67,9 @@ def test_the_hash_sees_every_change():
         dataclasses.replace(design, batch_norm=False),
         dataclasses.replace(design, convs=(ConvSpec(filters=9, kernel=3),)),
         dataclasses.replace(design, accelerator=dataclasses.replace(chip, adc_bits=7)),
-        dataclasses.replace(design, accelerator=dataclasses.replace(chip, device=dataclasses.replace(chip.device, read_sigma=0.5))),
+        dataclasses.replace(
+            design, accelerator=dataclasses.replace(chip, device=dataclasses.replace(chip.device, read_sigma=0.5))
+        ),
     ]
     assert len({other.content_hash for other in (design, *changed)}) == 5
 
@@ -94,8 +106,14 @@ def test_bad_design_files_are_refused_with_file_and_key(tmp_path, change, messag
     ("changes", "message"),
     [
         pytest.param({"cell_bits": 5}, "cell_bits 5 is more than a rram cell holds", id="too many bits for the cell"),
-        pytest.param({"crossbar_size": 16, "cols_per_adc": 32}, "cols_per_adc 32 is more than", id="ADC shared too widely"),
-        pytest.param({"crossbar_size": 16, "weight_bits": 16, "weight_encoding": "differential", "cell_bits": 1}, "one weight takes 30 columns", id="no room for one weight"),
+        pytest.param(
+            {"crossbar_size": 16, "cols_per_adc": 32}, "cols_per_adc 32 is more than", id="ADC shared too widely"
+        ),
+        pytest.param(
+            {"crossbar_size": 16, "weight_bits": 16, "weight_encoding": "differential", "cell_bits": 1},
+            "one weight takes 30 columns",
+            id="no room for one weight",
+        ),
     ],
 )
 def test_valid_values_that_do_not_fit_together_are_infeasible(changes, message):

@@ -1,19 +1,21 @@
 """Runs: the same trials whatever the workers and interruptions, nothing lost, nothing done twice."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import made_up
+import fake_evaluation
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.runner import RepeatedFailure, Runner, SpaceExhausted, goal_of_run, run_lock
-from pipeline.study import StudyError, open_study
+from pipeline.study import StudyError, generation_of, open_study
 from pipeline.study_spec import Study, load_study
 
 
@@ -35,7 +37,9 @@ class StopAfter:
     def tick(self) -> None: ...
 
 
-def run(study: Study, folder: Path, trials: int, workers: int = 1, evaluate=made_up.evaluate, view=None) -> optuna.Study:
+def run(
+    study: Study, folder: Path, trials: int, workers: int = 1, evaluate=fake_evaluation.evaluate, view=None
+) -> optuna.Study:
     folder.mkdir(exist_ok=True)
     opened = open_study(study, f"sqlite:///{folder / 'study.db'}")
     runner = Runner(study, opened, folder / "checkpoints", workers, view or StopAfter(0), evaluate)
@@ -57,9 +61,39 @@ def study(tiny, write_study) -> Study:
 
 def test_any_number_of_workers_gives_the_same_trials(study, tmp_path):
     serial = everything(run(study, tmp_path / "one", 14))
-    parallel = everything(run(study, tmp_path / "three", 14, workers=3, evaluate=made_up.evaluate_slowly))
+    parallel = everything(run(study, tmp_path / "three", 14, workers=3, evaluate=fake_evaluation.evaluate_slowly))
     assert serial == parallel
     assert any(reused is not None for *_, reused in serial), "the space is small enough that designs come twice"
+
+
+class Crowd(StopAfter):
+    """A view that notes how many trials are in work when one more starts, by its number."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.in_work: set[int] = set()
+        self.crowds: dict[int, int] = {}
+
+    def started(self, number: int, design: object) -> None:
+        self.in_work.add(number)
+        self.crowds[number] = len(self.in_work)
+
+    def finished(self, trial: FrozenTrial) -> None:
+        self.in_work.discard(trial.number)
+
+
+def test_workers_share_each_generation_and_wait_for_its_end(study, tmp_path):
+    view = Crowd()
+    opened = run(study, tmp_path / "out", 12, workers=3, evaluate=fake_evaluation.evaluate_slowly, view=view)
+    trials = opened.get_trials()
+    generations = [generation_of(trial) for trial in trials]
+    assert len(set(generations)) >= 3
+    for generation in set(generations) - {max(generations)}:
+        members = [trial for trial in trials if generation_of(trial) == generation]
+        crowds = [view.crowds[trial.number] for trial in members if trial.number in view.crowds]
+        assert max(crowds) == min(3, len(crowds))
+        later = [trial.datetime_start for trial in trials if generation_of(trial) > generation]
+        assert all(trial.datetime_complete <= start for trial in members for start in later)
 
 
 @pytest.mark.parametrize("cuts", [(1,), (3, 2), (6, 1, 1)], ids=str)
@@ -77,10 +111,10 @@ RUN_SLOWLY = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-import made_up, test_runner
+import fake_evaluation, test_runner
 from pipeline.study_spec import load_study
 if __name__ == "__main__":
-    test_runner.run(load_study(Path({study!r})), Path({folder!r}), 12, {workers}, made_up.evaluate_slowly)
+    test_runner.run(load_study(Path({study!r})), Path({folder!r}), 12, {workers}, fake_evaluation.evaluate_slowly)
 """
 
 
@@ -108,20 +142,17 @@ def wait_for_trials(folder: Path, enough: int, process: subprocess.Popen) -> Non
     """Until a running study has some complete trials and one more in work."""
     for _ in range(1200):
         assert process.poll() is None, "the run ended by itself"
-        if (folder / "study.db").exists():
-            try:
-                storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
-                states = [t.state for t in optuna.load_study(study_name="tiny", storage=storage).get_trials()]
-            except Exception:  # not made to the end yet
-                states = []
-            if states.count(TrialState.COMPLETE) >= enough and TrialState.RUNNING in states:
+        with contextlib.suppress(sqlite3.OperationalError):  # the database is not there yet, or has no tables
+            with sqlite3.connect(f"{(folder / 'study.db').as_uri()}?mode=ro", uri=True) as connection:
+                states = [state for (state,) in connection.execute("SELECT state FROM trials")]
+            if states.count("COMPLETE") >= enough and "RUNNING" in states:
                 return
         time.sleep(0.05)
     pytest.fail("the run made no progress")
 
 
 def test_a_failed_trial_keeps_its_reason_and_the_study_goes_on(study, tmp_path):
-    opened = run(study, tmp_path / "out", 6, evaluate=made_up.fail_on_sram)
+    opened = run(study, tmp_path / "out", 6, evaluate=fake_evaluation.fail_on_sram)
     failed = opened.get_trials(states=(TrialState.FAIL,))
     assert failed
     for trial in failed:
@@ -133,12 +164,12 @@ def test_a_failed_trial_keeps_its_reason_and_the_study_goes_on(study, tmp_path):
 
 def test_three_failures_of_one_cause_stop_the_run(study, tmp_path):
     with pytest.raises(RepeatedFailure, match="3 trials in a row failed of one cause: RuntimeError: made-up failure"):
-        run(study, tmp_path / "out", 6, evaluate=made_up.always_fail)
+        run(study, tmp_path / "out", 6, evaluate=fake_evaluation.always_fail)
 
 
 def test_a_worker_that_dies_costs_no_trial(study, tmp_path):
     whole = everything(run(study, tmp_path / "whole", 5))
-    assert everything(run(study, tmp_path / "died", 5, evaluate=made_up.die_once)) == whole
+    assert everything(run(study, tmp_path / "died", 5, evaluate=fake_evaluation.die_once)) == whole
     assert (tmp_path / "died" / "checkpoints" / "died").exists()
 
 
@@ -160,7 +191,10 @@ def test_a_second_run_extends_and_the_same_command_finishes_a_cut_one(study, tmp
     opened = run(study, tmp_path / "out", 3)
     before = everything(opened)
     opened = run(study, tmp_path / "out", 3)
-    assert len([t for t in opened.get_trials() if t.state is TrialState.COMPLETE and "reused_from" not in t.user_attrs]) == 6
+    assert (
+        len([t for t in opened.get_trials() if t.state is TrialState.COMPLETE and "reused_from" not in t.user_attrs])
+        == 6
+    )
     assert everything(opened)[: len(before)] == before
     assert goal_of_run(opened, 10, 6) == 16
     assert goal_of_run(opened, 10, 9) == 16  # cut off at 9: the same command goes on to 16
@@ -169,9 +203,12 @@ def test_a_second_run_extends_and_the_same_command_finishes_a_cut_one(study, tmp
 
 def test_two_runs_on_one_database_are_refused(tmp_path):
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    with run_lock(url, tmp_path):
-        with pytest.raises(StudyError, match="another run is using it"), run_lock(url, tmp_path):
-            pass
+    with (
+        run_lock(url, tmp_path),
+        pytest.raises(StudyError, match="another run is using it"),
+        run_lock(url, tmp_path),
+    ):
+        pass
     with run_lock(url, tmp_path):
         pass
 

@@ -37,9 +37,7 @@ def test_databases_that_are_not_ours_are_refused_and_stay_as_they_are(study, tmp
     elif kind == "newer":
         open_study(study, url).set_user_attr("nacim_schema", SCHEMA_VERSION + 1)
     elif kind == "foreign study":
-        optuna.create_study(
-            study_name="tiny", storage=url
-        ).optimize(lambda trial: 1.0, n_trials=1)
+        optuna.create_study(study_name="tiny", storage=url).optimize(lambda trial: 1.0, n_trials=1)
     else:
         path.mkdir()
     before = sorted(tmp_path.rglob("*")), path.read_bytes() if path.is_file() else b""
@@ -67,13 +65,27 @@ def test_passwords_are_not_shown():
 
 
 def test_the_sampler_does_not_depend_on_what_it_drew_before():
-    distribution = optuna.distributions.IntDistribution(0, 10**9)
+    distribution = optuna.distributions.IntDistribution(0, 10**6)
     draws = []
     for warm_up in (0, 5):
-        sampler = ReproducibleNSGAII(seed=1, population_size=4, mutation_prob=None)
-        study = optuna.create_study(sampler=sampler)
+        study = optuna.create_study(sampler=ReproducibleNSGAII(seed=1, population_size=2, mutation_prob=None))
+        for _ in range(2):
+            study.tell(study.ask(), 0.0)
         trial = study.ask()
         for i in range(warm_up):
             trial._suggest(f"other{i}", distribution)
         draws.append(trial._suggest("x", distribution))
     assert draws[0] == draws[1]
+
+
+def test_the_first_generation_takes_each_value_equally_often():
+    study = optuna.create_study(sampler=ReproducibleNSGAII(seed=5, population_size=20, mutation_prob=None))
+    drawn = []
+    for _ in range(20):
+        trial = study.ask()
+        drawn.append((trial.suggest_categorical("device", list("abcde")), trial.suggest_int("bits", 3, 9, step=2)))
+        study.tell(trial, 0.0)
+    devices, bits = zip(*drawn, strict=True)
+    assert {devices.count(device) for device in "abcde"} == {4}
+    assert {bits.count(value) for value in (3, 5, 7, 9)} == {5}
+    assert len(set(drawn)) > 10, "parameters are not tied to each other"

@@ -25,39 +25,63 @@ def set_key(content: dict, dotted: str, value: object) -> dict:
     [
         pytest.param("trails", 5, ["trails", "did you mean 'trials'"], id="unknown key, nearest one offered"),
         pytest.param("hardware.adcbits", 5, ["hardware.adcbits", "did you mean 'adc_bits'"], id="unknown hardware key"),
-        pytest.param("network.convs.0.filter", 5, ["network.convs.0.filter", "did you mean 'filters'"], id="unknown layer key"),
+        pytest.param(
+            "network.convs.0.filter", 5, ["network.convs.0.filter", "did you mean 'filters'"], id="unknown layer key"
+        ),
         pytest.param("hardware.adc_bits", 0, ["adc_bits", "1 to 14", "got 0", "None for an ideal"], id="ADC of 0 bits"),
-        pytest.param("hardware.device", ["rrram"], ["hardware.device", "'rrram'", "did you mean 'rram'"], id="unknown device"),
-        pytest.param("hardware.device", "none.yaml", ["none.yaml", "no such card file"], id="card file that is not there"),
+        pytest.param(
+            "hardware.device", ["rrram"], ["hardware.device", "'rrram'", "did you mean 'rram'"], id="unknown device"
+        ),
+        pytest.param(
+            "hardware.device", "none.yaml", ["none.yaml", "no such card file"], id="card file that is not there"
+        ),
         pytest.param("hardware.crossbar_size", 100, ["crossbar_size", "power of two", "100"], id="crossbar of 100"),
         pytest.param("hardware.crossbar_size", 8, ["crossbar_size", "16 to 1024", "8"], id="crossbar too small"),
-        pytest.param("hardware.adc_bits", {"low": 8, "high": 5}, ["hardware.adc_bits", "8 to 5", "empty"], id="empty range"),
+        pytest.param(
+            "hardware.adc_bits", {"low": 8, "high": 5}, ["hardware.adc_bits", "8 to 5", "empty"], id="empty range"
+        ),
         pytest.param("hardware.cell_bits", [], ["hardware.cell_bits", "empty"], id="no choices"),
         pytest.param("hardware.cell_bits", [1, 1], ["hardware.cell_bits", "1", "twice"], id="a choice twice"),
         pytest.param("hardware.cell_bits", ["two"], ["hardware.cell_bits", "'two'", "integer"], id="text for a number"),
         pytest.param("network.convs.0.kernel", [0], ["kernel", "1 or more", "got 0"], id="kernel of 0"),
         pytest.param("network.convs.0.kernel", 4, ["kernel", "odd", "got 4"], id="even kernel"),
-        pytest.param("objectives", ["acuracy_mean"], ["objectives", "'acuracy_mean'", "did you mean 'accuracy_mean'"], id="unknown objective"),
+        pytest.param(
+            "objectives",
+            ["acuracy_mean"],
+            ["objectives", "'acuracy_mean'", "did you mean 'accuracy_mean'"],
+            id="unknown objective",
+        ),
         pytest.param("objectives", [], ["objectives", "at least one"], id="no objective"),
         pytest.param("trials", -1, ["trials", "-1", "greater than or equal to 1"], id="negative trials"),
         pytest.param("training.epochs", 0, ["training.epochs", "greater than or equal to 1", "0"], id="no epochs"),
-        pytest.param("variation.min_chips", 50, ["variation", "min_chips 50", "max_chips 2"], id="more chips at least than at most"),
+        pytest.param(
+            "variation.min_chips",
+            50,
+            ["variation", "min_chips 50", "max_chips 2"],
+            id="more chips at least than at most",
+        ),
         pytest.param("name", "a/b", ["name", "a/b"], id="a name that is a path"),
         pytest.param("dataset.name", "imagenet", ["dataset.name", "imagenet", "digits"], id="unknown data set"),
     ],
 )
 def test_bad_study_files_are_refused_in_one_line_with_file_key_value_and_way_out(tiny, write_study, key, value, parts):
     path = write_study(set_key(tiny, key, value))
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=path.name) as caught:
         SearchSpace(load_study(path)).check()
     message = str(caught.value)
     assert "\n" not in message
-    for part in (*parts, path.name):
+    for part in parts:
         assert part in message
 
 
 def test_a_space_in_which_no_crossbar_holds_a_weight_is_refused(tiny, write_study):
-    space = {"device": "sram", "crossbar_size": 16, "weight_bits": 12, "weight_encoding": "differential", "cols_per_adc": 4}
+    space = {
+        "device": "sram",
+        "crossbar_size": 16,
+        "weight_bits": 12,
+        "weight_encoding": "differential",
+        "cols_per_adc": 4,
+    }
     path = write_study(tiny | {"hardware": space})
     with pytest.raises(ValueError, match="one weight takes 22 columns, more than the crossbar's 16"):
         SearchSpace(load_study(path)).check()

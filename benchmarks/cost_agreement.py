@@ -1,0 +1,61 @@
+"""How far the cost model is from the reference table: one line per column, and the designs the reference refuses.
+
+python benchmarks/cost_agreement.py ../shared/reference/neurosim
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+from hw_models.reference_input import read_densities, read_networks, read_rows
+from hw_models.reference_table import evaluate_rows
+
+NOT_FIGURES = ("outside_reference", "error")
+
+
+def errors_by_column(rows: list[dict[str, str]], evaluated: list[dict[str, object]]) -> dict[str, list[float]]:
+    """Absolute relative errors per column that both tables have as a number."""
+    errors: dict[str, list[float]] = {}
+    for row, mine in zip(rows, evaluated, strict=True):
+        for column, value in mine.items():
+            if column in row and row[column] and isinstance(value, int | float):
+                expected = float(row[column])
+                error = abs(float(value) / expected - 1) if expected else abs(float(value))
+                errors.setdefault(column, []).append(error)
+    return errors
+
+
+def summary(errors: list[float]) -> dict[str, float]:
+    """Median, 95th percentile and maximum, in percent."""
+    ordered = sorted(100 * error for error in errors)
+    return {"median": statistics.median(ordered), "p95": ordered[int(0.95 * (len(ordered) - 1))], "max": ordered[-1]}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of calibration.csv, networks.json and failures.csv")
+    parser.add_argument("--activity", choices=("layers", "mean"), default="layers", help="bit densities")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    networks = read_networks(options.folder / "networks.json")
+    densities = read_densities(options.folder / "calibration_layers.csv") if options.activity == "layers" else None
+    rows = read_rows(options.folder / "calibration.csv")
+    errors = errors_by_column(rows, evaluate_rows(rows, networks, densities))
+    table = {name: summary(each) for name, each in errors.items()}
+    refused = evaluate_rows(read_rows(options.folder / "failures.csv"), networks)
+    flagged = sum(bool(row["outside_reference"]) for row in refused)
+    finite = sum(row["error"] == "" for row in refused)
+    if options.json:
+        print(json.dumps({"columns": table, "refused": len(refused), "finite": finite, "flagged": flagged}, indent=2))
+        return
+    print(f"{len(rows)} designs, absolute relative error in percent, activity: {options.activity}\n")
+    print(f"{'column':24}{'median':>9}{'95th':>9}{'max':>9}")
+    for name, each in table.items():
+        print(f"{name:24}{each['median']:9.4f}{each['p95']:9.4f}{each['max']:9.4f}")
+    print(f"\ndesigns that the reference refuses: {len(refused)}, with figures: {finite}, flagged: {flagged}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Accuracy under variation of plain and of noise-aware training, sigma by sigma: the table in docs/noise_model.md.
+
+    python benchmarks/noise_aware_training.py digits
+    python benchmarks/noise_aware_training.py fashion_mnist --data-dir DATA --train-images 8000 --epochs 5
+
+Each weight is a differential pair of 4-bit cells whose conductance errs by `sigma` times the range from g_off to g_on,
+the same at all levels; nothing else varies. Noise-aware training draws the same error at every step.
+"""
+
+import argparse
+import dataclasses
+import os
+import statistics
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from torch import nn
+
+from hw_models.accelerator import Accelerator
+from hw_models.devices import load_card
+from pipeline.analog_layers import calibrate
+from pipeline.data import ImageSet, load_images
+from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec
+from pipeline.network import build_network
+from pipeline.study_spec import DatasetSpec, TrainingSpec, VariationSpec
+from pipeline.topology import topology
+from pipeline.training import train
+from pipeline.variation import accuracy_under_variation
+
+SIGMAS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
+SEEDS = (0, 1, 2)
+CHIPS = 16
+COLUMNS = ("noiseless", "under variation", "std over chips", "batch norm recalibrated")
+
+
+def design(sigma: float, side: int) -> DesignPoint:
+    """conv16-32 with batch normalisation on 128 x 128 crossbars, 8-bit converters."""
+    card = load_card("rram").device
+    assert card.on_off_ratio is not None
+    device = dataclasses.replace(
+        card,
+        programming_sigma=(sigma * (1 - 1 / card.on_off_ratio),),
+        read_sigma=0.0,
+        stuck_on_rate=0.0,
+        stuck_off_rate=0.0,
+    )
+    hardware = Accelerator(
+        device=device,
+        crossbar_size=128,
+        cell_bits=4,
+        weight_bits=5,
+        weight_encoding="differential",
+        input_bits=6,
+        adc_bits=8,
+    )
+    pool_first = side > 8
+    return DesignPoint(
+        accelerator=hardware,
+        image=ImageSpec(channels=1, height=side, width=side, classes=10),
+        convs=(ConvSpec(filters=16, kernel=3, pool=pool_first), ConvSpec(filters=32, kernel=3, pool=True)),
+    )
+
+
+def trained(sigma: float, strength: float, images: ImageSet, spec: TrainingSpec, seed: int) -> nn.Module:
+    """A network trained with noise of `strength` times the design's error."""
+    torch.manual_seed(seed)
+    point = design(sigma, images.train[0].shape[-1])
+    network = build_network(topology(point), point.accelerator)
+    train(network, images.train, spec.model_copy(update={"noise_strength": strength}), seed)
+    return network
+
+
+def measured(network: nn.Module, sigma: float, images: ImageSet) -> list[float]:
+    """`COLUMNS` of a network's weights on hardware of this sigma, test images."""
+    point = design(sigma, images.train[0].shape[-1])
+    on_chip = build_network(topology(point), point.accelerator).to(memory_format=torch.channels_last)
+    on_chip.load_state_dict(network.state_dict())
+    calibrate(on_chip, images.train[0][:128])
+    reports = []
+    for recalibrate in (False, True):
+        spec = VariationSpec(min_chips=CHIPS, max_chips=CHIPS, recalibrate_batch_norm=recalibrate)
+        reports += accuracy_under_variation(on_chip, [images.test], spec, 0, images.train[0][:256])
+    plain, recalibrated = reports
+    return [plain.noiseless, plain.mean, plain.std, recalibrated.mean]
+
+
+def cell(values: list[float], spread: bool) -> str:
+    """Mean over seeds in percent, with the standard deviation over seeds."""
+    text = f"{100 * statistics.mean(values):.1f}"
+    return f"{text} ± {100 * statistics.stdev(values):.1f}" if spread else text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", choices=["digits", "mnist", "fashion_mnist"])
+    parser.add_argument("--data-dir", help="folder of the data set's files; digits need none")
+    parser.add_argument("--train-images", type=int, help="use the first N training images")
+    parser.add_argument("--test-images", type=int, help="use the first N test images")
+    parser.add_argument("--epochs", type=int, default=30)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    spec = TrainingSpec(epochs=arguments.epochs)
+    images = load_images(
+        DatasetSpec(
+            name=arguments.dataset,
+            data_dir=arguments.data_dir,
+            train_images=arguments.train_images,
+            test_images=arguments.test_images,
+        )
+    )
+    plain = [trained(0.0, 0.0, images, spec, seed) for seed in SEEDS]
+    print(f"{arguments.dataset}: {len(images.train[1])} training and {len(images.test[1])} test images")
+    print(f"| sigma | training | {' | '.join(COLUMNS)} |\n{'| --- ' * (len(COLUMNS) + 2)}|", flush=True)
+    for sigma in SIGMAS:
+        networks = {"plain": plain, "noise-aware": [trained(sigma, 1.0, images, spec, seed) for seed in SEEDS]}
+        for name, seeds in networks.items():
+            columns = zip(*(measured(network, sigma, images) for network in seeds), strict=True)
+            cells = [
+                cell(list(values), title != "std over chips") for title, values in zip(COLUMNS, columns, strict=True)
+            ]
+            print(f"| {sigma} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

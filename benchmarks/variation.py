@@ -1,0 +1,235 @@
+"""Time of one simulated chip, and of a noisy training step, against plain PyTorch on the same network and images.
+
+    python benchmarks/variation.py
+
+All variants run in one process on one thread and take turns, so that a busy machine slows all of them; the ratio of
+each round is taken within the round, and the median of the ratios is printed. A chip's time includes drawing its cells.
+Where IBM aihwkit can be imported, its pure-torch inference tile runs beside (`pip install --no-deps aihwkit==1.1.0`).
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hw_models.accelerator import Accelerator
+from hw_models.devices import load_card
+from pipeline import to_analog, to_digital
+from pipeline.analog_layers import calibrate, noisy_layers, program_chip, set_noise_strength
+from pipeline.chips import Chip
+from pipeline.data import load_images
+from pipeline.study_spec import DatasetSpec
+
+BATCH = 64
+
+
+def plain_network() -> nn.Sequential:
+    """conv16-32-64, 3x3, with pools, and a classifier: 1.9 million multiplications for an image of 28 x 28 pixels."""
+    modules: list[nn.Module] = []
+    for inputs, outputs in ((1, 16), (16, 32), (32, 64)):
+        modules += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
+    return nn.Sequential(*modules, nn.Flatten(), nn.Linear(576, 10))
+
+
+def large_digits() -> tuple[Tensor, Tensor]:
+    """scikit-learn's digits, enlarged to 28 x 28 pixels; the times do not depend on what the images show."""
+    images, labels = load_images(DatasetSpec()).train
+    return F.interpolate(images, size=28, mode="bilinear"), labels
+
+
+def train(network: nn.Module, images: Tensor, labels: Tensor, epochs: int = 3) -> None:
+    """Enough training for weights and activations of a real network."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    network.train()
+    for _ in range(epochs):
+        for part in torch.randperm(len(labels)).split(BATCH):
+            optimizer.zero_grad()
+            F.cross_entropy(network(images[part]), labels[part]).backward()
+            optimizer.step()
+    network.eval()
+
+
+def hardware(**changes: object) -> Accelerator:
+    """128-row blocks of analog cells, 8-bit inputs and weights; `changes` say what is simulated of it."""
+    quiet = {"read_sigma": 0.0, "stuck_on_rate": 0.0, "stuck_off_rate": 0.0, "conductance_levels": 256}
+    device = load_card("rram").device
+    device = type(device)(**(device.to_dict() | quiet | {"programming_sigma": (0.05,)}))
+    settings: dict[str, object] = {
+        "device": device,
+        "crossbar_size": 128,
+        "cell_bits": 8,
+        "weight_bits": 8,
+        "input_bits": 8,
+        "dac_bits": 8,
+        "adc_bits": 8,
+        "mapping": "conventional",
+    }
+    return Accelerator(**(settings | changes))  # type: ignore[arg-type]
+
+
+def noisy_reads() -> Accelerator:
+    """Bit-serial with read noise and stuck cells: the RRAM card as it is."""
+    return hardware(device=load_card("rram").device, dac_bits=1, cell_bits=2)
+
+
+def chips(plain: nn.Module, images: Tensor, accelerator: Accelerator, fidelity: str) -> Callable[[], None]:
+    """A function that simulates the next chip on all images."""
+    network = to_analog(plain, accelerator).to(memory_format=torch.channels_last)
+    calibrate(network, images[:128])
+    number = iter(range(10**9))
+
+    def one_chip() -> None:
+        chip = Chip.number(0, next(number))
+        program_chip(network, chip, fidelity)  # type: ignore[arg-type]
+        for part in torch.arange(len(images)).split(BATCH):
+            chip.images = part
+            network(images[part])
+
+    return one_chip
+
+
+def aihwkit_chips(plain: nn.Module, images: Tensor, adc: bool) -> Callable[[], None]:
+    """The same with IBM aihwkit's torch tile: PCM-like programming noise, 128 rows a tile."""
+    from aihwkit.inference import PCMLikeNoiseModel
+    from aihwkit.nn.conversion import convert_to_analog
+    from aihwkit.simulator.configs import TorchInferenceRPUConfig
+
+    config = TorchInferenceRPUConfig(noise_model=PCMLikeNoiseModel(g_max=25.0))
+    config.mapping.max_input_size = 128
+    config.forward.is_perfect = not adc
+    config.forward.out_res = 1 / 254
+    network = convert_to_analog(plain, config).eval()
+
+    def one_chip() -> None:
+        network.drift_analog_weights(0.0)
+        for part in images.split(BATCH):
+            network(part)
+
+    return one_chip
+
+
+def variants(plain: nn.Module, images: Tensor) -> dict[str, Callable[[], None]]:
+    """What is timed, the first being the unit."""
+
+    def loop(network: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            for part in images.split(BATCH):
+                network(part)
+
+        return run
+
+    frozen = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(plain, images[:BATCH])))
+    channels_last = to_digital(plain).to(memory_format=torch.channels_last)
+    serial = hardware(dac_bits=1, cell_bits=2)
+    timed = {
+        "plain eager": loop(plain),
+        "plain eager, channels last": loop(channels_last),
+        "plain frozen": loop(frozen),
+        "variation only": chips(plain, images, hardware(adc_bits=None), "fast"),
+        "variation + 8-bit ADC per 128 rows": chips(plain, images, hardware(), "exact"),
+        "exact: 8 cycles x 4 slices, 8-bit ADC": chips(plain, images, serial, "exact"),
+        "exact, with read noise and stuck cells": chips(plain, images, noisy_reads(), "exact"),
+        "fast of the same (default of trials)": chips(plain, images, noisy_reads(), "fast"),
+    }
+    try:
+        timed["aihwkit 1.1.0, variation only"] = aihwkit_chips(plain, images, adc=False)
+        timed["aihwkit 1.1.0, 8-bit ADC per 128 rows"] = aihwkit_chips(plain, images, adc=True)
+    except ImportError:
+        print("aihwkit is not installed: left out")
+    return timed
+
+
+def training_steps(images: Tensor, labels: Tensor) -> dict[str, Callable[[], None]]:
+    """One optimisation step of a network with batch normalisation, plain and noisy."""
+    modules: list[nn.Module] = []
+    for inputs, outputs in ((1, 16), (16, 32), (32, 64)):
+        modules += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
+        modules += [nn.MaxPool2d(2), nn.ReLU()]
+    plain = nn.Sequential(*modules, nn.Flatten(), nn.Linear(576, 10))
+    noisy = to_analog(plain, noisy_reads()).to(memory_format=torch.channels_last)
+    set_noise_strength(noisy, 1.0)
+    assert all(layer.noise_strength for layer in noisy_layers(noisy))
+    networks = {
+        "plain step": to_digital(plain),
+        "plain step, channels last": to_digital(plain).to(memory_format=torch.channels_last),
+        "noise-aware step": noisy,
+    }
+    x, y = images[:128], labels[:128]
+
+    def stepper(network: nn.Module) -> Callable[[], None]:
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        network.train()
+
+        def step() -> None:
+            optimizer.zero_grad()
+            F.cross_entropy(network(x), y).backward()
+            optimizer.step()
+
+        return step
+
+    return {name: stepper(network) for name, network in networks.items()}
+
+
+def compare(timed: dict[str, Callable[[], None]], rounds: int, repeats: int, unit: str, per: int) -> None:
+    """Print a table of medians."""
+    for run in timed.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for _ in range(rounds):
+        for name, run in timed.items():
+            start = time.process_time()
+            for _ in range(repeats):
+                run()
+            seconds[name].append((time.process_time() - start) / repeats)
+    first = next(iter(timed))
+    print(f"\n| variant | {unit} | x {first} (10 % to 90 % of rounds) |\n| --- | --- | --- |")
+    for name, values in seconds.items():
+        ratios = sorted(a / b for a, b in zip(values, seconds[first], strict=True))
+        low, high = ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10]
+        print(
+            f"| {name} | {statistics.median(values) / per * 1e6:.1f} | "
+            f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f}) |"
+        )
+
+
+def profile(one_chip: Callable[[], None], title: str) -> None:
+    """Print where a chip's time goes."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as trace:
+        one_chip()
+    print(f"\n{title}\n" + trace.key_averages().table(sort_by="self_cpu_time_total", row_limit=12))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15, help="turns that each variant takes")
+    parser.add_argument("--images", type=int, default=640, help="images that each chip classifies")
+    parser.add_argument("--profile", action="store_true", help="also print where the time goes")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    images, labels = large_digits()
+    plain = plain_network()
+    train(plain, images, labels)
+    images = images[: arguments.images].contiguous()
+    with torch.no_grad():
+        timed = variants(plain, images)
+        compare(timed, arguments.rounds, 1, "us per image", len(images))
+        if arguments.profile:
+            for name in (
+                "variation only",
+                "variation + 8-bit ADC per 128 rows",
+                "exact: 8 cycles x 4 slices, 8-bit ADC",
+            ):
+                profile(timed[name], name)
+    compare(training_steps(images, labels), arguments.rounds, 5, "us per step", 1)
+
+
+if __name__ == "__main__":
+    main()

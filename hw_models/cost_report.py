@@ -1,0 +1,149 @@
+"""The record of what one inference costs, with the definition of every figure.
+
+One inference is one input through all layers, one layer after the other, weights already in place; nothing is
+written, and there is no memory outside the chip. One multiply-accumulate counts as two operations.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+COMPONENTS = (
+    "array",
+    "precharge",
+    "adc",
+    "shift_add",
+    "adder_trees",
+    "drivers",
+    "multiplexers",
+    "registers",
+    "buffers",
+    "interconnect",
+    "activation",
+    "pooling",
+)
+POST_LAYOUT_ENERGY = 1.22  # quirk: energy of real wiring over the formulas', in TOPS/W and nowhere else (factor zeta)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class LayerCost:
+    """One layer's share of a `CostReport`.
+
+    Attributes:
+        name: The layer's.
+        mapped_as: `novel` or `conventional`.
+        tiles, speedup, utilisation, conversions: See `LayerMapping`.
+        area_m2: Its tiles.
+        latency_s, dynamic_energy_j: Its sums over components.
+        latency_by_component_s, energy_by_component_j: Per component of `COMPONENTS` that it uses; dynamic energy.
+        leakage_power_w: Of its own tiles.
+        leakage_energy_j: Of all other tiles while it runs.
+    """
+
+    name: str
+    mapped_as: str
+    tiles: int
+    speedup: int
+    utilisation: float
+    conversions: int
+    area_m2: float
+    latency_s: float
+    dynamic_energy_j: float
+    latency_by_component_s: Mapping[str, float]
+    energy_by_component_j: Mapping[str, float]
+    leakage_power_w: float
+    leakage_energy_j: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CostReport:
+    """The cost of one inference and of the chip it runs on.
+
+    Attributes:
+        area_m2: The chip; sum over `area_by_component_m2`, and of the layers' tiles and `shared_area_m2`.
+        clock_s: Clock period, set by reading and converting one column.
+        latency_s: One inference; sum over components, and over layers.
+        dynamic_energy_j, leakage_energy_j: Of one inference; the first is a sum over components, both over layers.
+        leakage_power_w: All tiles.
+        ops: Operations of one inference, two per multiply-accumulate, at the design's own bits.
+        cells, crossbars, tiles: On the chip, used or not.
+        conversions: Of one inference, by all converters together.
+        utilisation: Share of cells that hold weights, copies counted, mean over tiles.
+        shared_area_m2: What no layer owns: global buffer, bus and adder trees between tiles, activation, pooling.
+        area_by_component_m2, latency_by_component_s, energy_by_component_j: Per component of `COMPONENTS`, the energy
+            without leakage.
+        layers: One record per layer.
+        outside_reference: Why the reference tool could not, or did not, vouch for this design; empty inside its table.
+    """
+
+    area_m2: float
+    clock_s: float
+    latency_s: float
+    dynamic_energy_j: float
+    leakage_energy_j: float
+    leakage_power_w: float
+    ops: int
+    cells: int
+    crossbars: int
+    tiles: int
+    conversions: int
+    utilisation: float
+    shared_area_m2: float
+    area_by_component_m2: Mapping[str, float]
+    latency_by_component_s: Mapping[str, float]
+    energy_by_component_j: Mapping[str, float]
+    layers: tuple[LayerCost, ...]
+    outside_reference: tuple[str, ...]
+
+    @property
+    def energy_j(self) -> float:
+        """Dynamic and leakage energy of one inference."""
+        return self.dynamic_energy_j + self.leakage_energy_j
+
+    @property
+    def power_w(self) -> float:
+        """Mean power while inferring without pause."""
+        return self.energy_j / self.latency_s
+
+    @property
+    def frames_per_second(self) -> float:
+        """Inferences per second, one after the other."""
+        return 1 / self.latency_s
+
+    @property
+    def tops(self) -> float:
+        """Tera-operations per second."""
+        return self.ops / self.latency_s / 1e12
+
+    @property
+    def tops_per_watt(self) -> float:
+        """Tera-operations per joule, leakage in, energy raised by `POST_LAYOUT_ENERGY`."""
+        return self.ops / (POST_LAYOUT_ENERGY * self.energy_j) / 1e12
+
+    @property
+    def tops_per_mm2(self) -> float:
+        """Tera-operations per second and square millimetre."""
+        return self.tops / (self.area_m2 * 1e6)
+
+    @property
+    def edp_js(self) -> float:
+        """Energy-delay product of one inference."""
+        return self.energy_j * self.latency_s
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON, the derived figures included."""
+        derived = ("energy_j", "power_w", "frames_per_second", "tops", "tops_per_watt", "tops_per_mm2", "edp_js")
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        parts = {name: dict(plain[name]) for name in plain if "_by_component_" in name}
+        return (
+            {name: getattr(self, name) for name in derived}
+            | plain
+            | parts
+            | {"layers": [_layer_dict(layer) for layer in self.layers]}
+            | {"outside_reference": list(self.outside_reference)}
+        )
+
+
+def _layer_dict(layer: LayerCost) -> dict[str, Any]:
+    plain = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
+    return plain | {name: dict(plain[name]) for name in plain if "_by_component_" in name}

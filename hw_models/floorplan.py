@@ -1,0 +1,134 @@
+"""Sizes of tiles and processing elements that suit a network: large enough for its widest layers, well used by all.
+
+Source of the rules: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Floorplan".
+"""
+
+import dataclasses
+import math
+
+from hw_models.layers import MvmLayer
+
+# Smallest hierarchy of the reference: 2 x 2 crossbars in a PE and 2 x 2 PEs in a conventional tile. Where the
+# reference would refuse a network too small for that, we keep the smallest hierarchy (docs/cost_model.md).
+_CROSSBARS_PER_PE_SIDE = 2
+_PES_PER_TILE_SIDE = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Floorplan:
+    """Sizes that all tiles of a chip share. Sizes are in cells per side.
+
+    Attributes:
+        crossbar_size: Cells per side of a crossbar.
+        tile_size, pe_size: Of a conventional tile and its PEs.
+        novel_pe_size: Of a PE of a novel tile; None without novel layers.
+        novel_kernel: Kernel of the novel layers (a novel tile has one PE per kernel position); None without.
+        outside_reference: Why the reference would refuse this network; empty if it would not.
+    """
+
+    crossbar_size: int
+    tile_size: int
+    pe_size: int
+    novel_pe_size: int | None
+    novel_kernel: int | None
+    outside_reference: tuple[str, ...] = ()
+
+    @property
+    def pes_per_tile_side(self) -> int:
+        """PEs along one side of a conventional tile."""
+        return self.tile_size // self.pe_size
+
+    @property
+    def pes_per_novel_tile(self) -> int:
+        """PEs of a novel tile, one per kernel position; 0 without novel layers."""
+        return 0 if self.novel_kernel is None else self.novel_kernel**2
+
+
+Matrix = tuple[MvmLayer, int]  # a layer and its used columns
+
+
+def floorplan(crossbar_size: int, *, novel: list[Matrix], conventional: list[Matrix]) -> Floorplan:
+    """Choose the sizes.
+
+    The largest candidate is the widest layer's columns, rounded up to a power of two; of this and its halves the one
+    that is used best wins. The smallest hierarchy is kept where the reference refuses a network too small for it.
+
+    Args:
+        crossbar_size: Cells per side of a crossbar.
+        novel: Layers that are mapped so, with their used columns; all have one kernel.
+        conventional: The others.
+    """
+    smallest_pe = _CROSSBARS_PER_PE_SIDE * crossbar_size
+    smallest_tile = _PES_PER_TILE_SIDE * smallest_pe
+    wanted_pe, wanted_tile = _power_of_two_columns(novel), _power_of_two_columns(conventional)
+    reasons = []
+    if novel and wanted_pe < smallest_pe:
+        reasons.append(
+            f"the novel layers have fewer columns ({wanted_pe}) than a PE of 2 x 2 crossbars ({smallest_pe})"
+        )
+    if not novel and wanted_tile < smallest_tile:
+        reasons.append(f"no layer has as many columns ({wanted_tile}) as a tile of 4 x 4 crossbars ({smallest_tile})")
+    tile_size, utilisation = _best_size(conventional, max(wanted_tile, smallest_tile), smallest_tile)
+    novel_pe_size, _ = _best_size(novel, max(wanted_pe, smallest_pe), smallest_pe, per_position=True)
+    reasons += [
+        f"the {columns} columns of novel layer {layer.name} do not fill tiles of {novel_pe_size} evenly"
+        for layer, columns in novel
+        if columns > novel_pe_size and columns % novel_pe_size
+    ]
+    return Floorplan(
+        crossbar_size=crossbar_size,
+        tile_size=tile_size,
+        pe_size=_best_pe_size(conventional, tile_size, utilisation, smallest_pe),
+        novel_pe_size=novel_pe_size if novel else None,
+        novel_kernel=novel[0][0].kernel if novel else None,
+        outside_reference=tuple(reasons),
+    )
+
+
+def _power_of_two_columns(matrices: list[Matrix]) -> int:
+    return max((2 ** math.ceil(math.log2(columns)) for _, columns in matrices), default=0)
+
+
+def _best_size(matrices: list[Matrix], largest: int, floor: int, *, per_position: bool = False) -> tuple[int, float]:
+    """Size with the highest utilisation among `largest`, `largest / 2`, ..., all above `floor`; the first on a tie.
+
+    Gives the size and its utilisation; `floor` itself is a candidate only as `largest`.
+    """
+    best, best_utilisation = largest, _utilisation(matrices, largest, per_position)
+    size = largest // 2
+    while size > floor:
+        if (utilisation := _utilisation(matrices, size, per_position)) > best_utilisation:
+            best, best_utilisation = size, utilisation
+        size //= 2
+    return best, best_utilisation
+
+
+def _utilisation(matrices: list[Matrix], size: int, per_position: bool) -> float:
+    used = cells = 0
+    for layer, columns in matrices:
+        positions = layer.kernel**2 if per_position else 1
+        used += layer.rows * columns
+        cells += math.ceil(layer.rows // positions / size) * math.ceil(columns / size) * positions * size**2
+    return used / cells if cells else 0.0
+
+
+def _best_pe_size(matrices: list[Matrix], tile_size: int, utilisation: float, floor: int) -> int:
+    """Half the tile, or the smaller PE that uses most cells once the matrices are copied over the tile's PEs."""
+    best = size = tile_size // _PES_PER_TILE_SIDE
+    while size > floor:
+        used = cells = 0
+        for layer, columns in matrices:
+            used += layer.rows * columns * math.prod(copies(layer.rows, columns, tile_size, size))
+            cells += math.ceil(layer.rows / tile_size) * math.ceil(columns / tile_size) * tile_size**2
+        if used / cells > utilisation:
+            best, utilisation = size, used / cells
+        size //= 2
+    return best
+
+
+def copies(rows: int, columns: int, side: int, part: int) -> tuple[int, int]:
+    """Copies of a matrix along rows and columns of a square of `side` cells that is made of parts of `part` cells."""
+    if rows > side and columns > side:
+        return 1, 1
+    parts = side // part
+    return max(1, parts // math.ceil(rows / part)), max(1, parts // math.ceil(columns / part))

@@ -1,0 +1,65 @@
+"""Converters of column sums, and the input planes that make those sums."""
+
+import torch
+from torch import Tensor
+
+from hw_models.accelerator import Accelerator
+
+_FULL_SCALE_STEPS = 39  # full scales tried, from 5 % to 100 % of the largest sum
+
+
+def convert(sums: Tensor, full_scale: Tensor, adc_bits: int) -> Tensor:
+    """ADC codes of column sums: unipolar, 2**adc_bits codes from 0 to `full_scale`, rounded half to even, saturating."""
+    top_code = 2**adc_bits - 1
+    return torch.round(sums * (top_code / full_scale)).clamp_(0, top_code)
+
+
+def adc_step(full_scale: Tensor, adc_bits: int) -> Tensor:
+    """What one ADC code is worth in levels."""
+    return full_scale / (2**adc_bits - 1)
+
+
+def best_full_scale(sums: Tensor, weights: Tensor, adc_bits: int) -> Tensor:
+    """The full scale with the least squared error of the digital sum: coarser steps against more saturation.
+
+    Args:
+        sums: Column sums seen in calibration, in levels, (n,).
+        weights: Squared significance of each, (n,).
+        adc_bits: Resolution.
+    """
+    candidates = whole_steps(sums.max() * torch.linspace(0.05, 1, _FULL_SCALE_STEPS, device=sums.device), adc_bits)
+    losses = [
+        (weights * (convert(sums, top, adc_bits) * adc_step(top, adc_bits) - sums).square()).sum() for top in candidates
+    ]
+    return candidates[int(torch.stack(losses).argmin())]
+
+
+def whole_steps(full_scale: Tensor, adc_bits: int) -> Tensor:
+    """`full_scale`, widened so that a step finer than one level divides it: sums of ideal cells then lose nothing."""
+    lsb = (full_scale / (2**adc_bits - 1)).clamp(min=1e-6)
+    return torch.where(lsb < 1, 1 / torch.floor(1 / lsb), lsb) * (2**adc_bits - 1)
+
+
+def input_cycles(codes: Tensor, accelerator: Accelerator) -> Tensor:
+    """What the wordlines carry: (images, windows, rows) -> (images, cycles, windows, rows), lowest bits first.
+
+    Negative codes go out in two's complement (`cycle_values` gives the last plane its sign).
+    """
+    whole, bits = codes.int(), accelerator.dac_bits
+    return torch.stack([(whole >> (bits * i)) & (2**bits - 1) for i in range(accelerator.input_cycles)], 1).float()
+
+
+def cycle_values(accelerator: Accelerator, signed: bool) -> Tensor:
+    """What a wordline unit of each cycle counts, (cycles,): 2**(dac_bits i), negative for the sign plane."""
+    values = 2.0 ** (accelerator.dac_bits * torch.arange(accelerator.input_cycles))
+    if signed:
+        values[-1] = -values[-1]
+    return values
+
+
+def cycle_power(codes: Tensor, accelerator: Accelerator) -> Tensor:
+    """Sum over cycles of (4**(dac_bits i)) * digit**2 for each input code: its share of the read noise's variance."""
+    every = torch.arange(2**accelerator.input_bits, device=codes.device)[None, None]
+    weights = cycle_values(accelerator, signed=False).square().to(codes)
+    table = torch.einsum("nicr,i->r", input_cycles(every, accelerator).square(), weights)
+    return table[codes.long() & (2**accelerator.input_bits - 1)]

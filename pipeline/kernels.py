@@ -1,0 +1,322 @@
+"""Compiled loops for crossbar layers on a CPU: Numba, so that users need no compiler.
+
+`bit_serial` is the whole of a bit-serial crossbar in one pass. With one-bit inputs a column sum is a sum over a subset
+of the rows. Rows are taken in groups of four, the 16 subset sums of a group are tabulated once, and each column sum is
+then a sum of one table row per group: a quarter of the additions, no multiplication. The converter works on the sums
+while they are in registers. `pipeline.analog_layers` holds the same arithmetic in plain torch, which GPUs use.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_LANES, _VECTORS = 16, 4
+TILE = _LANES * _VECTORS  # columns that are summed at once; arrays of columns are padded to a multiple of it
+_GROUP = 4  # rows of a table
+_SUBSETS = 2**_GROUP
+_VECTORS_AT_ONCE = 512  # input vectors between two rebuilds of the tables; their column sums stay in cache
+
+_FLOATS = ir.VectorType(ir.FloatType(), _LANES)
+_LONG = ir.IntType(64)
+
+
+def _splat(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
+    undefined = ir.Constant(_FLOATS, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES))
+
+
+def _vector_function(builder: ir.IRBuilder, name: str, arguments: int) -> ir.Function:
+    kind = ir.FunctionType(_FLOATS, [_FLOATS] * arguments)
+    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{_LANES}f32")
+
+
+def _vector_pointers(builder: ir.IRBuilder, start: ir.Value) -> list[ir.Value]:
+    places = [builder.gep(start, [ir.Constant(_LONG, j * _LANES)]) for j in range(_VECTORS)]
+    return [builder.bitcast(place, _FLOATS.as_pointer()) for place in places]
+
+
+def _load(builder: ir.IRBuilder, start: ir.Value) -> list[ir.Value]:
+    return [builder.load(place, align=4) for place in _vector_pointers(builder, start)]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _address(typing_context: Any, array: Any, offset: Any) -> Any:
+    """Pointer to element `offset` of a contiguous array."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        data = cgutils.create_struct_proxy(array)(context, builder, value=arguments[0]).data
+        return builder.gep(data, [arguments[1]])
+
+    return types.CPointer(array.dtype)(array, types.intp), generate
+
+
+def _converter(noisy: bool) -> Any:
+    """Column sums of one input vector, all cycles, one tile of columns: add what their converters give to `out`.
+
+    Arguments: table (groups x 16, TILE), index (groups, cycles) of its rows, cycles, groups, value (cycles,) of each
+    cycle, codes per level, top code, out (TILE,), and for noisy reads noise, the distance of two cycles in it, and the
+    noise's amplitude (cycles,) in levels.
+    """
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def convert(
+        typing_context: Any,
+        table: Any,
+        index: Any,
+        cycles: Any,
+        groups: Any,
+        values: Any,
+        codes_per_level: Any,
+        top: Any,
+        out: Any,
+        noise: Any,
+        noise_stride: Any,
+        amplitude: Any,
+    ) -> Any:
+        floats, shorts = types.CPointer(types.float32), types.CPointer(types.int16)
+        f4, size = types.float32, types.intp
+        signature = types.void(floats, shorts, size, size, floats, f4, f4, floats, floats, size, floats)
+
+        def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+            table, index, cycles, groups, values, codes_per_level, top, out, noise, noise_stride, amplitude = arguments
+            zero = ir.Constant(_FLOATS, [0.0] * _LANES)
+            scale, ceiling = _splat(b, codes_per_level), _splat(b, top)
+            rint, fma = _vector_function(b, "rint", 1), _vector_function(b, "fmuladd", 3)
+            least, most = _vector_function(b, "minnum", 2), _vector_function(b, "maxnum", 2)
+
+            def subset_sums(position: ir.Value) -> list[ir.Value]:
+                row = b.sext(b.load(b.gep(index, [position])), _LONG)
+                return _load(b, b.gep(table, [b.mul(row, ir.Constant(_LONG, TILE))]))
+
+            totals = [cgutils.alloca_once_value(b, value) for value in _load(b, out)]
+            with cgutils.for_range(b, cycles) as cycle:
+                sums = [cgutils.alloca_once(b, _FLOATS) for _ in range(_VECTORS)]
+                for place in sums:
+                    b.store(zero, place)
+                with cgutils.for_range(b, b.sdiv(groups, ir.Constant(_LONG, 2))) as pair:
+                    position = b.add(b.mul(pair.index, b.mul(cycles, ir.Constant(_LONG, 2))), cycle.index)
+                    even, odd = subset_sums(position), subset_sums(b.add(position, cycles))
+                    for place, left, right in zip(sums, even, odd, strict=True):
+                        b.store(b.fadd(b.load(place), b.fadd(left, right)), place)
+                value = _splat(b, b.load(b.gep(values, [cycle.index])))
+                column_sums = [b.load(place) for place in sums]
+                if noisy:
+                    reach = _splat(b, b.load(b.gep(amplitude, [cycle.index])))
+                    draws = _load(b, b.gep(noise, [b.mul(cycle.index, noise_stride)]))
+                    column_sums = [b.call(fma, [reach, draw, x]) for draw, x in zip(draws, column_sums, strict=True)]
+                for place, column_sum in zip(totals, column_sums, strict=True):
+                    code = b.call(rint, [b.fmul(column_sum, scale)])
+                    code = b.call(least, [b.call(most, [code, zero]), ceiling])
+                    b.store(b.call(fma, [value, code, b.load(place)]), place)
+            for place, target in zip(totals, _vector_pointers(b, out), strict=True):
+                b.store(b.load(place), target, align=4)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return convert
+
+
+_convert_quiet, _convert_noisy = _converter(noisy=False), _converter(noisy=True)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _tabulate(cells: np.ndarray, start: int, stop: int, first_column: int, groups: int, table: np.ndarray) -> None:
+    """Subset sums of every group of rows; row r of the block is bit r // groups of group r % groups."""
+    for g in range(groups):
+        table[g * _SUBSETS] = 0
+        for bit in range(_GROUP):
+            row, half = start + g + bit * groups, 1 << bit
+            for subset in range(half):
+                for k in range(TILE):
+                    cell = cells[row, first_column + k] if row < stop else np.float32(0)
+                    table[g * _SUBSETS + half + subset, k] = table[g * _SUBSETS + subset, k] + cell
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _index_inputs(
+    pixels: np.ndarray, first: int, rows: np.ndarray, cycles: int, groups: int, codes: np.ndarray, index: np.ndarray
+) -> float:
+    """Table rows that the window at `first` of an image reads, (groups, cycles); gives the sum of its input codes."""
+    total = 0
+    for row in range(len(rows)):
+        codes[row] = np.int32(pixels[first + rows[row]])
+        total += codes[row]
+    for g in range(groups):
+        a, b, c, d = codes[g], codes[g + groups], codes[g + 2 * groups], codes[g + 3 * groups]
+        for cycle in range(cycles):
+            subset = ((a >> cycle) & 1) | ((b >> cycle) & 1) << 1 | ((c >> cycle) & 1) << 2 | ((d >> cycle) & 1) << 3
+            index[g * cycles + cycle] = g * _SUBSETS + subset
+    return total
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _finish(
+    totals: np.ndarray, sums: np.ndarray, value: np.ndarray, per_input: float, bias: np.ndarray, out: np.ndarray
+) -> None:
+    """The digital end of a layer: sum over a weight's columns, minus what each input code adds, plus bias.
+
+    Args:
+        totals: ADC codes, (vectors, at least columns x outputs).
+        sums: Sums of input codes, (vectors,).
+        value: What a code of each column of a weight counts in the output, (columns,).
+        per_input: What is taken off for each unit of the sum of input codes.
+        bias: (outputs,).
+        out: (vectors, outputs).
+    """
+    outputs = out.shape[1]
+    for v in range(out.shape[0]):
+        known = np.float32(per_input * sums[v])
+        for o in range(outputs):
+            out[v, o] = value[0] * totals[v, o] + (bias[o] - known)
+        for column in range(1, len(value)):
+            for o in range(outputs):
+                out[v, o] += value[column] * totals[v, column * outputs + o]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def bit_serial(
+    pixels: np.ndarray,
+    offsets: np.ndarray,
+    grid: np.ndarray,
+    cells: np.ndarray,
+    blocks: np.ndarray,
+    cycle_values: np.ndarray,
+    codes_per_level: np.float32,
+    top: np.float32,
+    read_sigma: np.float32,
+    pool: np.ndarray,
+    pool_starts: np.ndarray,
+    value: np.ndarray,
+    per_input: float,
+    bias: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """A bit-serial layer: every column sum of every cycle through its converter, then the digital sum. All float32.
+
+    Args:
+        pixels: Input codes as whole numbers, negative ones in two's complement; zero padding included, (images, n).
+        offsets: Where each row of the weight matrix reads, counted from a window's first value, (rows,), int64.
+        grid: Windows of an image and steps between their first values: (down, right, step down, step right), int64.
+        cells: Levels with their baseline, (rows, columns padded to a multiple of TILE).
+        blocks: Row blocks, half-open, (blocks, 2), int64.
+        cycle_values: What a bit of each cycle counts, (cycles,).
+        codes_per_level: Inverse of the ADC's step in levels.
+        top: Largest ADC code.
+        read_sigma: Of one cell's read, in levels; 0 reads without noise.
+        pool: Standard normal numbers, at least TILE beyond the last one used.
+        pool_starts: Where each image begins in it, (images, blocks), int64; one image's noise is ordered as
+            (cycles, its windows, columns).
+        value: What a code of each column of a weight counts in the output, (columns of a weight,).
+        per_input: What is taken off for each unit of the sum of input codes.
+        bias: (outputs,).
+        out: (images x windows, outputs).
+    """
+    images, cycles, columns = len(pixels), len(cycle_values), len(value) * out.shape[1]
+    height, width, step_down, step_right = grid
+    windows = height * width
+    longest = 0
+    for block in range(len(blocks)):
+        longest = max(longest, blocks[block, 1] - blocks[block, 0])
+    most_groups = 2 * ((longest + 2 * _GROUP - 1) // (2 * _GROUP))
+    at_once = min(images, max(1, _VECTORS_AT_ONCE // windows))
+    table = np.empty((most_groups * _SUBSETS, TILE), np.float32)
+    index = np.empty(at_once * windows * cycles * most_groups, np.int16)
+    amplitude = np.zeros(at_once * windows * cycles, np.float32)
+    codes = np.empty(_GROUP * most_groups, np.int32)
+    totals = np.empty((at_once * windows, cells.shape[1]), np.float32)
+    sums = np.empty(at_once * windows, np.float64)
+    for image in range(0, images, at_once):
+        vectors = min(at_once, images - image) * windows
+        totals[:] = 0
+        sums[:] = 0
+        for block in range(len(blocks)):
+            start, stop = blocks[block]
+            groups = 2 * ((stop - start + 2 * _GROUP - 1) // (2 * _GROUP))
+            codes[:] = 0
+            for v in range(vectors):
+                window = v % windows
+                first = (window // width) * step_down + (window % width) * step_right
+                part = index[v * cycles * groups : (v + 1) * cycles * groups]
+                sums[v] += _index_inputs(
+                    pixels[image + v // windows], first, offsets[start:stop], cycles, groups, codes, part
+                )
+                if read_sigma > 0:
+                    for cycle in range(cycles):
+                        active = 0
+                        for row in range(stop - start):
+                            active += (codes[row] >> cycle) & 1
+                        amplitude[v * cycles + cycle] = read_sigma * np.sqrt(np.float32(active))
+            for column in range(0, cells.shape[1], TILE):
+                _tabulate(cells, start, stop, column, groups, table)
+                for v in range(vectors):
+                    at = _address(table, 0), _address(index, v * cycles * groups), cycles, groups
+                    adc = _address(cycle_values, 0), codes_per_level, top
+                    target = _address(totals, v * cells.shape[1] + column)
+                    if read_sigma > 0:
+                        noise = pool_starts[image + v // windows, block] + (v % windows) * columns + column
+                        draws = _address(pool, noise), windows * columns, _address(amplitude, v * cycles)
+                        _convert_noisy(*at, *adc, target, *draws)
+                    else:
+                        _convert_quiet(*at, *adc, target, _address(pool, 0), 0, _address(amplitude, 0))
+        _finish(totals, sums, value, per_input, bias, out[image * windows : image * windows + vectors])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def whole_inputs(
+    pixels: np.ndarray,
+    offsets: np.ndarray,
+    grid: np.ndarray,
+    cells: np.ndarray,
+    blocks: np.ndarray,
+    codes_per_level: np.float32,
+    top: np.float32,
+    value: np.ndarray,
+    per_input: float,
+    bias: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """A layer whose inputs are applied at once, without read noise. Arguments as of `bit_serial`, cells not padded."""
+    images, (height, width, step_down, step_right) = len(pixels), grid
+    windows = height * width
+    at_once = min(images, max(1, _VECTORS_AT_ONCE // windows))
+    panel = np.empty(at_once * windows * len(offsets), np.float32)
+    column_sums = np.empty((at_once * windows, cells.shape[1]), np.float32)
+    totals = np.empty((at_once * windows, cells.shape[1]), np.float32)
+    sums = np.empty(at_once * windows, np.float64)
+    for image in range(0, images, at_once):
+        vectors = min(at_once, images - image) * windows
+        totals[:] = 0
+        sums[:] = 0
+        for block in range(len(blocks)):
+            start, stop = blocks[block]
+            inputs = panel[: vectors * (stop - start)].reshape((vectors, stop - start))
+            for v in range(vectors):
+                window = v % windows
+                first = (window // width) * step_down + (window % width) * step_right
+                sums[v] += _gather(pixels[image + v // windows], first, offsets[start:stop], inputs[v])
+            np.dot(inputs, cells[start:stop], column_sums[:vectors])
+            _convert(column_sums, codes_per_level, top, totals)
+        _finish(totals, sums, value, per_input, bias, out[image * windows : image * windows + vectors])
+
+
+@njit(cache=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+def _gather(pixels: np.ndarray, first: int, rows: np.ndarray, out: np.ndarray) -> float:
+    """The window at `first` of an image; gives the sum of its input codes, exact below 2**24."""
+    total = np.float32(0)
+    for row in range(len(rows)):
+        out[row] = pixels[first + rows[row]]
+        total += out[row]
+    return total
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _convert(column_sums: np.ndarray, codes_per_level: np.float32, top: np.float32, totals: np.ndarray) -> None:
+    for v in range(len(totals)):
+        for k in range(totals.shape[1]):
+            totals[v, k] += min(max(np.rint(column_sums[v, k] * codes_per_level), np.float32(0)), top)

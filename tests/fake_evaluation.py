@@ -1,0 +1,63 @@
+"""Evaluations without training, for tests of everything around them. Worker processes import this module."""
+
+import hashlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from pipeline.design_point import DesignPoint
+from pipeline.metrics import METRICS
+from pipeline.results import TrialResult, VariationReport
+from pipeline.study_spec import StudySpec
+
+
+def made_up_result(design: DesignPoint, trial_number: int) -> TrialResult:
+    """Values that depend on the design and the trial number alone; no two are likely to be equal."""
+    digest = hashlib.sha256(f"{design.content_hash} {trial_number}".encode()).digest()
+    measured = {name: (1 + digest[i]) / 256 for i, name in enumerate(METRICS)}
+    mean = measured["accuracy_mean"]
+    report = VariationReport(
+        per_chip=(mean, mean), mean=mean, std=0.0, p05=mean, worst=mean, mean_low=mean, mean_high=mean,
+        noiseless=mean, float_accuracy=mean, required=None, fraction_good=None, n_images=10, fidelity="fast",
+    )  # fmt: skip
+    measured |= {"test_accuracy_mean": mean, "test_accuracy_std": 0.0}
+    return TrialResult(
+        measured=measured,
+        cost={},
+        validation=report,
+        test=report,
+        phase_s={"training": 0.0},
+        versions={},
+        checkpoint=None,
+    )
+
+
+def evaluate(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+    return made_up_result(design, trial_number)
+
+
+def evaluate_slowly(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+    time.sleep(0.3)
+    return made_up_result(design, trial_number)
+
+
+def fail_on_sram(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+    if design.accelerator.device.name == "sram":
+        raise RuntimeError(f"made-up failure of trial {trial_number}")
+    return made_up_result(design, trial_number)
+
+
+def always_fail(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+    raise RuntimeError("made-up failure")
+
+
+def die_once(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+    """Kill the worker, once, at trial 1; `checkpoint`'s folder remembers that it happened."""
+    assert checkpoint is not None
+    mark = checkpoint.parent / "died"
+    if trial_number == 1 and not mark.exists():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return made_up_result(design, trial_number)

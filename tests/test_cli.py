@@ -1,0 +1,247 @@
+"""The command as users run it: a real study with real training, its exit codes, and what it prints for scripts."""
+
+import gzip
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+
+from pipeline.study_spec import load_study
+
+ENVIRONMENT = os.environ | {"COLUMNS": "200", "PYTHONWARNINGS": "ignore"}
+
+
+def nacim(*arguments: object, cwd: Path, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pipeline", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder in which a tiny study has run once with 4 trials."""
+    from conftest import TINY_STUDY
+
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY_STUDY | {"question": "Does it run?"}))
+    done = nacim("run", "tiny.yaml", "--workers", 2, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "output.txt").write_text(done.stdout)
+    return folder
+
+
+def complete_trials(folder: Path, name: str = "tiny") -> list[optuna.trial.FrozenTrial]:
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'results' / name / 'study.db'}")
+    return [
+        t for t in study.get_trials(states=(optuna.trial.TrialState.COMPLETE,)) if "reused_from" not in t.user_attrs
+    ]
+
+
+def test_a_run_ends_with_a_table_a_report_and_a_database(finished):
+    output = (finished / "output.txt").read_text()
+    for part in (
+        "4/4 trials",
+        "hypervolume",
+        "Pareto front",
+        "best accuracy",
+        "TOPS/W",
+        "report.html",
+        "study.db",
+        "left",
+    ):
+        assert part in output
+    assert (finished / "results" / "tiny" / "report.html").stat().st_size > 100_000
+    assert len(complete_trials(finished)) == 4
+
+
+def test_a_trial_keeps_everything_that_was_measured(finished):
+    for trial in complete_trials(finished):
+        kept = trial.user_attrs
+        assert (
+            kept["accuracy_mean"]
+            == trial.values[0]
+            == pytest.approx(sum(kept["variation"]["validation"]["per_chip"]) / 2)
+        )
+        assert kept["tops_per_watt"] == trial.values[1] > 0
+        assert {"area_m2", "latency_s", "energy_j", "edp_js", "leakage_power_w", "accuracy_worst"} <= set(kept)
+        assert set(kept["phase_s"]) == {"data", "cost", "training", "calibration", "variation", "checkpoint"}
+        assert kept["versions"]["torch"]
+        assert (finished / "results" / "tiny" / "checkpoints" / kept["checkpoint"]).is_file()
+        chip = kept["design"]["accelerator"]
+        assert chip["cell_bits"] <= trial.params["cell_bits"]
+        assert kept["cost"]["energy_j"] == kept["energy_j"]
+
+
+def test_the_same_seed_gives_the_same_study(finished, tmp_path):
+    (tmp_path / "tiny.yaml").write_text((finished / "tiny.yaml").read_text())
+    assert nacim("run", "tiny.yaml", "--trials", 2, "--workers", 1, cwd=tmp_path).returncode == 0
+    first, again = complete_trials(finished)[:2], complete_trials(tmp_path)
+    assert [(t.params, t.values) for t in again] == [(t.params, t.values) for t in first]
+
+
+def test_scripts_get_json(finished):
+    report = json.loads(nacim("report", "tiny.yaml", "--json", cwd=finished).stdout)
+    assert report["counts"]["evaluated"] == 4
+    assert report["hypervolume"] > 0
+    assert {trial["trial"] for trial in report["front"]} <= {t.number for t in complete_trials(finished)}
+    shown = json.loads(
+        nacim("show", "tiny.yaml", "--trial", report["front"][0]["trial"], "--json", cwd=finished).stdout
+    )
+    assert shown["accuracy_mean"] == report["front"][0]["accuracy_mean"]
+
+
+def test_show_prints_a_page(finished):
+    number = complete_trials(finished)[0].number
+    page = nacim("show", "tiny.yaml", "--trial", number, cwd=finished)
+    assert page.returncode == 0, page.stderr
+    for part in ("TOPS/W", "conv1", "classifier", "Accuracy"):
+        assert part in page.stdout
+
+
+def test_evaluate_reproduces_a_trial_from_its_checkpoint_and_without_it(finished):
+    trial = complete_trials(finished)[0]
+    command = ("evaluate", "tiny.yaml", "--trial", trial.number, "--chips", 2, "--json")
+    again = json.loads(nacim(*command, cwd=finished).stdout)
+    assert again["validation"] == trial.user_attrs["variation"]["validation"]
+    checkpoint = finished / "results" / "tiny" / "checkpoints" / trial.user_attrs["checkpoint"]
+    aside = checkpoint.rename(checkpoint.with_suffix(".aside"))
+    try:
+        retrained = json.loads(nacim(*command, cwd=finished).stdout)
+    finally:
+        aside.rename(checkpoint)
+    assert retrained == again
+
+
+def test_an_exported_trial_loads_and_costs_the_same(finished, tmp_path):
+    from pipeline.design_point import load_design
+    from pipeline.objective import load_checkpoint
+
+    trial = complete_trials(finished)[0]
+    done = nacim("export", "tiny.yaml", "--trial", trial.number, "--to", tmp_path, cwd=finished)
+    weights, card = map(Path, done.stdout.split())
+    design = load_design(card)
+    assert design.content_hash == trial.user_attrs["design_hash"]
+    load_checkpoint(design, weights)
+    cost = json.loads(nacim("cost", card, "--json", cwd=tmp_path).stdout)
+    assert cost["energy_j"] == trial.user_attrs["energy_j"]
+
+
+def test_a_study_with_a_users_own_card_is_one_command(tmp_path):
+    from conftest import TINY_STUDY
+
+    from hw_models.devices import CARD_FOLDER
+
+    card = yaml.safe_load((CARD_FOLDER / "fefet.yaml").read_text()) | {"name": "mine"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(card))
+    study = TINY_STUDY | {"hardware": {"device": ["mine.yaml"], "adc_bits": [5, 6]}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(study))
+    assert nacim("devices", "check", "mine.yaml", cwd=tmp_path).returncode == 0
+    done = nacim("run", "tiny.yaml", "--trials", 1, "--workers", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert complete_trials(tmp_path)[0].user_attrs["design"]["accelerator"]["device"]["name"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("run", "tiny.yaml", "--workers", 0), ["--workers must be 1 or more, got 0"]),
+        (("run", "tiny.yaml", "--trials", -1), ["--trials must be 1 or more, got -1"]),
+        (("run", "none.yaml"), ["none.yaml", "no such study file"]),
+        (("run", "bad.yaml"), ["bad.yaml", "unknown key 'trails'", "did you mean 'trials'"]),
+        (("run", "tiny.yaml", "--seed", 77), ["seed = 3", "now says 77", "new name"]),
+        (("run", "mnist.yaml"), ["'mnist' needs a folder", "--data-dir"]),
+        (("run", "mnist.yaml", "--data-dir", "none"), ["data folder none does not exist"]),
+        (("run", "mnist.yaml", "--data-dir", "data"), ["images-idx3-ubyte.gz", "checksum", "must be 6bbc9ace"]),
+        (("show", "tiny.yaml", "--trial", 999), ["--trial must be 0 to", "got 999"]),
+        (("report", "other.yaml"), ["no such database", "nacim run"]),
+        (("cost", "none.yaml"), ["none.yaml", "no such design file"]),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
+)
+def test_bad_input_ends_with_2_says_why_and_writes_nothing(finished, arguments, parts):
+    tiny = yaml.safe_load((finished / "tiny.yaml").read_text())
+    (finished / "bad.yaml").write_text(yaml.safe_dump(tiny | {"trails": 1}))
+    (finished / "other.yaml").write_text(yaml.safe_dump(tiny | {"name": "other"}))
+    (finished / "mnist.yaml").write_text(yaml.safe_dump(tiny | {"name": "mnist", "dataset": {"name": "mnist"}}))
+    raw = finished / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    (raw / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"damaged"))
+    before = snapshot(finished)
+    done = nacim(*arguments, cwd=finished)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in " ".join(done.stderr.split())
+    assert snapshot(finished) == before
+
+
+def snapshot(folder: Path) -> dict[Path, bytes]:
+    """All files but locks and SQLite's own side files."""
+    files = (path for path in (folder / "results").rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in files if path.suffix not in (".lock", ".db-wal", ".db-shm")}
+
+
+def test_ctrl_c_keeps_what_is_complete_and_the_next_run_takes_the_rest_up(tmp_path):
+    from conftest import TINY_STUDY
+
+    slow = TINY_STUDY | {"training": {"epochs": 40}, "trials": 3}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(slow))
+    command = [sys.executable, "-m", "pipeline", "run", "tiny.yaml", "--workers", "1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("trial "):
+            break
+    time.sleep(0.5)  # the next trial is in work
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted" in errors
+    study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path / 'results/tiny/study.db'}")
+    cut = [t for t in study.get_trials() if t.state is optuna.trial.TrialState.RUNNING]
+    assert [t.user_attrs["interrupted"] for t in cut] == [True]
+    kept = {t.number: t.values for t in complete_trials(tmp_path)}
+    assert nacim("run", "tiny.yaml", "--workers", 1, cwd=tmp_path).returncode == 0
+    after = {t.number: t for t in complete_trials(tmp_path)}
+    assert len(after) == 3
+    assert cut[0].number in after
+    assert after[cut[0].number].params == cut[0].params
+    assert {number: after[number].values for number in kept} == kept
+
+
+def test_a_full_disk_stops_the_run_with_3_and_keeps_what_was_finished(finished, tmp_path):
+    """A limit on the size of any file stands for the full disk: writes fail in the same places."""
+    (tmp_path / "tiny.yaml").write_text((finished / "tiny.yaml").read_text())
+    assert nacim("run", "tiny.yaml", "--trials", 1, "--workers", 1, cwd=tmp_path).returncode == 0
+    size = (tmp_path / "results" / "tiny" / "study.db").stat().st_size
+    kept = [t.values for t in complete_trials(tmp_path)]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    done = nacim("run", "tiny.yaml", "--trials", 30, "--workers", 1, cwd=tmp_path, preexec_fn=limit)
+    assert done.returncode == 3, done.stderr
+    assert "run the same command" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [t.values for t in complete_trials(tmp_path)][:1] == kept
+    assert nacim("run", "tiny.yaml", "--trials", 1, "--workers", 1, cwd=tmp_path).returncode == 0
+
+
+def test_help_names_every_command():
+    text = nacim("--help", cwd=Path.cwd()).stdout
+    for command in ("run", "report", "show", "cost", "evaluate", "export", "devices", "dashboard", "schema"):
+        assert f" {command} " in text
+
+
+def test_the_readme_study_is_the_default_study():
+    study = load_study(Path(__file__).parent.parent / "studies" / "digits.yaml")
+    assert study.spec.trials >= 60
+    assert len(study.devices) >= 3

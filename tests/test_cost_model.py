@@ -1,0 +1,277 @@
+"""Parts of the cost model by hand, against printed figures of the reference, and at the edges."""
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_mapping import RRAM, chip, conv, dense
+
+from hw_models.activity import (
+    Activity,
+    LayerActivity,
+    assumed_activity,
+    normal_levels,
+    rectified_planes,
+    spread_density,
+    tilt_levels,
+)
+from hw_models.cell import cell_in_crossbar
+from hw_models.converters import CurrentDecision, converters, survey_bound_j
+from hw_models.cost import POST_LAYOUT_ENERGY, estimate_cost
+from hw_models.crossbar import crossbar
+from hw_models.devices import load_card
+from hw_models.digital import AdderTree, HTree
+from hw_models.gates import addition_cycles, drain_f
+from hw_models.technology import linear_curve, technology
+
+NODES = (45, 32, 22, 14, 10, 7)
+
+
+# Cycles of an addition of 8, 10, ..., 24 bits as the reference charges them (DNN+NeuroSim V1.3).
+@pytest.mark.parametrize(
+    ("node", "cycles"),
+    [(45, "223334445"), (32, "122222333"), (22, "111122222"), (14, "1" * 9), (10, "1" * 9), (7, "1" * 9)],
+)
+def test_the_carry_chain_gives_the_printed_cycles(node, cycles):
+    tech = technology(node)
+    assert "".join(str(addition_cycles(tech, bits)) for bits in range(8, 25, 2)) == cycles
+
+
+# Areas in um2 as the reference prints them: a register bit, a full adder, a 5-bit SAR converter, a comparator.
+@pytest.mark.parametrize(
+    ("node", "flipflop", "adder", "sar", "comparator"),
+    [
+        (45, 5.171, 5.817, 519.69, 45.678),
+        (22, 1.236, 1.39, 124.21, 10.917),
+        (14, 0.6981, 0.7853, 70.156, 6.1663),
+        (7, 0.1745, 0.1963, 17.539, 1.5416),
+    ],
+)
+def test_layout_rules_give_the_printed_areas(node, flipflop, adder, sar, comparator):
+    tech = technology(node)
+    assert tech.flipflop_width_m * tech.cell_height_m == pytest.approx(flipflop * 1e-12, rel=1e-3)
+    assert tech.full_adder_m2 == pytest.approx(adder * 1e-12, rel=1e-3)
+    assert converters(node, "sar", 5, 1, 1e-5).area_m2 == pytest.approx(sar * 1e-12, rel=1e-4)
+    gates_of_a_comparator = 106 * 2 * tech.gate_pitch_m * tech.cell_height_m
+    assert gates_of_a_comparator == pytest.approx(comparator * 1e-12, rel=1e-4)
+
+
+@pytest.mark.parametrize("node", [45, 32, 22])
+def test_drain_capacitance_of_a_standard_inverter_is_the_printed_one(node):
+    tech = technology(node)
+    assert drain_f(tech, tech.inverter_n_f) + drain_f(tech, tech.inverter_p_f) == pytest.approx(
+        tech.inverter_out_f, rel=1e-3
+    )
+
+
+def test_inner_folds_share_their_drains():
+    # 12 F in 3 folds of 4 F: an end drain and a shared one, each 2.8 F long; one side of 4 F faces no gate
+    tech, node = technology(22), 22e-9
+    bottom, side = tech.junction_cap_f_per_m2 * 2.8 * 8 * node**2, tech.sidewall_cap_f_per_m * (4 * 2.8 + 4) * node
+    assert drain_f(tech, 12, folds=3) == pytest.approx(bottom + side + tech.contact_cap_f_per_m * 12 * node)
+
+
+def test_sar_power_and_time_at_22_nm():
+    # 5 bits: 0.538 * 5 + 4.3753 = 7.0653 uW over 6 ns
+    adc = converters(22, "sar", 5, 16, 1e-5)
+    assert adc.constant_w == pytest.approx(7.0653e-6)
+    assert adc.conversion_s == pytest.approx(6e-9)
+
+
+def test_encoder_curve_goes_on_beyond_its_table():
+    # 22 nm: 9.223 fJ at 128 and 18.17 fJ at 256 levels, so 18.17 + 2 * 8.947 at 512; 1.378 - 1.149 / 2 at 8
+    tech = technology(22)
+    assert linear_curve(tech.encoder_j, 512) == pytest.approx(36.064e-15)
+    assert linear_curve(tech.encoder_j, 8) == pytest.approx(0.8035e-15)
+    assert linear_curve(tech.encoder_j, 2) > 0
+
+
+def test_survey_bound_of_eight_bits_is_a_twentieth_of_a_picojoule():
+    assert survey_bound_j(8) == pytest.approx(0.05e-12, rel=0.05)
+
+
+def test_decision_time_of_a_low_current_is_longer_and_never_below_a_nanosecond():
+    fefet = CurrentDecision(levels=32, rows=128, r_on_ohm=240e3, r_off_ohm=24e6)
+    assert fefet.slowest_s() > 1e-9
+    assert CurrentDecision(levels=32, rows=128, r_on_ohm=6e3, r_off_ohm=900e3).slowest_s() == 1e-9
+
+
+def test_adder_tree_of_five_inputs():
+    # stages of 5 >> 1, 5 >> 2 and 5 >> 3 adders: 2 x 10 + 1 x 11 + 0 x 12 bits in each of 3 trees
+    assert AdderTree(tech=technology(22), inputs=5, width=10, trees=3).full_adders(5) == 93
+
+
+def test_one_tile_needs_no_bus():
+    tree = HTree(tech=technology(22), rows=1, columns=1, leaf_height_m=1e-3, leaf_width_m=1e-3, bus_bits=64, folding=4)
+    assert (tree.area_m2(), tree.route().bit_j, tree.route().transfer_cycles) == (0, 0, 0)
+
+
+def test_low_resistance_widens_the_cell():
+    # at 22 nm the access transistor of 3 kOhm is 86357 x 0.2 / 750 = 23 F wide, the cell 12 F
+    wide = dataclasses.replace(RRAM, g_on_siemens=1 / 3e3)
+    cell = cell_in_crossbar(chip(device=wide))
+    assert cell.is_widened
+    assert cell.width_m == pytest.approx(23.03 * 22e-9, rel=1e-3)
+    assert any(
+        "access transistor" in reason
+        for reason in estimate_cost(chip(device=wide), [dense("a", 64, 64)]).outside_reference
+    )
+
+
+def test_mux_of_one_column_costs_nothing():
+    alone = crossbar(chip(cols_per_adc=1))
+    assert alone.area_m2["multiplexers"] == 0
+    assert alone.plane_j["multiplexers"] == 0
+
+
+def test_sram_cells_leak_and_resistive_cells_do_not():
+    # a cell at 22 nm: two inverters of (0.1 nA/um x 44 nm + 0.1 nA/um x 22 nm) / 2 at 0.85 V, 5.61 pW; 64 x 64 of them
+    sram, rram = (crossbar(chip(device=load_card(name).device, cell_bits=1)) for name in ("sram", "rram"))
+    tech = technology(22)
+    sides = 64 * (tech.precharger_leak_w + tech.write_driver_leak_w + tech.flipflop_leak_w)
+    switches = 2 * 64 * tech.flipflop_leak_w + linear_curve(tech.decoder_leak_w, 8)
+    assert sram.leakage_w - sides == pytest.approx(rram.leakage_w - switches + 4096 * 5.61e-12, rel=1e-3)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8, 16])
+def test_half_of_the_rectified_codes_are_zero(bits):
+    planes = rectified_planes(bits, 0.0)
+    assert len(planes) == bits
+    assert max(planes) <= 0.26
+
+
+# Measured densities of the reference's traces: 4 bits 0.122 (0.051 sparse), 8 bits 0.166 (0.078 sparse), sign included.
+@pytest.mark.parametrize(
+    ("bits", "threshold", "density"), [(4, 0, 0.122), (8, 0, 0.166), (4, 0.6745, 0.051), (8, 0.6745, 0.078)]
+)
+def test_rectified_gaussian_has_the_density_of_the_traces(bits, threshold, density):
+    assert sum(rectified_planes(bits - 1, threshold)) / bits == pytest.approx(density, rel=0.03)
+
+
+@given(st.floats(0, 0.9), st.integers(1, 16), st.booleans())
+def test_spreading_a_density_keeps_it(density, bits, signed):
+    planes = spread_density(density, bits, signed=signed)
+    value_bits = bits - signed
+    assert len(planes) == bits
+    assert sum(planes) / bits == pytest.approx(min(density, value_bits / bits), abs=2e-3)
+    assert not (signed and planes[0])
+
+
+@given(st.integers(2, 16), st.sampled_from([1, 2, 4]), st.sampled_from(["offset", "differential"]))
+def test_normal_weights_fill_levels_as_counting_codes_does(weight_bits, cell_bits, weight_encoding):
+    levels = normal_levels(chip(weight_bits=weight_bits, cell_bits=cell_bits, weight_encoding=weight_encoding))
+    assert sum(levels) == pytest.approx(1)
+    assert len(levels) == 2**cell_bits
+    if weight_encoding == "differential":
+        assert levels[0] > 0.5  # one polarity of each weight is zero
+
+
+# Mean levels of the reference's cells (its column mean_cell_level).
+@pytest.mark.parametrize(
+    ("weight_bits", "cell_bits", "mean"), [(8, 2, 0.5007), (4, 2, 0.52109), (6, 4, 0.3011), (4, 4, 0.53333)]
+)
+def test_mean_level_is_that_of_the_reference(weight_bits, cell_bits, mean):
+    record = LayerActivity(
+        plane_densities=(0.5,), level_shares=normal_levels(chip(weight_bits=weight_bits, cell_bits=cell_bits))
+    )
+    assert record.mean_level == pytest.approx(mean, abs=2e-3)
+
+
+@given(st.floats(0, 1))
+def test_tilting_reaches_the_mean(mean):
+    tilted = LayerActivity(plane_densities=(0.5,), level_shares=tilt_levels((0.4, 0.3, 0.2, 0.1), mean))
+    assert tilted.mean_level == pytest.approx(mean)
+
+
+def test_totals_follow_from_energy_time_and_area():
+    report = estimate_cost(chip(), [conv("a", 3, 16), dense("fc", 1024, 10)])
+    assert report.ops == 2 * (64 * 27 * 16 + 1024 * 10)
+    assert report.energy_j == report.dynamic_energy_j + report.leakage_energy_j
+    assert report.power_w == pytest.approx(report.energy_j / report.latency_s)
+    assert report.tops_per_watt == pytest.approx(report.ops / report.energy_j / 1e12 / POST_LAYOUT_ENERGY)
+    assert report.tops_per_mm2 == pytest.approx(report.ops / report.latency_s / report.area_m2 / 1e18)
+    assert report.edp_js == pytest.approx(report.energy_j * report.latency_s)
+
+
+def test_the_last_layer_has_no_rectifier():
+    with_one, without = (estimate_cost(chip(), [conv("a", 3, 16, relu=relu)]) for relu in (True, False))
+    assert with_one.energy_by_component_j["activation"] > 0
+    assert without.energy_by_component_j["activation"] == without.latency_by_component_s["activation"] == 0
+
+
+def test_operations_of_a_padded_image_can_count_more_windows_than_run():
+    layer = conv("a", 3, 16, counted_windows=100)
+    assert estimate_cost(chip(), [layer]).ops == 2 * 100 * 27 * 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "way_out"),
+    [
+        pytest.param({"adc_bits": None}, "give 1 to 14 bits", id="an ideal converter has no cost"),
+        pytest.param({"dac_bits": 2}, "use dac_bits 1", id="wordlines are on or off"),
+    ],
+)
+def test_what_has_no_cost_says_so(changes, way_out):
+    with pytest.raises(ValueError, match=way_out):
+        estimate_cost(chip(**changes), [dense("a", 64, 10)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"crossbar_size": 512}, "crossbar_size 512", id="crossbar"),
+        pytest.param({"adc_bits": 9}, "adc_bits 9", id="converter"),
+        pytest.param({"cols_per_adc": 64}, "cols_per_adc 64", id="multiplexer"),
+        pytest.param({"input_bits": 12}, "input_bits 12", id="inputs"),
+        pytest.param({"weight_bits": 12}, "weight_bits 12", id="weights"),
+        pytest.param({"weight_encoding": "differential"}, "differential", id="encoding"),
+    ],
+)
+def test_settings_outside_the_reference_are_flagged(changes, reason):
+    wide = dense("a", 512, 512)
+    assert not estimate_cost(chip(), [wide]).outside_reference
+    assert any(reason in each for each in estimate_cost(chip(**changes), [wide]).outside_reference)
+
+
+def test_activity_must_fit_the_network():
+    layers = [dense("a", 64, 10)]
+    record = assumed_activity(chip(), layers).layers[0]
+    with pytest.raises(ValueError, match="one per layer"):
+        estimate_cost(chip(), layers, activity=Activity(layers=(record, record)))
+    short = dataclasses.replace(record, plane_densities=(0.5,) * 3)
+    with pytest.raises(ValueError, match="must have 8 values, got 3"):
+        estimate_cost(chip(), layers, activity=Activity(layers=(short,)))
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.6), (1.5, -0.5), ()])
+def test_level_shares_are_a_distribution(shares):
+    with pytest.raises(ValueError, match="level_shares must"):
+        LayerActivity(plane_densities=(0.5,), level_shares=shares)
+
+
+def test_importing_takes_little_time_and_needs_numpy_and_yaml_only():
+    # Installed packages among the imported modules, and the seconds it takes in a fresh interpreter (best of five).
+    code = (
+        "import sys, time; start = time.perf_counter(); import hw_models.cost; seconds = time.perf_counter() - start; "
+        "files = {name.split('.')[0]: str(getattr(module, '__file__', '')) for name, module in sys.modules.items()}; "
+        "print(seconds, *sorted(name for name, file in files.items() if 'site-packages' in file))"
+    )
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
+    seconds, *installed = min((run.stdout.split() for run in runs), key=lambda words: float(words[0]))
+    assert float(seconds) <= 0.150
+    assert {name for name in installed if not name.startswith("_")} <= {"numpy", "yaml"}
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_every_node_has_every_figure(node):
+    tech = technology(node)
+    planar_only = ("fin_height_m", "fin_width_m", "fin_pitch_m")
+    for field in dataclasses.fields(tech):
+        value = getattr(tech, field.name)
+        assert value or (node > 14 and field.name in planar_only), field.name
+    assert tech.is_finfet == (node <= 14)
+    assert math.isclose(tech.unit_width_m, tech.node_m) == (node > 14)

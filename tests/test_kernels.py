@@ -1,0 +1,96 @@
+"""The compiled path of crossbar layers against the torch path that defines it."""
+
+import dataclasses
+
+import pytest
+import torch
+from test_analog_layers import design_with, network_of, run
+
+from hw_models.devices import load_card
+from pipeline.analog_layers import calibrate, noisy_layers
+from pipeline.chips import Chip
+
+
+def both_paths(network, images, chip):
+    outputs = []
+    for compiled in (True, False):
+        for layer in noisy_layers(network):
+            layer.compiled = compiled
+            layer.conversions = layer.cycles = 0
+        outputs.append(run(network, images, chip, "exact"))
+        counts = [(layer.conversions, layer.cycles) for layer in noisy_layers(network)]
+    return *outputs, counts
+
+
+CASES = {
+    "noisy cells, noisy reads, bit-serial": {"device": "pcm", "cell_bits": 2},
+    "blocks inside kernel positions": {"device": "rram", "mapping": "novel", "crossbar_size": 16, "image": (20, 8, 8)},
+    "blocks across channels": {"device": "rram", "mapping": "conventional", "crossbar_size": 16, "image": (3, 9, 11)},
+    "two columns of cells": {"device": "fefet", "weight_encoding": "differential", "cell_bits": 3},
+    "whole inputs at once": {"device": "rram", "dac_bits": 4, "quiet": True},
+    "whole inputs at once, noisy reads": {"device": "rram", "dac_bits": 4},
+    "two input bits a cycle": {"device": "rram", "dac_bits": 2},
+    "no converters": {"device": "rram", "adc_bits": None},
+}
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
+def test_compiled_and_torch_paths_give_the_same_outputs(case):
+    network, images = network_of(design_with(**case))
+    calibrate(network, images)
+    compiled, plain, counts = both_paths(network, images, Chip.number(3, 1))
+    # Sums are added in another order; a sum on the edge between two ADC codes may fall either way.
+    step = (compiled - plain).abs() / plain.std()
+    assert (step > 1e-4).float().mean() < 0.02
+    assert step.max() < 0.1
+    assert counts == [(layer.conversions, layer.cycles) for layer in noisy_layers(network)]
+
+
+def test_digital_cells_give_the_same_codes_to_the_last_bit():
+    network, images = network_of(design_with("sram", adc_bits=3, crossbar_size=64))
+    calibrate(network, images)
+    layer = noisy_layers(network)[1]
+    layer.program_chip(Chip.nominal())
+    codes = torch.randint(0, 16, (5, 6, 4, 4), generator=torch.Generator().manual_seed(0)).float()
+    one = torch.ones(())
+    layer.compiled = True
+    compiled = layer._exact(codes, one, None)
+    layer.compiled = False
+    torch.testing.assert_close(
+        compiled, layer._exact(codes, one, None), rtol=1e-5, atol=1e-2
+    )  # in ADC codes times levels
+
+
+def test_negative_inputs_take_the_same_two_paths():
+    design = design_with("rram")
+    network, images = network_of(design)
+    network.train()
+    network(images - 0.5)
+    network.eval()
+    assert noisy_layers(network)[0].signed_inputs
+    assert not noisy_layers(network)[1].signed_inputs
+    calibrate(network, images - 0.5)
+    compiled, plain, _ = both_paths(network, images - 0.5, Chip.number(3, 1))
+    assert ((compiled - plain).abs() > 1e-4 * plain.std()).float().mean() < 0.02
+
+
+def test_read_noise_of_both_paths_is_the_same_draw():
+    cell = dataclasses.replace(
+        load_card("rram").device, programming_sigma=(0.0,), stuck_on_rate=0.0, stuck_off_rate=0.0
+    )
+    design = dataclasses.replace(
+        design_with(crossbar_size=16),
+        accelerator=dataclasses.replace(design_with().accelerator, device=cell, adc_bits=14),
+    )
+    network, images = network_of(design)
+    calibrate(network, images)
+    layer = noisy_layers(network)[2]
+    codes = torch.rand(20, 28).mul(15).round()
+    layer.program_chip(Chip.number(0, 0))
+    layer.chip.images = torch.arange(20)
+    compiled = layer._exact(codes, torch.ones(()), None)
+    layer.compiled = False
+    plain = layer._exact(codes, torch.ones(()), None)
+    noise = plain - torch.nn.functional.linear(codes, layer.weight_codes()).unsqueeze(1)
+    assert noise.std() > 1
+    assert (compiled - plain).std() < 0.02 * noise.std()

@@ -1,0 +1,161 @@
+"""Where weight matrices lie, by hand and as properties of any network."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hw_models.accelerator import Accelerator
+from hw_models.devices import load_card
+from hw_models.floorplan import copies
+from hw_models.layers import MvmLayer
+from hw_models.mapping import map_network
+
+RRAM = load_card("rram").device
+
+
+def chip(**changes) -> Accelerator:
+    values = {"device": RRAM, "crossbar_size": 64, "cell_bits": 2, "weight_bits": 8, "input_bits": 8, "adc_bits": 5}
+    return Accelerator(**(values | changes))
+
+
+def conv(name: str, channels: int, filters: int, kernel: int = 3, pixels: int = 8, **changes) -> MvmLayer:
+    return MvmLayer(
+        name=name,
+        in_height=pixels,
+        in_width=pixels,
+        in_channels=channels,
+        kernel=kernel,
+        out_channels=filters,
+        windows=pixels**2,
+        **changes,
+    )
+
+
+def dense(name: str, inputs: int, outputs: int) -> MvmLayer:
+    return conv(name, inputs, outputs, kernel=1, pixels=1)
+
+
+@st.composite
+def networks(draw) -> list[MvmLayer]:
+    pixels, channels, layers = draw(st.sampled_from([4, 8, 16])), draw(st.integers(1, 4)), []
+    for index in range(draw(st.integers(0, 3))):
+        filters, kernel = draw(st.integers(1, 96)), draw(st.sampled_from([1, 3, 5]))
+        layers.append(conv(f"conv{index}", channels, filters, kernel, pixels, pooled=draw(st.booleans())))
+        channels = filters
+    return [*layers, dense("fc", channels * pixels**2, draw(st.integers(2, 40)))]
+
+
+@st.composite
+def chips(draw, **fixed) -> Accelerator:
+    choices = {
+        "device": st.sampled_from([RRAM, load_card("fefet").device, load_card("pcm").device]),
+        "tech_node_nm": st.sampled_from([7, 10, 14, 22, 32, 45]),
+        "crossbar_size": st.sampled_from([32, 64, 128, 256, 512]),
+        "cell_bits": st.sampled_from([1, 2, 4]),
+        "weight_bits": st.integers(2, 12),
+        "weight_encoding": st.sampled_from(["offset", "differential"]),
+        "input_bits": st.integers(1, 12),
+        "adc_bits": st.integers(3, 10),
+        "adc_type": st.sampled_from(["sar", "flash", "flash_voltage"]),
+        "cols_per_adc": st.sampled_from([1, 2, 4, 8, 16, 32]),
+        "mapping": st.sampled_from(["novel", "conventional"]),
+    }
+    return Accelerator(**{name: fixed[name] if name in fixed else draw(choice) for name, choice in choices.items()})
+
+
+def test_novel_mapping_gives_each_kernel_position_its_own_rows():
+    # 70 channels on 64 rows: each of the 9 positions takes 64 + 6 rows; 8 bits in 2-bit cells take 4 columns a filter
+    mapped = map_network(chip(), [conv("a", 3, 70), conv("b", 70, 40)]).layers[1]
+    assert mapped.mapped_as == "novel"
+    assert mapped.row_order == "kernel_major"
+    assert mapped.columns == 160
+    assert mapped.row_blocks[:3] == ((0, 64), (64, 70), (70, 134))
+    assert len(mapped.row_blocks) == mapped.row_block_count == 18
+    assert mapped.conversions == 64 * 8 * 18 * 160
+
+
+def test_conventional_mapping_cuts_the_unrolled_matrix():
+    # 70 x 9 = 630 rows: nine blocks of 64 and one of 54
+    mapped = map_network(chip(mapping="conventional"), [conv("a", 3, 70), conv("b", 70, 40)]).layers[1]
+    assert mapped.mapped_as == "conventional"
+    assert mapped.row_order == "channel_major"
+    assert mapped.row_blocks[-1] == (576, 630)
+    assert mapped.row_block_count == 10
+    assert mapped.conversions == 64 * 8 * 10 * 160
+
+
+def test_the_most_frequent_kernel_is_mapped_novel_and_the_first_one_wins_a_tie():
+    layers = [conv("a", 64, 64, 5), conv("b", 64, 64, 3), dense("fc", 4096, 10)]
+    assert [mapped.mapped_as for mapped in map_network(chip(), layers).layers] == [
+        "novel",
+        "conventional",
+        "conventional",
+    ]
+
+
+def test_a_layer_of_fewer_rows_than_a_crossbar_stays_conventional():
+    # 3 x 9 = 27 rows on 64
+    assert map_network(chip(), [conv("a", 3, 64), conv("b", 64, 64)]).layers[0].mapped_as == "conventional"
+
+
+def test_weights_of_other_bits_take_other_columns():
+    narrow, wide = map_network(chip(), [dense("a", 64, 10), conv("b", 64, 10, 1, weight_bits=5)]).layers
+    assert (narrow.columns, wide.columns) == (40, 30)  # 8 bits: 4 cells of 2; 5 bits: 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "expected"),
+    [
+        pytest.param(100, 60, (4, 8), id="fits a part along both sides: 8 / 2 and 8 / 1 copies"),
+        pytest.param(600, 60, (1, 8), id="too many rows to copy along them"),
+        pytest.param(600, 600, (1, 1), id="larger than the square"),
+        pytest.param(200, 100, (2, 4), id="8 // 4 and 8 // 2"),
+    ],
+)
+def test_a_small_matrix_is_copied_over_a_square_of_512_in_parts_of_64(rows, columns, expected):
+    assert copies(rows, columns, 512, 64) == expected
+
+
+def test_more_channels_than_a_novel_pe_take_more_tiles():
+    # two filters' columns ask for a PE of 128 cells; 300 channels need three of them
+    mapped = map_network(chip(), [conv("a", 300, 20), conv("b", 20, 2)]).layers[0]
+    assert (mapped.tile_size, mapped.row_tiles, mapped.col_tiles) == (128, 3, 1)
+
+
+def test_an_8x8_network_on_256_row_crossbars_keeps_the_smallest_hierarchy():
+    mapping = map_network(chip(crossbar_size=256), [conv("a", 1, 8), dense("fc", 512, 10)])
+    assert mapping.floorplan.outside_reference
+    assert (mapping.floorplan.tile_size, mapping.floorplan.pe_size) == (1024, 512)
+
+
+def test_a_network_without_layers_is_refused():
+    with pytest.raises(ValueError, match="at least one layer"):
+        map_network(chip(), [])
+
+
+@given(chips(), networks())
+def test_rows_are_covered_once_and_never_beyond_a_crossbar(accelerator, layers):
+    for mapped in map_network(accelerator, layers).layers:
+        covered = [row for first, last in mapped.row_blocks for row in range(first, last)]
+        assert covered == list(range(mapped.layer.rows))
+        assert all(last - first <= accelerator.crossbar_size for first, last in mapped.row_blocks)
+
+
+@given(chips(), networks())
+def test_used_cells_fit_on_the_chip(accelerator, layers):
+    mapping = map_network(accelerator, layers)
+    assert 0 < mapping.utilisation <= 1
+    assert all(0 < mapped.utilisation <= 1 for mapped in mapping.layers)
+    assert mapping.cells == mapping.crossbars * accelerator.crossbar_size**2
+    rows, columns = mapping.grid
+    assert rows * columns >= mapping.tiles > (rows - 1) * columns
+
+
+@given(chips(), networks())
+def test_tiles_hold_the_whole_matrix(accelerator, layers):
+    for mapped in map_network(accelerator, layers).layers:
+        assert mapped.row_tiles * mapped.tile_size >= mapped.layer.rows // mapped.kernel_positions
+        assert mapped.col_tiles * mapped.tile_size >= mapped.columns
+        assert math.log2(mapped.tile_size / mapped.pe_size).is_integer()

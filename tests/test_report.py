@@ -1,0 +1,198 @@
+"""The report: one page that works offline in a real browser, figures that say what the database holds, and a table."""
+
+import csv
+import dataclasses
+import subprocess
+import sys
+from html import escape
+
+import optuna
+import pytest
+from chromium import chromium_page
+from made_up import CONTENT, made_up_study
+
+from pipeline import figures
+from pipeline.evaluated import component_parts, layer_parts, read_findings
+from pipeline.metrics import METRICS
+from pipeline.report import report_page, write_report
+
+DRAWN = (
+    "document.readyState === 'complete' && "
+    "[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('.main-svg'))"
+)
+THREE = ["accuracy_mean", "area_m2", "energy_j"]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> optuna.Study:
+    return made_up_study(tmp_path_factory.mktemp("study"), trials=24)[0]
+
+
+@pytest.fixture(scope="module")
+def findings(study):
+    return read_findings(study)
+
+
+def test_the_report_works_offline_in_a_browser(study, findings, tmp_path):
+    path = write_report(study, tmp_path)
+    assert path.stat().st_size < 6e6
+    front = {trial.number for trial in findings.front}
+    with chromium_page() as page:
+        page.open(path.as_uri(), DRAWN)
+        assert page.run("document.querySelectorAll('.plot').length") == 7
+        assert page.run("document.querySelectorAll('#plot-front-0 .errorbar').length") == len(front)
+        assert page.run("document.querySelector('.question').textContent") == CONTENT["question"]
+        assert {int(number) for number in column(page, 0)} == front
+
+        point = "[...document.querySelectorAll('#plot-front-0 .point')].at(-1).getBoundingClientRect()"
+        page.run("document.querySelector('#plot-front-0').scrollIntoView()")
+        page.move_mouse(
+            *(page.run(f"{point}.{side} + {point}.{size} / 2") for side, size in (("x", "width"), ("y", "height")))
+        )
+        page.wait(lambda: page.run("document.querySelector('.hoverlayer .hovertext') !== null"), "hover card")
+        card = page.run("document.querySelector('.hoverlayer').textContent")
+        assert any(card.startswith(f"trial {number}") for number in front)
+        assert "22 nm" in card
+
+        assert page.problems == []
+        assert page.requests == [path.as_uri()]
+
+
+def test_a_click_on_a_column_sorts_by_its_numbers(study, findings, tmp_path):
+    with chromium_page() as page:
+        page.open(write_report(study, tmp_path).as_uri(), DRAWN)
+        for order in ("descending", "ascending"):
+            page.run("document.querySelectorAll('table.sortable th button')[0].click()")
+            expected = sorted((trial.number for trial in findings.front), reverse=order == "descending")
+            assert [int(number) for number in column(page, 0)] == expected
+            assert page.run("document.querySelector('th[aria-sort]').getAttribute('aria-sort')") == order
+
+
+def column(page, index: int) -> list[str]:
+    return page.run(
+        f"[...document.querySelector('table.sortable').tBodies[0].rows].map((row) => row.cells[{index}].textContent)"
+    )
+
+
+def test_small_and_odd_studies_have_a_report_too(tmp_path):
+    cases = {  # number of trials, objectives, figures
+        "nothing yet": (0, ["accuracy_mean", "tops_per_watt"], 0),
+        "one trial": (1, ["accuracy_mean", "tops_per_watt"], 7),
+        "one objective": (4, ["energy_j"], 7),
+        "three objectives": (4, THREE, 9),
+    }
+    with chromium_page() as page:
+        for name, (trials, objectives, plots) in cases.items():
+            folder = tmp_path / name
+            folder.mkdir()
+            path = write_report(made_up_study(folder, trials, objectives=objectives)[0], folder)
+            page.open(path.as_uri(), f"location.href === '{path.as_uri()}' && {DRAWN}")
+            assert page.run("document.querySelectorAll('.plot').length") == plots, name
+            assert ("No design has been evaluated yet" in page.run("document.body.innerText")) == (trials == 0), name
+        assert page.problems == []
+
+
+def test_what_people_wrote_cannot_become_markup(findings):
+    evil = "</script><img src=x onerror=alert(1)>"
+    trial = findings.front[0]
+    device = dataclasses.replace(trial.design.accelerator.device, name=evil)
+    chip = dataclasses.replace(trial.design.accelerator, device=device)
+    trial = dataclasses.replace(trial, design=dataclasses.replace(trial.design, accelerator=chip))
+    changed = dataclasses.replace(findings, name=evil, question=evil, evaluated=(trial,), front=(trial,))
+    page = report_page(changed)
+    assert evil not in page
+    assert "<img" not in page
+    assert page.count(escape(evil)) > 3
+
+
+def test_the_csv_holds_every_trial_with_units_in_its_columns(study, findings, tmp_path):
+    write_report(study, tmp_path)
+    with (tmp_path / "trials.csv").open(newline="", encoding="utf-8") as file:
+        rows = {int(row["trial"]): row for row in csv.DictReader(file)}
+    assert set(rows) == {trial.number for trial in findings.evaluated}
+    for trial in findings.evaluated:
+        row = rows[trial.number]
+        assert row["on_front"] == str(int(trial in findings.front))
+        assert row["device"] == trial.design.accelerator.device.name
+        assert int(row["adc_bits"]) == trial.design.accelerator.adc_bits
+        for name in METRICS:
+            assert float(row[f"{name}_fraction" if "accuracy" in name else name]) == trial.measured[name]
+        assert float(row["accuracy_mean_low_fraction"]) == trial.validation.mean_low
+        assert float(row["training_wall_s"]) == trial.phase_s["training"]
+
+
+def test_parts_sum_to_the_totals(findings):
+    for trial in findings.evaluated:
+        for name in ("energy_j", "area_m2", "latency_s"):
+            assert sum(component_parts(trial, name).values()) == pytest.approx(trial.measured[name], rel=1e-9)
+            assert sum(layer_parts(trial, name).values()) == pytest.approx(trial.measured[name], rel=1e-9)
+
+
+def test_bars_of_a_breakdown_fill_the_scale(findings):
+    colours = figures.component_colours(findings.front, ["energy_j", "area_m2"])
+    for name in ("energy_j", "area_m2"):
+        bars = figures.breakdown_figure(findings.front, name, colours).data
+        for i in range(len(findings.front)):
+            assert sum(bar.x[i] for bar in bars) == pytest.approx(100, abs=0.01)
+        assert {bar.name: bar.marker.color for bar in bars if bar.name == "drivers"} == {"drivers": colours["drivers"]}
+
+
+def test_the_front_carries_its_intervals_and_the_others_are_faint(findings):
+    styles = figures.device_styles(findings.identity["devices"])
+    figure = figures.front_figure(
+        findings.evaluated, findings.front, styles, "tops_per_watt", "accuracy_mean", joined=True
+    )
+    seen = 0
+    for trace in figure.data:
+        for i, y in enumerate(trace.y if trace.mode == "markers" else ()):
+            trial = min(findings.evaluated, key=lambda trial: abs(100 * trial.measured["accuracy_mean"] - y))
+            seen += 1
+            assert trace.marker.symbol == styles[trial.device].symbol
+            assert (trace.marker.opacity == 1) == (trial in findings.front)
+            if trial in findings.front:
+                assert y + trace.error_y.array[i] == pytest.approx(100 * trial.validation.mean_high, abs=1e-3)
+                assert y - trace.error_y.arrayminus[i] == pytest.approx(100 * trial.validation.mean_low, abs=1e-3)
+    assert seen == len(findings.evaluated)
+
+
+def test_the_view_leaves_out_only_what_is_far_worse_than_the_front_and_counts_it(findings):
+    worse = dataclasses.replace(findings.evaluated[0], measured=findings.evaluated[0].measured | {"accuracy_mean": 0.1})
+    trials, front = [*findings.evaluated, worse], findings.front[:2]
+    styles = figures.device_styles(findings.identity["devices"])
+    figure = figures.front_figure(trials, front, styles, "tops_per_watt", "accuracy_mean", joined=True)
+    low, high = figure.layout.yaxis.range
+    assert all(low < 100 * trial.validation.mean_low for trial in front)
+    assert all(100 * trial.validation.mean_high < high for trial in front)
+    hidden = sum(100 * trial.measured["accuracy_mean"] < low for trial in trials)
+    assert 0 < hidden <= len(trials) / 4
+    assert figure.layout.annotations[0].text.startswith(f"{hidden} more outside this view")
+
+
+def test_axes_carry_units(findings):
+    styles = figures.device_styles(findings.identity["devices"])
+    figure = figures.front_figure(findings.evaluated, findings.front, styles, "energy_j", "accuracy_mean", joined=True)
+    assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("energy [nJ]", "accuracy [%]")
+    assert figures.axis_title("tops_per_watt") == "TOPS/W"
+
+
+def test_every_device_has_a_mark_of_its_own():
+    styles = figures.device_styles(f"device {i}" for i in range(20))
+    assert len(set(styles.values())) == 20
+
+
+@pytest.mark.parametrize(
+    ("x", "shape"),
+    [
+        pytest.param("tops_per_watt", "vh", id="more is better: the edge falls before it goes right"),
+        pytest.param("energy_j", "hv", id="less is better: the edge goes right before it rises"),
+    ],
+)
+def test_the_staircase_keeps_to_the_side_that_the_front_dominates(findings, x, shape):
+    styles = figures.device_styles(findings.identity["devices"])
+    figure = figures.front_figure(findings.evaluated, findings.front, styles, x, "accuracy_mean", joined=True)
+    assert figure.data[0].line.shape == shape
+
+
+def test_reports_and_pages_load_no_torch():
+    code = "import sys, pipeline.report, pipeline.trial_page, pipeline.dashboard; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

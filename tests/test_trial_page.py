@@ -1,0 +1,64 @@
+"""One trial as a page in the terminal."""
+
+import pytest
+from made_up import CONTENT, made_up_study
+from rich.console import Console
+
+from pipeline.evaluated import Evaluated, component_parts
+from pipeline.metrics import METRICS
+from pipeline.pareto import pareto_report
+from pipeline.study_spec import StudySpec
+from pipeline.topology import topology
+from pipeline.trial_page import trial_page
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory):
+    opened, _ = made_up_study(tmp_path_factory.mktemp("study"), trials=3)
+    return pareto_report(opened).trials[1]
+
+
+@pytest.fixture(scope="module")
+def lines(trial) -> list[str]:
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(trial_page(StudySpec.model_validate(CONTENT), trial))
+    return capture.get().splitlines()
+
+
+def line_of(lines: list[str], *words: str) -> str:
+    found = [line for line in lines if all(word in line.split() for word in words)]
+    assert found, f"no line with {words}"
+    return found[0]
+
+
+def test_the_page_shows_the_hardware_that_was_really_used(trial, lines):
+    chip = trial.user_attrs["design"]["accelerator"]
+    assert line_of(lines, "device").split()[-1] == chip["device"]["name"]
+    assert line_of(lines, "cell_bits").split()[-1] == str(chip["cell_bits"])
+
+
+def test_the_page_shows_every_layer_and_total(trial, lines):
+    shown = Evaluated.from_trial(trial)
+    for layer in topology(shown.design):
+        assert f"{layer.mvm.macs:,}" in line_of(lines, layer.mvm.name)
+    for name, metric in METRICS.items():
+        if not name.startswith("accuracy"):
+            line_of(lines, metric.label.split()[0], metric.show(shown.measured[name]))
+
+
+def test_shares_are_those_of_the_energy(trial, lines):
+    shown = Evaluated.from_trial(trial)
+    parts = component_parts(shown, "energy_j")
+    for name in ("adc", "drivers"):
+        share = f"{parts[name] / shown.measured['energy_j']:.0%}"
+        assert line_of(lines, name, METRICS["energy_j"].show(parts[name])).split()[2] == share
+
+
+def test_the_page_shows_accuracy_with_its_interval_and_its_origin(trial, lines):
+    validation = trial.user_attrs["variation"]["validation"]
+    text = "\n".join(lines)
+    assert f"{100 * validation['mean']:.4g} ± 1.0" in text
+    assert "training 3.5 s" in text
+    assert "nacim 0.1.0" in text
+    assert trial.user_attrs["design_hash"] in text
