@@ -213,7 +213,7 @@ class _Layer:
         return math.ceil(self.windows * self.mapped.layer.out_channels / self.chip.activation_units)
 
     def _chip_tree_uses(self) -> int:
-        return math.ceil(self.mapped.columns * self.windows / self.chip.tree.trees) if self.mapped.row_tiles > 1 else 0
+        return math.ceil(self.mapped.columns * self.windows / self.chip.tree.trees)  # of one input they cost nothing
 
     def _pool_uses(self) -> int:
         per_unit = self.windows / POOL_WINDOW / self.mapped.tile_size

@@ -1,8 +1,8 @@
 """Transistors, wires and standard circuits of a technology node, and the layout rules that go with them.
 
-The figures lie in `tables/technology.csv`, one row per quantity, all in SI units; the columns `section` and `meaning`
-say what they are. Source of all of them: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019) with its low-standby-power
-transistors at 300 K, in the sections of its description that docs/cost_model.md lists.
+The figures lie in `tables/technology.csv`, one row per quantity and one column per node, in SI units; the column
+`meaning` says what they are, `at` gives the abscissa of rows that form a curve. Source of all of them: DNN+NeuroSim
+V1.3 (Peng et al., IEDM 2019) with its low-standby-power transistors at 300 K.
 """
 
 import csv
@@ -58,8 +58,6 @@ class Technology:
     encoder_s: Points
     encoder_leak_w: Points
     level_shifter_m2: float
-    passgate_gate_f: float
-    passgate_drain_f: float
     passgate_ohm: float
     row_switch_j: float
     precharger_out_f: float
@@ -78,7 +76,6 @@ class Technology:
     global_core_m2: float
     global_core_read_j: float
     global_core_write_j: float
-    global_core_leak_w: float
     tile_core_m2: float
     tile_core_read_j: float
     tile_core_write_j: float
@@ -89,8 +86,6 @@ class Technology:
     htree_s_per_m: float
     htree_long_ratio: float
     bus_j_per_m: float
-    repeater_scale: float
-    repeater_spacing_m: float
     pool_m2: Points
     pool_j: Points
 

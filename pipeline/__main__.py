@@ -166,8 +166,8 @@ def evaluate(
     for name, result in (("validation", validation), ("test", test)):
         print(
             f"{name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), "
-            f"std {result.std:.2%}, 5th percentile {result.p05:.2%}, worst {result.worst:.2%}, no device errors {result.noiseless:.2%}, "
-            f"{len(result.per_chip)} chips, {result.n_images} images, {result.fidelity}"
+            f"std {result.std:.2%}, 5th percentile {result.p05:.2%}, worst {result.worst:.2%}, "
+            f"no device errors {result.noiseless:.2%}, {len(result.per_chip)} chips, {result.n_images} images, {result.fidelity}"
         )
 
 
@@ -237,8 +237,8 @@ def _exit_codes() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
             raise
         _stop(
-            f"cannot write {error.filename or 'a file'} ({error.strerror}); finished trials are kept, make room and run "
-            "the same command to go on",
+            f"cannot write {error.filename or 'a file'} ({error.strerror}); finished trials are kept, make room and "
+            "run the same command to go on",
             3,
         )
     except ValueError as error:

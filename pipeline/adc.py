@@ -9,14 +9,14 @@ _FULL_SCALE_STEPS = 39  # full scales tried, from 5 % to 100 % of the largest su
 
 
 def convert(sums: Tensor, full_scale: Tensor, adc_bits: int) -> Tensor:
-    """ADC codes of column sums: unipolar, 2**adc_bits codes from 0 to `full_scale`, rounded half to even, saturating."""
-    top_code = 2**adc_bits - 1
+    """ADC codes of column sums: 0 to 2**adc_bits - 1 for 0 to `full_scale`, rounded half to even, saturating."""
+    top_code = (1 << adc_bits) - 1
     return torch.round(sums * (top_code / full_scale)).clamp_(0, top_code)
 
 
 def adc_step(full_scale: Tensor, adc_bits: int) -> Tensor:
     """What one ADC code is worth in levels."""
-    return full_scale / (2**adc_bits - 1)
+    return full_scale / ((1 << adc_bits) - 1)
 
 
 def best_full_scale(sums: Tensor, weights: Tensor, adc_bits: int) -> Tensor:
@@ -36,8 +36,8 @@ def best_full_scale(sums: Tensor, weights: Tensor, adc_bits: int) -> Tensor:
 
 def whole_steps(full_scale: Tensor, adc_bits: int) -> Tensor:
     """`full_scale`, widened so that a step finer than one level divides it: sums of ideal cells then lose nothing."""
-    lsb = (full_scale / (2**adc_bits - 1)).clamp(min=1e-6)
-    return torch.where(lsb < 1, 1 / torch.floor(1 / lsb), lsb) * (2**adc_bits - 1)
+    lsb = adc_step(full_scale, adc_bits).clamp(min=1e-6)
+    return torch.where(lsb < 1, 1 / torch.floor(1 / lsb), lsb) * ((1 << adc_bits) - 1)
 
 
 def input_cycles(codes: Tensor, accelerator: Accelerator) -> Tensor:

@@ -13,7 +13,6 @@ added at the output with the variance that `exact` shows; layers whose converter
 """
 
 import math
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -23,9 +22,10 @@ from torch import Tensor, nn
 
 from hw_models.accelerator import Accelerator
 from hw_models.mapping import LayerMapping
-from pipeline import adc, kernels
+from pipeline import adc
 from pipeline.cells import CellCode, code_sigma, program
 from pipeline.chips import Chip
+from pipeline.crossbars import Crossbars, InputVectors
 from pipeline.design_point import FixedPoint
 
 Fidelity = Literal["float", "fast", "exact"]
@@ -34,7 +34,7 @@ WEIGHT_CLIP_RMS = 2.5  # clip of IBM aihwkit's LAYER_GAUSSIAN weight clipping; o
 INPUT_CLIP_RMS = 4.0  # assumed: beyond four times the rms an activation is cut
 FAST_ERROR_LIMIT = 0.1  # converter error over signal, above which `fast` is not trusted; see docs/noise_model.md
 _RANGE_MOMENTUM = 0.1  # assumed: of the running input range, as torch.nn.BatchNorm2d
-_SUMS_IN_MEMORY = 2**23  # column sums held at once by the torch path (32 MiB)
+_SUMS_IN_MEMORY = 2**23  # column sums that calibration looks at (32 MiB)
 _CALIBRATION_SUMS = 2**17  # column sums of a layer from which its full scale is chosen
 
 
@@ -54,7 +54,6 @@ class NoisyLayer(nn.Module):
         fidelity: How the layer runs outside training.
         chip: The chip whose cells are programmed; None before `program_chip`.
         compiled: Exact passes on a CPU use `pipeline.kernels`; False keeps to torch, with the same results.
-        conversions, cycles: ADC conversions and input cycles that exact passes have made, for audits.
     """
 
     weight: nn.Parameter
@@ -96,13 +95,9 @@ class NoisyLayer(nn.Module):
         self.fidelity: Fidelity = "fast"
         self.chip: Chip | None = None
         self.compiled = True
-        self.conversions = 0
-        self.cycles = 0
-        self._cells: Tensor | None = None
+        self._crossbars: Crossbars | None = None
         self._programmed: Tensor | None = None
-        self._matrix: Tensor | None = None
         self._calibrating = False
-        self._blocks = np.array(mapping.row_blocks)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """A digital layer's state dict has no ranges; those in place then stay."""
@@ -115,12 +110,7 @@ class NoisyLayer(nn.Module):
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise NotImplementedError
 
-    def _windows(self, x: Tensor) -> Tensor:
-        """Input vectors in the mapping's row order, (images, windows, rows)."""
-        raise NotImplementedError
-
-    def _pixels(self, x: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """The same as pixels (images, n), offsets (rows,) and grid (4,), as `pipeline.kernels` takes them."""
+    def _inputs(self, codes: Tensor) -> InputVectors:
         raise NotImplementedError
 
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
@@ -135,11 +125,19 @@ class NoisyLayer(nn.Module):
         """Sum of `adc.cycle_power` over each input vector, (images, windows, 1)."""
         raise NotImplementedError
 
-    def _rows_last(self, cells: Tensor) -> Tensor:
-        """Cells (columns, *weight.shape) -> (columns, out_channels, rows) in the mapping's row order."""
-        if cells.dim() == 5 and self.mapping.row_order == "kernel_major":
-            cells = cells.permute(0, 1, 3, 4, 2)
-        return cells.flatten(2)
+    @property
+    def _kernel_major(self) -> bool:
+        return self.mapping.row_order == "kernel_major"
+
+    @property
+    def conversions(self) -> int:
+        """ADC conversions that exact passes have made on this chip, for audits."""
+        return self._crossbars.conversions if self._crossbars else 0
+
+    @property
+    def cycles(self) -> int:
+        """Input cycles that exact passes have made on this chip, for audits."""
+        return self._crossbars.cycles if self._crossbars else 0
 
     # Codes.
 
@@ -200,9 +198,15 @@ class NoisyLayer(nn.Module):
         if self._calibrating:
             self._calibrate(codes)
         if self.fidelity == "exact" or self.adc_error_ratio > FAST_ERROR_LIMIT:
-            y = self._exact(codes, self.input_step * self.weight_step, self.bias)
-            return self._from_windows(y, codes)
+            y = self._exact(codes) * (self.input_step * self.weight_step)
+            return self._from_windows(y if self.bias is None else y + self.bias, codes)
         return self._fast(codes)
+
+    def _exact(self, codes: Tensor) -> Tensor:
+        """Every conversion: (images, windows, out_channels) in weight codes times input codes."""
+        assert self._crossbars is not None
+        self._crossbars.compiled = self.compiled
+        return self._crossbars.digital_sum(self._inputs(codes), self.adc_full_scale, bool(self.signed_inputs))
 
     def _training_pass(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -220,111 +224,22 @@ class NoisyLayer(nn.Module):
 
     def _fast(self, codes: Tensor) -> Tensor:
         """One product with the folded weights; converter and read noise added at the output."""
-        assert self._programmed is not None and self.chip is not None
+        assert self._programmed is not None
+        assert self._crossbars is not None
         scale = self.input_step * self.weight_step
         y = self._product(codes, self._programmed * scale, self.bias)
-        if self.accelerator.adc_bits is None and not self._read_sigma:
+        if self.accelerator.adc_bits is None and not self._crossbars.read_sigma:
             return y
         y = self._to_windows(y)
         variance = self.adc_std.square()
-        if self._read_sigma:
-            per_cell = self._read_sigma**2 * float(self.code.significance().square().sum())
+        if self._crossbars.read_sigma:
+            per_cell = self._crossbars.read_sigma**2 * float(self.code.significance().square().sum())
             variance = variance + per_cell * self._power(codes)
-        noise = self.chip.read_noise(y, self.chip.images, self.index, 0)
-        common = self.adc_common_std * self.chip.read_noise(y[..., :1], self.chip.images, self.index, 1)
+        chip = self._crossbars.chip
+        noise = chip.read_noise(y, chip.images, self.index, 0)
+        common = self.adc_common_std * chip.read_noise(y[..., :1], chip.images, self.index, 1)
         y = torch.addcmul(y, noise, variance.sqrt_().mul_(scale))
         return self._from_windows(y.add_((self.adc_bias + common).mul_(scale)), codes)
-
-    def _exact(self, codes: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-        """Every conversion: digital sum * scale + bias, (images, windows, out_channels)."""
-        assert self.chip is not None and self._cells is not None
-        accelerator = self.accelerator
-        images = self.chip.images if len(self.chip.images) == len(codes) else torch.arange(len(codes))
-        in_one = accelerator.dac_bits == 1 or (accelerator.input_cycles == 1 and not self._read_sigma)
-        if self.compiled and codes.device.type == "cpu" and accelerator.adc_bits is not None and in_one:
-            return self._compiled_exact(codes, images, scale, bias)
-        inputs = self._windows(codes[:1])[0]
-        chunk = max(1, _SUMS_IN_MEMORY // (len(inputs) * accelerator.input_cycles * self._cells[..., 0].numel()))
-        parts = zip(codes.split(chunk), images.split(chunk), strict=True)
-        y = torch.cat([self._torch_exact(self._windows(part), ids) for part, ids in parts]) * scale
-        return y if bias is None else y + bias
-
-    def _torch_exact(self, windows: Tensor, images: Tensor) -> Tensor:
-        """The digital sum for some images; the definition of what the compiled path computes."""
-        assert self.chip is not None
-        significance, cycle_values = self.code.significance().to(windows), self._cycle_values().to(windows)
-        total = torch.zeros((), device=windows.device)
-        for block, (slices, sums) in enumerate(self._column_sums(windows)):
-            if self._read_sigma:
-                reach = slices.square().sum(-1).sqrt()[..., None, None]  # independent noise of the active cells
-                sums = sums + self._read_sigma * reach * self.chip.read_noise(sums, images, self.index, 1 + block)
-            total = total + torch.einsum("niwko,i,k->nwo", self._convert(sums), cycle_values, significance)
-        self.cycles += windows[..., 0].numel() * self.accelerator.input_cycles
-        return total - self._known_part * windows.sum(-1, keepdim=True)
-
-    def _compiled_exact(self, codes: Tensor, images: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-        assert self.chip is not None and self._cells is not None and self.accelerator.adc_bits is not None
-        pixels, offsets, grid = self._pixels(codes)
-        outputs, significance, cycles = len(self.weight), self.code.significance(), self.accelerator.input_cycles
-        windows, columns, blocks = int(grid[0] * grid[1]), len(significance) * outputs, self._blocks
-        if self._matrix is None:
-            matrix = (self._rows_last(self._cells) + self.code.baseline).flatten(0, 1).t()
-            padding = -columns % kernels.TILE if self.accelerator.dac_bits == 1 else 0
-            self._matrix = F.pad(matrix, (0, padding)).contiguous()
-        step = adc.adc_step(self.adc_full_scale, self.accelerator.adc_bits)
-        top = np.float32((1 << self.accelerator.adc_bits) - 1)
-        converter = np.float32(1 / step.item()), top
-        no_bias = torch.zeros(outputs) if bias is None else bias.detach()
-        end = (significance * (scale * step)).numpy(), self._known_part * scale.item(), no_bias.numpy()
-        y = torch.empty(len(codes), windows, outputs)
-        layer = pixels.numpy(), offsets, grid, self._matrix.numpy(), blocks
-        if self.accelerator.dac_bits == 1:
-            count = windows * cycles * columns
-            streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(len(blocks))]
-            noise = (
-                np.float32(self._read_sigma),
-                streams[0][0].numpy(),
-                torch.stack([starts for _, starts in streams], 1).numpy(),
-            )
-            kernels.bit_serial(*layer, self._cycle_values().numpy(), *converter, *noise, *end, y.flatten(0, 1).numpy())
-        else:
-            kernels.whole_inputs(*layer, *converter, *end, y.flatten(0, 1).numpy())
-        self.conversions += len(codes) * windows * cycles * len(blocks) * columns
-        self.cycles += len(codes) * windows * cycles
-        return y
-
-    @property
-    def _read_sigma(self) -> float:
-        """Standard deviation of one cell's read, in levels."""
-        ideal = self.chip is None or self.chip.ideal_cells
-        return 0.0 if ideal else self.accelerator.device.read_sigma / self.code.step
-
-    @property
-    def _known_part(self) -> float:
-        """What each unit of input code adds to the digital sum whatever the weight: baseline and offset, known to the
-        controller and taken off."""
-        return self.code.baseline * float(self.code.significance().sum()) + self.code.offset
-
-    def _cycle_values(self) -> Tensor:
-        return adc.cycle_values(self.accelerator, bool(self.signed_inputs))
-
-    def _column_sums(self, windows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each row block: what its wordlines carry, (images, cycles, windows, rows), and its column sums in levels,
-        (images, cycles, windows, columns of a weight, out_channels)."""
-        assert self._cells is not None
-        cells = self._rows_last(self._cells) + self.code.baseline
-        for start, stop in self.mapping.row_blocks:
-            slices = adc.input_cycles(windows[..., start:stop], self.accelerator)
-            matrix = cells[..., start:stop].flatten(0, 1).t()
-            yield slices, (slices @ matrix).unflatten(-1, cells.shape[:2])
-
-    def _convert(self, sums: Tensor) -> Tensor:
-        """The ADC, in levels, with the frozen full scale. Counts its conversions."""
-        self.conversions += sums.numel()
-        bits = self.accelerator.adc_bits
-        if bits is None:
-            return sums
-        return adc.convert(sums, self.adc_full_scale, bits) * adc.adc_step(self.adc_full_scale, bits)
 
     # Calibration and programming.
 
@@ -333,7 +248,7 @@ class NoisyLayer(nn.Module):
         assert self._programmed is not None
         self._set_full_scale(codes[: max(1, _SUMS_IN_MEMORY // (codes[:1].numel() * self.weight[:, :1].numel()))])
         ideal = self._to_windows(self._product(codes, self._programmed, None)).flatten(0, -2)
-        error = self._exact(codes, torch.ones(()).to(codes), None).flatten(0, -2) - ideal
+        error = self._exact(codes).flatten(0, -2) - ideal
         self.adc_error_ratio.copy_(
             error.std(0).square().mean().sqrt() / ideal.std(0).square().mean().sqrt().clamp(1e-9)
         )
@@ -345,13 +260,14 @@ class NoisyLayer(nn.Module):
 
     def _set_full_scale(self, codes: Tensor) -> None:
         """Choose the full scale from a sample of column sums, each weighed by its slice and cycle."""
+        assert self._crossbars is not None
         if self.accelerator.adc_bits is None:
             return
         value = self.code.significance().square()
         chance, share = torch.Generator().manual_seed(0), math.ceil(_CALIBRATION_SUMS / len(self.mapping.row_blocks))
-        cycles = self._cycle_values().square()
+        cycles = adc.cycle_values(self.accelerator, bool(self.signed_inputs)).square()
         samples, weights = [], []
-        for _, sums in self._column_sums(self._windows(codes)):
+        for _, sums in self._crossbars.column_sums(self._inputs(codes).vectors(0, len(codes))):
             weight = (cycles[:, None, None, None] * value[:, None]).to(sums).expand(sums.shape)
             picks = torch.randint(sums.numel(), (share,), generator=chance).to(sums.device)
             samples.append(sums.flatten()[picks])
@@ -367,8 +283,14 @@ class NoisyLayer(nn.Module):
         else:
             levels = program(self.code, codes, chip.cell_generator(self.index), drift_time_s)
         self.chip = chip
-        self._matrix = None
-        self._cells = levels.to(self.weight.device)
+        rows_last = levels.permute(0, 1, 3, 4, 2) if levels.dim() == 5 and self._kernel_major else levels
+        self._crossbars = Crossbars(
+            code=self.code,
+            mapping=self.mapping,
+            index=self.index,
+            chip=chip,
+            levels=rows_last.flatten(2).to(self.weight.device),
+        )
         folded = self.code.fold(levels).to(self.weight.device)
         self._programmed = torch.empty_like(self.weight, requires_grad=False).copy_(folded)
 
@@ -411,24 +333,17 @@ class NoisyConv2d(NoisyLayer):
         height, width = ((side + 2 * self.padding - self.weight.shape[-1]) // self.stride + 1 for side in x.shape[2:])
         return height, width
 
-    def _windows(self, x: Tensor) -> Tensor:
-        kernel = self.weight.shape[-1]
-        columns = F.unfold(x, kernel, padding=self.padding, stride=self.stride)
-        if self.mapping.row_order == "kernel_major":
-            columns = columns.unflatten(1, (x.shape[1], kernel**2)).transpose(1, 2).flatten(1, 2)
-        return columns.transpose(1, 2)
-
-    def _pixels(self, x: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        kernel, channels, pad = self.weight.shape[-1], x.shape[1], self.padding
-        pixels = F.pad(x.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad)).contiguous()
+    def _inputs(self, codes: Tensor) -> InputVectors:
+        kernel, channels, pad = self.weight.shape[-1], codes.shape[1], self.padding
+        pixels = F.pad(codes.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad)).contiguous()
         line = pixels.shape[2] * channels
         down, right, channel = np.arange(kernel) * line, np.arange(kernel) * channels, np.arange(channels)
-        if self.mapping.row_order == "kernel_major":
+        if self._kernel_major:
             offsets = down[:, None, None] + right[:, None] + channel
         else:
             offsets = channel[:, None, None] + down[:, None] + right
-        grid = np.array([*self._out_size(x), line * self.stride, channels * self.stride])
-        return pixels.flatten(1), offsets.ravel(), grid
+        grid = (*self._out_size(codes), line * self.stride, channels * self.stride)
+        return InputVectors(codes=pixels, offsets=offsets.ravel(), grid=grid)
 
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         return y.unflatten(1, self._out_size(x)).permute(0, 3, 1, 2)
@@ -460,13 +375,10 @@ class NoisyLinear(NoisyLayer):
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
 
-    def _windows(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), -1, x.shape[-1])
-
-    def _pixels(self, x: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        vectors = self._windows(x)
-        rows = vectors.shape[2]
-        return vectors.flatten(1).contiguous(), np.arange(rows), np.array([vectors.shape[1], 1, rows, 0])
+    def _inputs(self, codes: Tensor) -> InputVectors:
+        rows = codes.shape[-1]
+        grid = (codes[0].numel() // rows, 1, rows, 0)
+        return InputVectors(codes=codes.contiguous(), offsets=np.arange(rows), grid=grid)
 
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         return y.reshape(*x.shape[:-1], -1)
@@ -475,7 +387,7 @@ class NoisyLinear(NoisyLayer):
         return y.reshape(len(y), -1, y.shape[-1])
 
     def _power(self, codes: Tensor) -> Tensor:
-        return self._windows(adc.cycle_power(codes, self.accelerator)).sum(-1, keepdim=True)
+        return self._to_windows(adc.cycle_power(codes, self.accelerator)).sum(-1, keepdim=True)
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -532,4 +444,3 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
     finally:
         for layer in noisy_layers(model):
             layer._calibrating = False
-            layer.conversions = layer.cycles = 0

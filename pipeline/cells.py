@@ -57,7 +57,7 @@ class CellCode:
         return device.relative_conductance(1, bits) - device.relative_conductance(0, bits)
 
     def significance(self) -> Tensor:
-        """Signed weight of each column of one weight in the digital sum, shape (columns,): 2**(cell_bits k), minus for negative."""
+        """What each column of a weight counts in the digital sum, (columns,): 2**(cell_bits k), minus for negative."""
         slices = self.accelerator.slices(self.weight_bits)
         powers = 2.0 ** (self.accelerator.cell_bits * torch.arange(slices))
         return powers if self.offset else torch.cat([powers, -powers])
@@ -78,7 +78,7 @@ class CellCode:
 
 
 def sigma_levels(code: CellCode, levels: Tensor) -> Tensor:
-    """Standard deviation after programming of cells at `levels`, in levels. Source: the device's `programming_sigma`."""
+    """Standard deviation of cells at `levels` after programming, in levels, by the device's `programming_sigma`."""
     u = code.step * (levels + code.baseline)
     total = torch.zeros_like(u)
     for coefficient in reversed(code.accelerator.device.programming_sigma):

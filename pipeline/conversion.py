@@ -83,7 +83,8 @@ def from_digital(
             layer.in_features, layer.out_features, bias, accelerator=hardware, mapping=mapping, index=index
         )
     analog.to(layer.weight.device)
-    analog.weight, analog.bias = layer.weight, layer.bias
+    analog.register_parameter("weight", layer.weight)
+    analog.register_parameter("bias", layer.bias)
     return analog.train(layer.training)
 
 
@@ -96,7 +97,8 @@ def digital_layer(layer: NoisyConv2d | NoisyLinear) -> nn.Conv2d | nn.Linear:
         digital = nn.Conv2d(inputs, outputs, kernel, layer.stride, layer.padding, bias=layer.bias is not None)
     else:
         digital = nn.Linear(inputs, outputs, bias=layer.bias is not None)
-    digital.weight, digital.bias = layer.weight, layer.bias
+    digital.register_parameter("weight", layer.weight)
+    digital.register_parameter("bias", layer.bias)
     return digital.train(layer.training)
 
 
@@ -125,8 +127,8 @@ def _padding(layer: nn.Conv2d) -> int | None:
         return 0
     if padding == "same":
         return layer.kernel_size[0] // 2 if layer.kernel_size[0] % 2 else None
-    sides = set(padding)
-    return int(sides.pop()) if len(sides) == 1 else None
+    assert not isinstance(padding, str)
+    return padding[0] if len(set(padding)) == 1 else None
 
 
 def _matrix_of(name: str, layer: nn.Conv2d | nn.Linear) -> MvmLayer:

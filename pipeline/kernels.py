@@ -6,7 +6,7 @@ then a sum of one table row per group: a quarter of the additions, no multiplica
 while they are in registers. `pipeline.analog_layers` holds the same arithmetic in plain torch, which GPUs use.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -22,6 +22,34 @@ _VECTORS_AT_ONCE = 512  # input vectors between two rebuilds of the tables; thei
 
 _FLOATS = ir.VectorType(ir.FloatType(), _LANES)
 _LONG = ir.IntType(64)
+
+
+class Layer(NamedTuple):
+    """One pass of a layer. Arrays are contiguous and float32 unless said otherwise.
+
+    Attributes:
+        pixels: Input codes as whole numbers, zero padding included, (images, n).
+        offsets: Where each row of the weight matrix reads, counted from a window's first value, (rows,), int64.
+        grid: Windows of an image and steps between their first values: (down, right, step down, step right), int64.
+        cells: Levels with their baseline, (rows, columns).
+        blocks: Row blocks, half-open, (blocks, 2), int64.
+        codes_per_level: Inverse of the ADC's step in levels.
+        top: Largest ADC code.
+        value: What a code of each column of a weight counts in the output, (columns of a weight,).
+        per_input: What is taken off for each unit of the sum of input codes.
+        out: The result, (images x windows, outputs).
+    """
+
+    pixels: np.ndarray
+    offsets: np.ndarray
+    grid: np.ndarray
+    cells: np.ndarray
+    blocks: np.ndarray
+    codes_per_level: np.float32
+    top: np.float32
+    value: np.ndarray
+    per_input: float
+    out: np.ndarray
 
 
 def _splat(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
@@ -156,24 +184,13 @@ def _index_inputs(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _finish(
-    totals: np.ndarray, sums: np.ndarray, value: np.ndarray, per_input: float, bias: np.ndarray, out: np.ndarray
-) -> None:
-    """The digital end of a layer: sum over a weight's columns, minus what each input code adds, plus bias.
-
-    Args:
-        totals: ADC codes, (vectors, at least columns x outputs).
-        sums: Sums of input codes, (vectors,).
-        value: What a code of each column of a weight counts in the output, (columns,).
-        per_input: What is taken off for each unit of the sum of input codes.
-        bias: (outputs,).
-        out: (vectors, outputs).
-    """
+def _finish(totals: np.ndarray, sums: np.ndarray, value: np.ndarray, per_input: float, out: np.ndarray) -> None:
+    """The digital end: sum over a weight's columns, minus what the sum of each vector's input codes adds."""
     outputs = out.shape[1]
     for v in range(out.shape[0]):
         known = np.float32(per_input * sums[v])
         for o in range(outputs):
-            out[v, o] = value[0] * totals[v, o] + (bias[o] - known)
+            out[v, o] = value[0] * totals[v, o] - known
         for column in range(1, len(value)):
             for o in range(outputs):
                 out[v, o] += value[column] * totals[v, column * outputs + o]
@@ -181,42 +198,19 @@ def _finish(
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def bit_serial(
-    pixels: np.ndarray,
-    offsets: np.ndarray,
-    grid: np.ndarray,
-    cells: np.ndarray,
-    blocks: np.ndarray,
-    cycle_values: np.ndarray,
-    codes_per_level: np.float32,
-    top: np.float32,
-    read_sigma: np.float32,
-    pool: np.ndarray,
-    pool_starts: np.ndarray,
-    value: np.ndarray,
-    per_input: float,
-    bias: np.ndarray,
-    out: np.ndarray,
+    layer: Layer, cycle_values: np.ndarray, read_sigma: np.float32, pool: np.ndarray, pool_starts: np.ndarray
 ) -> None:
-    """A bit-serial layer: every column sum of every cycle through its converter, then the digital sum. All float32.
+    """A bit-serial layer: every column sum of every cycle through its converter, then the digital sum.
 
     Args:
-        pixels: Input codes as whole numbers, negative ones in two's complement; zero padding included, (images, n).
-        offsets: Where each row of the weight matrix reads, counted from a window's first value, (rows,), int64.
-        grid: Windows of an image and steps between their first values: (down, right, step down, step right), int64.
-        cells: Levels with their baseline, (rows, columns padded to a multiple of TILE).
-        blocks: Row blocks, half-open, (blocks, 2), int64.
+        layer: Its cells padded to a multiple of TILE columns; negative inputs are in two's complement.
         cycle_values: What a bit of each cycle counts, (cycles,).
-        codes_per_level: Inverse of the ADC's step in levels.
-        top: Largest ADC code.
         read_sigma: Of one cell's read, in levels; 0 reads without noise.
         pool: Standard normal numbers, at least TILE beyond the last one used.
         pool_starts: Where each image begins in it, (images, blocks), int64; one image's noise is ordered as
             (cycles, its windows, columns).
-        value: What a code of each column of a weight counts in the output, (columns of a weight,).
-        per_input: What is taken off for each unit of the sum of input codes.
-        bias: (outputs,).
-        out: (images x windows, outputs).
     """
+    pixels, offsets, grid, cells, blocks, codes_per_level, top, value, per_input, out = layer
     images, cycles, columns = len(pixels), len(cycle_values), len(value) * out.shape[1]
     height, width, step_down, step_right = grid
     windows = height * width
@@ -264,24 +258,13 @@ def bit_serial(
                         _convert_noisy(*at, *adc, target, *draws)
                     else:
                         _convert_quiet(*at, *adc, target, _address(pool, 0), 0, _address(amplitude, 0))
-        _finish(totals, sums, value, per_input, bias, out[image * windows : image * windows + vectors])
+        _finish(totals, sums, value, per_input, out[image * windows : image * windows + vectors])
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def whole_inputs(
-    pixels: np.ndarray,
-    offsets: np.ndarray,
-    grid: np.ndarray,
-    cells: np.ndarray,
-    blocks: np.ndarray,
-    codes_per_level: np.float32,
-    top: np.float32,
-    value: np.ndarray,
-    per_input: float,
-    bias: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """A layer whose inputs are applied at once, without read noise. Arguments as of `bit_serial`, cells not padded."""
+def whole_inputs(layer: Layer) -> None:
+    """A layer whose inputs are applied at once, without read noise."""
+    pixels, offsets, grid, cells, blocks, codes_per_level, top, value, per_input, out = layer
     images, (height, width, step_down, step_right) = len(pixels), grid
     windows = height * width
     at_once = min(images, max(1, _VECTORS_AT_ONCE // windows))
@@ -302,11 +285,11 @@ def whole_inputs(
                 sums[v] += _gather(pixels[image + v // windows], first, offsets[start:stop], inputs[v])
             np.dot(inputs, cells[start:stop], column_sums[:vectors])
             _convert(column_sums, codes_per_level, top, totals)
-        _finish(totals, sums, value, per_input, bias, out[image * windows : image * windows + vectors])
+        _finish(totals, sums, value, per_input, out[image * windows : image * windows + vectors])
 
 
 @njit(cache=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
-def _gather(pixels: np.ndarray, first: int, rows: np.ndarray, out: np.ndarray) -> float:
+def _gather(pixels: np.ndarray, first: int, rows: np.ndarray, out: np.ndarray) -> Any:
     """The window at `first` of an image; gives the sum of its input codes, exact below 2**24."""
     total = np.float32(0)
     for row in range(len(rows)):

@@ -135,14 +135,15 @@ class LiveProgress(Progress):
 
     def begin(self, goal: int, done: int, workers: int) -> None:
         super().begin(goal, done, workers)
-        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2)
+        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._live.start()
 
     def close(self) -> None:
         self._live.stop()
 
     def _render(self) -> RenderableType:
-        bar = ProgressBar(total=max(1, self._goal), completed=len(self._trials), width=40)
+        bar = Table.grid()  # gives the bar a line of its own
+        bar.add_row(ProgressBar(total=max(1, self._goal), completed=len(self._trials), width=40))
         lines: list[RenderableType] = [bar, Text(self.summary())]
         lines += [
             Text(f"trial {number}: {describe(design)}", style="dim", overflow="ellipsis", no_wrap=True)

@@ -248,4 +248,4 @@ def score_card(simulators: list[Simulator]) -> str:
                 cells.append("**fail**")
                 reasons.append(f"- {check.__name__}, {simulator.name}: {' '.join(str(failure).split())[:160]}")
         lines.append(f"| {check.__name__.replace('_', ' ')} | {' | '.join(cells)} |")
-    return "\n".join(lines + ["", *reasons])
+    return "\n".join([*lines, "", *reasons])

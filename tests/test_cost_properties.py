@@ -8,6 +8,7 @@ import math
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from test_cost_model import near
 from test_mapping import RRAM, chip, chips, conv, dense, networks
 
 from hw_models.accelerator import Accelerator
@@ -61,12 +62,12 @@ def test_breakdowns_sum_to_their_totals(accelerator, layers):
         (report.dynamic_energy_j, report.energy_by_component_j, [layer.dynamic_energy_j for layer in report.layers]),
     ):
         assert set(by_component) == set(COMPONENTS)
-        assert sum(by_component.values()) == pytest.approx(total, rel=1e-9)
-        assert sum(of_layers) == pytest.approx(total, rel=1e-9)
+        assert sum(by_component.values()) == near(total, rel=1e-9)
+        assert sum(of_layers) == near(total, rel=1e-9)
     for layer in report.layers:
-        assert sum(layer.energy_by_component_j.values()) == pytest.approx(layer.dynamic_energy_j, rel=1e-9)
-        assert sum(layer.latency_by_component_s.values()) == pytest.approx(layer.latency_s, rel=1e-9)
-    assert sum(layer.leakage_energy_j for layer in report.layers) == pytest.approx(report.leakage_energy_j, rel=1e-9)
+        assert sum(layer.energy_by_component_j.values()) == near(layer.dynamic_energy_j, rel=1e-9)
+        assert sum(layer.latency_by_component_s.values()) == near(layer.latency_s, rel=1e-9)
+    assert sum(layer.leakage_energy_j for layer in report.layers) == near(report.leakage_energy_j, rel=1e-9)
 
 
 # Blocks of register bits are packed in whole columns, which gives back up to 0.1 % of the area now and then.
@@ -114,7 +115,7 @@ def test_conversions_are_windows_times_cycles_times_row_blocks_times_columns(acc
 def test_energy_of_the_survey_is_proportional_to_its_factor(accelerator, layers, factor):
     plain = [estimate_cost(accelerator, layers, adc_model="survey", survey_factor=each) for each in (0, 1, factor)]
     zero, one, more = (report.dynamic_energy_j for report in plain)
-    assert more - zero == pytest.approx(factor * (one - zero), rel=1e-6, abs=1e-9 * zero)
+    assert more - zero == near(factor * (one - zero), rel=1e-6, abs=1e-9 * zero)
 
 
 @FEW
@@ -144,7 +145,7 @@ def border(layers_of, counts) -> list[tuple[CostReport, CostReport]]:
 def test_there_is_no_cliff_where_the_reference_stops(layers_of, counts):
     for one, other in border(layers_of, counts):
         for name in ("area_m2", "dynamic_energy_j"):
-            assert getattr(other, name) == pytest.approx(getattr(one, name), rel=0.2), name
+            assert getattr(other, name) == near(getattr(one, name), rel=0.2), name
 
 
 def test_a_refused_layer_has_the_tiles_it_would_have_in_a_network_that_is_not_refused():
@@ -164,7 +165,7 @@ def test_there_is_no_cliff_where_an_access_transistor_outgrows_its_cell(r_on_ohm
         for ohm in (r_on_ohm, 1.001 * r_on_ohm)
     )
     for name in ("area_m2", "latency_s", "dynamic_energy_j"):
-        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=0.02), name
+        assert getattr(other, name) == near(getattr(one, name), rel=0.02), name
 
 
 def test_leakage_costs_nothing_on_a_chip_of_one_tile():

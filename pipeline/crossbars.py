@@ -1,0 +1,166 @@
+"""The cells of one layer on one chip, and what their converters give: every slice, cycle and conversion."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hw_models.mapping import LayerMapping
+from pipeline import adc, kernels
+from pipeline.cells import CellCode
+from pipeline.chips import Chip
+
+_SUMS_IN_MEMORY = 2**23  # column sums held at once by the torch path (32 MiB)
+
+
+@dataclasses.dataclass(kw_only=True)
+class InputVectors:
+    """Input codes of a layer in two forms that hold the same numbers.
+
+    Attributes:
+        codes: Whole numbers as float, (images, ...); pixels of a convolution, zero padding included.
+        offsets: Where each row of the weight matrix reads in an image, counted from a window's first value, in the
+            mapping's row order, (rows,).
+        grid: Windows of an image and steps between their first values: (down, right, step down, step right).
+    """
+
+    codes: Tensor
+    offsets: np.ndarray
+    grid: tuple[int, int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def windows(self) -> int:
+        """Input vectors of an image."""
+        return self.grid[0] * self.grid[1]
+
+    def vectors(self, start: int, stop: int) -> Tensor:
+        """Input vectors of some images, (images, windows, rows)."""
+        height, width, step_down, step_right = self.grid
+        first = torch.arange(height)[:, None] * step_down + torch.arange(width) * step_right
+        places = (first.reshape(-1, 1) + torch.from_numpy(self.offsets)).to(self.codes.device)
+        return self.codes[start:stop].flatten(1)[:, places]
+
+
+@dataclasses.dataclass(kw_only=True)
+class Crossbars:
+    """One layer's programmed cells.
+
+    Attributes:
+        code: How weights lie in cells.
+        mapping: The layer's place on crossbars.
+        index: Number of the layer.
+        chip: The chip.
+        levels: Programmed cells, (columns of a weight, out_channels, rows), rows in the mapping's order.
+        compiled: Use `pipeline.kernels` on a CPU; False keeps to torch, with the same results.
+        conversions, cycles: ADC conversions and input cycles made so far, for audits.
+    """
+
+    code: CellCode
+    mapping: LayerMapping
+    index: int
+    chip: Chip
+    levels: Tensor
+    compiled: bool = True
+    conversions: int = 0
+    cycles: int = 0
+    _matrix: Tensor | None = None
+
+    @property
+    def read_sigma(self) -> float:
+        """Standard deviation of one cell's read, in levels."""
+        return 0.0 if self.chip.ideal_cells else self.code.accelerator.device.read_sigma / self.code.step
+
+    @property
+    def known_part(self) -> float:
+        """What each unit of input code adds to the digital sum whatever the weight: baseline and offset, known to the
+        controller and taken off."""
+        return self.code.baseline * float(self.code.significance().sum()) + self.code.offset
+
+    def digital_sum(self, inputs: InputVectors, full_scale: Tensor, signed: bool) -> Tensor:
+        """Weight codes times input codes as the hardware computes it, (images, windows, out_channels).
+
+        Args:
+            inputs: Input codes.
+            full_scale: Of the converters, in levels, scalar.
+            signed: Inputs are in two's complement.
+        """
+        accelerator = self.code.accelerator
+        images = self.chip.images if len(self.chip.images) == len(inputs) else torch.arange(len(inputs))
+        in_one = accelerator.dac_bits == 1 or (accelerator.input_cycles == 1 and not self.read_sigma)
+        if self.compiled and inputs.codes.device.type == "cpu" and accelerator.adc_bits is not None and in_one:
+            return self._with_kernels(inputs, images, full_scale, accelerator.adc_bits, signed)
+        sums_of_image = inputs.windows * accelerator.input_cycles * self.levels[..., 0].numel()
+        chunk = max(1, _SUMS_IN_MEMORY // sums_of_image)
+        starts = range(0, len(inputs), chunk)
+        parts = [(inputs.vectors(start, start + chunk), images[start : start + chunk]) for start in starts]
+        return torch.cat([self._with_torch(vectors, ids, full_scale, signed) for vectors, ids in parts])
+
+    def _with_torch(self, vectors: Tensor, images: Tensor, full_scale: Tensor, signed: bool) -> Tensor:
+        """The definition of what the kernels compute."""
+        accelerator, significance = self.code.accelerator, self.code.significance().to(vectors)
+        cycle_values = adc.cycle_values(accelerator, signed).to(vectors)
+        total = torch.zeros((), device=vectors.device)
+        for block, (slices, sums) in enumerate(self.column_sums(vectors)):
+            if self.read_sigma:
+                reach = slices.square().sum(-1).sqrt()[..., None, None]  # independent noise of the active cells
+                sums = sums + self.read_sigma * reach * self.chip.read_noise(sums, images, self.index, 1 + block)
+            self.conversions += sums.numel()
+            if accelerator.adc_bits is not None:
+                step = adc.adc_step(full_scale, accelerator.adc_bits)
+                sums = adc.convert(sums, full_scale, accelerator.adc_bits) * step
+            total = total + torch.einsum("niwko,i,k->nwo", sums, cycle_values, significance)
+        self.cycles += vectors[..., 0].numel() * accelerator.input_cycles
+        return total - self.known_part * vectors.sum(-1, keepdim=True)
+
+    def column_sums(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each row block: what its wordlines carry, (images, cycles, windows, rows), and its column sums in levels,
+        (images, cycles, windows, columns of a weight, out_channels)."""
+        cells = self.levels + self.code.baseline
+        for start, stop in self.mapping.row_blocks:
+            slices = adc.input_cycles(vectors[..., start:stop], self.code.accelerator)
+            yield slices, (slices @ cells[..., start:stop].flatten(0, 1).t()).unflatten(-1, cells.shape[:2])
+
+    def _with_kernels(
+        self, inputs: InputVectors, images: Tensor, full_scale: Tensor, adc_bits: int, signed: bool
+    ) -> Tensor:
+        accelerator, outputs = self.code.accelerator, self.levels.shape[1]
+        columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, self.mapping.row_blocks
+        if self._matrix is None:
+            matrix = (self.levels + self.code.baseline).flatten(0, 1).t()
+            padding = -columns % kernels.TILE if accelerator.dac_bits == 1 else 0
+            self._matrix = F.pad(matrix, (0, padding)).contiguous()
+        step = adc.adc_step(full_scale, adc_bits)
+        y = torch.empty(len(inputs) * inputs.windows, outputs)
+        layer = kernels.Layer(
+            inputs.codes.flatten(1).numpy(),
+            inputs.offsets,
+            np.array(inputs.grid),
+            self._matrix.numpy(),
+            np.array(blocks),
+            np.float32(1 / step.item()),
+            np.float32((1 << adc_bits) - 1),
+            (self.code.significance() * step).numpy(),
+            self.known_part,
+            y.numpy(),
+        )
+        if accelerator.dac_bits == 1:
+            count = inputs.windows * cycles * columns
+            streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(len(blocks))]
+            kernels.bit_serial(
+                layer,
+                adc.cycle_values(accelerator, signed).numpy(),
+                np.float32(self.read_sigma),
+                streams[0][0].numpy(),
+                torch.stack([starts for _, starts in streams], 1).numpy(),
+            )
+        else:
+            kernels.whole_inputs(layer)
+        self.conversions += len(y) * cycles * len(blocks) * columns
+        self.cycles += len(y) * cycles
+        return y.unflatten(0, (len(inputs), inputs.windows))

@@ -1,0 +1,102 @@
+"""Accuracy over chips: what varies, what does not, and when it stops."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from hw_models.accelerator import Accelerator
+from hw_models.devices import load_card
+from pipeline.analog_layers import calibrate
+from pipeline.design_point import DesignPoint, ImageSpec, LinearSpec
+from pipeline.network import build_network
+from pipeline.study_spec import VariationSpec
+from pipeline.topology import topology
+from pipeline.variation import accuracy_under_variation, summarize
+
+CLASSES = 4
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small network that tells four blurred quadrants apart, on RRAM cells with strong errors."""
+    torch.manual_seed(0)
+    cell = dataclasses.replace(load_card("rram").device, programming_sigma=(0.12,))
+    chip = Accelerator(device=cell, crossbar_size=64, cell_bits=2, weight_bits=6, input_bits=4, adc_bits=7)
+    image = ImageSpec(channels=1, height=4, width=4, classes=CLASSES)
+    network = build_network(topology(DesignPoint(accelerator=chip, image=image, hidden=(LinearSpec(units=12),))), chip)
+    labels = torch.arange(240) % CLASSES
+    images = torch.rand(240, 1, 4, 4) * 0.6
+    for n, label in enumerate(labels):
+        row, column = divmod(int(label), 2)
+        images[n, 0, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2] += 0.3
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    network.train()
+    for _ in range(150):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    calibrate(network, images[:64])
+    return network, [(images[:120], labels[:120]), (images[120:], labels[120:])]
+
+
+def chips(count: int, **changes) -> VariationSpec:
+    return VariationSpec(**({"min_chips": count, "max_chips": count} | changes))
+
+
+def test_chips_differ_and_are_worse_than_no_device_errors(trained):
+    network, splits = trained
+    report, _ = accuracy_under_variation(network, splits, chips(12), 0)
+    assert len(set(report.per_chip)) > 3
+    assert report.worst < report.mean < report.noiseless
+    assert report.noiseless > 0.9
+    assert report.mean_low < report.mean < report.mean_high
+    assert report.p05 <= report.mean
+
+
+def test_any_chip_can_be_made_again_and_another_seed_makes_others(trained):
+    network, splits = trained
+    many, _ = accuracy_under_variation(network, splits, chips(6), 1)
+    few, _ = accuracy_under_variation(network, splits, chips(3), 1)
+    others, _ = accuracy_under_variation(network, splits, chips(6), 2)
+    assert many.per_chip[:3] == few.per_chip
+    assert many.per_chip != others.per_chip
+
+
+def test_chips_are_added_until_the_interval_is_narrow_enough(trained):
+    network, splits = trained
+    loose, _ = accuracy_under_variation(network, splits, chips(3, max_chips=40, half_width=0.2), 3)
+    tight, _ = accuracy_under_variation(network, splits, chips(3, max_chips=40, half_width=0.03), 3)
+    never, _ = accuracy_under_variation(network, splits, chips(3, max_chips=5, half_width=0.0), 3)
+    assert len(loose.per_chip) <= len(tight.per_chip) < 40
+    assert (tight.mean_high - tight.mean_low) / 2 <= 0.03
+    assert len(never.per_chip) == 5
+
+
+def test_splits_see_the_same_chips_and_keep_their_own_images(trained):
+    network, splits = trained
+    both = accuracy_under_variation(network, splits, chips(3), 4)
+    (alone,) = accuracy_under_variation(network, splits[:1], chips(3), 4)
+    assert both[0] == alone
+    assert [report.n_images for report in both] == [120, 120]
+
+
+def test_recalibrated_batch_norm_is_better_and_leaves_the_model_as_it_was(trained):
+    network, splits = trained
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    plain, _ = accuracy_under_variation(network, splits, chips(12), 5)
+    spec = chips(12, recalibrate_batch_norm=True)
+    recalibrated, _ = accuracy_under_variation(network, splits, spec, 5, splits[0][0])
+    assert recalibrated.mean > plain.mean
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_statistics_by_hand():
+    report = summarize([0.8, 0.9, 1.0], 0.95, 0.97, 50, chips(3, required_accuracy=0.9))
+    # mean 0.9, s = 0.1, t(2 degrees, 97.5 %) = 4.3027: half width 4.3027 * 0.1 / sqrt(3) = 0.2484
+    assert (report.mean, report.std, report.worst) == pytest.approx((0.9, 0.1, 0.8))
+    assert (report.mean_low, report.mean_high) == pytest.approx((0.9 - 0.2484, 1.0), abs=1e-4)
+    assert report.fraction_good == pytest.approx(2 / 3)
+    assert report.p05 == pytest.approx(0.81)
