@@ -27,6 +27,7 @@ class Chip:
 
     Attributes:
         accelerator, mapping: What it is made for.
+        accumulate_wide_weights: See `periphery.weights_per_scan`.
         tech: Its node.
         crossbar: One crossbar.
         tile, novel_tile: The kinds of tiles; None if the network needs no novel ones.
@@ -39,6 +40,7 @@ class Chip:
 
     accelerator: Accelerator
     mapping: NetworkMapping
+    accumulate_wide_weights: bool
     tech: Technology
     crossbar: Crossbar
     tile: Tile
@@ -64,10 +66,10 @@ class Chip:
         return route
 
 
-def build_chip(accelerator: Accelerator, mapping: NetworkMapping) -> Chip:
-    """Size everything that a mapped network needs."""
+def build_chip(accelerator: Accelerator, mapping: NetworkMapping, accumulate_wide_weights: bool) -> Chip:
+    """Size everything that a mapped network needs (`accumulate_wide_weights`: see `periphery.weights_per_scan`)."""
     tech, plan = technology(accelerator.tech_node_nm), mapping.floorplan
-    unit = crossbar(accelerator)
+    unit = crossbar(accelerator, accumulate_wide_weights)
     tile = build_tile(
         accelerator, unit, pe_size=plan.pe_size, pes=plan.pes_per_tile_side**2, side=plan.pes_per_tile_side
     )
@@ -79,6 +81,7 @@ def build_chip(accelerator: Accelerator, mapping: NetworkMapping) -> Chip:
     throughput = max(plan.tile_size, (plan.novel_kernel or 0) * (plan.novel_pe_size or 0))
     chip = Chip(
         accelerator=accelerator,
+        accumulate_wide_weights=accumulate_wide_weights,
         mapping=mapping,
         tech=tech,
         crossbar=unit,

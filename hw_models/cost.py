@@ -27,6 +27,7 @@ def estimate_cost(
     activity: Activity | None = None,
     adc_model: AdcModel = "reference",
     survey_factor: float = SURVEY_FACTOR,
+    accumulate_wide_weights: bool = True,
 ) -> CostReport:
     """Estimate what an accelerator costs for a network.
 
@@ -37,13 +38,15 @@ def estimate_cost(
         adc_model: Energy of a conversion: `reference`, or `survey` for the lower bound of published converters
             (`converters.survey_bound_j`) times `survey_factor`. Areas and times are the reference's in both.
         survey_factor: See above.
+        accumulate_wide_weights: Charge a weight that takes more columns than share a converter for being accumulated
+            over the input's bits. The reference does not (quirk 13): False agrees with it.
 
     Raises:
         ValueError: If the model has no cost for the accelerator, or `activity` has another number of layers.
     """
     _check(accelerator, layers, activity, adc_model)
     mapping = map_network(accelerator, layers)
-    chip = build_chip(accelerator, mapping)
+    chip = build_chip(accelerator, mapping, accumulate_wide_weights)
     activity = activity or assumed_activity(accelerator, layers)
     assert accelerator.adc_bits is not None
     conversions = ConversionEnergy(model=adc_model, factor=survey_factor, adc_bits=accelerator.adc_bits)
@@ -160,6 +163,8 @@ def outside_reference(
         reasons.append("the access transistor of this cell's low resistance is wider than the cell, which is widened")
     if any(layer.weight_bits not in (None, accelerator.weight_bits) for layer in layers):
         reasons.append("weight_bits differ between layers")
+    if chip.accumulate_wide_weights and accelerator.cells_per_weight > accelerator.cols_per_adc:
+        reasons.append("a weight has more columns than share a converter, whose accumulation the reference leaves out")
     if adc_model != "reference":
         reasons.append("energy of a conversion from the ADC survey")
     return tuple(reasons)

@@ -53,9 +53,9 @@ class Crossbar:
 
 
 @functools.lru_cache(maxsize=512)
-def crossbar(accelerator: Accelerator) -> Crossbar:
+def crossbar(accelerator: Accelerator, accumulate_wide_weights: bool = True) -> Crossbar:
     """The crossbar of an accelerator (its `adc_bits` must be a number)."""
-    p = Periphery(accelerator)
+    p = Periphery(accelerator, accumulate_wide_weights)
     area, on_rows = p.area_m2()
     columns_m2 = sum(area.values()) - area["array"] - on_rows - math.prod(p.decoder_m)
     return Crossbar(

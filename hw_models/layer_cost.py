@@ -15,6 +15,7 @@ from hw_models.activity import LayerActivity
 from hw_models.chip import GLOBAL_CORE_SIDE, Chip
 from hw_models.column_energy import ConversionEnergy
 from hw_models.mapping import LayerMapping
+from hw_models.periphery import weights_per_scan
 from hw_models.pieces import Piece, pes_of, tiles_of
 from hw_models.technology import linear_curve
 
@@ -90,7 +91,9 @@ class _Layer:
         self.size = mapped.crossbar_size
         self.windows = mapped.layer.windows
         self.planes = self.windows * mapped.input_cycles
-        self.weights_per_scan = chip.accelerator.cols_per_adc // mapped.columns_per_weight
+        self.weights_per_scan = weights_per_scan(
+            chip.accelerator.cols_per_adc, mapped.columns_per_weight, chip.accumulate_wide_weights
+        )
         self.tiles = tiles_of(mapped)
 
     def figures(self, tree_inputs_before: int | None) -> LayerFigures:

@@ -19,7 +19,7 @@ class Periphery:
     its lines, its converters, its transmission gates.
     """
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    def __init__(self, accelerator: Accelerator, accumulate_wide_weights: bool) -> None:
         assert accelerator.adc_bits is not None, "an ideal converter has no cost"
         self.tech: Technology = technology(accelerator.tech_node_nm)
         self.device = accelerator.device
@@ -29,6 +29,7 @@ class Periphery:
         self.adcs = self.size // self.shared
         self.adc_bits = accelerator.adc_bits
         self.columns_per_weight = accelerator.cells_per_weight
+        self.accumulate_wide_weights = accumulate_wide_weights
         self.input_bits = accelerator.input_cycles
         self.cell = cell_in_crossbar(accelerator)
         self.width_m, self.height_m = self.size * self.cell.width_m, self.size * self.cell.height_m
@@ -84,13 +85,11 @@ class Periphery:
         )
 
     def shift_adders(self) -> list[tuple[int, int, int]]:
-        """Adder bits, register bits and uses per bit-plane of the stages over a weight's columns and an input's bits.
-
-        Quirk: a weight wider than the columns that share a converter is never added up over the bits of an input.
-        """
+        """Adder bits, register bits, uses per bit-plane of the stages over a weight's columns and an input's bits."""
         joined, q = self.adc_bits + self.columns_per_weight, self.columns_per_weight
+        uses = weights_per_scan(self.shared, q, self.accumulate_wide_weights)
         over_weight = [(self.adc_bits, joined, self.shared)] if q > 1 else []
-        over_input = [(joined, joined + self.input_bits, self.shared // q)] if self.input_bits > 1 else []
+        over_input = [(joined, joined + self.input_bits, uses)] if self.input_bits > 1 else []
         return over_weight + over_input
 
     def _row_switch_m2(self) -> float:
@@ -138,3 +137,12 @@ class Periphery:
         bits, pitch = math.log2(self.shared), self.tech.gate_pitch_m
         width = 14 * pitch if bits <= 2 else (15 if bits <= 4 else 16) * pitch + 5.6 * self.tech.node_m * bits
         return self.shared * self.tech.cell_height_m, width
+
+
+def weights_per_scan(cols_per_adc: int, columns_per_weight: int, accumulate_wide_weights: bool) -> int:
+    """Weights that a converter completes while it scans its columns once, each of which is then accumulated.
+
+    Quirk of the reference (`accumulate_wide_weights` False): a weight wider than the columns that share a converter is
+    never completed, so that nothing is charged for accumulating it. A search would make use of that.
+    """
+    return max(cols_per_adc // columns_per_weight, 1 if accumulate_wide_weights else 0)

@@ -53,7 +53,8 @@ def row_cost(
     accelerator = accelerator_from_row(row)
     layers = layers_from_row(row, networks)
     activity = activity_from_row(row, accelerator, layers, densities)
-    return estimate_cost(accelerator, layers, activity=activity, adc_model=adc_model), map_network(accelerator, layers)
+    report = estimate_cost(accelerator, layers, activity=activity, adc_model=adc_model, accumulate_wide_weights=False)
+    return report, map_network(accelerator, layers)
 
 
 def reference_columns(report: CostReport, mapping: NetworkMapping, cols_per_adc: int) -> dict[str, float | int | None]:

@@ -198,28 +198,28 @@ class NoisyLayer(nn.Module):
         if self._calibrating:
             self._calibrate(codes)
         if self.fidelity == "exact" or self.adc_error_ratio > FAST_ERROR_LIMIT:
-            y = self._exact(codes) * (self.input_step * self.weight_step)
-            return self._from_windows(y if self.bias is None else y + self.bias, codes)
+            bias = None if self.bias is None else self.bias.detach()
+            return self._from_windows(self._exact(codes, (self.input_step * self.weight_step).item(), bias), codes)
         return self._fast(codes)
 
-    def _exact(self, codes: Tensor) -> Tensor:
-        """Every conversion: (images, windows, out_channels) in weight codes times input codes."""
+    def _exact(self, codes: Tensor, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
+        """Every conversion, (images, windows, out_channels)."""
         assert self._crossbars is not None
         self._crossbars.compiled = self.compiled
-        return self._crossbars.digital_sum(self._inputs(codes), self.adc_full_scale, bool(self.signed_inputs))
+        return self._crossbars.outputs(self._inputs(codes), self.adc_full_scale, bool(self.signed_inputs), scale, bias)
 
     def _training_pass(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             self._observe(x, _RANGE_MOMENTUM)
-        x = _StraightThrough.apply(x, self.input_step, *self.input_bounds)
+        x = _quantised(x, self.input_step, *self.input_bounds)
         step, top_code = self.weight_step, self.code.max_code
-        weight = _StraightThrough.apply(self.weight, step, -top_code, top_code)
+        weight = _quantised(self.weight, step, -top_code, top_code)
         if self.noise_strength:
             codes = torch.round(weight.detach() / step).long() + top_code
             sigma = code_sigma(self.code).to(weight.device)[codes] * (step * self.noise_strength)
-            # With one input channel the noise would lose the weight's memory format and slow the convolution down.
-            noise = torch.randn_like(weight).as_strided(weight.shape, self.weight.stride())
-            weight = weight + sigma * noise
+            weight = weight + sigma * torch.randn_like(weight)
+        # With one input channel the weight would lose its memory format and slow down all that follows.
+        weight = weight.as_strided(weight.shape, self.weight.stride())
         return self._product(x, weight, self.bias)
 
     def _fast(self, codes: Tensor) -> Tensor:
@@ -227,7 +227,8 @@ class NoisyLayer(nn.Module):
         assert self._programmed is not None
         assert self._crossbars is not None
         scale = self.input_step * self.weight_step
-        y = self._product(codes, self._programmed * scale, self.bias)
+        weight = (self._programmed * scale).as_strided(self.weight.shape, self.weight.stride())  # as in training
+        y = self._product(codes, weight, self.bias)
         if self.accelerator.adc_bits is None and not self._crossbars.read_sigma:
             return y
         y = self._to_windows(y)
@@ -346,7 +347,7 @@ class NoisyConv2d(NoisyLayer):
         return InputVectors(codes=pixels, offsets=offsets.ravel(), grid=grid)
 
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
-        return y.unflatten(1, self._out_size(x)).permute(0, 3, 1, 2)
+        return y.view(len(y), *self._out_size(x), -1).permute(0, 3, 1, 2)
 
     def _to_windows(self, y: Tensor) -> Tensor:
         return y.permute(0, 2, 3, 1).flatten(1, 2)
@@ -395,13 +396,19 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
-        ctx.save_for_backward(x, (low - 0.5) * step, (high + 0.5) * step)
+        ctx.save_for_backward(x, (low - 0.5) * step if low else None, (high + 0.5) * step)
         return (x * (1 / step)).round_().clamp_(low, high).mul_(step)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         x, low, high = ctx.saved_tensors
-        return gradient * ((x >= low) & (x <= high)), None, None, None
+        cut = x > high if low is None else (x > high) | (x < low)  # low is None: no input is negative
+        return gradient.masked_fill(cut, 0), None, None, None
+
+
+def _quantised(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+    y: Tensor = _StraightThrough.apply(x, step, low, high)  # type: ignore[no-untyped-call]
+    return y
 
 
 def noisy_layers(model: nn.Module) -> list[NoisyLayer]:

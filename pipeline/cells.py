@@ -74,7 +74,8 @@ class CellCode:
 
         With a linear periphery this is exact: the digital sum over slices is linear in the conductances.
         """
-        return torch.tensordot(self.significance().to(levels), levels, dims=1) - self.offset
+        total: Tensor = torch.tensordot(self.significance().to(levels), levels, dims=1)
+        return total - self.offset
 
 
 def sigma_levels(code: CellCode, levels: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Any torch model onto crossbars, and back."""
 
 import copy
+from typing import cast
 
 from torch import nn
 
@@ -83,8 +84,7 @@ def from_digital(
             layer.in_features, layer.out_features, bias, accelerator=hardware, mapping=mapping, index=index
         )
     analog.to(layer.weight.device)
-    analog.register_parameter("weight", layer.weight)
-    analog.register_parameter("bias", layer.bias)
+    analog.weight, analog.bias = cast(nn.Parameter, layer.weight), cast(nn.Parameter | None, layer.bias)
     return analog.train(layer.training)
 
 
@@ -97,8 +97,7 @@ def digital_layer(layer: NoisyConv2d | NoisyLinear) -> nn.Conv2d | nn.Linear:
         digital = nn.Conv2d(inputs, outputs, kernel, layer.stride, layer.padding, bias=layer.bias is not None)
     else:
         digital = nn.Linear(inputs, outputs, bias=layer.bias is not None)
-    digital.register_parameter("weight", layer.weight)
-    digital.register_parameter("bias", layer.bias)
+    digital.weight, digital.bias = layer.weight, layer.bias
     return digital.train(layer.training)
 
 

@@ -82,24 +82,29 @@ class Crossbars:
         controller and taken off."""
         return self.code.baseline * float(self.code.significance().sum()) + self.code.offset
 
-    def digital_sum(self, inputs: InputVectors, full_scale: Tensor, signed: bool) -> Tensor:
+    def outputs(
+        self, inputs: InputVectors, full_scale: Tensor, signed: bool, scale: float = 1.0, bias: Tensor | None = None
+    ) -> Tensor:
         """Weight codes times input codes as the hardware computes it, (images, windows, out_channels).
 
         Args:
             inputs: Input codes.
             full_scale: Of the converters, in levels, scalar.
             signed: Inputs are in two's complement.
+            scale: Value of one unit of the digital sum.
+            bias: Added at the end, (out_channels,).
         """
         accelerator = self.code.accelerator
         images = self.chip.images if len(self.chip.images) == len(inputs) else torch.arange(len(inputs))
         in_one = accelerator.dac_bits == 1 or (accelerator.input_cycles == 1 and not self.read_sigma)
         if self.compiled and inputs.codes.device.type == "cpu" and accelerator.adc_bits is not None and in_one:
-            return self._with_kernels(inputs, images, full_scale, accelerator.adc_bits, signed)
+            return self._with_kernels(inputs, images, full_scale, accelerator.adc_bits, signed, scale, bias)
         sums_of_image = inputs.windows * accelerator.input_cycles * self.levels[..., 0].numel()
         chunk = max(1, _SUMS_IN_MEMORY // sums_of_image)
         starts = range(0, len(inputs), chunk)
         parts = [(inputs.vectors(start, start + chunk), images[start : start + chunk]) for start in starts]
-        return torch.cat([self._with_torch(vectors, ids, full_scale, signed) for vectors, ids in parts])
+        y = torch.cat([self._with_torch(vectors, ids, full_scale, signed) for vectors, ids in parts]) * scale
+        return y if bias is None else y + bias
 
     def _with_torch(self, vectors: Tensor, images: Tensor, full_scale: Tensor, signed: bool) -> Tensor:
         """The definition of what the kernels compute."""
@@ -127,7 +132,14 @@ class Crossbars:
             yield slices, (slices @ cells[..., start:stop].flatten(0, 1).t()).unflatten(-1, cells.shape[:2])
 
     def _with_kernels(
-        self, inputs: InputVectors, images: Tensor, full_scale: Tensor, adc_bits: int, signed: bool
+        self,
+        inputs: InputVectors,
+        images: Tensor,
+        full_scale: Tensor,
+        adc_bits: int,
+        signed: bool,
+        scale: float,
+        bias: Tensor | None,
     ) -> Tensor:
         accelerator, outputs = self.code.accelerator, self.levels.shape[1]
         columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, self.mapping.row_blocks
@@ -145,8 +157,9 @@ class Crossbars:
             np.array(blocks),
             np.float32(1 / step.item()),
             np.float32((1 << adc_bits) - 1),
-            (self.code.significance() * step).numpy(),
-            self.known_part,
+            (self.code.significance() * (step * scale)).numpy(),
+            self.known_part * scale,
+            np.zeros(outputs, np.float32) if bias is None else bias.numpy(),
             y.numpy(),
         )
         if accelerator.dac_bits == 1:
@@ -163,4 +176,4 @@ class Crossbars:
             kernels.whole_inputs(layer)
         self.conversions += len(y) * cycles * len(blocks) * columns
         self.cycles += len(y) * cycles
-        return y.unflatten(0, (len(inputs), inputs.windows))
+        return y.view(len(inputs), inputs.windows, outputs)

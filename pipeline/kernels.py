@@ -37,6 +37,7 @@ class Layer(NamedTuple):
         top: Largest ADC code.
         value: What a code of each column of a weight counts in the output, (columns of a weight,).
         per_input: What is taken off for each unit of the sum of input codes.
+        bias: (outputs,).
         out: The result, (images x windows, outputs).
     """
 
@@ -49,6 +50,7 @@ class Layer(NamedTuple):
     top: np.float32
     value: np.ndarray
     per_input: float
+    bias: np.ndarray
     out: np.ndarray
 
 
@@ -184,13 +186,13 @@ def _index_inputs(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _finish(totals: np.ndarray, sums: np.ndarray, value: np.ndarray, per_input: float, out: np.ndarray) -> None:
-    """The digital end: sum over a weight's columns, minus what the sum of each vector's input codes adds."""
+def _finish(totals: np.ndarray, sums: np.ndarray, value: np.ndarray, per_input: float, bias: np.ndarray, out: np.ndarray) -> None:
+    """The digital end: sum over a weight's columns, minus what the sum of each vector's input codes adds, plus bias."""
     outputs = out.shape[1]
     for v in range(out.shape[0]):
         known = np.float32(per_input * sums[v])
         for o in range(outputs):
-            out[v, o] = value[0] * totals[v, o] - known
+            out[v, o] = value[0] * totals[v, o] + (bias[o] - known)
         for column in range(1, len(value)):
             for o in range(outputs):
                 out[v, o] += value[column] * totals[v, column * outputs + o]
@@ -210,7 +212,7 @@ def bit_serial(
         pool_starts: Where each image begins in it, (images, blocks), int64; one image's noise is ordered as
             (cycles, its windows, columns).
     """
-    pixels, offsets, grid, cells, blocks, codes_per_level, top, value, per_input, out = layer
+    pixels, offsets, grid, cells, blocks, codes_per_level, top, value, per_input, bias, out = layer
     images, cycles, columns = len(pixels), len(cycle_values), len(value) * out.shape[1]
     height, width, step_down, step_right = grid
     windows = height * width
@@ -233,19 +235,21 @@ def bit_serial(
             start, stop = blocks[block]
             groups = 2 * ((stop - start + 2 * _GROUP - 1) // (2 * _GROUP))
             codes[:] = 0
-            for v in range(vectors):
-                window = v % windows
-                first = (window // width) * step_down + (window % width) * step_right
-                part = index[v * cycles * groups : (v + 1) * cycles * groups]
-                sums[v] += _index_inputs(
-                    pixels[image + v // windows], first, offsets[start:stop], cycles, groups, codes, part
-                )
-                if read_sigma > 0:
-                    for cycle in range(cycles):
-                        active = 0
-                        for row in range(stop - start):
-                            active += (codes[row] >> cycle) & 1
-                        amplitude[v * cycles + cycle] = read_sigma * np.sqrt(np.float32(active))
+            rows = offsets[start:stop]
+            v = 0
+            for picture in pixels[image : image + at_once]:
+                for y in range(height):
+                    for x in range(width):
+                        part = index[v * cycles * groups : (v + 1) * cycles * groups]
+                        first = y * step_down + x * step_right
+                        sums[v] += _index_inputs(picture, first, rows, cycles, groups, codes, part)
+                        if read_sigma > 0:
+                            for cycle in range(cycles):
+                                active = 0
+                                for row in range(len(rows)):
+                                    active += (codes[row] >> cycle) & 1
+                                amplitude[v * cycles + cycle] = read_sigma * np.sqrt(np.float32(active))
+                        v += 1
             for column in range(0, cells.shape[1], TILE):
                 _tabulate(cells, start, stop, column, groups, table)
                 for v in range(vectors):
@@ -258,13 +262,13 @@ def bit_serial(
                         _convert_noisy(*at, *adc, target, *draws)
                     else:
                         _convert_quiet(*at, *adc, target, _address(pool, 0), 0, _address(amplitude, 0))
-        _finish(totals, sums, value, per_input, out[image * windows : image * windows + vectors])
+        _finish(totals, sums, value, per_input, bias, out[image * windows : image * windows + vectors])
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def whole_inputs(layer: Layer) -> None:
     """A layer whose inputs are applied at once, without read noise."""
-    pixels, offsets, grid, cells, blocks, codes_per_level, top, value, per_input, out = layer
+    pixels, offsets, grid, cells, blocks, codes_per_level, top, value, per_input, bias, out = layer
     images, (height, width, step_down, step_right) = len(pixels), grid
     windows = height * width
     at_once = min(images, max(1, _VECTORS_AT_ONCE // windows))
@@ -279,13 +283,16 @@ def whole_inputs(layer: Layer) -> None:
         for block in range(len(blocks)):
             start, stop = blocks[block]
             inputs = panel[: vectors * (stop - start)].reshape((vectors, stop - start))
-            for v in range(vectors):
-                window = v % windows
-                first = (window // width) * step_down + (window % width) * step_right
-                sums[v] += _gather(pixels[image + v // windows], first, offsets[start:stop], inputs[v])
+            rows = offsets[start:stop]
+            v = 0
+            for picture in pixels[image : image + at_once]:
+                for y in range(height):
+                    for x in range(width):
+                        sums[v] += _gather(picture, y * step_down + x * step_right, rows, inputs[v])
+                        v += 1
             np.dot(inputs, cells[start:stop], column_sums[:vectors])
             _convert(column_sums, codes_per_level, top, totals)
-        _finish(totals, sums, value, per_input, out[image * windows : image * windows + vectors])
+        _finish(totals, sums, value, per_input, bias, out[image * windows : image * windows + vectors])
 
 
 @njit(cache=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]

@@ -34,7 +34,7 @@ class NoisyClassifier(pl.LightningModule):
     def training_step(self, batch: Split, batch_index: int) -> Tensor:
         images, labels = batch
         loss = nn.functional.cross_entropy(self.network(images), labels)
-        if batch_index == 0 and not math.isfinite(loss.item()):
+        if not math.isfinite(loss.item()):
             raise TrainingDiverged(f"loss is {loss.item()} in epoch {self.current_epoch}; lower training.learning_rate")
         return loss
 

@@ -285,3 +285,15 @@ def test_every_node_has_every_figure(node):
         assert value or (node > 14 and field.name in planar_only), field.name
     assert tech.is_finfet == (node <= 14)
     assert math.isclose(tech.unit_width_m, tech.node_m) == (node > 14)
+
+
+def test_a_weight_wider_than_the_shared_columns_is_accumulated_unless_the_reference_is_asked_for():
+    wide = chip(cols_per_adc=4, cell_bits=1, weight_bits=8)  # 8 columns a weight, 4 share a converter
+    layers = [dense("a", 256, 64)]
+    ours, reference = (estimate_cost(wide, layers, accumulate_wide_weights=each) for each in (True, False))
+    assert ours.energy_by_component_j["shift_add"] > 1.2 * reference.energy_by_component_j["shift_add"]
+    assert any("more columns than share a converter" in each for each in ours.outside_reference)
+    assert not any("more columns than share a converter" in each for each in reference.outside_reference)
+    narrow = chip(cols_per_adc=8, cell_bits=1, weight_bits=8)
+    same = [estimate_cost(narrow, layers, accumulate_wide_weights=each) for each in (True, False)]
+    assert same[0] == same[1]

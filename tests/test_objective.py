@@ -11,11 +11,13 @@ from pipeline.chips import Chip
 from pipeline.objective import evaluate, load_checkpoint
 from pipeline.search_space import SearchSpace
 from pipeline.study_spec import load_study
+from pipeline.training import TrainingDiverged, train
 
 
 @pytest.fixture
 def study(tiny, write_study):
-    tiny["dataset"] = {"train_images": 256, "validation_images": 40, "test_images": 30}
+    tiny["dataset"] = {"train_images": 500, "validation_images": 60, "test_images": 30}
+    tiny["training"] = {"epochs": 12, "batch_size": 50, "noise_strength": 0.0}
     return load_study(write_study(tiny))
 
 
@@ -44,8 +46,6 @@ def test_cost_and_accuracy_come_from_the_very_same_hardware(study, monkeypatch):
     result = evaluate(design, study.spec, 0)
     layers = noisy_layers(seen["network"])
     assert {layer.accelerator for layer in layers} == {seen["accelerator"]} == {design.accelerator}
-    for layer in layers:
-        layer.conversions = 0
     chip = Chip.number(0, 0)
     program_chip(seen["network"], chip, "exact")
     chip.images = torch.arange(3)
@@ -62,7 +62,8 @@ def test_the_device_of_the_design_decides_the_errors(study):
         study, devices=study.devices | {"rram": dataclasses.replace(study.devices["rram"], programming_sigma=(0.5,))}
     )
     noisy = evaluate(a_design(noisy_study, device="rram"), study.spec, 0)
-    assert noisy.validation.mean < noisy.validation.noiseless - 0.05
+    assert noisy.validation.noiseless > 0.5
+    assert noisy.validation.mean < noisy.validation.noiseless - 0.1
     assert abs(quiet.validation.mean - quiet.validation.noiseless) < 0.05
 
 
@@ -86,8 +87,7 @@ def test_a_checkpoint_gives_the_trained_network_back(study, tmp_path):
 
 
 def test_divergence_is_an_error_and_not_a_result(study):
-    from pipeline.training import TrainingDiverged
-
-    spec = study.spec.model_copy(update={"training": study.spec.training.model_copy(update={"learning_rate": 1e30})})
-    with pytest.raises(TrainingDiverged, match="learning_rate"):
-        evaluate(a_design(study), spec, 0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    images = torch.full((8, 1, 2, 2), torch.nan)
+    with pytest.raises(TrainingDiverged, match=r"loss is nan in epoch 0; lower training\.learning_rate"):
+        train(network, (images, torch.zeros(8, dtype=torch.long)), study.spec.training, 0)
