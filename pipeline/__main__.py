@@ -167,7 +167,8 @@ def evaluate(
         print(
             f"{name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), "
             f"std {result.std:.2%}, 5th percentile {result.p05:.2%}, worst {result.worst:.2%}, "
-            f"no device errors {result.noiseless:.2%}, {len(result.per_chip)} chips, {result.n_images} images, {result.fidelity}"
+            f"no device errors {result.noiseless:.2%}, {len(result.per_chip)} chips, {result.n_images} images, "
+            f"{result.fidelity}"
         )
 
 

@@ -97,6 +97,7 @@ class NoisyLayer(nn.Module):
         self.compiled = True
         self._crossbars: Crossbars | None = None
         self._programmed: Tensor | None = None
+        self._weight_value = 0.0
         self._calibrating = False
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -110,7 +111,7 @@ class NoisyLayer(nn.Module):
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         raise NotImplementedError
 
-    def _inputs(self, codes: Tensor) -> InputVectors:
+    def input_vectors(self, codes: Tensor) -> InputVectors:
         raise NotImplementedError
 
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
@@ -199,14 +200,14 @@ class NoisyLayer(nn.Module):
             self._calibrate(codes)
         if self.fidelity == "exact" or self.adc_error_ratio > FAST_ERROR_LIMIT:
             bias = None if self.bias is None else self.bias.detach()
-            return self._from_windows(self._exact(codes, (self.input_step * self.weight_step).item(), bias), codes)
+            return self._from_windows(self._exact(codes, self.input_step.item() * self._weight_value, bias), codes)
         return self._fast(codes)
 
     def _exact(self, codes: Tensor, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
         """Every conversion, (images, windows, out_channels)."""
         assert self._crossbars is not None
         self._crossbars.compiled = self.compiled
-        return self._crossbars.outputs(self._inputs(codes), self.adc_full_scale, bool(self.signed_inputs), scale, bias)
+        return self._crossbars.outputs(self.input_vectors(codes), self.adc_full_scale, bool(self.signed_inputs), scale, bias)
 
     def _training_pass(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -226,7 +227,7 @@ class NoisyLayer(nn.Module):
         """One product with the folded weights; converter and read noise added at the output."""
         assert self._programmed is not None
         assert self._crossbars is not None
-        scale = self.input_step * self.weight_step
+        scale = self.input_step.item() * self._weight_value
         weight = (self._programmed * scale).as_strided(self.weight.shape, self.weight.stride())  # as in training
         y = self._product(codes, weight, self.bias)
         if self.accelerator.adc_bits is None and not self._crossbars.read_sigma:
@@ -234,7 +235,7 @@ class NoisyLayer(nn.Module):
         y = self._to_windows(y)
         variance = self.adc_std.square()
         if self._crossbars.read_sigma:
-            per_cell = self._crossbars.read_sigma**2 * float(self.code.significance().square().sum())
+            per_cell = self._crossbars.read_sigma**2 * float(self._crossbars.significance.square().sum())
             variance = variance + per_cell * self._power(codes)
         chip = self._crossbars.chip
         noise = chip.read_noise(y, chip.images, self.index, 0)
@@ -268,7 +269,7 @@ class NoisyLayer(nn.Module):
         chance, share = torch.Generator().manual_seed(0), math.ceil(_CALIBRATION_SUMS / len(self.mapping.row_blocks))
         cycles = adc.cycle_values(self.accelerator, bool(self.signed_inputs)).square()
         samples, weights = [], []
-        for _, sums in self._crossbars.column_sums(self._inputs(codes).vectors(0, len(codes))):
+        for _, sums in self._crossbars.column_sums(self.input_vectors(codes).vectors(0, len(codes))):
             weight = (cycles[:, None, None, None] * value[:, None]).to(sums).expand(sums.shape)
             picks = torch.randint(sums.numel(), (share,), generator=chance).to(sums.device)
             samples.append(sums.flatten()[picks])
@@ -279,6 +280,7 @@ class NoisyLayer(nn.Module):
     def program_chip(self, chip: Chip, drift_time_s: float | None = None) -> None:
         """Write the weights into the cells of `chip`."""
         codes = self.weight_codes().cpu()
+        self._weight_value = self.weight_step.item()
         if chip.ideal_cells:
             levels = self.code.digits(codes)
         else:
@@ -334,7 +336,7 @@ class NoisyConv2d(NoisyLayer):
         height, width = ((side + 2 * self.padding - self.weight.shape[-1]) // self.stride + 1 for side in x.shape[2:])
         return height, width
 
-    def _inputs(self, codes: Tensor) -> InputVectors:
+    def input_vectors(self, codes: Tensor) -> InputVectors:
         kernel, channels, pad = self.weight.shape[-1], codes.shape[1], self.padding
         pixels = F.pad(codes.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad)).contiguous()
         line = pixels.shape[2] * channels
@@ -376,7 +378,7 @@ class NoisyLinear(NoisyLayer):
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
 
-    def _inputs(self, codes: Tensor) -> InputVectors:
+    def input_vectors(self, codes: Tensor) -> InputVectors:
         rows = codes.shape[-1]
         grid = (codes[0].numel() // rows, 1, rows, 0)
         return InputVectors(codes=codes.contiguous(), offsets=np.arange(rows), grid=grid)

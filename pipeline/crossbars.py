@@ -59,6 +59,10 @@ class Crossbars:
         levels: Programmed cells, (columns of a weight, out_channels, rows), rows in the mapping's order.
         compiled: Use `pipeline.kernels` on a CPU; False keeps to torch, with the same results.
         conversions, cycles: ADC conversions and input cycles made so far, for audits.
+        read_sigma: Standard deviation of one cell's read, in levels.
+        known_part: What each unit of input code adds to the digital sum whatever the weight: baseline and offset,
+            known to the controller and taken off.
+        significance: What each column of a weight counts in the digital sum, (columns of a weight,).
     """
 
     code: CellCode
@@ -69,18 +73,18 @@ class Crossbars:
     compiled: bool = True
     conversions: int = 0
     cycles: int = 0
+    read_sigma: float = dataclasses.field(init=False)
+    known_part: float = dataclasses.field(init=False)
+    significance: Tensor = dataclasses.field(init=False)
+    _blocks: np.ndarray = dataclasses.field(init=False)
     _matrix: Tensor | None = None
 
-    @property
-    def read_sigma(self) -> float:
-        """Standard deviation of one cell's read, in levels."""
-        return 0.0 if self.chip.ideal_cells else self.code.accelerator.device.read_sigma / self.code.step
-
-    @property
-    def known_part(self) -> float:
-        """What each unit of input code adds to the digital sum whatever the weight: baseline and offset, known to the
-        controller and taken off."""
-        return self.code.baseline * float(self.code.significance().sum()) + self.code.offset
+    def __post_init__(self) -> None:
+        device = self.code.accelerator.device
+        self.read_sigma = 0.0 if self.chip.ideal_cells else device.read_sigma / self.code.step
+        self.significance = self.code.significance()
+        self.known_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
+        self._blocks = np.array(self.mapping.row_blocks)
 
     def outputs(
         self, inputs: InputVectors, full_scale: Tensor, signed: bool, scale: float = 1.0, bias: Tensor | None = None
@@ -108,7 +112,7 @@ class Crossbars:
 
     def _with_torch(self, vectors: Tensor, images: Tensor, full_scale: Tensor, signed: bool) -> Tensor:
         """The definition of what the kernels compute."""
-        accelerator, significance = self.code.accelerator, self.code.significance().to(vectors)
+        accelerator, significance = self.code.accelerator, self.significance.to(vectors)
         cycle_values = adc.cycle_values(accelerator, signed).to(vectors)
         total = torch.zeros((), device=vectors.device)
         for block, (slices, sums) in enumerate(self.column_sums(vectors)):
@@ -142,29 +146,29 @@ class Crossbars:
         bias: Tensor | None,
     ) -> Tensor:
         accelerator, outputs = self.code.accelerator, self.levels.shape[1]
-        columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, self.mapping.row_blocks
+        columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self._blocks)
         if self._matrix is None:
             matrix = (self.levels + self.code.baseline).flatten(0, 1).t()
             padding = -columns % kernels.TILE if accelerator.dac_bits == 1 else 0
             self._matrix = F.pad(matrix, (0, padding)).contiguous()
-        step = adc.adc_step(full_scale, adc_bits)
+        step = adc.adc_step(full_scale, adc_bits).item()
         y = torch.empty(len(inputs) * inputs.windows, outputs)
         layer = kernels.Layer(
             inputs.codes.flatten(1).numpy(),
             inputs.offsets,
             np.array(inputs.grid),
             self._matrix.numpy(),
-            np.array(blocks),
-            np.float32(1 / step.item()),
+            self._blocks,
+            np.float32(1 / step),
             np.float32((1 << adc_bits) - 1),
-            (self.code.significance() * (step * scale)).numpy(),
+            (self.significance * (step * scale)).numpy(),
             self.known_part * scale,
             np.zeros(outputs, np.float32) if bias is None else bias.numpy(),
             y.numpy(),
         )
         if accelerator.dac_bits == 1:
             count = inputs.windows * cycles * columns
-            streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(len(blocks))]
+            streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(blocks)]
             kernels.bit_serial(
                 layer,
                 adc.cycle_values(accelerator, signed).numpy(),
@@ -174,6 +178,6 @@ class Crossbars:
             )
         else:
             kernels.whole_inputs(layer)
-        self.conversions += len(y) * cycles * len(blocks) * columns
+        self.conversions += len(y) * cycles * blocks * columns
         self.cycles += len(y) * cycles
         return y.view(len(inputs), inputs.windows, outputs)

@@ -44,8 +44,8 @@ METRICS: dict[str, Metric] = {
         unit="TOPS/W",
         scale=1,
         label="TOPS/W",
-        meaning="Operations (2 per multiply-accumulate, at the design's own bits) per energy, leakage and the reference's "
-        "post-layout factor 1.22 included.",
+        meaning="Operations (2 per multiply-accumulate, at the design's own bits) per energy, with leakage and the "
+        "reference's post-layout factor 1.22.",
     ),
     "tops": Metric(
         direction="maximize", unit="TOPS", scale=1, label="TOPS", meaning="Operations per second, one image at a time."
@@ -60,6 +60,20 @@ METRICS: dict[str, Metric] = {
     ),
     "edp_js": Metric(
         direction="minimize", unit="pJ s", scale=1e12, label="EDP", meaning="Energy times latency of one inference."
+    ),
+    "tops_per_watt_own_data": Metric(
+        direction="maximize",
+        unit="TOPS/W",
+        scale=1,
+        label="TOPS/W, own data",
+        meaning="TOPS/W at the trained network's own bit densities and weights in place of the assumed ones.",
+    ),
+    "energy_own_data_j": Metric(
+        direction="minimize",
+        unit="nJ",
+        scale=1e9,
+        label="energy, own data",
+        meaning="Energy of one inference at the trained network's own bit densities and weights.",
     ),
     "leakage_power_w": Metric(
         direction="minimize", unit="uW", scale=1e6, label="leakage", meaning="Leakage power of the chip."

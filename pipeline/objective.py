@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hw_models.cost import CostReport, estimate_cost
+from hw_models.cost import estimate_cost
 from pipeline.analog_layers import calibrate
 from pipeline.chips import derive_seed
 from pipeline.data import ImageSet, load_images
 from pipeline.design_point import DesignPoint
-from pipeline.metrics import METRICS
 from pipeline.network import build_network
-from pipeline.results import TrialResult, VariationReport
+from pipeline.network_activity import measured_activity
+from pipeline.results import TrialResult, measured_values
 from pipeline.study_spec import StudySpec
 from pipeline.topology import mvm_layers, topology
 from pipeline.training import train
@@ -25,6 +25,7 @@ from pipeline.variation import accuracy_under_variation
 
 CALIBRATION_IMAGES = 128  # assumed: training images that fix input and ADC ranges
 RECALIBRATION_IMAGES = 256  # training images of a chip's batch-norm recalibration (Joshi et al., 2020, use about 1,300)
+_ACTIVITY_IMAGES = 32  # training images on which bit densities are counted
 _LIBRARIES = ("nacim", "torch", "pytorch-lightning", "optuna", "numpy")
 
 
@@ -52,6 +53,9 @@ def evaluate(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint
         network = trained_network(design, spec, trial_number, images)
     with _timed(phase_s, "calibration"):
         calibrate(network, images.train[0][:CALIBRATION_IMAGES])
+    with _timed(phase_s, "activity"):
+        activity = measured_activity(network, images.train[0][:_ACTIVITY_IMAGES])
+        own_cost = estimate_cost(design.accelerator, mvm_layers(design), activity=activity)
     with _timed(phase_s, "variation"):
         splits = [images.validation, images.test]
         recalibration = images.train[0][:RECALIBRATION_IMAGES]
@@ -60,7 +64,7 @@ def evaluate(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint
         with _timed(phase_s, "checkpoint"):
             save_checkpoint(network, checkpoint)
     return TrialResult(
-        measured=measured_values(cost, validation, test),
+        measured=measured_values(cost, own_cost, validation, test),
         cost=cost.to_dict(),
         validation=validation,
         test=test,
@@ -91,19 +95,6 @@ def load_checkpoint(design: DesignPoint, path: Path) -> nn.Module:
     network = build_network(topology(design), design.accelerator)
     network.load_state_dict(torch.load(path, weights_only=True))
     return network.eval()
-
-
-def measured_values(cost: CostReport, validation: VariationReport, test: VariationReport) -> dict[str, float]:
-    """One flat record of everything measured: all of `METRICS`, and the figures of the test images."""
-    values = {
-        "accuracy_mean": validation.mean,
-        "accuracy_p05": validation.p05,
-        "accuracy_worst": validation.worst,
-        "accuracy_noiseless": validation.noiseless,
-        "accuracy_float": validation.float_accuracy,
-    }
-    values |= {name: getattr(cost, name) for name in METRICS if name not in values}
-    return values | {"test_accuracy_mean": test.mean, "test_accuracy_std": test.std}
 
 
 def versions() -> dict[str, str]:

@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Any
 
+from hw_models.cost import CostReport
+from pipeline.metrics import METRICS
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class VariationReport:
@@ -65,3 +68,26 @@ class TrialResult:
     phase_s: dict[str, float]
     versions: dict[str, str]
     checkpoint: str | None
+
+
+def measured_values(
+    cost: CostReport, own_cost: CostReport, validation: VariationReport, test: VariationReport
+) -> dict[str, float]:
+    """One flat record of everything measured: all of `METRICS`, and the figures of the test images.
+
+    Args:
+        cost: At the assumed activity.
+        own_cost: At the trained network's own activity.
+        validation, test: Accuracy over chips.
+    """
+    values = {
+        "accuracy_mean": validation.mean,
+        "accuracy_p05": validation.p05,
+        "accuracy_worst": validation.worst,
+        "accuracy_noiseless": validation.noiseless,
+        "accuracy_float": validation.float_accuracy,
+        "tops_per_watt_own_data": own_cost.tops_per_watt,
+        "energy_own_data_j": own_cost.energy_j,
+    }
+    values |= {name: getattr(cost, name) for name in METRICS if name not in values}
+    return values | {"test_accuracy_mean": test.mean, "test_accuracy_std": test.std}

@@ -71,7 +71,15 @@ def test_a_trial_keeps_everything_that_was_measured(finished):
         )
         assert kept["tops_per_watt"] == trial.values[1] > 0
         assert {"area_m2", "latency_s", "energy_j", "edp_js", "leakage_power_w", "accuracy_worst"} <= set(kept)
-        assert set(kept["phase_s"]) == {"data", "cost", "training", "calibration", "variation", "checkpoint"}
+        assert set(kept["phase_s"]) == {
+            "data",
+            "cost",
+            "training",
+            "calibration",
+            "activity",
+            "variation",
+            "checkpoint",
+        }
         assert kept["versions"]["torch"]
         assert (finished / "results" / "tiny" / "checkpoints" / kept["checkpoint"]).is_file()
         chip = kept["design"]["accelerator"]

@@ -1,0 +1,38 @@
+"""The network's own statistics, by hand and against the cost they change."""
+
+import torch
+
+from hw_models.accelerator import Accelerator
+from hw_models.cost import estimate_cost
+from hw_models.devices import load_card
+from pipeline.analog_layers import calibrate, noisy_layers
+from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec
+from pipeline.network import build_network
+from pipeline.network_activity import measured_activity
+from pipeline.topology import mvm_layers, topology
+
+
+def test_densities_and_levels_are_counted_on_what_the_crossbars_see():
+    chip = Accelerator(
+        device=load_card("rram").device, crossbar_size=64, cell_bits=1, weight_bits=4, input_bits=2, adc_bits=6
+    )
+    image = ImageSpec(channels=1, height=2, width=2, classes=3)
+    design = DesignPoint(accelerator=chip, image=image, convs=(ConvSpec(filters=2, kernel=3),), batch_norm=False)
+    network = build_network(topology(design), chip)
+    images = torch.tensor([[1.0, 2 / 3], [1 / 3, 0.0]]).expand(8, 1, 2, 2).clone()
+    network.train()(images)
+    calibrate(network, images)
+    layer = noisy_layers(network)[0]
+    layer.input_range.fill_(1.0)
+    first = measured_activity(network, images).layers[0]
+    # codes 3, 2, 1, 0: each bit is set in 2 of 4 pixels; each of 4 windows of 9 values sees all 4 pixels and 5 zeros
+    torch.testing.assert_close(torch.tensor(first.plane_densities), torch.tensor([8 / 36, 8 / 36]), rtol=1e-6, atol=0)
+    digits = layer.code.digits(layer.weight_codes())
+    assert abs(first.level_shares[1] - float(digits.mean())) < 1e-6
+    sparse = measured_activity(network, images * 0.3)
+    assert sparse.layers[0].bit_density < first.bit_density
+    costs = [
+        estimate_cost(chip, mvm_layers(design), activity=each).energy_j
+        for each in (measured_activity(network, images), sparse)
+    ]
+    assert costs[1] < costs[0]
