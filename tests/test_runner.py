@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import fake_evaluation
@@ -66,34 +67,36 @@ def test_any_number_of_workers_gives_the_same_trials(study, tmp_path):
     assert any(reused is not None for *_, reused in serial), "the space is small enough that designs come twice"
 
 
-class Crowd(StopAfter):
-    """A view that notes how many trials are in work when one more starts, by its number."""
+class Postponed:
+    """A pool whose work is done when the test says so."""
 
     def __init__(self) -> None:
-        super().__init__(0)
-        self.in_work: set[int] = set()
-        self.crowds: dict[int, int] = {}
+        self.work: list[tuple[Future, tuple]] = []
 
-    def started(self, number: int, design: object) -> None:
-        self.in_work.add(number)
-        self.crowds[number] = len(self.in_work)
-
-    def finished(self, trial: FrozenTrial) -> None:
-        self.in_work.discard(trial.number)
+    def submit(self, evaluate, *arguments) -> Future:
+        self.work.append((Future(), arguments))
+        return self.work[-1][0]
 
 
-def test_workers_share_each_generation_and_wait_for_its_end(study, tmp_path):
-    view = Crowd()
-    opened = run(study, tmp_path / "out", 12, workers=3, evaluate=fake_evaluation.evaluate_slowly, view=view)
-    trials = opened.get_trials()
-    generations = [generation_of(trial) for trial in trials]
-    assert len(set(generations)) >= 3
-    for generation in set(generations) - {max(generations)}:
-        members = [trial for trial in trials if generation_of(trial) == generation]
-        crowds = [view.crowds[trial.number] for trial in members if trial.number in view.crowds]
-        assert max(crowds) == min(3, len(crowds))
-        later = [trial.datetime_start for trial in trials if generation_of(trial) > generation]
-        assert all(trial.datetime_complete <= start for trial in members for start in later)
+def test_workers_fill_a_generation_side_by_side_and_wait_for_its_end(study, tmp_path):
+    opened = open_study(study, f"sqlite:///{tmp_path / 'study.db'}")
+    runner, pool = Runner(study, opened, tmp_path, 3, StopAfter(0)), Postponed()
+    for generation in range(3):
+        finished = 0
+        while finished < 4:  # the population
+            while runner._may_ask(False):
+                runner._take(pool, opened.ask())
+            waiting = [number for _, (_, _, number, _) in pool.work]
+            assert {generation_of(trial) for trial in opened.get_trials() if trial.number in waiting} == {generation}
+            complete = opened.get_trials(states=(TrialState.COMPLETE,))
+            finished = sum(generation_of(trial) == generation for trial in complete)
+            twins = sum(len(entry.twins) for entry in runner._running.values())
+            assert len(waiting) == min(3, 4 - finished - twins)
+            future, (design, _, number, _) = pool.work.pop()
+            future.set_result(fake_evaluation.made_up_result(design, number))
+            runner._finish(pool, future)
+            complete = opened.get_trials(states=(TrialState.COMPLETE,))
+            finished = sum(generation_of(trial) == generation for trial in complete)
 
 
 @pytest.mark.parametrize("cuts", [(1,), (3, 2), (6, 1, 1)], ids=str)
