@@ -112,6 +112,7 @@ class NoisyLayer(nn.Module):
         raise NotImplementedError
 
     def input_vectors(self, codes: Tensor) -> InputVectors:
+        """What the wordlines see of input codes that have the layer's input shape."""
         raise NotImplementedError
 
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
@@ -207,7 +208,8 @@ class NoisyLayer(nn.Module):
         """Every conversion, (images, windows, out_channels)."""
         assert self._crossbars is not None
         self._crossbars.compiled = self.compiled
-        return self._crossbars.outputs(self.input_vectors(codes), self.adc_full_scale, bool(self.signed_inputs), scale, bias)
+        vectors = self.input_vectors(codes)
+        return self._crossbars.outputs(vectors, self.adc_full_scale, bool(self.signed_inputs), scale, bias)
 
     def _training_pass(self, x: Tensor) -> Tensor:
         with torch.no_grad():

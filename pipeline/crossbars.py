@@ -78,6 +78,9 @@ class Crossbars:
     significance: Tensor = dataclasses.field(init=False)
     _blocks: np.ndarray = dataclasses.field(init=False)
     _matrix: Tensor | None = None
+    _offsets: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    _copies: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    _first_copy: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1, np.int64))
 
     def __post_init__(self) -> None:
         device = self.code.accelerator.device
@@ -147,15 +150,20 @@ class Crossbars:
     ) -> Tensor:
         accelerator, outputs = self.code.accelerator, self.levels.shape[1]
         columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self._blocks)
-        if self._matrix is None:
+        if self._matrix is None or not np.array_equal(self._offsets, inputs.offsets):  # another image size
             matrix = (self.levels + self.code.baseline).flatten(0, 1).t()
             padding = -columns % kernels.TILE if accelerator.dac_bits == 1 else 0
-            self._matrix = F.pad(matrix, (0, padding)).contiguous()
+            self._offsets = inputs.offsets
+            order, self._copies, self._first_copy = _copies_of(inputs.offsets, self.mapping.row_blocks)
+            self._matrix = F.pad(matrix[torch.from_numpy(order)], (0, padding)).contiguous()
+        pixels = torch.zeros(inputs.codes.numel() + kernels.COPY)
+        pixels[: -kernels.COPY] = inputs.codes.flatten()
         step = adc.adc_step(full_scale, adc_bits).item()
         y = torch.empty(len(inputs) * inputs.windows, outputs)
         layer = kernels.Layer(
-            inputs.codes.flatten(1).numpy(),
-            inputs.offsets,
+            pixels[: -kernels.COPY].view(len(inputs), -1).numpy(),
+            self._copies,
+            self._first_copy,
             np.array(inputs.grid),
             self._matrix.numpy(),
             self._blocks,
@@ -181,3 +189,22 @@ class Crossbars:
         self.conversions += len(y) * cycles * blocks * columns
         self.cycles += len(y) * cycles
         return y.view(len(inputs), inputs.windows, outputs)
+
+
+def _copies_of(offsets: np.ndarray, blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Order of the rows within their blocks in which inputs that lie side by side are copied together.
+
+    Gives the order, and `copies` and `first_copy` of `kernels.Layer`.
+    """
+    order = np.concatenate([start + np.argsort(offsets[start:stop]) for start, stop in blocks])
+    copies, first_copy = [], [0]
+    for start, stop in blocks:
+        places = offsets[order[start:stop]]
+        row = 0
+        while row < len(places):
+            copies.append((places[row], row))
+            row += 1
+            while row < len(places) and row - copies[-1][1] < kernels.COPY and places[row] == places[row - 1] + 1:
+                row += 1
+        first_copy.append(len(copies))
+    return order, np.array(copies, np.int64), np.array(first_copy, np.int64)

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 
 _LANES, _VECTORS = 16, 4
 TILE = _LANES * _VECTORS  # columns that are summed at once; arrays of columns are padded to a multiple of it
+COPY = _LANES  # values that are copied at once when inputs are collected
 _GROUP = 4  # rows of a table
 _SUBSETS = 2**_GROUP
 _VECTORS_AT_ONCE = 512  # input vectors between two rebuilds of the tables; their column sums stay in cache
@@ -28,8 +29,11 @@ class Layer(NamedTuple):
     """One pass of a layer. Arrays are contiguous and float32 unless said otherwise.
 
     Attributes:
-        pixels: Input codes as whole numbers, zero padding included, (images, n).
-        offsets: Where each row of the weight matrix reads, counted from a window's first value, (rows,), int64.
+        pixels: Input codes as whole numbers, zero padding included, (images, n), with COPY values behind the last.
+        copies: How a window's input codes are collected: (from, to) of copies of COPY values each, in order, from a
+            place counted from the window's first value to a row; a copy may write beyond its own rows, into those that
+            the next one writes, (copies, 2), int64.
+        first_copy: Where each block's copies begin and, last, the end, (blocks + 1,), int64.
         grid: Windows of an image and steps between their first values: (down, right, step down, step right), int64.
         cells: Levels with their baseline, (rows, columns).
         blocks: Row blocks, half-open, (blocks, 2), int64.
@@ -42,7 +46,8 @@ class Layer(NamedTuple):
     """
 
     pixels: np.ndarray
-    offsets: np.ndarray
+    copies: np.ndarray
+    first_copy: np.ndarray
     grid: np.ndarray
     cells: np.ndarray
     blocks: np.ndarray
@@ -83,6 +88,19 @@ def _address(typing_context: Any, array: Any, offset: Any) -> Any:
         return builder.gep(data, [arguments[1]])
 
     return types.CPointer(array.dtype)(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _copy(typing_context: Any, source: Any, target: Any) -> Any:
+    """Copy COPY values between two float32 pointers."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        source, target = (builder.bitcast(pointer, _FLOATS.as_pointer()) for pointer in arguments)
+        builder.store(builder.load(source, align=4), target, align=4)
+        return context.get_dummy_value()
+
+    floats = types.CPointer(types.float32)
+    return types.void(floats, floats), generate
 
 
 def _converter(noisy: bool) -> Any:
@@ -169,24 +187,35 @@ def _tabulate(cells: np.ndarray, start: int, stop: int, first_column: int, group
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _index_inputs(
-    pixels: np.ndarray, first: int, rows: np.ndarray, cycles: int, groups: int, codes: np.ndarray, index: np.ndarray
-) -> float:
-    """Table rows that the window at `first` of an image reads, (groups, cycles); gives the sum of its input codes."""
-    total = 0
-    for row in range(len(rows)):
-        codes[row] = np.int32(pixels[first + rows[row]])
-        total += codes[row]
+def _collect(pixels: np.ndarray, first: int, copies: np.ndarray, out: np.ndarray, at: int) -> None:
+    """Write a window's input codes from `out[at]` on, and COPY values beyond at most."""
+    for i in range(len(copies)):
+        _copy(_address(pixels, first + copies[i, 0]), _address(out, at + copies[i, 1]))
+
+
+@njit(cache=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+def _sum(values: np.ndarray) -> Any:
+    """Sum of whole numbers, exact below 2**24."""
+    total = np.float32(0)
+    for i in range(len(values)):
+        total += values[i]
+    return total
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _index_subsets(codes: np.ndarray, cycles: int, groups: int, index: np.ndarray) -> None:
+    """Table rows that a vector of input codes reads, (groups, cycles)."""
     for g in range(groups):
         a, b, c, d = codes[g], codes[g + groups], codes[g + 2 * groups], codes[g + 3 * groups]
         for cycle in range(cycles):
             subset = ((a >> cycle) & 1) | ((b >> cycle) & 1) << 1 | ((c >> cycle) & 1) << 2 | ((d >> cycle) & 1) << 3
             index[g * cycles + cycle] = g * _SUBSETS + subset
-    return total
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _finish(totals: np.ndarray, sums: np.ndarray, value: np.ndarray, per_input: float, bias: np.ndarray, out: np.ndarray) -> None:
+def _finish(
+    totals: np.ndarray, sums: np.ndarray, value: np.ndarray, per_input: float, bias: np.ndarray, out: np.ndarray
+) -> None:
     """The digital end: sum over a weight's columns, minus what the sum of each vector's input codes adds, plus bias."""
     outputs = out.shape[1]
     for v in range(out.shape[0]):
@@ -212,7 +241,7 @@ def bit_serial(
         pool_starts: Where each image begins in it, (images, blocks), int64; one image's noise is ordered as
             (cycles, its windows, columns).
     """
-    pixels, offsets, grid, cells, blocks, codes_per_level, top, value, per_input, bias, out = layer
+    pixels, copies, first_copy, grid, cells, blocks, codes_per_level, top, value, per_input, bias, out = layer
     images, cycles, columns = len(pixels), len(cycle_values), len(value) * out.shape[1]
     height, width, step_down, step_right = grid
     windows = height * width
@@ -225,6 +254,7 @@ def bit_serial(
     index = np.empty(at_once * windows * cycles * most_groups, np.int16)
     amplitude = np.zeros(at_once * windows * cycles, np.float32)
     codes = np.empty(_GROUP * most_groups, np.int32)
+    inputs = np.empty(longest + COPY, np.float32)
     totals = np.empty((at_once * windows, cells.shape[1]), np.float32)
     sums = np.empty(at_once * windows, np.float64)
     for image in range(0, images, at_once):
@@ -235,14 +265,19 @@ def bit_serial(
             start, stop = blocks[block]
             groups = 2 * ((stop - start + 2 * _GROUP - 1) // (2 * _GROUP))
             codes[:] = 0
-            rows = offsets[start:stop]
+            rows = inputs[: stop - start]
+            block_copies = copies[first_copy[block] : first_copy[block + 1]]
             v = 0
-            for picture in pixels[image : image + at_once]:
+            for i in range(image, min(image + at_once, images)):
                 for y in range(height):
                     for x in range(width):
+                        first = i * pixels.shape[1] + y * step_down + x * step_right
+                        _collect(pixels, first, block_copies, inputs, 0)
+                        sums[v] += _sum(rows)
+                        for row in range(len(rows)):
+                            codes[row] = np.int32(rows[row])
                         part = index[v * cycles * groups : (v + 1) * cycles * groups]
-                        first = y * step_down + x * step_right
-                        sums[v] += _index_inputs(picture, first, rows, cycles, groups, codes, part)
+                        _index_subsets(codes, cycles, groups, part)
                         if read_sigma > 0:
                             for cycle in range(cycles):
                                 active = 0
@@ -268,11 +303,11 @@ def bit_serial(
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def whole_inputs(layer: Layer) -> None:
     """A layer whose inputs are applied at once, without read noise."""
-    pixels, offsets, grid, cells, blocks, codes_per_level, top, value, per_input, bias, out = layer
+    pixels, copies, first_copy, grid, cells, blocks, codes_per_level, top, value, per_input, bias, out = layer
     images, (height, width, step_down, step_right) = len(pixels), grid
     windows = height * width
     at_once = min(images, max(1, _VECTORS_AT_ONCE // windows))
-    panel = np.empty(at_once * windows * len(offsets), np.float32)
+    panel = np.empty(at_once * windows * cells.shape[0] + COPY, np.float32)
     column_sums = np.empty((at_once * windows, cells.shape[1]), np.float32)
     totals = np.empty((at_once * windows, cells.shape[1]), np.float32)
     sums = np.empty(at_once * windows, np.float64)
@@ -283,26 +318,18 @@ def whole_inputs(layer: Layer) -> None:
         for block in range(len(blocks)):
             start, stop = blocks[block]
             inputs = panel[: vectors * (stop - start)].reshape((vectors, stop - start))
-            rows = offsets[start:stop]
+            block_copies = copies[first_copy[block] : first_copy[block + 1]]
             v = 0
-            for picture in pixels[image : image + at_once]:
+            for i in range(image, min(image + at_once, images)):
                 for y in range(height):
                     for x in range(width):
-                        sums[v] += _gather(picture, y * step_down + x * step_right, rows, inputs[v])
+                        first = i * pixels.shape[1] + y * step_down + x * step_right
+                        _collect(pixels, first, block_copies, panel, v * (stop - start))
+                        sums[v] += _sum(inputs[v])
                         v += 1
             np.dot(inputs, cells[start:stop], column_sums[:vectors])
             _convert(column_sums, codes_per_level, top, totals)
         _finish(totals, sums, value, per_input, bias, out[image * windows : image * windows + vectors])
-
-
-@njit(cache=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
-def _gather(pixels: np.ndarray, first: int, rows: np.ndarray, out: np.ndarray) -> Any:
-    """The window at `first` of an image; gives the sum of its input codes, exact below 2**24."""
-    total = np.float32(0)
-    for row in range(len(rows)):
-        out[row] = pixels[first + rows[row]]
-        total += out[row]
-    return total
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

@@ -56,6 +56,20 @@ def test_digital_cells_give_the_same_codes_to_the_last_bit():
     torch.testing.assert_close(compiled, layer._exact(codes), rtol=1e-5, atol=1e-2)  # of thousands
 
 
+def test_one_layer_reads_images_of_two_sizes():
+    network, images = network_of(design_with("rram", image=(3, 9, 11)))
+    calibrate(network, images)
+    layer = noisy_layers(network)[0]
+    layer.program_chip(Chip.number(0, 0))
+    for size in ((9, 11), (6, 7)):
+        codes = torch.randint(0, 16, (4, 3, *size), generator=torch.Generator().manual_seed(0)).float()
+        outputs = []
+        for layer.compiled in (True, False):
+            outputs.append(layer._exact(codes))
+        far = (outputs[0] - outputs[1]).abs() > 1e-4 * outputs[1].std()
+        assert far.float().mean() < 0.02
+
+
 def test_negative_inputs_take_the_same_two_paths():
     design = design_with("rram")
     network, images = network_of(design)

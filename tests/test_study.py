@@ -89,3 +89,25 @@ def test_the_first_generation_takes_each_value_equally_often():
     assert {devices.count(device) for device in "abcde"} == {4}
     assert {bits.count(value) for value in (3, 5, 7, 9)} == {5}
     assert len(set(drawn)) > 10, "parameters are not tied to each other"
+
+
+def test_a_trial_cut_off_while_it_is_asked_gets_the_same_values_again():
+    """Also the first one of a generation, for which the sampler has just selected parents."""
+
+    def ask_to_the_end(trial: optuna.Trial, names: str) -> dict:
+        return {name: trial.suggest_int(name, 0, 10**6) for name in names}
+
+    values = []
+    for cut in (False, True):
+        sampler = ReproducibleNSGAII(seed=2, population_size=8, mutation_prob=0.3)
+        study = optuna.create_study(sampler=sampler, directions=["minimize", "minimize"])
+        for number in range(16):  # two generations, the best last
+            trial = study.ask()
+            ask_to_the_end(trial, "abcdef")
+            study.tell(trial, [-number, (number * 5) % 8 - number])
+        trial = study.ask()
+        if cut:
+            ask_to_the_end(trial, "abc")
+            trial = optuna.Trial(study, trial._trial_id)
+        values.append(ask_to_the_end(trial, "abcdef"))
+    assert values[0] == values[1]
