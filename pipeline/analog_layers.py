@@ -340,8 +340,10 @@ class NoisyConv2d(NoisyLayer):
 
     def input_vectors(self, codes: Tensor) -> InputVectors:
         kernel, channels, pad = self.weight.shape[-1], codes.shape[1], self.padding
-        pixels = F.pad(codes.permute(0, 2, 3, 1), (0, 0, pad, pad, pad, pad)).contiguous()
-        line = pixels.shape[2] * channels
+        height, width = (side + 2 * pad for side in codes.shape[2:])
+        pixels = InputVectors.room((len(codes), height, width, channels), codes.device)
+        pixels[:, pad : height - pad, pad : width - pad] = codes.permute(0, 2, 3, 1)
+        line = width * channels
         down, right, channel = np.arange(kernel) * line, np.arange(kernel) * channels, np.arange(channels)
         if self._kernel_major:
             offsets = down[:, None, None] + right[:, None] + channel
@@ -383,7 +385,8 @@ class NoisyLinear(NoisyLayer):
     def input_vectors(self, codes: Tensor) -> InputVectors:
         rows = codes.shape[-1]
         grid = (codes[0].numel() // rows, 1, rows, 0)
-        return InputVectors(codes=codes.contiguous(), offsets=np.arange(rows), grid=grid)
+        vectors = InputVectors.room(tuple(codes.shape), codes.device).copy_(codes)
+        return InputVectors(codes=vectors, offsets=np.arange(rows), grid=grid)
 
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         return y.reshape(*x.shape[:-1], -1)

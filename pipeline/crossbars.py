@@ -1,6 +1,7 @@
 """The cells of one layer on one chip, and what their converters give: every slice, cycle and conversion."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -21,7 +22,8 @@ class InputVectors:
     """Input codes of a layer in two forms that hold the same numbers.
 
     Attributes:
-        codes: Whole numbers as float, (images, ...); pixels of a convolution, zero padding included.
+        codes: Whole numbers as float, (images, ...), from `InputVectors.room`; pixels of a convolution, zero padding
+            included.
         offsets: Where each row of the weight matrix reads in an image, counted from a window's first value, in the
             mapping's row order, (rows,).
         grid: Windows of an image and steps between their first values: (down, right, step down, step right).
@@ -30,6 +32,11 @@ class InputVectors:
     codes: Tensor
     offsets: np.ndarray
     grid: tuple[int, int, int, int]
+
+    @staticmethod
+    def room(shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Zeros to fill with codes, and behind them the values over which `kernels` may read."""
+        return torch.zeros(math.prod(shape) + kernels.COPY, device=device)[: -kernels.COPY].view(shape)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -156,12 +163,10 @@ class Crossbars:
             self._offsets = inputs.offsets
             order, self._copies, self._first_copy = _copies_of(inputs.offsets, self.mapping.row_blocks)
             self._matrix = F.pad(matrix[torch.from_numpy(order)], (0, padding)).contiguous()
-        pixels = torch.zeros(inputs.codes.numel() + kernels.COPY)
-        pixels[: -kernels.COPY] = inputs.codes.flatten()
         step = adc.adc_step(full_scale, adc_bits).item()
         y = torch.empty(len(inputs) * inputs.windows, outputs)
         layer = kernels.Layer(
-            pixels[: -kernels.COPY].view(len(inputs), -1).numpy(),
+            inputs.codes.flatten(1).numpy(),
             self._copies,
             self._first_copy,
             np.array(inputs.grid),

@@ -194,22 +194,22 @@ def _collect(pixels: np.ndarray, first: int, copies: np.ndarray, out: np.ndarray
 
 
 @njit(cache=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
-def _sum(values: np.ndarray) -> Any:
+def _sum(values: np.ndarray, start: int, stop: int) -> Any:
     """Sum of whole numbers, exact below 2**24."""
     total = np.float32(0)
-    for i in range(len(values)):
+    for i in range(start, stop):
         total += values[i]
     return total
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _index_subsets(codes: np.ndarray, cycles: int, groups: int, index: np.ndarray) -> None:
-    """Table rows that a vector of input codes reads, (groups, cycles)."""
+def _index_subsets(codes: np.ndarray, cycles: int, groups: int, index: np.ndarray, at: int) -> None:
+    """Write the table rows that a vector of input codes reads, (groups, cycles), from `index[at]` on."""
     for g in range(groups):
         a, b, c, d = codes[g], codes[g + groups], codes[g + 2 * groups], codes[g + 3 * groups]
         for cycle in range(cycles):
             subset = ((a >> cycle) & 1) | ((b >> cycle) & 1) << 1 | ((c >> cycle) & 1) << 2 | ((d >> cycle) & 1) << 3
-            index[g * cycles + cycle] = g * _SUBSETS + subset
+            index[at + g * cycles + cycle] = g * _SUBSETS + subset
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -265,7 +265,7 @@ def bit_serial(
             start, stop = blocks[block]
             groups = 2 * ((stop - start + 2 * _GROUP - 1) // (2 * _GROUP))
             codes[:] = 0
-            rows = inputs[: stop - start]
+            rows = stop - start
             block_copies = copies[first_copy[block] : first_copy[block + 1]]
             v = 0
             for i in range(image, min(image + at_once, images)):
@@ -273,15 +273,14 @@ def bit_serial(
                     for x in range(width):
                         first = i * pixels.shape[1] + y * step_down + x * step_right
                         _collect(pixels, first, block_copies, inputs, 0)
-                        sums[v] += _sum(rows)
-                        for row in range(len(rows)):
-                            codes[row] = np.int32(rows[row])
-                        part = index[v * cycles * groups : (v + 1) * cycles * groups]
-                        _index_subsets(codes, cycles, groups, part)
+                        sums[v] += _sum(inputs, 0, rows)
+                        for row in range(rows):
+                            codes[row] = np.int32(inputs[row])
+                        _index_subsets(codes, cycles, groups, index, v * cycles * groups)
                         if read_sigma > 0:
                             for cycle in range(cycles):
                                 active = 0
-                                for row in range(len(rows)):
+                                for row in range(rows):
                                     active += (codes[row] >> cycle) & 1
                                 amplitude[v * cycles + cycle] = read_sigma * np.sqrt(np.float32(active))
                         v += 1
@@ -325,7 +324,7 @@ def whole_inputs(layer: Layer) -> None:
                     for x in range(width):
                         first = i * pixels.shape[1] + y * step_down + x * step_right
                         _collect(pixels, first, block_copies, panel, v * (stop - start))
-                        sums[v] += _sum(inputs[v])
+                        sums[v] += _sum(panel, v * (stop - start), (v + 1) * (stop - start))
                         v += 1
             np.dot(inputs, cells[start:stop], column_sums[:vectors])
             _convert(column_sums, codes_per_level, top, totals)

@@ -201,3 +201,15 @@ def test_a_layer_without_a_programmed_chip_says_so():
     network, images = network_of(design_with())
     with pytest.raises(RuntimeError, match="program_chip"):
         network(images)
+
+
+def test_a_converter_that_is_finer_than_a_level_loses_nothing_of_digital_cells():
+    network, images = network_of(design_with("sram", adc_bits=8))
+    calibrate(network, images)
+    for layer in noisy_layers(network):
+        assert layer.adc_error_ratio < 1e-6
+        step = adc_step(layer.adc_full_scale, 8)
+        assert (1 / step).round().item() == pytest.approx(1 / step.item(), rel=1e-5)
+    ideal, same_images = network_of(design_with("sram", adc_bits=None))
+    exact = run(network, images, Chip.nominal(), "exact")
+    torch.testing.assert_close(exact, run(ideal, same_images, Chip.nominal(), "exact"), rtol=1e-5, atol=1e-5)
