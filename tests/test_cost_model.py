@@ -263,17 +263,15 @@ def test_level_shares_are_a_distribution(shares):
         LayerActivity(plane_densities=(0.5,), level_shares=shares)
 
 
-def test_importing_takes_little_time_and_needs_numpy_and_yaml_only():
-    # Installed packages among the imported modules, and the seconds it takes in a fresh interpreter (best of five).
+def test_importing_needs_numpy_and_yaml_only():
+    # Installed packages among the imported modules of a fresh interpreter; benchmarks/cost_model.py prints the time.
     code = (
-        "import sys, time; start = time.perf_counter(); import hw_models.cost; seconds = time.perf_counter() - start; "
+        "import sys, hw_models.cost; "
         "files = {name.split('.')[0]: str(getattr(module, '__file__', '')) for name, module in sys.modules.items()}; "
-        "print(seconds, *sorted(name for name, file in files.items() if 'site-packages' in file))"
+        "print(*sorted(name for name, file in files.items() if 'site-packages' in file))"
     )
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
-    seconds, *installed = min((run.stdout.split() for run in runs), key=lambda words: float(words[0]))
-    assert float(seconds) <= 0.150
-    assert {name for name in installed if not name.startswith("_")} <= {"numpy", "yaml"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name for name in run.stdout.split() if not name.startswith("_")} <= {"numpy", "yaml"}
 
 
 @pytest.mark.parametrize("node", NODES)
