@@ -16,13 +16,15 @@ from typing import Annotated, Any
 import optuna
 import typer
 from rich.console import Console
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from pipeline.cost_command import cost
 from pipeline.devices_command import devices
 from pipeline.metrics import METRICS
 from pipeline.pareto import hypervolume_history, pareto_report
-from pipeline.study import load_study_read_only, open_study, show_url
-from pipeline.study_spec import Study, load_study, study_schema
+from pipeline.study import load_study_read_only, open_study, show_url, stored_spec
+from pipeline.study_spec import Study, StudySpec, load_study, study_schema
 
 app = typer.Typer(
     add_completion=False,
@@ -71,6 +73,10 @@ def run(
     check_data(study.spec.dataset)
     folder, url = _places(study, out, storage)
     console = Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {folder}: {error.strerror}; choose a folder that can be made and written") from error
     with run_lock(url, folder):
         opened = open_study(study, url)
         view_kind = LiveProgress if console.is_terminal else PlainProgress
@@ -127,11 +133,11 @@ def show(
     """Show one trial: design, cost by component and layer, accuracy over chips."""
     from pipeline.trial_page import trial_page
 
-    study, found, _ = _find_trial(study_file, trial, storage, out)
+    spec, found, _ = _find_trial(study_file, trial, storage, out)
     if as_json:
         _print_json({"trial": found.number, "values": found.values} | found.user_attrs)
     else:
-        Console().print(trial_page(study.spec, found))
+        Console().print(trial_page(spec, found))
 
 
 @app.command()
@@ -153,13 +159,11 @@ def evaluate(
 
     _within("--chips", chips, 2)
     _within("--drift-time", drift_time, 0)
-    study, found, folder = _find_trial(study_file, trial, storage, out, data_dir)
+    spec, found, folder = _find_trial(study_file, trial, storage, out, data_dir)
     changes: dict[str, Any] = {"min_chips": chips, "max_chips": chips, "fidelity": "exact" if exact else "fast"}
     if drift_time is not None:
         changes["drift_time_s"] = drift_time
-    validation, test = reevaluate(
-        study.spec, found, folder / "checkpoints", study.spec.variation.model_copy(update=changes)
-    )
+    validation, test = reevaluate(spec, found, folder / "checkpoints", spec.variation.model_copy(update=changes))
     if as_json:
         _print_json({"trial": trial, "validation": validation.to_dict(), "test": test.to_dict()})
         return
@@ -183,8 +187,8 @@ def export(
     """Write a trial as a checkpoint (weights only, safe to load) and a design card (YAML)."""
     from pipeline.export import export_trial
 
-    study, found, folder = _find_trial(study_file, trial, storage, out)
-    for path in export_trial(study.spec, found, folder / "checkpoints", to):
+    spec, found, folder = _find_trial(study_file, trial, storage, out)
+    for path in export_trial(spec, found, folder / "checkpoints", to):
         print(path)
 
 
@@ -235,11 +239,11 @@ def _exit_codes() -> Iterator[None]:
             f"the database cannot be written ({cause}); free the disk or the lock and run the same command to go on", 3
         )
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES):
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO):
             raise
         _stop(
-            f"cannot write {error.filename or 'a file'} ({error.strerror}); finished trials are kept, make room and "
-            "run the same command to go on",
+            f"cannot use {error.filename or 'a file'} ({error.strerror}); finished trials are kept, make room or "
+            "choose another folder and run the same command to go on",
             3,
         )
     except ValueError as error:
@@ -254,23 +258,34 @@ def _stop(message: str, code: int) -> None:
 def _places(study: Study, out: Path | None, storage: str | None) -> tuple[Path, str]:
     """The output folder and the database URL of a study."""
     folder = out or Path("results") / study.spec.name
-    return folder, storage or f"sqlite:///{folder / 'study.db'}"
+    if storage is None:
+        return folder, URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
+    try:
+        make_url(storage)
+    except ArgumentError:
+        raise ValueError(
+            f"--storage {storage!r} is no database URL; write sqlite:///FILE or postgresql://..."
+        ) from None
+    return folder, storage
 
 
 def _find_trial(
     study_file: Path, number: int, storage: str | None, out: Path | None, data_dir: str | None = None
-) -> tuple[Study, optuna.trial.FrozenTrial, Path]:
+) -> tuple[StudySpec, optuna.trial.FrozenTrial, Path]:
+    """A complete trial, with the settings that its study was made with, and the output folder."""
     study = load_study(study_file, data_dir=data_dir)
     folder, url = _places(study, out, storage)
-    trials = load_study_read_only(url, study.spec.name).get_trials(deepcopy=False)
-    _within("--trial", number, 0, len(trials) - 1)
+    opened = load_study_read_only(url, study.spec.name)
+    trials = opened.get_trials(deepcopy=False)
+    if not 0 <= number < len(trials):
+        raise ValueError(f"--trial {number}: the study has {len(trials)} trials, numbered from 0")
     found = trials[number]
     if "reused_from" in found.user_attrs:
         found = trials[found.user_attrs["reused_from"]]
     if found.state is not optuna.trial.TrialState.COMPLETE:
         reason = found.user_attrs.get("error") or found.user_attrs.get("infeasible") or "it has not finished"
         raise ValueError(f"trial {number} has no result ({reason}); choose a complete one")
-    return study, found, folder
+    return stored_spec(opened, study.spec.dataset.data_dir), found, folder
 
 
 def _within(option: str, value: float | None, low: int, high: int | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,11 @@ def _read_idx(folder: Path, name: str, dataset: str) -> np.ndarray:
     if plain.is_file():
         path, content = plain, plain.read_bytes()
     elif packed.is_file():
-        path, content = packed, gzip.decompress(packed.read_bytes())
+        path = packed
+        try:
+            content = gzip.decompress(packed.read_bytes())
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{packed}: cannot be unpacked ({error}); fetch the file again") from error
     else:
         raise DataError(f"{plain} (or {packed.name}) does not exist; put the official {dataset} files into {folder}")
     found, wanted = hashlib.md5(content).hexdigest(), _IDX_MD5[dataset][name]

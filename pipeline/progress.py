@@ -133,30 +133,33 @@ class PlainProgress(Progress):
 class LiveProgress(Progress):
     """A calm view that is redrawn in place."""
 
+    _live: Live | None = None
+
     def begin(self, goal: int, done: int, workers: int) -> None:
         super().begin(goal, done, workers)
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._live.start()
 
     def close(self) -> None:
-        self._live.stop()
+        if self._live:
+            self._live.stop()
 
     def _render(self) -> RenderableType:
+        """The view. Rich calls this from a thread of its own, so that it works on copies."""
+        trials, running = list(self._trials), dict(self._running)
         bar = Table.grid()  # gives the bar a line of its own
-        bar.add_row(ProgressBar(total=max(1, self._goal), completed=len(self._trials), width=40))
+        bar.add_row(ProgressBar(total=max(1, self._goal), completed=len(trials), width=40))
         lines: list[RenderableType] = [bar, Text(self.summary())]
         lines += [
             Text(f"trial {number}: {describe(design)}", style="dim", overflow="ellipsis", no_wrap=True)
-            for number, design in self._running.items()
+            for number, design in running.items()
         ]
-        if self._trials:
-            lines.append(front_table(self._objectives, self._front(), limit=_FRONT_ROWS, title="Front so far"))
+        if trials:
+            losses = to_losses(self._objectives, [trial.values for trial in trials])
+            front = [trial for trial, stays in zip(trials, nondominated(losses), strict=True) if stays]
+            front.sort(key=lambda trial: to_losses(self._objectives, [trial.values])[0].tolist())
+            lines.append(front_table(self._objectives, front, limit=_FRONT_ROWS, title="Front so far"))
         return Group(*lines)
-
-    def _front(self) -> list[FrozenTrial]:
-        losses = to_losses(self._objectives, [trial.values for trial in self._trials])
-        front = [trial for trial, stays in zip(self._trials, nondominated(losses), strict=True) if stays]
-        return sorted(front, key=lambda trial: to_losses(self._objectives, [trial.values])[0].tolist())
 
 
 def front_table(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from optuna.trial import FrozenTrial
 
 from pipeline.analog_layers import calibrate
@@ -25,6 +26,7 @@ def reevaluate(
             same weights on the same versions.
         variation: Chips, fidelity and drift time of this measurement.
     """
+    torch.set_num_threads(1)  # as in the workers: sums in the same order, the same weights
     design = DesignPoint.from_dict(trial.user_attrs["design"])
     images = load_images(spec.dataset)
     path = checkpoints / str(trial.user_attrs["checkpoint"])

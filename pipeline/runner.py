@@ -7,6 +7,7 @@ trials are the same for any number of workers, interrupted or not.
 import contextlib
 import dataclasses
 import multiprocessing
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -30,8 +31,8 @@ from pipeline.study_spec import Study
 from pipeline.topology import topology
 from pipeline.worker import evaluate_trial, start_worker
 
-_IDLE_TRIALS = 1000  # trials in a row that need no evaluation before the space counts as used up
-_SAME_FAILURES = 3  # failures of one cause in a row that stop a run
+_IDLE_TRIALS = 1000  # assumed: trials in a row that need no evaluation before the space counts as used up
+_SAME_FAILURES = 3  # assumed: failures of one cause in a row that stop a run
 _POLL_S = 0.5
 _TRACEBACK_LENGTH = 4000  # characters kept of a traceback, its end
 
@@ -64,7 +65,6 @@ class View(Protocol):
 class _Running:
     trial: optuna.Trial
     design: DesignPoint
-    crashes: int = 0
     twins: list[optuna.Trial] = dataclasses.field(default_factory=list)
 
 
@@ -99,6 +99,7 @@ class Runner:
         self._known = {trial.user_attrs["design_hash"]: trial for trial in database.evaluated_trials(opened)}
         self._running: dict[Future[TrialResult], _Running] = {}
         self._causes: list[str] = []
+        self._last_infeasible = ""
 
     def run(self, trials: int, timeout_s: float | None = None) -> None:
         """Evaluate until the goal is reached or the time is up.
@@ -114,7 +115,7 @@ class Runner:
         left = database.interrupted_trials(self._opened)
         idle = 0
         self._view.begin(goal, len(self._known), self._workers)
-        pool = self._new_pool()
+        pool = self._new_pool(self._workers)
         try:
             while True:
                 in_time = deadline is None or time.monotonic() < deadline
@@ -122,16 +123,17 @@ class Runner:
                     idle = 0 if self._take(pool, left.pop(0) if left else self._opened.ask()) else idle + 1
                     if idle >= _IDLE_TRIALS:
                         raise SpaceExhausted(
-                            f"the last {idle} designs proposed were known or cannot exist; widen the search space"
+                            f"the last {idle} designs proposed were known or cannot exist"
+                            f"{self._last_infeasible and f' (last: {self._last_infeasible})'}; widen the search space"
                         )
                 if not self._running:
                     return
                 done, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
                 self._view.tick()
                 if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    pool = self._new_pool()
-                    self._submit_again(pool)
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    self._try_each_alone()
+                    pool = self._new_pool(self._workers)
                 else:
                     for future in sorted(done, key=lambda future: self._running[future].trial.number):
                         self._finish(pool, future)
@@ -146,9 +148,9 @@ class Runner:
                 process.kill()
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _new_pool(self) -> ProcessPoolExecutor:
+    def _new_pool(self, workers: int) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=start_worker)
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
 
     def _may_ask(self, left: bool) -> bool:
         """A worker is free, and the next trial belongs to the generation that is being filled."""
@@ -168,6 +170,7 @@ class Runner:
             design = self._space.suggest(trial)
             topology(design)
         except InfeasibleDesign as error:
+            self._last_infeasible = str(error)
             trial.set_user_attr("infeasible", str(error))
             self._view.finished(self._opened.tell(trial, state=TrialState.PRUNED))
             return False
@@ -186,13 +189,20 @@ class Runner:
 
     def _submit(self, pool: ProcessPoolExecutor, entry: _Running) -> None:
         number = entry.trial.number
-        checkpoint = self._checkpoints / f"trial-{number:05d}.pt"
-        self._running[pool.submit(self._evaluate, entry.design, self._study.spec, number, checkpoint)] = entry
+        checkpoint = self._checkpoints / f"{self._study.spec.name}-{self._study.identity_hash}-{number:05d}.pt"
+        try:
+            future = pool.submit(self._evaluate, entry.design, self._study.spec, number, checkpoint)
+        except BrokenProcessPool as error:  # a worker died just now; the loop will see it
+            future = Future()
+            future.set_exception(error)
+        self._running[future] = entry
         self._view.started(number, entry.design)
 
     def _finish(self, pool: ProcessPoolExecutor, future: "Future[TrialResult]") -> None:
         entry = self._running.pop(future)
         error = future.exception()
+        if isinstance(error, OSError):  # of the machine, not of the design: the trial is left for the next run
+            raise error
         if error is not None:
             self._fail(entry.trial, error)
             if entry.twins:
@@ -207,24 +217,30 @@ class Runner:
             self._view.finished(database.reuse(self._opened, twin, finished))
 
     def _fail(self, trial: optuna.Trial, error: BaseException) -> None:
+        if isinstance(error, BrokenProcessPool):
+            error = RuntimeError("the worker process died twice, the second time alone; perhaps for lack of memory")
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         trial.set_user_attr("error", cause)
         trial.set_user_attr("traceback", "".join(traceback.format_exception(error))[-_TRACEBACK_LENGTH:])
         self._view.finished(self._opened.tell(trial, state=TrialState.FAIL))
-        self._causes.append(cause)
-        if self._causes[-_SAME_FAILURES:] == [cause] * _SAME_FAILURES:
+        self._causes.append(re.sub(r"\d+", "#", cause))  # the number of a trial or an epoch is no other cause
+        if len(self._causes) >= _SAME_FAILURES and len(set(self._causes[-_SAME_FAILURES:])) == 1:
             raise RepeatedFailure(f"{_SAME_FAILURES} trials in a row failed of one cause: {cause}")
 
-    def _submit_again(self, pool: ProcessPoolExecutor) -> None:
-        """After a worker died: no one knows whose trial killed it, so that each gets a second try."""
-        entries = sorted(self._running.values(), key=lambda entry: entry.trial.number)
+    def _try_each_alone(self) -> None:
+        """After a worker died: no one knows whose trial killed it, so that each of them gets a second try alone."""
+        entries = sorted(self._running.items(), key=lambda item: item[1].trial.number)
         self._running.clear()
-        for entry in entries:
-            entry.crashes += 1
-            if entry.crashes > 1:
-                self._fail(entry.trial, RuntimeError("the worker process died twice, perhaps for lack of memory"))
+        for future, entry in entries:
+            lone = self._new_pool(1)
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._running[future] = entry
             else:
-                self._submit(pool, entry)
+                self._submit(lone, entry)
+                (future,) = (key for key, value in self._running.items() if value is entry)
+                wait([future])
+            self._finish(lone, future)
+            lone.shutdown(wait=True)
 
 
 def goal_of_run(opened: optuna.Study, trials: int, done: int) -> int:

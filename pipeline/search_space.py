@@ -13,6 +13,7 @@ from hw_models.devices import CellDevice
 from hw_models.errors import InfeasibleDesign
 from pipeline.design_point import ConvSpec, DesignPoint, FixedPoint, ImageSpec, LinearSpec
 from pipeline.study_spec import ABSENT, Dimension, Scalar, Study, WeightFormatSpace
+from pipeline.topology import topology
 
 _IMAGES = {  # of the data sets in pipeline.data
     "digits": ImageSpec(channels=1, height=8, width=8, classes=10),
@@ -40,18 +41,30 @@ class SearchSpace:
         """Make sure that the space holds a design, and that each value of each parameter is allowed.
 
         Raises:
-            ValueError: If a value is out of its range, or if no chip of the space can exist; names the file.
+            ValueError: If a value is out of its range, or if no chip or no network of the space can exist; names the
+                file.
         """
         dimensions = self.dimensions()
         values = {name: dimension.values[0] for name, dimension in dimensions.items()}
         try:
             values = self._first_feasible(values, dimensions)
+            topology(self.design(values | self._smallest_steps(dimensions)))
             for name, dimension in dimensions.items():
                 for value in dimension.values:
                     with contextlib.suppress(InfeasibleDesign):
                         self.design(values | {name: value})
         except ValueError as error:
             raise ValueError(f"{self.study.path}: {error}") from error
+
+    def _smallest_steps(self, dimensions: dict[str, Dimension]) -> dict[str, Any]:
+        """The convolutions that shrink the image least: absent, unpooled, stride 1 where the space allows."""
+        steps: dict[str, Any] = {}
+        for i, _ in enumerate(self.study.spec.network.convs, start=1):
+            filters, strides, pools = (dimensions[f"conv{i}_{name}"].values for name in ("filters", "stride", "pool"))
+            steps |= {f"conv{i}_stride": min(map(int, strides)), f"conv{i}_pool": all(pools)}
+            if ABSENT in filters:
+                steps[f"conv{i}_filters"] = ABSENT
+        return steps
 
     def _first_feasible(self, values: dict[str, Any], dimensions: dict[str, Dimension]) -> dict[str, Any]:
         problem = ""

@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 
 from pipeline.metrics import METRICS
 from pipeline.results import TrialResult
-from pipeline.study_spec import SCHEMA_VERSION, Study
+from pipeline.study_spec import SCHEMA_VERSION, Study, StudySpec
 
 _LOCK_WAIT_S = 60  # how long a writer waits for another one
 
@@ -96,7 +96,9 @@ def open_study(study: Study, url: str) -> optuna.Study:
     if spec.name in found:
         _check_same(study, found[spec.name].user_attrs, url)
         _let_readers_in(storage)
-        return optuna.load_study(study_name=spec.name, storage=storage, sampler=sampler)
+        opened = optuna.load_study(study_name=spec.name, storage=storage, sampler=sampler)
+        opened.set_user_attr("question", spec.question)  # may change
+        return opened
     _let_readers_in(storage)
     directions = [METRICS[name].direction for name in spec.objectives]
     opened = optuna.create_study(study_name=spec.name, storage=storage, sampler=sampler, directions=directions)
@@ -131,6 +133,13 @@ def load_study_read_only(url: str, name: str | None = None) -> optuna.Study:
     opened = optuna.load_study(study_name=name, storage=storage)
     _check_schema(opened.user_attrs, url)
     return opened
+
+
+def stored_spec(opened: optuna.Study, data_dir: str | None) -> StudySpec:
+    """What the study was made with, whatever its file says now; only the data folder may come from elsewhere."""
+    identity = {key: value for key, value in opened.user_attrs["identity"].items() if key != "devices"}
+    identity["dataset"] = identity["dataset"] | {"data_dir": data_dir}
+    return StudySpec.model_validate(identity)
 
 
 def open_storage(url: str) -> RDBStorage:

@@ -17,6 +17,7 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.metrics import METRICS
 
 ABSENT = "absent"
+_MOST_VALUES = 10_000  # assumed: of one parameter
 SCHEMA_VERSION = 1  # of what a database holds; raise it when stored values change their meaning
 Scalar = str | int | bool
 
@@ -107,6 +108,8 @@ def _range_values(bounds: dict[str, Any]) -> tuple[int, ...]:
         raise ValueError(f"low, high and step of a range must be whole numbers, step 1 or more, got {bounds}")
     if low > high:
         raise ValueError(f"the range from {low} to {high} is empty; low must not be above high")
+    if (high - low) // step >= _MOST_VALUES:
+        raise ValueError(f"the range from {low} to {high} has more than {_MOST_VALUES} values; use a larger step")
     return tuple(range(low, high + 1, step))
 
 
@@ -118,7 +121,7 @@ WholeOrAbsent = Annotated[Dimension, _Values("integer", low=1, allow_absent=True
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DatasetSpec(_Strict):
@@ -214,6 +217,9 @@ class TrainingSpec(_Strict):
     noise_strength: float = Field(
         1.0, ge=0, le=100, description="Weight noise in training, times the device's own; 0 is plain training."
     )
+    noise_ramp: float = Field(
+        0.0, ge=0, le=1, description="Share of the training over which the noise rises linearly to its strength."
+    )
 
 
 class VariationSpec(_Strict):
@@ -223,6 +229,9 @@ class VariationSpec(_Strict):
     max_chips: int = Field(32, ge=2)
     half_width: float = Field(
         0.005, ge=0, lt=1, description="Chips are added until the 95 % interval of the mean is this narrow."
+    )
+    images_per_chip: int | None = Field(
+        None, ge=1, description="Each chip classifies that many images of its own draw; null: all images."
     )
     fidelity: Literal["fast", "exact"] = "fast"
     drift_time_s: float | None = Field(
@@ -272,6 +281,11 @@ class StudySpec(_Strict):
                 )
             if name in self.objectives[:index]:
                 raise ValueError(f"objectives: {name!r} stands twice")
+            if name in ("accuracy_worst", "accuracy_p05") and self.variation.min_chips != self.variation.max_chips:
+                raise ValueError(
+                    f"objectives: {name} falls with the number of chips; for a fair comparison set variation.min_chips "
+                    f"({self.variation.min_chips}) equal to variation.max_chips ({self.variation.max_chips})"
+                )
         return self
 
 
@@ -327,8 +341,8 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
         raise ValueError(f"{path}: a study file is a mapping with the keys {', '.join(StudySpec.model_fields)}")
     if seed is not None:
         content["seed"] = seed
-    if data_dir is not None:
-        content["dataset"] = (content.get("dataset") or {}) | {"data_dir": data_dir}
+    if data_dir is not None and isinstance(content.setdefault("dataset", {}), dict):
+        content["dataset"] = content["dataset"] | {"data_dir": data_dir}
     try:
         spec = StudySpec.model_validate(content)
     except ValidationError as error:

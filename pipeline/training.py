@@ -22,7 +22,8 @@ class TrainingDiverged(RuntimeError):
 class NoisyClassifier(pl.LightningModule):
     """Cross-entropy training of a network with crossbar layers: Adam, learning rate warmed up and annealed (one cycle).
 
-    Each step draws fresh weight noise of `noise_strength` times the device's own programming error.
+    Each step draws fresh weight noise of `noise_strength` times the device's own programming error; over the share
+    `noise_ramp` of the training it rises to that linearly.
     """
 
     def __init__(self, network: nn.Module, spec: TrainingSpec, steps: int) -> None:
@@ -30,6 +31,11 @@ class NoisyClassifier(pl.LightningModule):
         self.network = network
         self.spec = spec
         self.steps = steps
+
+    def on_train_batch_start(self, batch: Split, batch_index: int) -> None:
+        ramp = self.spec.noise_ramp * self.steps
+        progress = min(1.0, self.global_step / ramp) if ramp else 1.0
+        set_noise_strength(self.network, self.spec.noise_strength * progress)
 
     def training_step(self, batch: Split, batch_index: int) -> Tensor:
         images, labels = batch
@@ -57,7 +63,6 @@ def train(network: nn.Module, data: Split, spec: TrainingSpec, seed: int) -> Non
         TrainingDiverged: If the loss stops being finite.
     """
     pl.seed_everything(seed, verbose=False)
-    set_noise_strength(network, spec.noise_strength)
     batches = ImageData(data, spec, seed)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = NoisyClassifier(network, spec, spec.epochs * len(batches.train_dataloader()))

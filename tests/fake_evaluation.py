@@ -44,7 +44,7 @@ def evaluate_slowly(design: DesignPoint, spec: StudySpec, trial_number: int, che
 
 def fail_on_sram(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
     if design.accelerator.device.name == "sram":
-        raise RuntimeError(f"made-up failure of trial {trial_number}")
+        raise RuntimeError(f"made-up failure of trial {chr(97 + trial_number)}")  # another cause each time
     return made_up_result(design, trial_number)
 
 
@@ -61,3 +61,16 @@ def die_once(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return made_up_result(design, trial_number)
+
+
+def trial_1_kills_its_worker(
+    design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None
+) -> TrialResult:
+    if trial_number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    return made_up_result(design, trial_number)
+
+
+def fail_with_a_path(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+    raise RuntimeError(f"part {trial_number} of the made-up failure")

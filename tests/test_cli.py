@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -127,6 +128,14 @@ def test_evaluate_reproduces_a_trial_from_its_checkpoint_and_without_it(finished
     assert retrained == again
 
 
+def test_evaluate_measures_with_the_settings_of_the_study_and_not_of_an_edited_file(finished, tmp_path):
+    trial = complete_trials(finished)[1]
+    edited = yaml.safe_load((finished / "tiny.yaml").read_text()) | {"seed": 99, "training": {"epochs": 1}}
+    (finished / "edited.yaml").write_text(yaml.safe_dump(edited))
+    done = nacim("evaluate", "edited.yaml", "--trial", trial.number, "--chips", 2, "--json", cwd=finished)
+    assert json.loads(done.stdout)["validation"] == trial.user_attrs["variation"]["validation"]
+
+
 def test_an_exported_trial_loads_and_costs_the_same(finished, tmp_path):
     from pipeline.design_point import load_design
     from pipeline.objective import load_checkpoint
@@ -167,8 +176,11 @@ def test_a_study_with_a_users_own_card_is_one_command(tmp_path):
         (("run", "mnist.yaml"), ["'mnist' needs a folder", "--data-dir"]),
         (("run", "mnist.yaml", "--data-dir", "none"), ["data folder none does not exist"]),
         (("run", "mnist.yaml", "--data-dir", "data"), ["images-idx3-ubyte.gz", "checksum", "must be 6bbc9ace"]),
-        (("show", "tiny.yaml", "--trial", 999), ["--trial must be 0 to", "got 999"]),
+        (("show", "tiny.yaml", "--trial", 999), ["--trial 999: the study has", "numbered from 0"]),
         (("report", "other.yaml"), ["no such database", "nacim run"]),
+        (("run", "tiny.yaml", "--storage", "nonsense"), ["--storage 'nonsense' is no database URL"]),
+        (("run", "tiny.yaml", "--out", "tiny.yaml"), ["--out tiny.yaml", "choose a folder"]),
+        (("run", "pools.yaml"), ["pools.yaml: conv4: cannot pool an image of 1 x 1"]),
         (("cost", "none.yaml"), ["none.yaml", "no such design file"]),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
@@ -178,6 +190,8 @@ def test_bad_input_ends_with_2_says_why_and_writes_nothing(finished, arguments, 
     (finished / "bad.yaml").write_text(yaml.safe_dump(tiny | {"trails": 1}))
     (finished / "other.yaml").write_text(yaml.safe_dump(tiny | {"name": "other"}))
     (finished / "mnist.yaml").write_text(yaml.safe_dump(tiny | {"name": "mnist", "dataset": {"name": "mnist"}}))
+    pools = tiny | {"name": "pools", "network": {"convs": [{"filters": 4, "pool": True}] * 4}}
+    (finished / "pools.yaml").write_text(yaml.safe_dump(pools))
     raw = finished / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     (raw / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"damaged"))
@@ -196,10 +210,20 @@ def snapshot(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in files if path.suffix not in (".lock", ".db-wal", ".db-shm")}
 
 
+def wait_for_a_running_trial(path: Path) -> None:
+    for _ in range(1200):
+        with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True) as connection:
+            states = [state for (state,) in connection.execute("SELECT state FROM trials")]
+        if "RUNNING" in states and "COMPLETE" in states:
+            return
+        time.sleep(0.05)
+    pytest.fail("no trial is in work beside a complete one")
+
+
 def test_ctrl_c_keeps_what_is_complete_and_the_next_run_takes_the_rest_up(tmp_path):
     from conftest import TINY_STUDY
 
-    slow = TINY_STUDY | {"training": {"epochs": 40}, "trials": 3}
+    slow = TINY_STUDY | {"training": {"epochs": 15}, "trials": 3}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(slow))
     command = [sys.executable, "-m", "pipeline", "run", "tiny.yaml", "--workers", "1"]
     process = subprocess.Popen(
@@ -208,7 +232,7 @@ def test_ctrl_c_keeps_what_is_complete_and_the_next_run_takes_the_rest_up(tmp_pa
     for line in process.stdout:
         if line.startswith("trial "):
             break
-    time.sleep(0.5)  # the next trial is in work
+    wait_for_a_running_trial(tmp_path / "results" / "tiny" / "study.db")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

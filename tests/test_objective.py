@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from pipeline import objective
+from pipeline import objective, training
 from pipeline.analog_layers import noisy_layers, program_chip
 from pipeline.chips import Chip
 from pipeline.objective import evaluate, load_checkpoint
@@ -91,3 +91,16 @@ def test_divergence_is_an_error_and_not_a_result(study):
     images = torch.full((8, 1, 2, 2), torch.nan)
     with pytest.raises(TrainingDiverged, match=r"loss is nan in epoch 0; lower training\.learning_rate"):
         train(network, (images, torch.zeros(8, dtype=torch.long)), study.spec.training, 0)
+
+
+@pytest.mark.parametrize(("ramp", "expected"), [(0.0, [1, 1, 1, 1]), (1.0, [0, 0.5, 1, 1.5]), (0.5, [0, 1, 2, 2])])
+def test_noise_rises_over_its_ramp(study, monkeypatch, ramp, expected):
+    """Four steps: two epochs of two batches."""
+    seen = []
+    monkeypatch.setattr(training, "set_noise_strength", lambda network, strength: seen.append(strength))
+    spec = study.spec.training.model_copy(
+        update={"epochs": 2, "batch_size": 4, "noise_strength": 2.0 if ramp else 1.0, "noise_ramp": ramp}
+    )
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    train(network, (torch.rand(8, 1, 2, 2), torch.zeros(8, dtype=torch.long)), spec, 0)
+    assert seen == pytest.approx(expected)

@@ -15,6 +15,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from pipeline import runner as runner_module
 from pipeline.runner import RepeatedFailure, Runner, SpaceExhausted, goal_of_run, run_lock
 from pipeline.study import StudyError, generation_of, open_study
 from pipeline.study_spec import Study, load_study
@@ -160,7 +161,7 @@ def test_a_failed_trial_keeps_its_reason_and_the_study_goes_on(study, tmp_path):
     assert failed
     for trial in failed:
         assert trial.user_attrs["design"]["accelerator"]["device"]["name"] == "sram"
-        assert trial.user_attrs["error"] == f"RuntimeError: made-up failure of trial {trial.number}"
+        assert trial.user_attrs["error"] == f"RuntimeError: made-up failure of trial {chr(97 + trial.number)}"
         assert "fail_on_sram" in trial.user_attrs["traceback"]
     assert len({t.user_attrs["design_hash"] for t in opened.get_trials(states=(TrialState.COMPLETE,))}) == 6
 
@@ -176,7 +177,21 @@ def test_a_worker_that_dies_costs_no_trial(study, tmp_path):
     assert (tmp_path / "died" / "checkpoints" / "died").exists()
 
 
-def test_no_design_is_evaluated_twice_and_a_used_up_space_says_so(tiny, write_study, tmp_path):
+def test_a_trial_that_kills_its_worker_fails_alone(study, tmp_path):
+    opened = run(study, tmp_path / "out", 5, workers=3, evaluate=fake_evaluation.trial_1_kills_its_worker)
+    failed = opened.get_trials(states=(TrialState.FAIL,))
+    assert [trial.number for trial in failed] == [1]
+    assert "died twice" in failed[0].user_attrs["error"]
+    assert not opened.get_trials(states=(TrialState.RUNNING,))
+
+
+def test_causes_that_differ_in_numbers_only_are_one_cause(study, tmp_path):
+    with pytest.raises(RepeatedFailure, match="of one cause"):
+        run(study, tmp_path / "out", 6, evaluate=fake_evaluation.fail_with_a_path)
+
+
+def test_no_design_is_evaluated_twice_and_a_used_up_space_says_so(tiny, write_study, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner_module, "_IDLE_TRIALS", 60)
     tiny["hardware"] = {"device": ["sram", "rram"], "adc_bits": [5, 6]}
     tiny["network"] = {"convs": [{"filters": 4}]}
     study = load_study(write_study(tiny))

@@ -100,3 +100,29 @@ def test_statistics_by_hand():
     assert (report.mean_low, report.mean_high) == pytest.approx((0.9 - 0.2484, 1.0), abs=1e-4)
     assert report.fraction_good == pytest.approx(2 / 3)
     assert report.p05 == pytest.approx(0.81)
+
+
+def test_chips_on_their_own_images_estimate_the_same_mean_more_narrowly_than_chips_on_the_same_few(trained):
+    network, splits = trained
+    whole, _ = accuracy_under_variation(network, splits, chips(30), 6)
+    own, _ = accuracy_under_variation(network, splits, chips(30, images_per_chip=20), 6)
+    few = [(splits[0][0][:20], splits[0][1][:20]), splits[1]]
+    same, _ = accuracy_under_variation(network, few, chips(30), 6)
+    reach = (own.mean_high - own.mean_low) / 2
+    assert own.mean == pytest.approx(whole.mean, abs=1.5 * reach)
+    assert own.n_images == 120
+    # 30 x 20 classifications each: the same 20 images carry their own error into every chip
+    errors = []
+    for start in range(0, 120, 20):
+        part = [(splits[0][0][start : start + 20], splits[0][1][start : start + 20])]
+        errors.append(accuracy_under_variation(network, part, chips(30), 6)[0].mean - whole.mean)
+    assert abs(own.mean - whole.mean) < max(map(abs, errors))
+    assert same.n_images == 20
+
+
+def test_a_chip_sees_its_own_images_again(trained):
+    network, splits = trained
+    first, again = (
+        accuracy_under_variation(network, splits, chips(3, images_per_chip=15), 7)[0].per_chip for _ in range(2)
+    )
+    assert first == again
