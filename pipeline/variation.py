@@ -49,9 +49,9 @@ def accuracy_under_variation(
         answers, first = [], 0
         for images, labels in splits:
             chosen = _own_images(chip, len(labels), spec.images_per_chip)
-            answer = torch.full((len(labels),), torch.nan, device=device)
+            answer = torch.full((len(labels),), torch.nan, dtype=torch.float64, device=device)
             for part in chosen.split(_BATCH):
-                answer[part] = (_logits(model, chip, images[part], first + part).argmax(1) == labels[part]).float()
+                answer[part] = (_logits(model, chip, images[part], first + part).argmax(1) == labels[part]).double()
             answers.append(answer)
             first += len(labels)
         return answers
@@ -66,7 +66,8 @@ def accuracy_under_variation(
     for index in range(spec.max_chips):
         answers = correct(Chip.number(study_seed, index), spec.fidelity)
         lost = [float((a - b).nanmean()) for a, b in zip(answers, nominal_answers, strict=True)]
-        per_chip.append([reference + change for reference, change in zip(noiseless, lost, strict=True)])
+        # Rounded, so that equal shares of images are equal numbers.
+        per_chip.append([round(reference + change, 12) for reference, change in zip(noiseless, lost, strict=True)])
         if spec.recalibrate_batch_norm:
             model.load_state_dict(statistics)
         if index + 1 >= spec.min_chips and _half_width([chip[0] for chip in per_chip]) <= spec.half_width:
