@@ -1,6 +1,6 @@
 """How far the cost model is from the reference table: one line per column, and the designs the reference refuses.
 
-python benchmarks/cost_agreement.py ../shared/reference/neurosim
+python benchmarks/cost_agreement.py REFERENCE
 """
 
 import argparse

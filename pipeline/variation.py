@@ -10,6 +10,7 @@ from pipeline.chips import Chip, derive_seed
 from pipeline.results import VariationReport
 from pipeline.study_spec import VariationSpec
 
+_DIGITS = 12  # accuracies are rounded to, so that equal shares of images are equal numbers
 _BATCH = 500  # images at a time; results do not depend on it
 
 
@@ -59,15 +60,14 @@ def accuracy_under_variation(
     model.eval()
     statistics = {name: value.clone() for name, value in model.state_dict().items()}
     nominal = Chip.nominal()
-    float_accuracy = [float(answer.mean()) for answer in correct(nominal, "float")]
+    float_accuracy = [_share(answer) for answer in correct(nominal, "float")]
     nominal_answers = correct(nominal, spec.fidelity)
-    noiseless = [float(answer.mean()) for answer in nominal_answers]
+    noiseless = [_share(answer) for answer in nominal_answers]
     per_chip: list[list[float]] = []
     for index in range(spec.max_chips):
         answers = correct(Chip.number(study_seed, index), spec.fidelity)
-        lost = [float((a - b).nanmean()) for a, b in zip(answers, nominal_answers, strict=True)]
-        # Rounded, so that equal shares of images are equal numbers.
-        per_chip.append([round(reference + change, 12) for reference, change in zip(noiseless, lost, strict=True)])
+        lost = [_share(b - a) for a, b in zip(answers, nominal_answers, strict=True)]
+        per_chip.append([round(before - less, _DIGITS) for before, less in zip(noiseless, lost, strict=True)])
         if spec.recalibrate_batch_norm:
             model.load_state_dict(statistics)
         if index + 1 >= spec.min_chips and _half_width([chip[0] for chip in per_chip]) <= spec.half_width:
@@ -123,6 +123,11 @@ def _own_images(chip: Chip, count: int, wanted: int | None) -> Tensor:
         return torch.arange(count)
     generator = torch.Generator().manual_seed(derive_seed(chip.seed, "images", count))
     return torch.randperm(count, generator=generator)[:wanted].sort().values
+
+
+def _share(answers: Tensor) -> float:
+    """Mean over the images that were seen."""
+    return round(float(answers.nanmean()), _DIGITS)
 
 
 def _logits(model: nn.Module, chip: Chip, images: Tensor, numbers: Tensor) -> Tensor:
