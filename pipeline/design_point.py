@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
+from pipeline.yaml_file import read_yaml
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,12 +132,7 @@ def load_design(path: Path) -> DesignPoint:
     Raises:
         ValueError: If the file cannot be read or a value is out of its range; names the file and the key.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such design file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path, "design")
     try:
         device = values["accelerator"]["device"]
         if isinstance(device, str):

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import CoreSchema, core_schema
 
@@ -15,6 +14,7 @@ from hw_models.accelerator import Accelerator
 from hw_models.devices import CellDevice, load_card
 from hw_models.errors import InfeasibleDesign
 from pipeline.metrics import METRICS
+from pipeline.yaml_file import read_yaml
 
 ABSENT = "absent"
 _MOST_VALUES = 10_000  # assumed: of one parameter
@@ -331,12 +331,7 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
     Raises:
         ValueError: One line that names the file, the key, the value, what is allowed and the way out.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such study file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "study")
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a study file is a mapping with the keys {', '.join(StudySpec.model_fields)}")
     if seed is not None:

@@ -1,0 +1,24 @@
+"""YAML files of users, read with one-line errors."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def read_yaml(path: Path, kind: str) -> Any:
+    """The content of a user's YAML (or JSON) file.
+
+    Args:
+        path: The file.
+        kind: What it is, for the message: `study` or `design`.
+
+    Raises:
+        ValueError: If it is missing or cannot be read; names the file.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such {kind} file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
