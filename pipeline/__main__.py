@@ -5,7 +5,6 @@ stopped because trials kept failing or the search space is used up; 130 interrup
 """
 
 import contextlib
-import errno
 import json
 import os
 import sys
@@ -227,7 +226,7 @@ def _exit_codes() -> Iterator[None]:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from pipeline.runner import RepeatedFailure, SpaceExhausted
+    from pipeline.runner import DISK_ERRORS, RepeatedFailure, SpaceExhausted
 
     try:
         yield
@@ -239,7 +238,7 @@ def _exit_codes() -> Iterator[None]:
             f"the database cannot be written ({cause}); free the disk or the lock and run the same command to go on", 3
         )
     except OSError as error:
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO):
+        if error.filename is None and error.errno not in DISK_ERRORS:
             raise
         _stop(
             f"cannot use {error.filename or 'a file'} ({error.strerror}); finished trials are kept, make room or "

@@ -20,7 +20,8 @@ class VariationReport:
         float_accuracy: Float weights and activations, no hardware.
         required: Accuracy that a chip must reach to count as good, or None.
         fraction_good: Share of chips that reach `required`, or None.
-        n_images: Images that each chip classified.
+        n_images: Images of the split. Each chip classified all of them, or a draw of `images_per_chip`; its accuracy
+            is then an estimate, which a small draw can carry outside 0 to 1.
         fidelity: `fast` or `exact` (pipeline.analog_layers).
     """
 

@@ -6,6 +6,7 @@ trials are the same for any number of workers, interrupted or not.
 
 import contextlib
 import dataclasses
+import errno
 import multiprocessing
 import re
 import time
@@ -34,6 +35,7 @@ from pipeline.worker import evaluate_trial, start_worker
 _IDLE_TRIALS = 1000  # assumed: trials in a row that need no evaluation before the space counts as used up
 _SAME_FAILURES = 3  # assumed: failures of one cause in a row that stop a run
 _POLL_S = 0.5
+DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # that say so even without a file's name
 _TRACEBACK_LENGTH = 4000  # characters kept of a traceback, its end
 
 
@@ -199,10 +201,10 @@ class Runner:
         self._view.started(number, entry.design)
 
     def _finish(self, pool: ProcessPoolExecutor, future: "Future[TrialResult]") -> None:
-        entry = self._running.pop(future)
         error = future.exception()
-        if isinstance(error, OSError):  # of the machine, not of the design: the trial is left for the next run
-            raise error
+        if isinstance(error, OSError) and (error.filename or error.errno in DISK_ERRORS):
+            raise error  # of the machine, not of the design: the trial is left for the next run
+        entry = self._running.pop(future)
         if error is not None:
             self._fail(entry.trial, error)
             if entry.twins:
@@ -230,12 +232,10 @@ class Runner:
     def _try_each_alone(self) -> None:
         """After a worker died: no one knows whose trial killed it, so that each of them gets a second try alone."""
         entries = sorted(self._running.items(), key=lambda item: item[1].trial.number)
-        self._running.clear()
         for future, entry in entries:
             lone = self._new_pool(1)
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._running[future] = entry
-            else:
+            if future.cancelled() or future.exception() is not None:
+                del self._running[future]
                 self._submit(lone, entry)
                 (future,) = (key for key, value in self._running.items() if value is entry)
                 wait([future])

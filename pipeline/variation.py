@@ -34,7 +34,7 @@ def accuracy_under_variation(
             With `spec.images_per_chip` each chip sees a random draw of that many images of its own; its accuracy is
             the noiseless one on all images plus the change on those it saw, which is unbiased and for the same number
             of classified images gives a narrower interval of the mean than all chips on the same few images. The
-            spread, the 5th percentile and the worst chip then also carry the scatter of the draw.
+            spread, the 5th percentile, the worst chip and the share of good chips then also carry the draw's scatter.
         study_seed: The chips are functions of it and of their number.
         recalibration_images: With `spec.recalibrate_batch_norm`, the training images from which each chip's batch
             normalisation takes its statistics anew.
