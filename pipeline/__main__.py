@@ -5,7 +5,6 @@ stopped because trials kept failing or the search space is used up; 130 interrup
 """
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -15,15 +14,15 @@ from typing import Annotated, Any
 import optuna
 import typer
 from rich.console import Console
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from pipeline.cost_command import cost
 from pipeline.devices_command import devices
 from pipeline.metrics import METRICS
+from pipeline.options import AsJson, OutFolder, StorageUrl, StudyFile, WaitFor, places, print_json, within
 from pipeline.pareto import hypervolume_history, pareto_report
-from pipeline.study import load_study_read_only, open_study, show_url, stored_spec
-from pipeline.study_spec import Study, StudySpec, load_study, study_schema
+from pipeline.storage import PATIENCE_S, Patience, show_url
+from pipeline.study import load_study_read_only, open_study, stored_spec
+from pipeline.study_spec import StudySpec, load_study, study_schema
 
 app = typer.Typer(
     add_completion=False,
@@ -37,13 +36,7 @@ app.add_typer(devices, name="devices")
 
 _LOG_WIDTH = 160  # columns of tables where there is no terminal
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study file; see studies/.")]
-StorageUrl = Annotated[
-    str | None, typer.Option("--storage", help="Database URL; a SQLite file in the output folder otherwise.")
-]
-OutFolder = Annotated[Path | None, typer.Option("--out", help="Output folder; results/NAME otherwise.")]
 TrialNumber = Annotated[int, typer.Option("--trial", help="Number of the trial.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -56,31 +49,36 @@ def run(
     seed: Annotated[int | None, typer.Option(help="In place of the study file's seed.")] = None,
     out: OutFolder = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")] = None,
+    patience: WaitFor = PATIENCE_S,
 ) -> None:
     """Run a study, or go on with it: finished trials are in its database and are not computed again."""
     from pipeline.data_files import check_data
     from pipeline.progress import LiveProgress, PlainProgress, front_table
     from pipeline.report import write_report
-    from pipeline.runner import Runner, run_lock
+    from pipeline.runner import Runner, stopped_like_ctrl_c
     from pipeline.search_space import SearchSpace
+    from pipeline.study_lock import run_lock
 
-    _within("--trials", trials, 1)
-    _within("--timeout", timeout, 0)
-    _within("--workers", workers, 1)
+    within("--trials", trials, 1)
+    within("--timeout", timeout, 0)
+    within("--workers", workers, 1)
+    within("--patience", patience, 0)
     study = load_study(study_file, seed, data_dir)
     SearchSpace(study).check()
     check_data(study.spec.dataset)
-    folder, url = _places(study, out, storage)
+    folder, url = places(study, out, storage)
     console = Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"--out {folder}: {error.strerror}; choose a folder that can be made and written") from error
-    with run_lock(url, folder):
+    with stopped_like_ctrl_c(), run_lock(url, folder, study.spec.name) as keep_lock:
         opened = open_study(study, url)
         view_kind = LiveProgress if console.is_terminal else PlainProgress
         view = view_kind(study.spec.objectives, pareto_report(opened).trials, console)
-        runner = Runner(study, opened, folder / "checkpoints", workers or os.cpu_count() or 1, view)
+        waits = Patience(bound_s=patience, say=view.say)
+        count = workers or os.cpu_count() or 1
+        runner = Runner(study, opened, folder, count, view, patience=waits, keep_lock=keep_lock)
         try:
             runner.run(trials or study.spec.trials, timeout)
         except KeyboardInterrupt:
@@ -99,7 +97,7 @@ def report(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = N
     from pipeline.report import write_report
 
     study = load_study(study_file)
-    folder, url = _places(study, out, storage)
+    folder, url = places(study, out, storage)
     opened = load_study_read_only(url, study.spec.name)
     path = write_report(opened, folder)
     if as_json:
@@ -109,7 +107,7 @@ def report(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = N
             for t in found.front
         ]
         history = hypervolume_history(found.objectives, [trial.values for trial in found.trials])
-        _print_json(
+        print_json(
             {
                 "report": str(path),
                 "counts": found.counts,
@@ -134,7 +132,7 @@ def show(
 
     spec, found, _ = _find_trial(study_file, trial, storage, out)
     if as_json:
-        _print_json({"trial": found.number, "values": found.values} | found.user_attrs)
+        print_json({"trial": found.number, "values": found.values} | found.user_attrs)
     else:
         Console().print(trial_page(spec, found))
 
@@ -156,15 +154,15 @@ def evaluate(
     """Measure a trial again with more chips. The trial's values in the search do not change."""
     from pipeline.reevaluate import reevaluate
 
-    _within("--chips", chips, 2)
-    _within("--drift-time", drift_time, 0)
+    within("--chips", chips, 2)
+    within("--drift-time", drift_time, 0)
     spec, found, folder = _find_trial(study_file, trial, storage, out, data_dir)
     changes: dict[str, Any] = {"min_chips": chips, "max_chips": chips, "fidelity": "exact" if exact else "fast"}
     if drift_time is not None:
         changes["drift_time_s"] = drift_time
     validation, test = reevaluate(spec, found, folder / "checkpoints", spec.variation.model_copy(update=changes))
     if as_json:
-        _print_json({"trial": trial, "validation": validation.to_dict(), "test": test.to_dict()})
+        print_json({"trial": trial, "validation": validation.to_dict(), "test": test.to_dict()})
         return
     for name, result in (("validation", validation), ("test", test)):
         print(
@@ -202,8 +200,8 @@ def dashboard(
     """Open optuna-dashboard on a study's database, on this machine only and read-only unless asked."""
     from pipeline.dashboard import serve
 
-    _within("--port", port, 1, 65535)
-    _, url = _places(load_study(study_file), out, storage)
+    within("--port", port, 1, 65535)
+    _, url = places(load_study(study_file), out, storage)
     load_study_read_only(url)
     serve(url, port, writable)
 
@@ -211,7 +209,7 @@ def dashboard(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of study files, for editors."""
-    _print_json(study_schema())
+    print_json(study_schema())
 
 
 def main() -> None:
@@ -226,17 +224,18 @@ def _exit_codes() -> Iterator[None]:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
-    from pipeline.runner import DISK_ERRORS, RepeatedFailure, SpaceExhausted
+    from pipeline.runner import RepeatedFailure, SpaceExhausted
+    from pipeline.storage import DISK_ERRORS, DatabaseAway, cause_of
 
     try:
         yield
     except (RepeatedFailure, SpaceExhausted) as error:
         _stop(str(error), 4)
+    except DatabaseAway as error:
+        _stop(str(error), 3)
     except (StorageInternalError, SQLAlchemyError) as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
-        _stop(
-            f"the database cannot be written ({cause}); free the disk or the lock and run the same command to go on", 3
-        )
+        way_out = "free the disk or the lock and run the same command to go on"
+        _stop(f"the database cannot be written ({cause_of(error)}); {way_out}", 3)
     except OSError as error:
         if error.filename is None and error.errno not in DISK_ERRORS:
             raise
@@ -254,26 +253,12 @@ def _stop(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _places(study: Study, out: Path | None, storage: str | None) -> tuple[Path, str]:
-    """The output folder and the database URL of a study."""
-    folder = out or Path("results") / study.spec.name
-    if storage is None:
-        return folder, URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
-    try:
-        make_url(storage)
-    except ArgumentError:
-        raise ValueError(
-            f"--storage {storage!r} is no database URL; write sqlite:///FILE or postgresql://..."
-        ) from None
-    return folder, storage
-
-
 def _find_trial(
     study_file: Path, number: int, storage: str | None, out: Path | None, data_dir: str | None = None
 ) -> tuple[StudySpec, optuna.trial.FrozenTrial, Path]:
     """A complete trial, with the settings that its study was made with, and the output folder."""
     study = load_study(study_file, data_dir=data_dir)
-    folder, url = _places(study, out, storage)
+    folder, url = places(study, out, storage)
     opened = load_study_read_only(url, study.spec.name)
     trials = opened.get_trials(deepcopy=False)
     if not 0 <= number < len(trials):
@@ -285,15 +270,6 @@ def _find_trial(
         reason = found.user_attrs.get("error") or found.user_attrs.get("infeasible") or "it has not finished"
         raise ValueError(f"trial {number} has no result ({reason}); choose a complete one")
     return stored_spec(opened, study.spec.dataset.data_dir), found, folder
-
-
-def _within(option: str, value: float | None, low: int, high: int | None = None) -> None:
-    if value is not None and (value < low or (high is not None and value > high)):
-        raise ValueError(f"{option} must be {low} {'or more' if high is None else f'to {high}'}, got {value}")
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))
 
 
 if __name__ == "__main__":

@@ -75,6 +75,14 @@ class Progress:
         else:
             self._trials.append(trial)
 
+    def elsewhere(self, trial: FrozenTrial) -> None:
+        """Count a trial that another process evaluated."""
+        self._trials.append(trial)
+
+    def say(self, message: str) -> None:
+        """A line for whoever watches."""
+        self._console.print(message, soft_wrap=True)
+
     def tick(self) -> None:
         """Nothing to do between events."""
 

@@ -1,33 +1,36 @@
 """The loop that asks for designs, has them evaluated by worker processes, and tells the results.
 
 Only this process writes the database. A generation of NSGA-II is finished before the next one is asked for, so that the
-trials are the same for any number of workers, interrupted or not.
+trials are the same for any number of workers, interrupted or not. Each step in the database is one transaction that may
+be repeated: what a broken connection left in doubt is looked up before it is done again.
 """
 
 import contextlib
 import dataclasses
-import errno
 import multiprocessing
 import re
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-import filelock
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from hw_models.errors import InfeasibleDesign
 from pipeline import study as database
 from pipeline.design_point import DesignPoint
+from pipeline.heartbeat import Heart, this_process
 from pipeline.results import TrialResult
 from pipeline.search_space import SearchSpace
-from pipeline.study import StudyError, generation_of
+from pipeline.spool import Spool, Spooled
+from pipeline.storage import DISK_ERRORS, Patience, transaction
+from pipeline.study import generation_of
 from pipeline.study_spec import Study
 from pipeline.topology import topology
 from pipeline.worker import evaluate_trial, start_worker
@@ -35,8 +38,9 @@ from pipeline.worker import evaluate_trial, start_worker
 _IDLE_TRIALS = 1000  # assumed: trials in a row that need no evaluation before the space counts as used up
 _SAME_FAILURES = 3  # assumed: failures of one cause in a row that stop a run
 _POLL_S = 0.5
-DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # that say so even without a file's name
 _TRACEBACK_LENGTH = 4000  # characters kept of a traceback, its end
+
+Result = TypeVar("Result")
 
 
 class RepeatedFailure(RuntimeError):
@@ -59,6 +63,9 @@ class View(Protocol):
     def finished(self, trial: FrozenTrial) -> None:
         """A trial has got its final state."""
 
+    def elsewhere(self, trial: FrozenTrial) -> None:
+        """A trial was evaluated by another process."""
+
     def tick(self) -> None:
         """Some time has passed."""
 
@@ -69,6 +76,19 @@ class _Running:
     design: DesignPoint
     twins: list[optuna.Trial] = dataclasses.field(default_factory=list)
 
+    @property
+    def trials(self) -> list[optuna.Trial]:
+        return [self.trial, *self.twins]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """A trial with its design to evaluate, or with the end that it got at once."""
+
+    trial: optuna.Trial
+    design: DesignPoint | None = None
+    finished: FrozenTrial | None = None
+
 
 class Runner:
     """One run of a study.
@@ -76,30 +96,41 @@ class Runner:
     Args:
         study: The study file with its cards.
         opened: The same study in its database, with its sampler.
-        checkpoints: Folder for trained weights.
+        folder: The output folder: `checkpoints/` for trained weights, `spool/` for results on their way.
         workers: Processes that evaluate, 1 or more.
         view: Told what happens.
         evaluate: What a worker calls; another one only in tests.
+        patience: How long the database is waited for.
+        keep_lock: Makes sure that the study is still held, True if it had to be taken again.
     """
 
     def __init__(
         self,
         study: Study,
         opened: optuna.Study,
-        checkpoints: Path,
+        folder: Path,
         workers: int,
         view: View,
         evaluate: Callable[..., TrialResult] = evaluate_trial,
+        *,
+        patience: Patience | None = None,
+        keep_lock: Callable[[], bool] = lambda: False,
     ) -> None:
         self._study = study
         self._opened = opened
-        self._checkpoints = checkpoints
+        self._checkpoints = folder / "checkpoints"
+        self._spool = Spool(folder / "spool", study)
         self._workers = workers
         self._view = view
         self._evaluate = evaluate
+        self._patience = patience or Patience()
+        self._keep_lock = keep_lock
         self._space = SearchSpace(study)
+        self._heart = Heart(opened)
         self._known = {trial.user_attrs["design_hash"]: trial for trial in database.evaluated_trials(opened)}
+        self._elsewhere: dict[str, int] = {}  # design hash -> number of the trial that another process has in work
         self._running: dict[Future[TrialResult], _Running] = {}
+        self._left: list[int] | None = None  # trial ids that are free to be taken up; None: look
         self._causes: list[str] = []
         self._last_infeasible = ""
 
@@ -109,85 +140,175 @@ class Runner:
         A run that was cut off is finished by the same call: see `goal_of_run`.
 
         Raises:
-            RepeatedFailure, SpaceExhausted: As their names say.
+            RepeatedFailure, SpaceExhausted, DatabaseAway: As their names say.
             KeyboardInterrupt: Ctrl-C; unfinished trials stay marked as interrupted and are taken up by the next run.
         """
-        goal = goal_of_run(self._opened, trials, len(self._known))
+        self._record_spooled()
+        goal = self._in_database(lambda: self._goal(trials))
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        left = database.interrupted_trials(self._opened)
         idle = 0
         self._view.begin(goal, len(self._known), self._workers)
         pool = self._new_pool(self._workers)
+        self._heart.start()
         try:
             while True:
                 in_time = deadline is None or time.monotonic() < deadline
-                while in_time and len(self._known) + len(self._running) < goal and self._may_ask(bool(left)):
-                    idle = 0 if self._take(pool, left.pop(0) if left else self._opened.ask()) else idle + 1
+                waits = False
+                while in_time and not waits and len(self._known) + len(self._running) < goal and self._may_ask():
+                    asked = self._take(pool)
+                    waits = asked is None
+                    idle = 0 if asked or waits else idle + 1
                     if idle >= _IDLE_TRIALS:
                         raise SpaceExhausted(
                             f"the last {idle} designs proposed were known or cannot exist"
                             f"{self._last_infeasible and f' (last: {self._last_infeasible})'}; widen the search space"
                         )
-                if not self._running:
+                if not self._running and not waits:
                     return
-                done, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                self._view.tick()
-                if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    self._try_each_alone()
-                    pool = self._new_pool(self._workers)
-                else:
-                    for future in sorted(done, key=lambda future: self._running[future].trial.number):
-                        self._finish(pool, future)
+                pool = self._wait(pool)
         except BaseException:
             with contextlib.suppress(Exception):  # the database itself may be what failed
-                for entry in self._running.values():
-                    for trial in (entry.trial, *entry.twins):
-                        trial.set_user_attr("interrupted", True)
+                self._hand_back()
             raise
         finally:
+            self._heart.stop()
             for process in multiprocessing.active_children():
                 process.kill()
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def _wait(self, pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
+        """Wait for a result and record it; the pool to go on with."""
+        if not self._running:  # what is left to do is in work elsewhere
+            time.sleep(_POLL_S)
+            return pool
+        done, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+        self._view.tick()
+        if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+            pool.shutdown(wait=True, cancel_futures=True)
+            self._try_each_alone()
+            return self._new_pool(self._workers)
+        for future in sorted(done, key=lambda future: self._running[future].trial.number):
+            self._finish(pool, future)
+        return pool
+
+    def _in_database(self, step: Callable[[], Result]) -> Result:
+        """A step that is waited for while the database is away, with the study still held."""
+
+        def held() -> Result:
+            if self._keep_lock():
+                self._lock_was_lost()
+            return step()
+
+        return self._patience(held)
+
+    def _lock_was_lost(self) -> None:
+        """The connection broke and is back."""
+
+    def _goal(self, trials: int) -> int:
+        return goal_of_run(self._opened, trials, len(self._known))
+
+    def _record_spooled(self) -> None:
+        """Record what earlier runs computed and could not write."""
+        for spooled in self._spool.left():
+            by_number = {trial.number: trial for trial in self._in_database(self._all_trials)}
+            trial = by_number.get(spooled.number)
+            if trial is None or trial.user_attrs.get("design_hash") != spooled.design_hash:
+                continue  # of a database that is not here any more
+            entry = _Running(
+                trial=optuna.Trial(self._opened, trial._trial_id),
+                design=DesignPoint.from_dict(trial.user_attrs["design"]),
+            )
+            self._finished(entry, spooled.result)
+
+    def _all_trials(self) -> list[FrozenTrial]:
+        return self._opened.get_trials(deepcopy=False)
+
+    def _hand_back(self) -> None:
+        """Mark what is in work as free to be taken up."""
+        with transaction(self._opened):
+            for entry in self._running.values():
+                for trial in entry.trials:
+                    trial.set_user_attr("interrupted", True)
 
     def _new_pool(self, workers: int) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
 
-    def _may_ask(self, left: bool) -> bool:
+    def _may_ask(self) -> bool:
         """A worker is free, and the next trial belongs to the generation that is being filled."""
         if len(self._running) >= self._workers:
             return False
-        if left or not self._running:
+        if not self._running or self._in_database(self._left_over):
             return True
-        waiting = {trial.number for entry in self._running.values() for trial in (entry.trial, *entry.twins)}
-        seen = self._opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+        waiting = {trial.number for entry in self._running.values() for trial in entry.trials}
+        states = (TrialState.COMPLETE, TrialState.RUNNING)
+        seen = self._in_database(lambda: self._opened.get_trials(deepcopy=False, states=states))
         current = max(generation_of(trial) for trial in seen if trial.number in waiting)
         filled = sum(trial.state is TrialState.COMPLETE and generation_of(trial) == current for trial in seen)
         return filled + len(waiting) < self._study.spec.sampler.population_size
 
-    def _take(self, pool: ProcessPoolExecutor, trial: optuna.Trial) -> bool:
-        """Bring a trial on its way; False if it needs no evaluation."""
+    def _left_over(self) -> list[int]:
+        if self._left is None:
+            mine = {trial.number for entry in self._running.values() for trial in entry.trials}
+            unfinished = database.unfinished_trials(self._opened)
+            self._left = [trial._trial_id for trial in unfinished if trial.number not in mine]
+        return self._left
+
+    def _take(self, pool: ProcessPoolExecutor) -> bool | None:
+        """Bring a trial on its way; False if it needs no evaluation, None if there is none to take now."""
+        asked = self._in_database(self._ask)
+        if asked is None:
+            return None
+        if self._left:
+            self._left.pop(0)
+        if asked.finished is not None:
+            self._view.finished(asked.finished)
+            return False
+        assert asked.design is not None
+        self._heart.watch(asked.trial._trial_id)
+        for entry in self._running.values():
+            if entry.design == asked.design:
+                entry.twins.append(asked.trial)
+                return False
+        self._submit(pool, _Running(trial=asked.trial, design=asked.design))
+        return True
+
+    def _ask(self) -> _Asked | None:
+        """A trial with all its parameters and its design, in the database as a whole or not at all."""
+        try:
+            with transaction(self._opened) as session:
+                trial = self._next_trial(session)
+                return None if trial is None else self._designed(session, trial)
+        except BaseException:
+            self._left = None  # whether the trial is there is in doubt
+            raise
+
+    def _next_trial(self, session: Session) -> optuna.Trial | None:
+        left = self._left_over()
+        return optuna.Trial(self._opened, left[0]) if left else self._opened.ask()
+
+    def _designed(self, session: Session, trial: optuna.Trial) -> _Asked:
+        self._heart.sign(trial._trial_id)
+        trial.set_user_attr("worker", this_process())
+        if trial.user_attrs.get("interrupted"):
+            trial.set_user_attr("interrupted", False)
         try:
             design = self._space.suggest(trial)
             topology(design)
         except InfeasibleDesign as error:
             self._last_infeasible = str(error)
             trial.set_user_attr("infeasible", str(error))
-            self._view.finished(self._opened.tell(trial, state=TrialState.PRUNED))
-            return False
+            return _Asked(trial=trial, finished=self._opened.tell(trial, state=TrialState.PRUNED))
         key = design.content_hash
         trial.set_user_attr("design_hash", key)
         trial.set_user_attr("design", design.to_dict())
         if key in self._known:
-            self._view.finished(database.reuse(self._opened, trial, self._known[key]))
-            return False
-        for entry in self._running.values():
-            if entry.design == design:
-                entry.twins.append(trial)
-                return False
-        self._submit(pool, _Running(trial=trial, design=design))
-        return True
+            finished = database.reuse(self._opened, session, trial._trial_id, self._known[key])
+            return _Asked(trial=trial, finished=finished)
+        if key in self._elsewhere:
+            trial.set_user_attr("duplicate_of", self._elsewhere[key])
+            return _Asked(trial=trial, finished=self._opened.tell(trial, state=TrialState.PRUNED))
+        return _Asked(trial=trial, design=design)
 
     def _submit(self, pool: ProcessPoolExecutor, entry: _Running) -> None:
         number = entry.trial.number
@@ -197,34 +318,62 @@ class Runner:
         except BrokenProcessPool as error:  # a worker died just now; the loop will see it
             future = Future()
             future.set_exception(error)
+        future.add_done_callback(lambda done: self._keep(entry, done))
         self._running[future] = entry
         self._view.started(number, entry.design)
+
+    def _keep(self, entry: _Running, done: "Future[TrialResult]") -> None:
+        """Spool a result as soon as it is there; without room on the disk it waits in memory."""
+        if not done.cancelled() and done.exception() is None:
+            spooled = Spooled(number=entry.trial.number, design_hash=entry.design.content_hash, result=done.result())
+            with contextlib.suppress(OSError):
+                self._spool.put(spooled)
 
     def _finish(self, pool: ProcessPoolExecutor, future: "Future[TrialResult]") -> None:
         error = future.exception()
         if isinstance(error, OSError) and (error.filename or error.errno in DISK_ERRORS):
             raise error  # of the machine, not of the design: the trial is left for the next run
-        entry = self._running.pop(future)
-        if error is not None:
-            self._fail(entry.trial, error)
-            if entry.twins:
-                self._submit(pool, _Running(trial=entry.twins[0], design=entry.design, twins=entry.twins[1:]))
+        entry = self._running[future]
+        if error is None:
+            self._finished(entry, future.result())
+            self._causes.clear()
+            del self._running[future]
             return
-        self._causes.clear()
-        entry.trial.set_user_attr("interrupted", False)
-        finished = database.record(self._opened, entry.trial, self._study.spec.objectives, future.result())
-        self._known[entry.design.content_hash] = finished
-        self._view.finished(finished)
-        for twin in entry.twins:
-            self._view.finished(database.reuse(self._opened, twin, finished))
+        failed = self._in_database(lambda: self._fail(entry.trial, error))
+        del self._running[future]
+        self._heart.leave(entry.trial._trial_id)
+        if entry.twins:
+            self._submit(pool, _Running(trial=entry.twins[0], design=entry.design, twins=entry.twins[1:]))
+        self._view.finished(failed)
+        self._stop_if_repeated(failed.user_attrs["error"])
 
-    def _fail(self, trial: optuna.Trial, error: BaseException) -> None:
+    def _finished(self, entry: _Running, result: TrialResult) -> None:
+        """Record a result, also for the trials that wait for the same design."""
+
+        def step() -> list[FrozenTrial]:
+            with transaction(self._opened) as session:
+                objectives = self._study.spec.objectives
+                first = database.record(self._opened, session, entry.trial._trial_id, objectives, result)
+                twins = [database.reuse(self._opened, session, twin._trial_id, first) for twin in entry.twins]
+                return [first, *twins]
+
+        finished = self._in_database(step)
+        self._spool.drop(entry.trial.number)
+        self._known[entry.design.content_hash] = finished[0]
+        for trial in entry.trials:
+            self._heart.leave(trial._trial_id)
+        for each in finished:
+            self._view.finished(each)
+
+    def _fail(self, trial: optuna.Trial, error: BaseException) -> FrozenTrial:
         if isinstance(error, BrokenProcessPool):
             error = RuntimeError("the worker process died twice, the second time alone; perhaps for lack of memory")
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        trial.set_user_attr("error", cause)
-        trial.set_user_attr("traceback", "".join(traceback.format_exception(error))[-_TRACEBACK_LENGTH:])
-        self._view.finished(self._opened.tell(trial, state=TrialState.FAIL))
+        trace = "".join(traceback.format_exception(error))[-_TRACEBACK_LENGTH:]
+        with transaction(self._opened) as session:
+            return database.fail(self._opened, session, trial._trial_id, {"error": cause, "traceback": trace})
+
+    def _stop_if_repeated(self, cause: str) -> None:
         self._causes.append(re.sub(r"\d+", "#", cause))  # the number of a trial or an epoch is no other cause
         if len(self._causes) >= _SAME_FAILURES and len(set(self._causes[-_SAME_FAILURES:])) == 1:
             raise RepeatedFailure(f"{_SAME_FAILURES} trials in a row failed of one cause: {cause}")
@@ -256,23 +405,14 @@ def goal_of_run(opened: optuna.Study, trials: int, done: int) -> int:
 
 
 @contextlib.contextmanager
-def run_lock(url: str, folder: Path) -> Iterator[None]:
-    """Hold a study's database against a second run at the same time.
+def stopped_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM, which schedulers and init systems send, stops a run as cleanly as Ctrl-C does."""
 
-    Args:
-        url: Of the database. A SQLite file is locked by a file beside it, another database by one in `folder`.
-        folder: The study's output folder.
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
 
-    Raises:
-        StudyError: If another run holds it.
-    """
-    database_file = make_url(url).database if url.startswith("sqlite") else None
-    path = Path(f"{database_file}.lock") if database_file else folder / "run.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        with filelock.FileLock(path, timeout=0):
-            yield
-    except filelock.Timeout:
-        raise StudyError(
-            f"{database.show_url(url)}: another run is using it ({path}); wait for it, or use --workers there"
-        ) from None
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sqlite3
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,23 +9,27 @@ from typing import Any
 
 import numpy as np
 import optuna
-import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import NSGAIISampler
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import BaseModel
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
 
 from pipeline.metrics import METRICS
 from pipeline.results import TrialResult
+from pipeline.storage import (
+    HEARTBEAT_S,
+    StudyError,
+    is_sqlite,
+    let_readers_in,
+    lock_trial,
+    one_at_a_time,
+    open_storage,
+    show_url,
+    transaction,
+)
 from pipeline.study_spec import SCHEMA_VERSION, Study, StudySpec
-
-_LOCK_WAIT_S = 60  # how long a writer waits for another one
-
-
-class StudyError(ValueError):
-    """A database that cannot be used for this study; the message says why and names the way out."""
 
 
 class ReproducibleNSGAII(NSGAIISampler):
@@ -75,40 +78,50 @@ def _seed32(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
 
 
-def open_study(study: Study, url: str) -> optuna.Study:
+def open_study(study: Study, url: str, heartbeat_s: int = HEARTBEAT_S) -> optuna.Study:
     """Open a study in its database, or make it.
 
     Args:
         study: The study file with its cards.
         url: SQLAlchemy URL, such as `sqlite:///results/digits/study.db`.
+        heartbeat_s: See `open_storage`.
 
     Raises:
         StudyError: If the database is not one of ours, is from a newer release, or holds a study of the same name whose
             space, objectives or settings differ. Nothing is written in any of these cases.
     """
-    storage = open_storage(url)
-    found = {summary.study_name: summary for summary in optuna.get_all_study_summaries(storage)}
+    storage = open_storage(url, heartbeat_s)
     spec = study.spec
     sampler = ReproducibleNSGAII(spec.seed, spec.sampler.population_size, spec.sampler.mutation_probability)
-    if spec.name in found and not found[spec.name].user_attrs.get("nacim_schema") and not found[spec.name].n_trials:
-        optuna.delete_study(study_name=spec.name, storage=storage)  # cut off while it was being made
-        del found[spec.name]
-    if spec.name in found:
-        _check_same(study, found[spec.name].user_attrs, url)
-        _let_readers_in(storage)
-        opened = optuna.load_study(study_name=spec.name, storage=storage, sampler=sampler)
-        opened.set_user_attr("question", spec.question)  # may change
-        return opened
-    _let_readers_in(storage)
+    with one_at_a_time(url):
+        found = {known.study_name: known for known in storage.get_all_studies()}.get(spec.name)
+        if found and "nacim_schema" not in found.user_attrs and not storage.get_n_trials(found._study_id):
+            optuna.delete_study(study_name=spec.name, storage=storage)  # of an older release, cut off while it was made
+            found = None
+        if found:
+            _check_same(study, found.user_attrs, url)
+        let_readers_in(storage)
+        if not found:
+            return _make_study(study, storage, sampler)
+    opened = optuna.load_study(study_name=spec.name, storage=storage, sampler=sampler)
+    if opened.user_attrs.get("question") != spec.question:  # may change
+        opened.set_user_attr("question", spec.question)
+    return opened
+
+
+def _make_study(study: Study, storage: RDBStorage, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+    """A new study, in the database with all that describes it or not at all."""
+    spec = study.spec
     directions = [METRICS[name].direction for name in spec.objectives]
-    opened = optuna.create_study(study_name=spec.name, storage=storage, sampler=sampler, directions=directions)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        opened.set_metric_names(list(spec.objectives))
-    opened.set_user_attr("question", spec.question)
-    opened.set_user_attr("identity", study.identity())
-    opened.set_user_attr("device_sources", study.sources)
-    opened.set_user_attr("nacim_schema", SCHEMA_VERSION)  # last: a study without it was not made to the end
+    with transaction(storage):
+        opened = optuna.create_study(study_name=spec.name, storage=storage, sampler=sampler, directions=directions)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            opened.set_metric_names(list(spec.objectives))
+        opened.set_user_attr("question", spec.question)
+        opened.set_user_attr("identity", study.identity())
+        opened.set_user_attr("device_sources", study.sources)
+        opened.set_user_attr("nacim_schema", SCHEMA_VERSION)
     return opened
 
 
@@ -122,10 +135,10 @@ def load_study_read_only(url: str, name: str | None = None) -> optuna.Study:
     Raises:
         StudyError: If there is no such database or study.
     """
-    if url.startswith("sqlite") and not Path(make_url(url).database or "").is_file():
+    if is_sqlite(url) and not Path(make_url(url).database or "").is_file():
         raise StudyError(f"{show_url(url)}: no such database; run the study first: nacim run STUDY.yaml")
     storage = open_storage(url)
-    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage)]
+    names = [known.study_name for known in storage.get_all_studies()]
     if name is None and len(names) == 1:
         name = names[0]
     if name not in names:
@@ -142,42 +155,78 @@ def stored_spec(opened: optuna.Study, data_dir: str | None) -> StudySpec:
     return StudySpec.model_validate(identity)
 
 
-def open_storage(url: str) -> RDBStorage:
-    """Connect to a database, after a look that writes nothing.
+def record(
+    opened: optuna.Study, session: Session, trial_id: int, objectives: Sequence[str], result: TrialResult
+) -> FrozenTrial:
+    """Write a result into its trial, inside a transaction.
 
-    Raises:
-        StudyError: If it cannot be reached or is not an Optuna database of a known schema.
+    A trial that is complete already stays as it is: the result was written before, or another worker that had taken the
+    trial over was faster and found the same. A trial that was given up keeps its end; its late result becomes a new
+    trial with `late_result_of`, so that it is neither lost nor does a number come twice.
+
+    Args:
+        opened: The study.
+        session: Of the transaction.
+        trial_id: Of the trial.
+        objectives: Names in `METRICS`.
+        result: All that was measured.
     """
-    if url.startswith("sqlite"):
-        _inspect_sqlite(url)
-    connect = {"timeout": _LOCK_WAIT_S} if url.startswith("sqlite") else {}
-    try:
-        return RDBStorage(url, engine_kwargs={"connect_args": connect})
-    except (RuntimeError, ImportError, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise StudyError(f"{show_url(url)}: cannot be used as a study database: {_first_line(error)}") from error
+    values = [result.measured[name] for name in objectives]
+    state = lock_trial(session, trial_id)
+    trial = opened._storage.get_trial(trial_id)
+    if state is TrialState.COMPLETE:
+        return trial
+    if state is not TrialState.RUNNING:
+        return _add_late_result(opened, trial, values, _attributes(result))
+    for name, value in _attributes(result).items():
+        opened._storage.set_trial_user_attr(trial_id, name, value)
+    return opened.tell(trial.number, values)
 
 
-def show_url(url: str) -> str:
-    """The URL without its password."""
-    return make_url(url).render_as_string(hide_password=True)
+def _attributes(result: TrialResult) -> dict[str, Any]:
+    return result.measured | {
+        "cost": result.cost,
+        "variation": {"validation": result.validation.to_dict(), "test": result.test.to_dict()},
+        "phase_s": result.phase_s,
+        "versions": result.versions,
+        "checkpoint": result.checkpoint,
+    }
 
 
-def record(opened: optuna.Study, trial: optuna.Trial, objectives: Sequence[str], result: TrialResult) -> FrozenTrial:
-    """Write a result into its trial, values last: a trial is complete only with everything in place."""
-    for name, value in result.measured.items():
-        trial.set_user_attr(name, value)
-    trial.set_user_attr("cost", result.cost)
-    trial.set_user_attr("variation", {"validation": result.validation.to_dict(), "test": result.test.to_dict()})
-    trial.set_user_attr("phase_s", result.phase_s)
-    trial.set_user_attr("versions", result.versions)
-    trial.set_user_attr("checkpoint", result.checkpoint)
-    return opened.tell(trial, [result.measured[name] for name in objectives])
+def _add_late_result(
+    opened: optuna.Study, trial: FrozenTrial, values: list[float], attributes: dict[str, Any]
+) -> FrozenTrial:
+    trials = opened.get_trials(deepcopy=False)
+    for other in trials:
+        if other.user_attrs.get("late_result_of") == trial.number:
+            return other
+    kept = {name: trial.user_attrs[name] for name in ("design", "design_hash")}
+    late = optuna.trial.create_trial(
+        values=values,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=kept | attributes | {"late_result_of": trial.number},
+        system_attrs=trial.system_attrs,
+    )
+    opened.add_trial(late)
+    return opened.get_trials(deepcopy=False)[-1]
 
 
-def reuse(opened: optuna.Study, trial: optuna.Trial, earlier: FrozenTrial) -> FrozenTrial:
-    """Give a trial of an already evaluated design that design's values, visibly marked."""
-    trial.set_user_attr("reused_from", earlier.number)
-    return opened.tell(trial, earlier.values)
+def reuse(opened: optuna.Study, session: Session, trial_id: int, earlier: FrozenTrial) -> FrozenTrial:
+    """Give a trial of an already evaluated design that design's values, visibly marked; inside a transaction."""
+    if lock_trial(session, trial_id) is TrialState.RUNNING:
+        opened._storage.set_trial_user_attr(trial_id, "reused_from", earlier.number)
+        opened.tell(opened._storage.get_trial_number_from_id(trial_id), earlier.values)
+    return opened._storage.get_trial(trial_id)
+
+
+def fail(opened: optuna.Study, session: Session, trial_id: int, reasons: dict[str, str]) -> FrozenTrial:
+    """End a trial without a result, its reasons as attributes; inside a transaction."""
+    if lock_trial(session, trial_id) is TrialState.RUNNING:
+        for name, value in reasons.items():
+            opened._storage.set_trial_user_attr(trial_id, name, value)
+        opened.tell(opened._storage.get_trial_number_from_id(trial_id), state=TrialState.FAIL)
+    return opened._storage.get_trial(trial_id)
 
 
 def generation_of(trial: FrozenTrial) -> int:
@@ -185,43 +234,15 @@ def generation_of(trial: FrozenTrial) -> int:
     return int(trial.system_attrs.get(f"{ReproducibleNSGAII.__name__}:generation", 0))
 
 
-def interrupted_trials(opened: optuna.Study) -> list[optuna.Trial]:
-    """Trials that a stopped run left unfinished, lowest number first, ready to be evaluated again.
-
-    Only for the one process that runs the study (see `pipeline.runner`): it must hold the run lock.
-    """
-    left = opened.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [optuna.Trial(opened, trial._trial_id) for trial in sorted(left, key=lambda trial: trial.number)]
+def unfinished_trials(opened: optuna.Study) -> list[FrozenTrial]:
+    """Trials without an end, lowest number first: in work, or left by a process that was stopped."""
+    return opened.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
 def evaluated_trials(opened: optuna.Study) -> list[FrozenTrial]:
     """Complete trials that were measured and not reused, by number."""
     trials = opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [trial for trial in trials if "reused_from" not in trial.user_attrs]
-
-
-def _let_readers_in(storage: RDBStorage) -> None:
-    """SQLite's write-ahead log: readers and the writer do not wait for each other."""
-    if storage.url.startswith("sqlite"):
-        with storage.engine.connect() as connection:
-            connection.execute(sqlalchemy.text("PRAGMA journal_mode=WAL"))
-
-
-def _inspect_sqlite(url: str) -> None:
-    database = make_url(url).database
-    if not database or not (path := Path(database)).exists() or path.stat().st_size == 0:
-        return
-    try:
-        with sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True) as connection:
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.DatabaseError as error:
-        raise StudyError(
-            f"{path}: not a readable SQLite database ({error}); choose another file with --storage"
-        ) from error
-    if foreign := tables - {"alembic_version", *BaseModel.metadata.tables}:
-        raise StudyError(
-            f"{path}: a database of another program (table {min(foreign)!r}); choose another file with --storage"
-        )
 
 
 def _check_schema(attributes: dict[str, Any], url: str) -> None:
@@ -258,7 +279,3 @@ def _differences(before: Any, after: Any, key: str = "") -> list[tuple[str, Any,
         deeper = [_differences(before.get(n), after.get(n), f"{key}.{n}" if key else n) for n in names]
         return [item for items in deeper for item in items]
     return [] if before == after else [(key, before, after)]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

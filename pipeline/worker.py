@@ -12,12 +12,13 @@ from pipeline.study_spec import StudySpec
 
 
 def start_worker() -> None:
-    """Prepare a worker: one thread, and no reaction to Ctrl-C, which the parent handles.
+    """Prepare a worker: one thread, and no reaction to Ctrl-C and SIGTERM, which the parent handles.
 
     One thread makes results independent of the number of workers, and two workers of one thread do more than one of
     two.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch

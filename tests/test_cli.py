@@ -259,8 +259,10 @@ def test_a_full_disk_stops_the_run_with_3_and_keeps_what_was_finished(finished, 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
-    done = nacim("run", "tiny.yaml", "--trials", 30, "--workers", 1, cwd=tmp_path, preexec_fn=limit)
+    done = nacim("run", "tiny.yaml", "--trials", 30, "--workers", 1, "--patience", 1, cwd=tmp_path, preexec_fn=limit)
     assert done.returncode == 3, done.stderr
+    assert "waiting for the database until" in done.stdout
+    assert "waited for 1 s" in done.stderr
     assert "run the same command" in done.stderr
     assert "Traceback" not in done.stderr
     assert [t.values for t in complete_trials(tmp_path)][:1] == kept

@@ -16,8 +16,10 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline import runner as runner_module
-from pipeline.runner import RepeatedFailure, Runner, SpaceExhausted, goal_of_run, run_lock
-from pipeline.study import StudyError, generation_of, open_study
+from pipeline.runner import RepeatedFailure, Runner, SpaceExhausted, goal_of_run
+from pipeline.storage import StudyError
+from pipeline.study import generation_of, open_study
+from pipeline.study_lock import run_lock
 from pipeline.study_spec import Study, load_study
 
 
@@ -44,7 +46,7 @@ def run(
 ) -> optuna.Study:
     folder.mkdir(exist_ok=True)
     opened = open_study(study, f"sqlite:///{folder / 'study.db'}")
-    runner = Runner(study, opened, folder / "checkpoints", workers, view or StopAfter(0), evaluate)
+    runner = Runner(study, opened, folder, workers, view or StopAfter(0), evaluate)
     runner.run(trials)
     return opened
 
@@ -85,8 +87,8 @@ def test_workers_fill_a_generation_side_by_side_and_wait_for_its_end(study, tmp_
     for generation in range(3):
         finished = 0
         while finished < 4:  # the population
-            while runner._may_ask(False):
-                runner._take(pool, opened.ask())
+            while runner._may_ask():
+                runner._take(pool)
             waiting = [number for _, (_, _, number, _) in pool.work]
             assert {generation_of(trial) for trial in opened.get_trials() if trial.number in waiting} == {generation}
             complete = opened.get_trials(states=(TrialState.COMPLETE,))
@@ -222,12 +224,12 @@ def test_a_second_run_extends_and_the_same_command_finishes_a_cut_one(study, tmp
 def test_two_runs_on_one_database_are_refused(tmp_path):
     url = f"sqlite:///{tmp_path / 'study.db'}"
     with (
-        run_lock(url, tmp_path),
+        run_lock(url, tmp_path, "tiny"),
         pytest.raises(StudyError, match="another run is using it"),
-        run_lock(url, tmp_path),
+        run_lock(url, tmp_path, "tiny"),
     ):
         pass
-    with run_lock(url, tmp_path):
+    with run_lock(url, tmp_path, "tiny"):
         pass
 
 

@@ -5,7 +5,8 @@ import sqlite3
 import optuna
 import pytest
 
-from pipeline.study import ReproducibleNSGAII, StudyError, load_study_read_only, open_study, show_url
+from pipeline.storage import StudyError, show_url
+from pipeline.study import ReproducibleNSGAII, load_study_read_only, open_study
 from pipeline.study_spec import SCHEMA_VERSION, load_study
 
 
@@ -60,8 +61,10 @@ def test_reading_does_not_make_a_database(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_passwords_are_not_shown():
-    assert "secret" not in show_url("postgresql://user:secret@host/db")
+@pytest.mark.parametrize("url", ["postgresql://user:secret@host/db", "postgresql://host/db?user=me&password=secret"])
+def test_passwords_are_not_shown(url):
+    assert "secret" not in show_url(url)
+    assert "host/db" in show_url(url)
 
 
 def test_the_sampler_does_not_depend_on_what_it_drew_before():

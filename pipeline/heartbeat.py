@@ -1,0 +1,74 @@
+"""Signs of life of the trials in work, on databases that many machines share."""
+
+import os
+import socket
+import threading
+from typing import Any
+
+import optuna
+import sqlalchemy
+from optuna.storages._rdb.models import TrialHeartbeatModel
+from sqlalchemy.orm import Session
+
+from pipeline.storage import HEARTBEAT_S, backend_of
+
+
+def heartbeats(opened: optuna.Study) -> dict[int, float]:
+    """Trial id -> seconds since its worker's last sign of life, by the server's clock; trials that have one."""
+    backend = backend_of(opened)
+    with Session(backend.engine) as session:
+        now = session.execute(sqlalchemy.select(sqlalchemy.func.current_timestamp())).scalar_one().replace(tzinfo=None)
+        rows = session.execute(sqlalchemy.select(TrialHeartbeatModel.trial_id, TrialHeartbeatModel.heartbeat))
+        return {trial_id: (now - beat).total_seconds() for trial_id, beat in rows}
+
+
+class Heart:
+    """A thread that gives signs of life for the trials that this process has in work, where the database holds them."""
+
+    def __init__(self, opened: optuna.Study) -> None:
+        self._backend = backend_of(opened)
+        self._trials: set[int] = set()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        if self._backend.heartbeat_interval is not None:
+            self._thread.start()
+
+    def sign(self, trial_id: int) -> None:
+        """One sign of life, in the transaction that takes a trial: none is in the database without one."""
+        if self._backend.heartbeat_interval is not None:
+            self._backend.record_heartbeat(trial_id)
+
+    def watch(self, trial_id: int) -> None:
+        """A trial is in work."""
+        self._trials.add(trial_id)
+
+    def leave(self, trial_id: int) -> None:
+        """A trial is not in work any more."""
+        self._trials.discard(trial_id)
+
+    def stop(self) -> None:
+        """End."""
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=1)
+
+    def _beat(self) -> None:
+        interval_s = self._backend.heartbeat_interval or HEARTBEAT_S
+        wait_s: float = interval_s
+        while not self._over.wait(wait_s):
+            wait_s = interval_s
+            try:
+                for trial_id in list(self._trials):
+                    self._backend.record_heartbeat(trial_id)
+            except Exception:  # away: whoever tells or asks says so; here soon again, before others count this as death
+                wait_s = min(interval_s, 2)
+
+
+def this_process() -> dict[str, Any]:
+    """Who works on a trial: host, process and, under a scheduler, its job."""
+    jobs = ("SLURM_ARRAY_JOB_ID", "SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID")
+    job = next((os.environ[name] for name in jobs if name in os.environ), None)
+    return {"host": socket.gethostname(), "pid": os.getpid()} | ({"job": job} if job else {})
