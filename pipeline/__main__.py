@@ -20,9 +20,12 @@ from pipeline.devices_command import devices
 from pipeline.metrics import METRICS
 from pipeline.options import AsJson, OutFolder, StorageUrl, StudyFile, WaitFor, places, print_json, within
 from pipeline.pareto import hypervolume_history, pareto_report
+from pipeline.status_command import status
 from pipeline.storage import PATIENCE_S, Patience, show_url
 from pipeline.study import load_study_read_only, open_study, stored_spec
 from pipeline.study_spec import StudySpec, load_study, study_schema
+from pipeline.submit_command import submit
+from pipeline.worker_command import worker
 
 app = typer.Typer(
     add_completion=False,
@@ -32,6 +35,9 @@ app = typer.Typer(
     help="Search computing-in-memory accelerators and their networks together.",
 )
 app.command()(cost)
+app.command()(worker)
+app.command()(submit)
+app.command()(status)
 app.add_typer(devices, name="devices")
 
 _LOG_WIDTH = 160  # columns of tables where there is no terminal

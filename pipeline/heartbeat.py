@@ -10,7 +10,10 @@ import sqlalchemy
 from optuna.storages._rdb.models import TrialHeartbeatModel
 from sqlalchemy.orm import Session
 
-from pipeline.storage import HEARTBEAT_S, backend_of
+from pipeline.storage import backend_of
+
+HEARTBEAT_S = 30  # assumed: between two signs of life of a trial's worker
+GRACE_BEATS = 4  # assumed: missed signs of life after which a worker counts as dead
 
 
 def heartbeats(opened: optuna.Study) -> dict[int, float]:
@@ -23,22 +26,27 @@ def heartbeats(opened: optuna.Study) -> dict[int, float]:
 
 
 class Heart:
-    """A thread that gives signs of life for the trials that this process has in work, where the database holds them."""
+    """A thread that gives signs of life for the trials that this process has in work, on databases of many machines.
 
-    def __init__(self, opened: optuna.Study) -> None:
+    Optuna gives them inside `study.optimize` only; the table and the record are its own.
+    """
+
+    def __init__(self, opened: optuna.Study, interval_s: int) -> None:
         self._backend = backend_of(opened)
+        self._beats = self._backend.engine.name == "postgresql"
+        self._interval_s = interval_s
         self._trials: set[int] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def start(self) -> None:
         """Begin."""
-        if self._backend.heartbeat_interval is not None:
+        if self._beats:
             self._thread.start()
 
     def sign(self, trial_id: int) -> None:
         """One sign of life, in the transaction that takes a trial: none is in the database without one."""
-        if self._backend.heartbeat_interval is not None:
+        if self._beats:
             self._backend.record_heartbeat(trial_id)
 
     def watch(self, trial_id: int) -> None:
@@ -56,15 +64,14 @@ class Heart:
             self._thread.join(timeout=1)
 
     def _beat(self) -> None:
-        interval_s = self._backend.heartbeat_interval or HEARTBEAT_S
-        wait_s: float = interval_s
+        wait_s: float = self._interval_s
         while not self._over.wait(wait_s):
-            wait_s = interval_s
+            wait_s = self._interval_s
             try:
                 for trial_id in list(self._trials):
                     self._backend.record_heartbeat(trial_id)
             except Exception:  # away: whoever tells or asks says so; here soon again, before others count this as death
-                wait_s = min(interval_s, 2)
+                wait_s = min(self._interval_s, 2)
 
 
 def this_process() -> dict[str, Any]:

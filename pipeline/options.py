@@ -35,9 +35,9 @@ def places(study: Study, out: Path | None, storage: str | None) -> tuple[Path, s
     try:
         make_url(storage)
     except (ArgumentError, ValueError):
+        shown = "" if "@" in storage else f"{storage!r} "  # it may hold a password
         raise ValueError(
-            f"--storage {storage.partition(':')[0]!r}...: no database URL; write sqlite:///FILE or "
-            "postgresql+psycopg://USER@HOST/DATABASE"
+            f"--storage {shown}is no database URL; write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
         ) from None
     return folder, storage
 

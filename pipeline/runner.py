@@ -25,11 +25,11 @@ from sqlalchemy.orm import Session
 from hw_models.errors import InfeasibleDesign
 from pipeline import study as database
 from pipeline.design_point import DesignPoint
-from pipeline.heartbeat import Heart, this_process
+from pipeline.heartbeat import HEARTBEAT_S, Heart, this_process
 from pipeline.results import TrialResult
 from pipeline.search_space import SearchSpace
 from pipeline.spool import Spool, Spooled
-from pipeline.storage import DISK_ERRORS, Patience, transaction
+from pipeline.storage import DISK_ERRORS, DatabaseAway, Patience, StudyError, transaction
 from pipeline.study import generation_of
 from pipeline.study_spec import Study
 from pipeline.topology import topology
@@ -102,6 +102,7 @@ class Runner:
         evaluate: What a worker calls; another one only in tests.
         patience: How long the database is waited for.
         keep_lock: Makes sure that the study is still held, True if it had to be taken again.
+        heartbeat_s: Seconds between signs of life of the trials in work; only PostgreSQL holds them.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Runner:
         *,
         patience: Patience | None = None,
         keep_lock: Callable[[], bool] = lambda: False,
+        heartbeat_s: int = HEARTBEAT_S,
     ) -> None:
         self._study = study
         self._opened = opened
@@ -126,7 +128,8 @@ class Runner:
         self._patience = patience or Patience()
         self._keep_lock = keep_lock
         self._space = SearchSpace(study)
-        self._heart = Heart(opened)
+        self._heart = Heart(opened, heartbeat_s)
+        self._heartbeat_s = heartbeat_s
         self._known = {trial.user_attrs["design_hash"]: trial for trial in database.evaluated_trials(opened)}
         self._elsewhere: dict[str, int] = {}  # design hash -> number of the trial that another process has in work
         self._running: dict[Future[TrialResult], _Running] = {}
@@ -179,7 +182,7 @@ class Runner:
     def _wait(self, pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
         """Wait for a result and record it; the pool to go on with."""
         if not self._running:  # what is left to do is in work elsewhere
-            time.sleep(_POLL_S)
+            time.sleep(self._idle_s)
             return pool
         done, _ = wait(self._running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
         self._view.tick()
@@ -195,11 +198,18 @@ class Runner:
         """A step that is waited for while the database is away, with the study still held."""
 
         def held() -> Result:
-            if self._keep_lock():
-                self._lock_was_lost()
+            try:
+                if self._keep_lock():
+                    self._lock_was_lost()
+            except StudyError as error:
+                raise DatabaseAway(f"the study was lost with the connection; results are kept: {error}") from None
             return step()
 
         return self._patience(held)
+
+    @property
+    def _idle_s(self) -> float:
+        return _POLL_S
 
     def _lock_was_lost(self) -> None:
         """The connection broke and is back."""

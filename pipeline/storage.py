@@ -6,7 +6,6 @@ import errno
 import re
 import sqlite3
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,8 +20,6 @@ from sqlalchemy.orm import Session
 
 Result = TypeVar("Result")
 
-HEARTBEAT_S = 30  # assumed: between two signs of life of a trial's worker
-GRACE_BEATS = 4  # assumed: missed signs of life after which a worker counts as dead
 PATIENCE_S = 300.0  # assumed: how long a database that is away is waited for
 DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # that say so even without a file's name
 _LOCK_WAIT_S = 10  # how long one attempt waits for another writer of a SQLite file
@@ -45,25 +42,18 @@ class DatabaseAway(RuntimeError):
     """The database stayed locked, full or unreachable for longer than it is waited for."""
 
 
-def open_storage(url: str, heartbeat_s: int = HEARTBEAT_S) -> RDBStorage:
+def open_storage(url: str) -> RDBStorage:
     """Connect to a database, after a look that writes nothing.
-
-    Args:
-        url: SQLAlchemy URL.
-        heartbeat_s: Seconds between signs of life of a trial's worker; only PostgreSQL holds them.
 
     Raises:
         StudyError: If it cannot be reached or is not an Optuna database of a known schema.
     """
-    options: dict[str, Any] = {"engine_kwargs": _engine_options(url)}
     if is_sqlite(url):
         _inspect_sqlite(url)
-    else:
-        options |= {"heartbeat_interval": heartbeat_s, "grace_period": GRACE_BEATS * heartbeat_s}
+    escaped = with_driver(url).replace("{", "{{").replace("}", "}}")  # Optuna fills in a template
     try:
-        with warnings.catch_warnings(), one_at_a_time(url):
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return RDBStorage(with_driver(url).replace("{", "{{").replace("}", "}}"), **options)
+        with one_at_a_time(url):
+            return RDBStorage(escaped, engine_kwargs=_engine_options(url))
     except ImportError as error:
         raise StudyError(f"{show_url(url)}: {missing_driver(url)}") from error
     except (RuntimeError, sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:

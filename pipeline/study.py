@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session
 from pipeline.metrics import METRICS
 from pipeline.results import TrialResult
 from pipeline.storage import (
-    HEARTBEAT_S,
     StudyError,
     is_sqlite,
     let_readers_in,
@@ -78,19 +77,18 @@ def _seed32(*parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
 
 
-def open_study(study: Study, url: str, heartbeat_s: int = HEARTBEAT_S) -> optuna.Study:
+def open_study(study: Study, url: str) -> optuna.Study:
     """Open a study in its database, or make it.
 
     Args:
         study: The study file with its cards.
         url: SQLAlchemy URL, such as `sqlite:///results/digits/study.db`.
-        heartbeat_s: See `open_storage`.
 
     Raises:
         StudyError: If the database is not one of ours, is from a newer release, or holds a study of the same name whose
             space, objectives or settings differ. Nothing is written in any of these cases.
     """
-    storage = open_storage(url, heartbeat_s)
+    storage = open_storage(url)
     spec = study.spec
     sampler = ReproducibleNSGAII(spec.seed, spec.sampler.population_size, spec.sampler.mutation_probability)
     with one_at_a_time(url):

@@ -74,3 +74,14 @@ def trial_1_kills_its_worker(
 
 def fail_with_a_path(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
     raise RuntimeError(f"part {trial_number} of the made-up failure")
+
+
+def wait_for_go(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+    """Leave a mark with the trial and the parent process, then wait for the file `go`, or one for this trial."""
+    assert checkpoint is not None
+    folder = checkpoint.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"started-{trial_number}-{os.getppid()}").touch()
+    while not ((folder / "go").exists() or (folder / f"go-{trial_number}").exists()):
+        time.sleep(0.02)
+    return made_up_result(design, trial_number)

@@ -1,0 +1,105 @@
+"""One of many workers on a study in PostgreSQL: each asks, evaluates and tells for itself.
+
+There is no barrier between generations: which trials a design is bred from depends on what was finished when it was
+asked for. The draws of a trial depend on (seed, number) alone, so that a trial which outlives its worker is taken up by
+another one under its own number and gets the very result.
+"""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+from sqlalchemy.orm import Session
+
+from pipeline import study as database
+from pipeline.heartbeat import GRACE_BEATS, heartbeats
+from pipeline.runner import Runner
+from pipeline.storage import lock_study
+
+_IDLE_S = 5.0  # assumed: between looks for work while all that is left is in work elsewhere
+_DEATHS = 3  # assumed: workers that a trial may outlive before it is given up
+
+
+class ClusterWorker(Runner):
+    """A `Runner` that shares its study with others like it.
+
+    A trial is free to be taken up when its worker handed it back or gives no sign of life. After the connection was
+    lost, silence proves nothing for a while: the others may not have been able to give one.
+    """
+
+    _goal_total = 0
+    _silence_proves_after = 0.0
+
+    def _goal(self, trials: int) -> int:
+        """The number of evaluated trials in total; the same for all workers."""
+        self._goal_total = trials
+        wish = {"trials": trials, "goal": trials}
+        if self._opened.user_attrs.get("run") != wish:
+            self._opened.set_user_attr("run", wish)
+        self._lock_was_lost()
+        return trials
+
+    def _lock_was_lost(self) -> None:
+        self._silence_proves_after = time.monotonic() + self._grace_s
+
+    @property
+    def _idle_s(self) -> float:
+        return min(_IDLE_S, self._heartbeat_s)
+
+    @property
+    def _grace_s(self) -> int:
+        return GRACE_BEATS * self._heartbeat_s
+
+    def _next_trial(self, session: Session) -> optuna.Trial | None:
+        lock_study(self._opened, session)
+        self._learn()
+        free = self._free_trial(session)
+        free_id = None if free is None else free._trial_id
+        in_work = [trial for trial in database.unfinished_trials(self._opened) if trial._trial_id != free_id]
+        self._elsewhere = {
+            trial.user_attrs["design_hash"]: trial.number for trial in in_work if "design_hash" in trial.user_attrs
+        }
+        if free is not None:
+            return optuna.Trial(self._opened, free._trial_id)
+        return self._opened.ask() if len(self._known) + len(in_work) < self._goal_total else None
+
+    def _free_trial(self, session: Session) -> FrozenTrial | None:
+        """The first trial that was handed back or lost its worker."""
+        unfinished = database.unfinished_trials(self._opened)
+        silent = self._silent(unfinished)
+        for trial in unfinished:
+            if trial.user_attrs.get("interrupted"):
+                return trial
+            if trial._trial_id in silent and self._outlives(session, trial, silent[trial._trial_id]):
+                return trial
+        return None
+
+    def _learn(self) -> None:
+        """What others have evaluated since."""
+        for trial in database.evaluated_trials(self._opened):
+            key = trial.user_attrs["design_hash"]
+            if key not in self._known:
+                self._known[key] = trial
+                self._view.elsewhere(trial)
+
+    def _silent(self, unfinished: list[FrozenTrial]) -> dict[int, float]:
+        """Trial id -> seconds of silence, of trials whose worker counts as dead."""
+        if not unfinished or time.monotonic() < self._silence_proves_after:
+            return {}
+        beats = heartbeats(self._opened)
+        return {trial_id: silence_s for trial_id, silence_s in beats.items() if silence_s > self._grace_s}
+
+    def _outlives(self, session: Session, trial: FrozenTrial, silence_s: float) -> bool:
+        """Note the death of a trial's worker; False if that was one too many, and the trial is given up."""
+        worker = trial.user_attrs.get("worker", {})
+        death: dict[str, Any] = worker | {"silent_s": round(silence_s), "noticed": datetime.now(UTC).isoformat()}
+        deaths = [*trial.user_attrs.get("deaths", []), death]
+        self._opened._storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
+        if len(deaths) < _DEATHS:
+            return True
+        last = f"the last on {worker.get('host')} (process {worker.get('pid')})"
+        reason = f"{len(deaths)} workers died in this trial, {last}"
+        self._view.finished(database.fail(self._opened, session, trial._trial_id, {"error": reason}))
+        return False

@@ -1,0 +1,59 @@
+"""A worker or a run with a made-up evaluation, as a process that tests may kill.
+
+python tests/cluster_process.py worker|run STUDY.yaml URL FOLDER GOAL EVALUATION HEARTBEAT_S WORKERS
+"""
+
+import sys
+from pathlib import Path
+
+import fake_evaluation
+import optuna
+from rich.console import Console
+
+from pipeline.cluster import ClusterWorker
+from pipeline.pareto import pareto_report
+from pipeline.progress import PlainProgress
+from pipeline.runner import Runner, stopped_like_ctrl_c
+from pipeline.storage import Patience
+from pipeline.study import open_study
+from pipeline.study_lock import run_lock, study_lock
+from pipeline.study_spec import load_study
+
+
+def main(kind: str, path: str, url: str, out: str, goal: str, evaluation: str, heartbeat: str, workers: str) -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study, folder = load_study(Path(path)), Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    evaluate = getattr(fake_evaluation, evaluation)
+    beat = int(heartbeat)
+    patience = Patience(bound_s=60, say=lambda message: print(message, flush=True))
+    console = Console(width=160)
+    with stopped_like_ctrl_c():
+        if kind == "worker":
+            opened = patience(lambda: open_study(study, url))
+            with study_lock(url, study.spec.name, shared=True) as lock:
+                view = PlainProgress(study.spec.objectives, pareto_report(opened).trials, console)
+                worker = ClusterWorker(
+                    study, opened, folder, 1, view, evaluate, patience=patience, keep_lock=lock.keep, heartbeat_s=beat
+                )
+                worker.run(int(goal))
+        else:
+            with run_lock(url, folder, study.spec.name) as keep_lock:
+                opened = open_study(study, url)
+                view = PlainProgress(study.spec.objectives, pareto_report(opened).trials, console)
+                runner = Runner(
+                    study,
+                    opened,
+                    folder,
+                    int(workers),
+                    view,
+                    evaluate,
+                    patience=patience,
+                    keep_lock=keep_lock,
+                    heartbeat_s=beat,
+                )
+                runner.run(int(goal))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
