@@ -384,7 +384,7 @@ class NoisyLinear(NoisyLayer):
 
     def input_vectors(self, codes: Tensor) -> InputVectors:
         rows = codes.shape[-1]
-        grid = (codes[0].numel() // rows, 1, rows, 0)
+        grid = (1, codes[0].numel() // rows, 0, rows)
         vectors = InputVectors.room(tuple(codes.shape), codes.device).copy_(codes)
         return InputVectors(codes=vectors, offsets=np.arange(rows), grid=grid)
 

@@ -35,8 +35,9 @@ class InputVectors:
 
     @staticmethod
     def room(shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Zeros to fill with codes, and behind them the values over which `kernels` may read."""
-        return torch.zeros(math.prod(shape) + kernels.COPY, device=device)[: -kernels.COPY].view(shape)
+        """Zeros to fill with codes (..., channels), and behind them the values over which `kernels` may read."""
+        behind = (kernels.RUN - 1) * max(shape[-1], 1) * kernels.RUN
+        return torch.zeros(math.prod(shape) + behind, device=device)[:-behind].view(shape)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -83,18 +84,14 @@ class Crossbars:
     read_sigma: float = dataclasses.field(init=False)
     known_part: float = dataclasses.field(init=False)
     significance: Tensor = dataclasses.field(init=False)
-    _blocks: np.ndarray = dataclasses.field(init=False)
-    _matrix: Tensor | None = None
     _offsets: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
-    _copies: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.int64))
-    _first_copy: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1, np.int64))
+    _packed: dict[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         device = self.code.accelerator.device
         self.read_sigma = 0.0 if self.chip.ideal_cells else device.read_sigma / self.code.step
         self.significance = self.code.significance()
         self.known_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
-        self._blocks = np.array(self.mapping.row_blocks)
 
     def outputs(
         self, inputs: InputVectors, full_scale: Tensor, signed: bool, scale: float = 1.0, bias: Tensor | None = None
@@ -156,60 +153,88 @@ class Crossbars:
         bias: Tensor | None,
     ) -> Tensor:
         accelerator, outputs = self.code.accelerator, self.levels.shape[1]
-        columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self._blocks)
-        if self._matrix is None or not np.array_equal(self._offsets, inputs.offsets):  # another image size
-            matrix = (self.levels + self.code.baseline).flatten(0, 1).t()
-            padding = -columns % kernels.TILE if accelerator.dac_bits == 1 else 0
+        columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self.mapping.row_blocks)
+        planes = kernels.planes_at_once(cycles)
+        tile = kernels.serial_tile(planes) if accelerator.dac_bits == 1 else kernels.whole_tile(columns)
+        if self._packed is None or not np.array_equal(self._offsets, inputs.offsets):  # another image size
             self._offsets = inputs.offsets
-            order, self._copies, self._first_copy = _copies_of(inputs.offsets, self.mapping.row_blocks)
-            self._matrix = F.pad(matrix[torch.from_numpy(order)], (0, padding)).contiguous()
+            self._packed = _packed(self.levels + self.code.baseline, inputs.offsets, self.mapping.row_blocks, tile)
         step = adc.adc_step(full_scale, adc_bits).item()
-        y = torch.empty(len(inputs) * inputs.windows, outputs)
+        y = torch.empty(len(inputs) * inputs.windows * outputs + kernels.LANES)[: -kernels.LANES]
+        digital = torch.zeros(outputs + kernels.LANES)
+        if bias is not None:
+            digital[:outputs] = bias
         layer = kernels.Layer(
-            inputs.codes.flatten(1).numpy(),
-            self._copies,
-            self._first_copy,
-            np.array(inputs.grid),
-            self._matrix.numpy(),
-            self._blocks,
-            np.float32(1 / step),
-            np.float32((1 << adc_bits) - 1),
-            (self.significance * (step * scale)).numpy(),
-            self.known_part * scale,
-            np.zeros(outputs, np.float32) if bias is None else bias.numpy(),
-            y.numpy(),
+            pixels=inputs.codes.flatten(1).numpy(),
+            grid=inputs.grid,
+            codes_per_level=np.float32(1 / step),
+            top=np.float32((1 << adc_bits) - 1),
+            value=(self.significance * (step * scale)).numpy(),
+            per_input=self.known_part * scale,
+            bias=digital.numpy(),
+            out=y.view(-1, outputs).numpy(),
+            **self._packed,
         )
         if accelerator.dac_bits == 1:
             count = inputs.windows * cycles * columns
             streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(blocks)]
+            values = adc.cycle_values(accelerator, signed).numpy().reshape(-1, planes)
             kernels.bit_serial(
                 layer,
-                adc.cycle_values(accelerator, signed).numpy(),
-                np.float32(self.read_sigma),
+                tuple(tuple(part) for part in values),
+                np.float32(self.read_sigma) if self.read_sigma else None,
                 streams[0][0].numpy(),
                 torch.stack([starts for _, starts in streams], 1).numpy(),
             )
         else:
-            kernels.whole_inputs(layer)
-        self.conversions += len(y) * cycles * blocks * columns
-        self.cycles += len(y) * cycles
+            kernels.whole_inputs(_images_as_windows(layer))
+        vectors = len(inputs) * inputs.windows
+        self.conversions += vectors * cycles * blocks * columns
+        self.cycles += vectors * cycles
         return y.view(len(inputs), inputs.windows, outputs)
 
 
-def _copies_of(offsets: np.ndarray, blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Order of the rows within their blocks in which inputs that lie side by side are copied together.
+def _images_as_windows(layer: kernels.Layer) -> kernels.Layer:
+    """Images of one line whose windows follow each other in memory, as one image."""
+    height, width, down, right = layer.grid
+    if height != 1 or layer.pixels.shape[1] != width * right:
+        return layer
+    return layer._replace(pixels=layer.pixels.reshape(1, -1), grid=(1, width * len(layer.pixels), down, right))
 
-    Gives the order, and `copies` and `first_copy` of `kernels.Layer`.
+
+def _packed(
+    cells: Tensor, offsets: np.ndarray, blocks: tuple[tuple[int, int], ...], tile: int
+) -> dict[str, np.ndarray]:
+    """What of `kernels.Layer` is the same for all images: cells (columns of a weight, outputs, rows), rows in order.
+
+    Within a block, rows are put in the order of the values that they read.
     """
     order = np.concatenate([start + np.argsort(offsets[start:stop]) for start, stop in blocks])
+    matrix = cells.flatten(0, 1)[:, torch.from_numpy(order)]
+    tiles = F.pad(matrix, (0, 0, 0, -len(matrix) % tile)).unflatten(0, (-1, tile)).transpose(1, 2).contiguous()
+    every = np.sort(offsets)
+    ends = np.flatnonzero(np.diff(every, append=every[-1] + 2) != 1) + 1
+    starts = np.concatenate([[0], ends[:-1]])
+    copies, first_copy = _copies(offsets[order], blocks)
+    return {
+        "offsets": offsets[order],
+        "strips": np.stack([every[starts], every[ends - 1] + 1], 1),
+        "copies": copies,
+        "first_copy": first_copy,
+        "cells": tiles.numpy(),
+        "blocks": np.array(blocks),
+    }
+
+
+def _copies(places: np.ndarray, blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray]:
+    """`copies` and `first_copy` of `kernels.Layer` for the places that rows read."""
     copies, first_copy = [], [0]
     for start, stop in blocks:
-        places = offsets[order[start:stop]]
-        row = 0
-        while row < len(places):
-            copies.append((places[row], row))
-            row += 1
-            while row < len(places) and row - copies[-1][1] < kernels.COPY and places[row] == places[row - 1] + 1:
+        row = start
+        while row < stop:
+            copies.append((places[row], row - start))
+            first, row = row, row + 1
+            while row < stop and row - first < kernels.COPY and places[row] == places[row - 1] + 1:
                 row += 1
         first_copy.append(len(copies))
-    return order, np.array(copies, np.int64), np.array(first_copy, np.int64)
+    return np.array(copies, np.int64), np.array(first_copy, np.int64)
