@@ -156,9 +156,10 @@ class Crossbars:
         columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self.mapping.row_blocks)
         planes = kernels.planes_at_once(cycles)
         tile = kernels.serial_tile(planes) if accelerator.dac_bits == 1 else kernels.whole_tile(columns)
+        channels = inputs.codes.shape[-1]
         if self._packed is None or not np.array_equal(self._offsets, inputs.offsets):  # another image size
             self._offsets = inputs.offsets
-            self._packed = _packed(self.levels + self.code.baseline, inputs.offsets, self.mapping.row_blocks, tile)
+            self._packed = _packed(self.levels + self.code.baseline, inputs.offsets, channels, self.mapping.row_blocks, tile)
         step = adc.adc_step(full_scale, adc_bits).item()
         y = torch.empty(len(inputs) * inputs.windows * outputs + kernels.LANES)[: -kernels.LANES]
         digital = torch.zeros(outputs + kernels.LANES)
@@ -166,6 +167,7 @@ class Crossbars:
             digital[:outputs] = bias
         layer = kernels.Layer(
             pixels=inputs.codes.flatten(1).numpy(),
+            channels=channels,
             grid=inputs.grid,
             codes_per_level=np.float32(1 / step),
             top=np.float32((1 << adc_bits) - 1),
@@ -203,7 +205,7 @@ def _images_as_windows(layer: kernels.Layer) -> kernels.Layer:
 
 
 def _packed(
-    cells: Tensor, offsets: np.ndarray, blocks: tuple[tuple[int, int], ...], tile: int
+    cells: Tensor, offsets: np.ndarray, channels: int, blocks: tuple[tuple[int, int], ...], tile: int
 ) -> dict[str, np.ndarray]:
     """What of `kernels.Layer` is the same for all images: cells (columns of a weight, outputs, rows), rows in order.
 
@@ -212,13 +214,10 @@ def _packed(
     order = np.concatenate([start + np.argsort(offsets[start:stop]) for start, stop in blocks])
     matrix = cells.flatten(0, 1)[:, torch.from_numpy(order)]
     tiles = F.pad(matrix, (0, 0, 0, -len(matrix) % tile)).unflatten(0, (-1, tile)).transpose(1, 2).contiguous()
-    every = np.sort(offsets)
-    ends = np.flatnonzero(np.diff(every, append=every[-1] + 2) != 1) + 1
-    starts = np.concatenate([[0], ends[:-1]])
     copies, first_copy = _copies(offsets[order], blocks)
     return {
         "offsets": offsets[order],
-        "strips": np.stack([every[starts], every[ends - 1] + 1], 1),
+        "places": np.unique(offsets // channels),
         "copies": copies,
         "first_copy": first_copy,
         "cells": tiles.numpy(),

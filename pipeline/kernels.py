@@ -42,7 +42,8 @@ class Layer(NamedTuple):
     Attributes:
         pixels: Input codes as whole numbers, zero padding included, (images, n), with RUN - 1 steps of room behind.
         offsets: Where each row of the cells reads, counted from a window's first value, (rows,), int64.
-        strips: Stretches of a window's values that lie side by side: (from, to), (strips, 2), int64.
+        channels: Values of a pixel.
+        places: Pixels of a window, counted from its first, (pixels,), int64.
         copies: How a window's values are collected: (from, to row) of copies of COPY values each, in order; a copy may
             write beyond its own rows, into those that the next one writes, (copies, 2), int64.
         first_copy: Where each block's copies begin and, last, the end, (blocks + 1,), int64.
@@ -59,7 +60,8 @@ class Layer(NamedTuple):
 
     pixels: np.ndarray
     offsets: np.ndarray
-    strips: np.ndarray
+    channels: int
+    places: np.ndarray
     copies: np.ndarray
     first_copy: np.ndarray
     grid: tuple[int, int, int, int]
@@ -163,10 +165,10 @@ def _add_scaled(typing_context: Any, target: Any, base: Any, values: Any, factor
 
 
 def _multiplier(vectors: int) -> Any:
-    """Column sums of three runs of windows in one block of rows, one tile of columns: add their ADC codes to `totals`.
+    """Column sums of three runs of windows in one block of rows, one tile of columns: totals = kept x totals + codes.
 
     Arguments: cells (rows, columns of a tile), rows, offsets (rows,) in an image, first value of each run's first
-    window, step from one window to the next, codes per level, top code, totals (windows, stride), stride.
+    window, step from one window to the next, codes per level, top code, kept, totals (windows, stride), stride.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
@@ -181,15 +183,16 @@ def _multiplier(vectors: int) -> Any:
         step: Any,
         codes_per_level: Any,
         top: Any,
+        kept: Any,
         totals: Any,
         stride: Any,
     ) -> Any:
         f4, size = types.float32, types.intp
         runs = (_POINTER,) * _RUNS
-        signature = types.void(_POINTER, size, _LONGS, *runs, size, f4, f4, _POINTER, size)
+        signature = types.void(_POINTER, size, _LONGS, *runs, size, f4, f4, f4, _POINTER, size)
 
         def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            cells, rows, offsets, *runs, step, codes_per_level, top, totals, stride = arguments
+            cells, rows, offsets, *runs, step, codes_per_level, top, kept, totals, stride = arguments
             fma = _vector_function(b, "fma", 3)
             steps = [b.mul(step, ir.Constant(_LONG, i)) for i in range(RUN)]
             sums = [_sums(b, vectors) for _ in range(_RUNS * RUN)]
@@ -201,12 +204,12 @@ def _multiplier(vectors: int) -> Any:
                     x = _splat(b, b.load(place))
                     for total, weight in zip(window, weights, strict=True):
                         b.store(b.call(fma, [x, weight, b.load(total)]), total)
-            scale, ceiling = _splat(b, codes_per_level), _splat(b, top)
+            scale, ceiling, kept = _splat(b, codes_per_level), _splat(b, top), _splat(b, kept)
             for v, window in enumerate(sums):
                 targets = _pointers(b, b.gep(totals, [b.mul(stride, ir.Constant(_LONG, v))]), vectors)
                 for column_sum, target in zip(window, targets, strict=True):
                     code = _code(b, b.load(column_sum), scale, ceiling)
-                    b.store(b.fadd(b.load(target, align=4), code), target, align=4)
+                    b.store(b.call(fma, [kept, b.load(target, align=4), code]), target, align=4)
             return context.get_dummy_value()
 
         return signature, generate
@@ -282,29 +285,48 @@ def _look_up(
 # Loops.
 
 
+@njit(cache=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+def _pixel_sums(values: np.ndarray, start: int, channels: int, sums: np.ndarray) -> None:
+    """Sums of the values of each pixel from `values[start]` on, whole numbers, exact below 2**24."""
+    for pixel in range(len(sums)):
+        sums[pixel] = values[start + pixel * channels]
+    for channel in range(1, channels % LANES):
+        for pixel in range(len(sums)):
+            sums[pixel] += values[start + pixel * channels + channel]
+    for lanes in range(channels % LANES, channels, LANES):
+        for pixel in range(len(sums)):
+            total = np.float32(0)
+            for lane in range(LANES):
+                total += values[start + pixel * channels + lanes + lane]
+            sums[pixel] = total + (sums[pixel] if lanes else np.float32(0))
+
+
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _known_parts(layer: Layer, known: np.ndarray) -> None:
-    """What is taken off from each window, (images x windows,), in order: `per_input` times the sum of its codes.
-
-    The sum of a strip is the difference of two running sums.
-    """
+    """What is taken off from each window, (images x windows,), in order: `per_input` times the sum of its codes."""
     images, length = layer.pixels.shape
     height, width, down, right = layer.grid
-    running = np.zeros(length + 1, np.int64)
+    channels, places, values = layer.channels, layer.places, layer.pixels.reshape(-1)
+    down, right, factor = down // channels, right // channels, np.float32(layer.per_input)
+    sums, zeros = np.zeros(length // channels + LANES, np.float32), np.zeros(LANES, np.float32)
     window = 0
     for i in range(images):
-        for j in range(length):
-            running[j + 1] = running[j] + np.int64(layer.pixels[i, j])
+        _pixel_sums(values, i * length, channels, sums[:-LANES])
         for y in range(height):
-            for x in range(width):
-                first, total = y * down + x * right, 0
-                for k in range(len(layer.strips)):
-                    total += running[first + layer.strips[k, 1]] - running[first + layer.strips[k, 0]]
-                known[window] = layer.per_input * total
-                window += 1
+            for x in range(0, width, LANES):
+                line = _address(known, window + x)
+                _add_scaled(line, _address(zeros, 0), _address(zeros, 0), factor)
+                for k in range(len(places)):
+                    first = y * down + places[k] + x * right
+                    if right == 1:
+                        _add_scaled(line, line, _address(sums, first), factor)
+                    else:
+                        for v in range(min(LANES, width - x)):
+                            known[window + x + v] += factor * sums[first + v * right]
+            window += width
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _finish(layer: Layer, window: int, known: np.float32, totals: np.ndarray, at: int, ones: np.ndarray) -> None:
     """The digital end: sum over a weight's columns, minus the known part, plus bias.
 
@@ -318,17 +340,16 @@ def _finish(layer: Layer, window: int, known: np.float32, totals: np.ndarray, at
             _add_scaled(out, out, _address(totals, at + column * outputs + o), layer.value[column])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _multiply(layer: Layer, first: np.ndarray, totals: np.ndarray) -> None:
     """Codes of some runs of windows, summed over blocks, (windows, columns); `first` is where the runs begin."""
     tiles, rows, tile = layer.cells.shape
-    totals[:] = 0
     for t in range(tiles):
         for block in range(len(layer.blocks)):
             start, stop = layer.blocks[block]
             cells = _address(layer.cells, (t * rows + start) * tile), stop - start, _address(layer.offsets, start)
             runs = _address(layer.pixels, first[0]), _address(layer.pixels, first[1]), _address(layer.pixels, first[2])
-            adc = layer.grid[3], layer.codes_per_level, layer.top
+            adc = layer.grid[3], layer.codes_per_level, layer.top, np.float32(block > 0)
             target = _address(totals, t * tile), totals.shape[1]
             if tile == LANES:
                 _multiply_narrow(*cells, *runs, *adc, *target)
@@ -341,8 +362,8 @@ def whole_inputs(layer: Layer) -> None:
     """A layer whose inputs are applied at once, without read noise."""
     images, length = layer.pixels.shape
     height, width, down, right = layer.grid
-    totals = np.empty((_RUNS * RUN, layer.cells.shape[0] * layer.cells.shape[2] + LANES), np.float32)
-    known, ones = np.empty(len(layer.out), np.float32), np.ones(LANES, np.float32)
+    totals = np.zeros((_RUNS * RUN, layer.cells.shape[0] * layer.cells.shape[2] + LANES), np.float32)
+    known, ones = np.empty(len(layer.out) + LANES, np.float32), np.ones(LANES, np.float32)
     _known_parts(layer, known)
     first, window, count = np.zeros(_RUNS, np.int64), np.zeros(_RUNS, np.int64), np.zeros(_RUNS, np.int64)
     pending, lines = 0, images * height
@@ -371,7 +392,7 @@ def _bytes_of_bits(planes: int) -> np.ndarray:
     return words
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _collect(layer: Layer, block: int, words: np.ndarray, first: int, collected: np.ndarray) -> int:
     """Write the words of a window's rows in a block, and zeros up to whole groups; returns the number of groups."""
     for i in range(layer.first_copy[block], layer.first_copy[block + 1]):
@@ -382,7 +403,7 @@ def _collect(layer: Layer, block: int, words: np.ndarray, first: int, collected:
     return groups
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _amplitudes(collected: np.ndarray, rows: int, sigma: np.float32, planes: int, out: np.ndarray, at: int) -> None:
     """Read noise of each cycle: `sigma` times the root of the number of active rows."""
     out[at : at + planes] = 0
@@ -396,7 +417,7 @@ def _amplitudes(collected: np.ndarray, rows: int, sigma: np.float32, planes: int
         out[at + plane] = sigma * np.sqrt(out[at + plane])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _index(collected: np.ndarray, groups: int, index: np.ndarray, at: int) -> None:
     """One word a group: which subset of its rows is active in each cycle. Row r is bit r // groups of its group."""
     for g in range(groups):
@@ -458,7 +479,7 @@ def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, poo
     amplitudes = np.empty(blocks * parts * at_once * windows * planes, np.float32)
     table = _aligned(most * _SUBSETS * tile)
     totals = np.empty((at_once * windows, tiles * tile + LANES), np.float32)
-    known, ones = np.empty(len(layer.out), np.float32), np.ones(LANES, np.float32)
+    known, ones = np.empty(len(layer.out) + LANES, np.float32), np.ones(LANES, np.float32)
     _known_parts(layer, known)
     spread, mask = _bytes_of_bits(planes), (1 << planes) - 1
     for image in range(0, images, at_once):
