@@ -15,7 +15,6 @@ added at the output with the variance that `exact` shows; layers whose converter
 import math
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ from hw_models.mapping import LayerMapping
 from pipeline import adc
 from pipeline.cells import CellCode, code_sigma, program
 from pipeline.chips import Chip
-from pipeline.crossbars import Crossbars, InputVectors
+from pipeline.crossbars import Crossbars, InputVectors, Rows
 from pipeline.design_point import FixedPoint
 
 Fidelity = Literal["float", "fast", "exact"]
@@ -237,6 +236,10 @@ class NoisyLayer(nn.Module):
         if self.accelerator.adc_bits is None and not self._crossbars.read_sigma:
             return y
         y = self._to_windows(y)
+        if self.compiled and y.device.type == "cpu":
+            y, vectors = y.contiguous(), self.input_vectors(codes)
+            self._crossbars.add_noise(y, vectors, scale, self.adc_bias, self.adc_std, self.adc_common_std)
+            return self._from_windows(y, codes)
         variance = self.adc_std.square()
         if self._crossbars.read_sigma:
             per_cell = self._crossbars.read_sigma**2 * float(self._crossbars.significance.square().sum())
@@ -343,16 +346,11 @@ class NoisyConv2d(NoisyLayer):
     def input_vectors(self, codes: Tensor) -> InputVectors:
         kernel, channels, pad = self.weight.shape[-1], codes.shape[1], self.padding
         height, width = (side + 2 * pad for side in codes.shape[2:])
-        pixels = InputVectors.room((len(codes), height, width, channels), codes.device)
+        step = channels * self.stride
+        pixels = InputVectors.room((len(codes), height, width, channels), step, codes.device)
         pixels[:, pad : height - pad, pad : width - pad] = codes.permute(0, 2, 3, 1)
-        line = width * channels
-        down, right, channel = np.arange(kernel) * line, np.arange(kernel) * channels, np.arange(channels)
-        if self._kernel_major:
-            offsets = down[:, None, None] + right[:, None] + channel
-        else:
-            offsets = channel[:, None, None] + down[:, None] + right
-        grid = (*self._out_size(codes), line * self.stride, channels * self.stride)
-        return InputVectors(codes=pixels, offsets=offsets.ravel(), grid=grid)
+        rows = Rows.of_windows(kernel, channels, width, self._kernel_major)
+        return InputVectors(codes=pixels, rows=rows, grid=(*self._out_size(codes), width * step, step))
 
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         return y.view(len(y), *self._out_size(x), -1).permute(0, 3, 1, 2)
@@ -385,10 +383,10 @@ class NoisyLinear(NoisyLayer):
         return F.linear(x, weight, bias)
 
     def input_vectors(self, codes: Tensor) -> InputVectors:
-        rows = codes.shape[-1]
-        grid = (1, codes[0].numel() // rows, 0, rows)
-        vectors = InputVectors.room(tuple(codes.shape), codes.device).copy_(codes)
-        return InputVectors(codes=vectors, offsets=np.arange(rows), grid=grid)
+        features = codes.shape[-1]
+        vectors = InputVectors.room(tuple(codes.shape), features, codes.device).copy_(codes)
+        grid = (1, codes[0].numel() // features, 0, features)
+        return InputVectors(codes=vectors, rows=Rows.of_windows(1, features, 1, True), grid=grid)
 
     def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         return y.reshape(*x.shape[:-1], -1)

@@ -302,28 +302,28 @@ def _pixel_sums(values: np.ndarray, start: int, channels: int, sums: np.ndarray)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _known_parts(layer: Layer, known: np.ndarray) -> None:
-    """What is taken off from each window, (images x windows,), in order: `per_input` times the sum of its codes."""
-    images, length = layer.pixels.shape
-    height, width, down, right = layer.grid
-    channels, places, values = layer.channels, layer.places, layer.pixels.reshape(-1)
-    down, right, factor = down // channels, right // channels, np.float32(layer.per_input)
+def _window_sums(pixels: np.ndarray, channels: int, places: np.ndarray, grid: Any, factor: float) -> np.ndarray:
+    """`factor` times the sum of each window's values, (images x windows + LANES,); arguments as in `Layer`."""
+    images, length = pixels.shape
+    height, width, down, right = grid
+    down, right, one, values = down // channels, right // channels, np.float32(1), pixels.reshape(-1)
     sums, zeros = np.zeros(length // channels + LANES, np.float32), np.zeros(LANES, np.float32)
-    window = 0
-    for i in range(images):
-        _pixel_sums(values, i * length, channels, sums[:-LANES])
-        for y in range(height):
-            for x in range(0, width, LANES):
-                line = _address(known, window + x)
-                _add_scaled(line, _address(zeros, 0), _address(zeros, 0), factor)
-                for k in range(len(places)):
-                    first = y * down + places[k] + x * right
-                    if right == 1:
-                        _add_scaled(line, line, _address(sums, first), factor)
-                    else:
-                        for v in range(min(LANES, width - x)):
-                            known[window + x + v] += factor * sums[first + v * right]
-            window += width
+    out = np.zeros(images * height * width + LANES, np.float32)
+    for line in range(images * height):
+        if line % height == 0:
+            _pixel_sums(values, line // height * length, channels, sums[:-LANES])
+        for x in range(0, width, LANES):
+            window, start = line * width + x, line % height * down + x * right
+            _add_scaled(_address(out, window), _address(zeros, 0), _address(zeros, 0), one)
+            for place in places:
+                if right == 1:
+                    _add_scaled(_address(out, window), _address(out, window), _address(sums, start + place), one)
+                else:
+                    for v in range(min(LANES, width - x)):
+                        out[window + v] += sums[start + place + v * right]
+    for window in range(len(out)):
+        out[window] *= np.float32(factor)
+    return out
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -363,8 +363,8 @@ def whole_inputs(layer: Layer) -> None:
     images, length = layer.pixels.shape
     height, width, down, right = layer.grid
     totals = np.zeros((_RUNS * RUN, layer.cells.shape[0] * layer.cells.shape[2] + LANES), np.float32)
-    known, ones = np.empty(len(layer.out) + LANES, np.float32), np.ones(LANES, np.float32)
-    _known_parts(layer, known)
+    known = _window_sums(layer.pixels, layer.channels, layer.places, layer.grid, layer.per_input)
+    ones = np.ones(LANES, np.float32)
     first, window, count = np.zeros(_RUNS, np.int64), np.zeros(_RUNS, np.int64), np.zeros(_RUNS, np.int64)
     pending, lines = 0, images * height
     for line in range(lines):
@@ -479,8 +479,8 @@ def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, poo
     amplitudes = np.empty(blocks * parts * at_once * windows * planes, np.float32)
     table = _aligned(most * _SUBSETS * tile)
     totals = np.empty((at_once * windows, tiles * tile + LANES), np.float32)
-    known, ones = np.empty(len(layer.out) + LANES, np.float32), np.ones(LANES, np.float32)
-    _known_parts(layer, known)
+    known = _window_sums(layer.pixels, layer.channels, layer.places, layer.grid, layer.per_input)
+    ones = np.ones(LANES, np.float32)
     spread, mask = _bytes_of_bits(planes), (1 << planes) - 1
     for image in range(0, images, at_once):
         some = min(at_once, images - image)
@@ -517,3 +517,57 @@ def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, poo
         for v in range(some * windows):
             window = image * windows + v
             _finish(layer, window, known[window], totals, v * totals.shape[1], ones)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def window_powers(
+    pixels: np.ndarray, table: np.ndarray, channels: int, places: np.ndarray, grid: Any, factor: float
+) -> np.ndarray:
+    """`factor` times the sum of `table[code]` over each window, (images x windows + LANES,).
+
+    Args:
+        pixels, channels, places, grid: As in `Layer`.
+        table: A power of two entries; negative codes are in two's complement.
+        factor: A scale.
+    """
+    powers = np.empty_like(pixels)
+    for i in range(pixels.shape[0]):
+        for j in range(pixels.shape[1]):
+            powers[i, j] = table[np.int32(pixels[i, j]) & (len(table) - 1)]
+    return _window_sums(powers, channels, places, grid, factor)
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def add_noise(
+    y: np.ndarray,
+    variance: np.ndarray,
+    powers: np.ndarray,
+    noise: np.ndarray,
+    starts: np.ndarray,
+    mean: np.ndarray,
+    common: np.ndarray,
+    common_starts: np.ndarray,
+    common_std: float,
+) -> None:
+    """Add to each output, in place, its mean error, what its window shares, and noise of its own.
+
+    Args:
+        y: (images x windows, outputs).
+        variance: Of an output, (outputs,).
+        powers: What each window adds to that, (images x windows,).
+        noise, starts: Standard normal numbers, and where each image's (windows, outputs) begin.
+        mean: (outputs,).
+        common, common_starts: Standard normal numbers, and where each image's (windows,) begin, for
+        common_std: The deviation of the error that a window's outputs share.
+    """
+    outputs, windows = y.shape[1], len(y) // len(starts)
+    whole = outputs // LANES * LANES
+    for v in range(len(y)):
+        image, window = v // windows, v % windows
+        first, power = starts[image] + window * outputs, powers[v]
+        shift = np.float32(common_std * common[common_starts[image] + window])
+        for lanes in range(0, whole, LANES):
+            for o in range(lanes, lanes + LANES):
+                y[v, o] += mean[o] + shift + np.sqrt(variance[o] + power) * noise[first + o]
+        for o in range(whole, outputs):
+            y[v, o] += mean[o] + shift + np.sqrt(variance[o] + power) * noise[first + o]
