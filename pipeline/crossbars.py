@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hw_models.mapping import LayerMapping
-from pipeline import adc, kernels
+from pipeline import adc, kernels, vector_code
 from pipeline.cells import CellCode
 from pipeline.chips import Chip
 
@@ -69,7 +69,7 @@ class InputVectors:
             step: From one window to the next, in values.
             device: Where.
         """
-        behind = (kernels.RUN - 1) * step
+        behind = (vector_code.RUN - 1) * step
         return torch.zeros(math.prod(shape) + behind, device=device)[: math.prod(shape)].view(shape)
 
     def __len__(self) -> int:
@@ -187,14 +187,14 @@ class Crossbars:
     ) -> Tensor:
         accelerator, outputs = self.code.accelerator, self.levels.shape[1]
         columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self.mapping.row_blocks)
-        planes = kernels.planes_at_once(cycles)
-        tile = kernels.serial_tile(planes) if accelerator.dac_bits == 1 else kernels.whole_tile(columns)
+        planes = vector_code.planes_at_once(cycles)
+        tile = vector_code.serial_tile(planes) if accelerator.dac_bits == 1 else vector_code.whole_tile(columns)
         if self._packed is None or self._rows is not inputs.rows:  # another image size
             self._rows = inputs.rows
             self._packed = _packed(self.levels + self.code.baseline, inputs.rows, self.mapping.row_blocks, tile)
         step = adc.adc_step(full_scale, adc_bits).item()
-        y = torch.empty(len(inputs) * inputs.windows * outputs + kernels.LANES)[: -kernels.LANES]
-        digital = torch.zeros(outputs + kernels.LANES)
+        y = torch.empty(len(inputs) * inputs.windows * outputs + vector_code.LANES)[: -vector_code.LANES]
+        digital = torch.zeros(outputs + vector_code.LANES)
         if bias is not None:
             digital[:outputs] = bias
         layer = kernels.Layer(
@@ -226,7 +226,6 @@ class Crossbars:
         self.cycles += vectors * cycles
         return y.view(len(inputs), inputs.windows, outputs)
 
-
     def add_noise(
         self, y: Tensor, inputs: InputVectors, scale: float, mean: Tensor, std: Tensor, common_std: Tensor
     ) -> None:
@@ -250,7 +249,7 @@ class Crossbars:
         )
         noise, starts = self.chip.read_stream(count, self.chip.images, self.index, 0)
         common, common_starts = self.chip.read_stream(inputs.windows, self.chip.images, self.index, 1)
-        kernels.add_noise(
+        kernels.add_output_noise(
             y.flatten(0, 1).numpy(),
             (std * scale).square().numpy(),
             powers,
@@ -298,7 +297,7 @@ def _copies(rows: Rows, blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray
         while row < stop:
             copies.append((places[row], row - start))
             first, row = row, row + 1
-            while row < stop and row - first < kernels.COPY and places[row] == places[row - 1] + 1:
+            while row < stop and row - first < vector_code.COPY and places[row] == places[row - 1] + 1:
                 row += 1
         first_copy.append(len(copies))
     return order, np.array(copies, np.int64), np.array(first_copy, np.int64)

@@ -14,26 +14,28 @@ they are converted.
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import config, njit, types
-from numba.core import cgutils
-from numba.core.codegen import get_host_cpu_features
-from numba.extending import intrinsic
+from numba import njit
 
-LANES = 16 if "+avx512f" in (config.CPU_FEATURES or get_host_cpu_features()) else 8  # values of a vector register
-RUN = 4  # windows side by side that are multiplied at once
-_RUNS = 3  # runs that are multiplied at once
-COPY = 8  # words that are copied at once when the inputs of a window are collected
-PLANES = 8  # cycles of a word: one byte each
-_GROUP = 4  # rows of a table
-_SUBSETS = 2**_GROUP
+from pipeline.vector_code import (
+    COPY,
+    GROUP,
+    LANES,
+    RUN,
+    RUNS,
+    SHIFT,
+    SUBSETS,
+    add_noise,
+    add_scaled,
+    address,
+    copy,
+    look_up,
+    multiply_narrow,
+    multiply_wide,
+)
+
+VECTOR_CODE = "00000000"  # of pipeline/vector_code.py, tested: so that this file changes with that one
 _WINDOWS_AT_ONCE = 512  # between two rebuilds of the tables; their column sums stay in cache
-_SHIFT = LANES.bit_length() - 1  # a subset lies in its byte times LANES, so that the byte is a place in a table
 _ROWS_OF_A_COUNT = 128  # active inputs that are counted in a byte
-
-_FLOATS = ir.VectorType(ir.FloatType(), LANES)
-_WORDS = ir.VectorType(ir.IntType(64), COPY)
-_LONG = ir.IntType(64)
 
 
 class Layer(NamedTuple):
@@ -75,216 +77,6 @@ class Layer(NamedTuple):
     out: np.ndarray
 
 
-def whole_tile(columns: int) -> int:
-    """Columns of a tile for `whole_inputs`: two registers of a large register file, where that wastes nothing."""
-    return 2 * LANES if LANES == 16 and -columns % (2 * LANES) < LANES else LANES
-
-
-def serial_tile(planes: int) -> int:
-    """Columns of a tile for `bit_serial`: so many that about eight sums are under way at once."""
-    return LANES * (1 if planes > 4 else 2 if planes > 2 else 4)
-
-
-def planes_at_once(cycles: int) -> int:
-    """Cycles of a word in `bit_serial`: the most that divide their number."""
-    return max(planes for planes in range(1, PLANES + 1) if cycles % planes == 0)
-
-
-# Code for the vector unit.
-
-
-def _splat(builder: ir.IRBuilder, scalar: ir.Value) -> ir.Value:
-    undefined = ir.Constant(_FLOATS, ir.Undefined)
-    first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
-
-
-def _vector_function(builder: ir.IRBuilder, name: str, arguments: int) -> ir.Function:
-    kind = ir.FunctionType(_FLOATS, [_FLOATS] * arguments)
-    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f32")
-
-
-def _pointers(builder: ir.IRBuilder, start: ir.Value, vectors: int) -> list[ir.Value]:
-    places = [builder.gep(start, [ir.Constant(_LONG, j * LANES)]) for j in range(vectors)]
-    return [builder.bitcast(place, _FLOATS.as_pointer()) for place in places]
-
-
-def _load(builder: ir.IRBuilder, start: ir.Value, vectors: int) -> list[ir.Value]:
-    return [builder.load(place, align=4) for place in _pointers(builder, start, vectors)]
-
-
-def _sums(builder: ir.IRBuilder, count: int) -> list[ir.Value]:
-    """Registers that start at zero."""
-    return [cgutils.alloca_once_value(builder, ir.Constant(_FLOATS, [0.0] * LANES)) for _ in range(count)]
-
-
-def _code(builder: ir.IRBuilder, column_sum: ir.Value, codes_per_level: ir.Value, top: ir.Value) -> ir.Value:
-    """What the converter gives for a column sum."""
-    rint, least, most = (_vector_function(builder, *f) for f in (("rint", 1), ("minnum", 2), ("maxnum", 2)))
-    code = builder.call(rint, [builder.fmul(column_sum, codes_per_level)])
-    return builder.call(least, [builder.call(most, [code, ir.Constant(_FLOATS, [0.0] * LANES)]), top])
-
-
-_POINTER, _LONGS = types.CPointer(types.float32), types.CPointer(types.int64)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _address(typing_context: Any, array: Any, offset: Any) -> Any:
-    """Pointer to element `offset` of a contiguous array."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        data = cgutils.create_struct_proxy(array)(context, builder, value=arguments[0]).data
-        return builder.gep(data, [arguments[1]])
-
-    return types.CPointer(array.dtype)(array, types.intp), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _copy(typing_context: Any, source: Any, target: Any) -> Any:
-    """Copy COPY words between two pointers."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        source, target = (builder.bitcast(pointer, _WORDS.as_pointer()) for pointer in arguments)
-        builder.store(builder.load(source, align=8), target, align=8)
-        return context.get_dummy_value()
-
-    return types.void(source, target), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _add_scaled(typing_context: Any, target: Any, base: Any, values: Any, factor: Any) -> Any:
-    """target = base + factor * values, LANES values each."""
-
-    def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        (place,), ((base,), (values,)) = _pointers(b, arguments[0], 1), (_load(b, p, 1) for p in arguments[1:3])
-        fma = _vector_function(b, "fmuladd", 3)
-        b.store(b.call(fma, [_splat(b, arguments[3]), values, base]), place, align=4)
-        return context.get_dummy_value()
-
-    return types.void(_POINTER, _POINTER, _POINTER, types.float32), generate
-
-
-def _multiplier(vectors: int) -> Any:
-    """Column sums of three runs of windows in one block of rows, one tile of columns: totals = kept x totals + codes.
-
-    Arguments: cells (rows, columns of a tile), rows, offsets (rows,) in an image, first value of each run's first
-    window, step from one window to the next, codes per level, top code, kept, totals (windows, stride), stride.
-    """
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def multiply(
-        typing_context: Any,
-        cells: Any,
-        rows: Any,
-        offsets: Any,
-        first: Any,
-        second: Any,
-        third: Any,
-        step: Any,
-        codes_per_level: Any,
-        top: Any,
-        kept: Any,
-        totals: Any,
-        stride: Any,
-    ) -> Any:
-        f4, size = types.float32, types.intp
-        runs = (_POINTER,) * _RUNS
-        signature = types.void(_POINTER, size, _LONGS, *runs, size, f4, f4, f4, _POINTER, size)
-
-        def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            cells, rows, offsets, *runs, step, codes_per_level, top, kept, totals, stride = arguments
-            fma = _vector_function(b, "fma", 3)
-            steps = [b.mul(step, ir.Constant(_LONG, i)) for i in range(RUN)]
-            sums = [_sums(b, vectors) for _ in range(_RUNS * RUN)]
-            with cgutils.for_range(b, rows) as row:
-                weights = _load(b, b.gep(cells, [b.mul(row.index, ir.Constant(_LONG, vectors * LANES))]), vectors)
-                starts = [b.gep(run, [b.load(b.gep(offsets, [row.index]))]) for run in runs]
-                places = [b.gep(start, [step]) for start in starts for step in steps]
-                for window, place in zip(sums, places, strict=True):
-                    x = _splat(b, b.load(place))
-                    for total, weight in zip(window, weights, strict=True):
-                        b.store(b.call(fma, [x, weight, b.load(total)]), total)
-            scale, ceiling, kept = _splat(b, codes_per_level), _splat(b, top), _splat(b, kept)
-            for v, window in enumerate(sums):
-                targets = _pointers(b, b.gep(totals, [b.mul(stride, ir.Constant(_LONG, v))]), vectors)
-                for column_sum, target in zip(window, targets, strict=True):
-                    code = _code(b, b.load(column_sum), scale, ceiling)
-                    b.store(b.call(fma, [kept, b.load(target, align=4), code]), target, align=4)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return multiply
-
-
-_multiply_narrow, _multiply_wide = _multiplier(1), _multiplier(2)
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _look_up(
-    typing_context: Any,
-    values: Any,
-    table: Any,
-    index: Any,
-    groups: Any,
-    codes_per_level: Any,
-    top: Any,
-    total: Any,
-    amplitude: Any,
-    noise: Any,
-    noise_stride: Any,
-) -> Any:
-    """Column sums of one window in one block of rows, one tile of columns: add what their codes count to `total`.
-
-    Args:
-        values: What a code of each cycle counts; its length is the number of cycles.
-        table: Subset sums, (groups, subsets, columns of a tile).
-        index: For each group a word of one byte a cycle, which says where in the group's table its subset is.
-        groups: Their number.
-        codes_per_level, top: Of the converter.
-        total: (columns of a tile,).
-        amplitude: Read noise of each cycle, in levels; None reads without noise.
-        noise: Standard normal numbers, `noise_stride` from one cycle to the next.
-    """
-    planes, noisy = values.count, not isinstance(amplitude, types.NoneType)
-    vectors = serial_tile(planes) // LANES
-    f4, size = types.float32, types.intp
-    words = types.CPointer(types.uint64)
-    signature = types.void(values, _POINTER, words, size, f4, f4, _POINTER, amplitude, noise, size)
-
-    def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        values, table, index, groups, codes_per_level, top, total, amplitude, noise, noise_stride = arguments
-        fma = _vector_function(b, "fmuladd", 3)
-        sums = [_sums(b, vectors) for _ in range(planes)]
-        with cgutils.for_range(b, groups) as group:
-            word = b.load(b.gep(index, [group.index]))
-            start = b.gep(table, [b.mul(group.index, ir.Constant(_LONG, _SUBSETS * vectors * LANES))])
-            for plane, column_sums in enumerate(sums):
-                byte = b.and_(b.lshr(word, ir.Constant(_LONG, 8 * plane)), ir.Constant(_LONG, 255))
-                rows = _load(b, b.gep(start, [b.mul(byte, ir.Constant(_LONG, vectors))]), vectors)
-                for place, row in zip(column_sums, rows, strict=True):
-                    b.store(b.fadd(b.load(place), row), place)
-        scale, ceiling = _splat(b, codes_per_level), _splat(b, top)
-        totals = _load(b, total, vectors)
-        for plane, column_sums in enumerate(sums):
-            read = [b.load(place) for place in column_sums]
-            if noisy:
-                draws = _load(b, b.gep(noise, [b.mul(noise_stride, ir.Constant(_LONG, plane))]), vectors)
-                reach = _splat(b, b.load(b.gep(amplitude, [ir.Constant(_LONG, plane)])))
-                read = [b.call(fma, [reach, draw, x]) for draw, x in zip(draws, read, strict=True)]
-            value = _splat(b, b.extract_value(values, plane))
-            codes = [_code(b, x, scale, ceiling) for x in read]
-            totals = [b.call(fma, [value, code, x]) for code, x in zip(codes, totals, strict=True)]
-        for x, place in zip(totals, _pointers(b, total, vectors), strict=True):
-            b.store(x, place, align=4)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-# Loops.
-
-
 @njit(cache=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
 def _pixel_sums(values: np.ndarray, start: int, channels: int, sums: np.ndarray) -> None:
     """Sums of the values of each pixel from `values[start]` on, whole numbers, exact below 2**24."""
@@ -314,10 +106,10 @@ def _window_sums(pixels: np.ndarray, channels: int, places: np.ndarray, grid: An
             _pixel_sums(values, line // height * length, channels, sums[:-LANES])
         for x in range(0, width, LANES):
             window, start = line * width + x, line % height * down + x * right
-            _add_scaled(_address(out, window), _address(zeros, 0), _address(zeros, 0), one)
+            add_scaled(address(out, window), address(zeros, 0), address(zeros, 0), one)
             for place in places:
                 if right == 1:
-                    _add_scaled(_address(out, window), _address(out, window), _address(sums, start + place), one)
+                    add_scaled(address(out, window), address(out, window), address(sums, start + place), one)
                 else:
                     for v in range(min(LANES, width - x)):
                         out[window + v] += sums[start + place + v * right]
@@ -330,14 +122,14 @@ def _window_sums(pixels: np.ndarray, channels: int, places: np.ndarray, grid: An
 def _finish(layer: Layer, window: int, known: np.float32, totals: np.ndarray, at: int, ones: np.ndarray) -> None:
     """The digital end: sum over a weight's columns, minus the known part, plus bias.
 
-    Writes up to LANES values beyond the window's own: windows are finished in order.
+    Writes up to LANES values beyond the window's own; windows are finished in order.
     """
     outputs = layer.out.shape[1]
     for o in range(0, outputs, LANES):
-        out = _address(layer.out, window * outputs + o)
-        _add_scaled(out, _address(layer.bias, o), _address(ones, 0), -known)
+        out = address(layer.out, window * outputs + o)
+        add_scaled(out, address(layer.bias, o), address(ones, 0), -known)
         for column in range(len(layer.value)):
-            _add_scaled(out, out, _address(totals, at + column * outputs + o), layer.value[column])
+            add_scaled(out, out, address(totals, at + column * outputs + o), layer.value[column])
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -347,14 +139,14 @@ def _multiply(layer: Layer, first: np.ndarray, totals: np.ndarray) -> None:
     for t in range(tiles):
         for block in range(len(layer.blocks)):
             start, stop = layer.blocks[block]
-            cells = _address(layer.cells, (t * rows + start) * tile), stop - start, _address(layer.offsets, start)
-            runs = _address(layer.pixels, first[0]), _address(layer.pixels, first[1]), _address(layer.pixels, first[2])
+            cells = address(layer.cells, (t * rows + start) * tile), stop - start, address(layer.offsets, start)
+            runs = address(layer.pixels, first[0]), address(layer.pixels, first[1]), address(layer.pixels, first[2])
             adc = layer.grid[3], layer.codes_per_level, layer.top, np.float32(block > 0)
-            target = _address(totals, t * tile), totals.shape[1]
+            target = address(totals, t * tile), totals.shape[1]
             if tile == LANES:
-                _multiply_narrow(*cells, *runs, *adc, *target)
+                multiply_narrow(*cells, *runs, *adc, *target)
             else:
-                _multiply_wide(*cells, *runs, *adc, *target)
+                multiply_wide(*cells, *runs, *adc, *target)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -362,10 +154,10 @@ def whole_inputs(layer: Layer) -> None:
     """A layer whose inputs are applied at once, without read noise."""
     images, length = layer.pixels.shape
     height, width, down, right = layer.grid
-    totals = np.zeros((_RUNS * RUN, layer.cells.shape[0] * layer.cells.shape[2] + LANES), np.float32)
+    totals = np.zeros((RUNS * RUN, layer.cells.shape[0] * layer.cells.shape[2] + LANES), np.float32)
     known = _window_sums(layer.pixels, layer.channels, layer.places, layer.grid, layer.per_input)
     ones = np.ones(LANES, np.float32)
-    first, window, count = np.zeros(_RUNS, np.int64), np.zeros(_RUNS, np.int64), np.zeros(_RUNS, np.int64)
+    first, window, count = np.zeros(RUNS, np.int64), np.zeros(RUNS, np.int64), np.zeros(RUNS, np.int64)
     pending, lines = 0, images * height
     for line in range(lines):
         start = line // height * length + line % height * down
@@ -373,7 +165,7 @@ def whole_inputs(layer: Layer) -> None:
             first[pending], window[pending] = start + x * right, line * width + x
             count[pending] = min(RUN, width - x)
             pending += 1
-            if pending == _RUNS or (line == lines - 1 and x + RUN >= width):
+            if pending == RUNS or (line == lines - 1 and x + RUN >= width):
                 _multiply(layer, first, totals)
                 for r in range(pending):
                     for i in range(count[r]):
@@ -396,10 +188,10 @@ def _bytes_of_bits(planes: int) -> np.ndarray:
 def _collect(layer: Layer, block: int, words: np.ndarray, first: int, collected: np.ndarray) -> int:
     """Write the words of a window's rows in a block, and zeros up to whole groups; returns the number of groups."""
     for i in range(layer.first_copy[block], layer.first_copy[block + 1]):
-        _copy(_address(words, first + layer.copies[i, 0]), _address(collected, layer.copies[i, 1]))
+        copy(address(words, first + layer.copies[i, 0]), address(collected, layer.copies[i, 1]))
     rows = layer.blocks[block, 1] - layer.blocks[block, 0]
-    groups = (rows + _GROUP - 1) // _GROUP
-    collected[rows : groups * _GROUP] = 0
+    groups = (rows + GROUP - 1) // GROUP
+    collected[rows : groups * GROUP] = 0
     return groups
 
 
@@ -423,27 +215,27 @@ def _index(collected: np.ndarray, groups: int, index: np.ndarray, at: int) -> No
     for g in range(groups):
         low = collected[g] | collected[g + groups] << np.uint64(1)
         high = collected[g + 2 * groups] | collected[g + 3 * groups] << np.uint64(1)
-        index[at + g] = (low | high << np.uint64(2)) << np.uint64(_SHIFT)
+        index[at + g] = (low | high << np.uint64(2)) << np.uint64(SHIFT)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _tabulate(layer: Layer, block: int, tile: int, table: np.ndarray) -> None:
     """Subset sums of every group of rows, (groups, subsets, columns of a tile)."""
     start, stop = layer.blocks[block]
-    groups = (stop - start + _GROUP - 1) // _GROUP
+    groups = (stop - start + GROUP - 1) // GROUP
     rows, width = layer.cells.shape[1:]
     zeros = np.zeros(LANES, np.float32)
     for k in range(0, width, LANES):
         for g in range(groups):
-            first = g * _SUBSETS * width + k
-            _add_scaled(_address(table, first), _address(zeros, 0), _address(zeros, 0), np.float32(0))
-            for bit in range(_GROUP):
+            first = g * SUBSETS * width + k
+            add_scaled(address(table, first), address(zeros, 0), address(zeros, 0), np.float32(0))
+            for bit in range(GROUP):
                 row, half = start + g + bit * groups, 1 << bit
-                cells = _address(layer.cells, (tile * rows + min(row, rows - 1)) * width + k)
+                cells = address(layer.cells, (tile * rows + min(row, rows - 1)) * width + k)
                 factor = np.float32(row < stop)
                 for subset in range(half):
                     low = first + subset * width
-                    _add_scaled(_address(table, low + half * width), _address(table, low), cells, factor)
+                    add_scaled(address(table, low + half * width), address(table, low), cells, factor)
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
@@ -472,12 +264,14 @@ def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, poo
     parts, planes, blocks = len(values), len(values[0]), len(layer.blocks)
     windows, columns = height * width, len(layer.value) * layer.out.shape[1]
     at_once = min(images, max(1, _WINDOWS_AT_ONCE // windows))
-    most = rows // _GROUP + 1
+    most = 0
+    for block in range(blocks):
+        most = max(most, (layer.blocks[block, 1] - layer.blocks[block, 0] + GROUP - 1) // GROUP)
     words = np.zeros(length + COPY, np.uint64)
-    collected = np.zeros(_GROUP * most + COPY, np.uint64)
+    collected = np.zeros(GROUP * most + COPY, np.uint64)
     index = np.empty(blocks * parts * at_once * windows * most, np.uint64)
     amplitudes = np.empty(blocks * parts * at_once * windows * planes, np.float32)
-    table = _aligned(most * _SUBSETS * tile)
+    table = _aligned(most * SUBSETS * tile)
     totals = np.empty((at_once * windows, tiles * tile + LANES), np.float32)
     known = _window_sums(layer.pixels, layer.channels, layer.places, layer.grid, layer.per_input)
     ones = np.ones(LANES, np.float32)
@@ -499,21 +293,21 @@ def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, poo
                             _amplitudes(collected, count, read_sigma, planes, amplitudes, place * planes)
         totals[:] = 0
         for block in range(blocks):
-            groups = (layer.blocks[block, 1] - layer.blocks[block, 0] + _GROUP - 1) // _GROUP
+            groups = (layer.blocks[block, 1] - layer.blocks[block, 0] + GROUP - 1) // GROUP
             for t in range(tiles):
                 _tabulate(layer, block, t, table)
                 for part in range(parts):
                     for v in range(some * windows):
                         place = (block * parts + part) * at_once * windows + v
-                        rows_read = _address(table, 0), _address(index, place * most), groups
-                        target = layer.codes_per_level, layer.top, _address(totals, v * totals.shape[1] + t * tile)
+                        rows_read = address(table, 0), address(index, place * most), groups
+                        target = layer.codes_per_level, layer.top, address(totals, v * totals.shape[1] + t * tile)
                         if read_sigma is None:
-                            _look_up(values[part], *rows_read, *target, None, _address(pool, 0), 0)
+                            look_up(values[part], *rows_read, *target, None, address(pool, 0), 0)
                         else:
                             draw = pool_starts[image + v // windows, block] + t * tile
                             draw += (part * planes * windows + v % windows) * columns
-                            reach = _address(amplitudes, place * planes)
-                            _look_up(values[part], *rows_read, *target, reach, _address(pool, draw), windows * columns)
+                            reach = address(amplitudes, place * planes)
+                            look_up(values[part], *rows_read, *target, reach, address(pool, draw), windows * columns)
         for v in range(some * windows):
             window = image * windows + v
             _finish(layer, window, known[window], totals, v * totals.shape[1], ones)
@@ -538,7 +332,7 @@ def window_powers(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def add_noise(
+def add_output_noise(
     y: np.ndarray,
     variance: np.ndarray,
     powers: np.ndarray,
@@ -563,11 +357,10 @@ def add_noise(
     outputs, windows = y.shape[1], len(y) // len(starts)
     whole = outputs // LANES * LANES
     for v in range(len(y)):
-        image, window = v // windows, v % windows
-        first, power = starts[image] + window * outputs, powers[v]
-        shift = np.float32(common_std * common[common_starts[image] + window])
-        for lanes in range(0, whole, LANES):
-            for o in range(lanes, lanes + LANES):
-                y[v, o] += mean[o] + shift + np.sqrt(variance[o] + power) * noise[first + o]
+        first = starts[v // windows] + v % windows * outputs
+        shift = np.float32(common_std * common[common_starts[v // windows] + v % windows])
+        for o in range(0, whole, LANES):
+            row = address(y, v * outputs + o), address(mean, o), address(variance, o), address(noise, first + o)
+            add_noise(*row, shift, powers[v])
         for o in range(whole, outputs):
-            y[v, o] += mean[o] + shift + np.sqrt(variance[o] + power) * noise[first + o]
+            y[v, o] += mean[o] + shift + np.sqrt(variance[o] + powers[v]) * noise[first + o]
