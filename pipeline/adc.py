@@ -1,5 +1,7 @@
 """Converters of column sums, and the input planes that make those sums."""
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -57,9 +59,18 @@ def cycle_values(accelerator: Accelerator, signed: bool) -> Tensor:
     return values
 
 
+@functools.lru_cache(maxsize=256)
+def cycle_powers(accelerator: Accelerator) -> Tensor:
+    """For each input code, in two's complement, the sum over cycles of (4**(dac_bits i)) * digit**2, (2**input_bits,).
+
+    It is the code's share of the read noise's variance.
+    """
+    every = torch.arange(2**accelerator.input_bits)[None, None]
+    weights = cycle_values(accelerator, signed=False).square()
+    return torch.einsum("nicr,i->r", input_cycles(every, accelerator).square(), weights)
+
+
 def cycle_power(codes: Tensor, accelerator: Accelerator) -> Tensor:
-    """Sum over cycles of (4**(dac_bits i)) * digit**2 for each input code: its share of the read noise's variance."""
-    every = torch.arange(2**accelerator.input_bits, device=codes.device)[None, None]
-    weights = cycle_values(accelerator, signed=False).square().to(codes)
-    table = torch.einsum("nicr,i->r", input_cycles(every, accelerator).square(), weights)
-    return table[codes.long() & (2**accelerator.input_bits - 1)]
+    """`cycle_powers` of input codes."""
+    table = cycle_powers(accelerator).to(codes)
+    return table[codes.long() & (len(table) - 1)]

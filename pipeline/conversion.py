@@ -9,6 +9,7 @@ from hw_models.accelerator import Accelerator
 from hw_models.layers import MvmLayer
 from hw_models.mapping import LayerMapping, map_network
 from pipeline.analog_layers import NoisyConv2d, NoisyLinear
+from pipeline.pooling import MaxPool2d
 
 _REFUSED = (  # hold matrices that would silently stay digital
     nn.modules.conv._ConvNd,
@@ -22,8 +23,8 @@ _REFUSED = (  # hold matrices that would silently stay digital
 def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
     """A copy of a model whose convolutions and linear layers lie on crossbars.
 
-    Everything else - batch normalisation, activations, pooling, sums of branches - stays digital as it is, and so does
-    the model's own forward pass. Weights and names in the state dict stay the same. Afterwards: train it (a
+    Everything else - batch normalisation, activations, pooling, sums of branches - stays digital as it is (max pooling
+    in a form that gives the same values faster), and so does the model's own forward pass. Weights and names in the state dict stay the same. Afterwards: train it (a
     `set_noise_strength` above 0 makes that noise-aware) or not, `analog_layers.calibrate` it on training images, and
     hand it to `variation.accuracy_under_variation`.
 
@@ -46,7 +47,8 @@ def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
         from_digital(layer, hardware, place, index)
         for index, ((_, layer), place) in enumerate(zip(layers, mapping.layers, strict=True))
     ]
-    return _replaced(model, {old: new for (_, old), new in zip(layers, analog, strict=True)})
+    pools = {pool: MaxPool2d.like(pool) for pool in model.modules() if type(pool) is nn.MaxPool2d}
+    return _replaced(model, pools | {old: new for (_, old), new in zip(layers, analog, strict=True)})
 
 
 def to_digital(model: nn.Module) -> nn.Module:

@@ -1,8 +1,10 @@
 """The cells of one layer on one chip, and what their converters give: every slice, cycle and conversion."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +12,37 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hw_models.mapping import LayerMapping
-from pipeline import adc, kernels
+from pipeline import adc, kernels, vector_code
 from pipeline.cells import CellCode
 from pipeline.chips import Chip
 
 _SUMS_IN_MEMORY = 2**23  # column sums held at once by the torch path (32 MiB)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """Where each row of a weight matrix reads in an image.
+
+    Attributes:
+        offsets: Counted from a window's first value, in the mapping's row order, (rows,).
+        channels: Values of a pixel.
+    """
+
+    offsets: np.ndarray
+    channels: int
+
+    @functools.cached_property
+    def places(self) -> np.ndarray:
+        """Pixels of a window, counted from its first."""
+        return np.unique(self.offsets // self.channels)
+
+    @staticmethod
+    @functools.lru_cache(maxsize=256)
+    def of_windows(kernel: int, channels: int, image_width: int, kernel_major: bool) -> "Rows":
+        """Square windows in images whose channels lie innermost."""
+        place = np.arange(kernel)[:, None] * image_width + np.arange(kernel)
+        offsets = place[..., None] * channels + np.arange(channels)
+        return Rows((offsets if kernel_major else offsets.transpose(2, 0, 1)).ravel(), channels)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -24,19 +52,25 @@ class InputVectors:
     Attributes:
         codes: Whole numbers as float, (images, ...), from `InputVectors.room`; pixels of a convolution, zero padding
             included.
-        offsets: Where each row of the weight matrix reads in an image, counted from a window's first value, in the
-            mapping's row order, (rows,).
+        rows: Where each row of the weight matrix reads in an image.
         grid: Windows of an image and steps between their first values: (down, right, step down, step right).
     """
 
     codes: Tensor
-    offsets: np.ndarray
+    rows: Rows
     grid: tuple[int, int, int, int]
 
     @staticmethod
-    def room(shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """Zeros to fill with codes, and behind them the values over which `kernels` may read."""
-        return torch.zeros(math.prod(shape) + kernels.COPY, device=device)[: -kernels.COPY].view(shape)
+    def room(shape: tuple[int, ...], step: int, device: torch.device) -> Tensor:
+        """Zeros to fill with codes, and behind them the values over which `kernels` may read.
+
+        Args:
+            shape: (images, ..., channels).
+            step: From one window to the next, in values.
+            device: Where.
+        """
+        behind = (vector_code.RUN - 1) * step
+        return torch.zeros(math.prod(shape) + behind, device=device)[: math.prod(shape)].view(shape)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -50,7 +84,7 @@ class InputVectors:
         """Input vectors of some images, (images, windows, rows)."""
         height, width, step_down, step_right = self.grid
         first = torch.arange(height)[:, None] * step_down + torch.arange(width) * step_right
-        places = (first.reshape(-1, 1) + torch.from_numpy(self.offsets)).to(self.codes.device)
+        places = (first.reshape(-1, 1) + torch.from_numpy(self.rows.offsets)).to(self.codes.device)
         return self.codes[start:stop].flatten(1)[:, places]
 
 
@@ -83,18 +117,14 @@ class Crossbars:
     read_sigma: float = dataclasses.field(init=False)
     known_part: float = dataclasses.field(init=False)
     significance: Tensor = dataclasses.field(init=False)
-    _blocks: np.ndarray = dataclasses.field(init=False)
-    _matrix: Tensor | None = None
-    _offsets: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
-    _copies: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.int64))
-    _first_copy: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1, np.int64))
+    _rows: Rows | None = None
+    _packed: dict[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         device = self.code.accelerator.device
         self.read_sigma = 0.0 if self.chip.ideal_cells else device.read_sigma / self.code.step
         self.significance = self.code.significance()
         self.known_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
-        self._blocks = np.array(self.mapping.row_blocks)
 
     def outputs(
         self, inputs: InputVectors, full_scale: Tensor, signed: bool, scale: float = 1.0, bias: Tensor | None = None
@@ -156,60 +186,118 @@ class Crossbars:
         bias: Tensor | None,
     ) -> Tensor:
         accelerator, outputs = self.code.accelerator, self.levels.shape[1]
-        columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self._blocks)
-        if self._matrix is None or not np.array_equal(self._offsets, inputs.offsets):  # another image size
-            matrix = (self.levels + self.code.baseline).flatten(0, 1).t()
-            padding = -columns % kernels.TILE if accelerator.dac_bits == 1 else 0
-            self._offsets = inputs.offsets
-            order, self._copies, self._first_copy = _copies_of(inputs.offsets, self.mapping.row_blocks)
-            self._matrix = F.pad(matrix[torch.from_numpy(order)], (0, padding)).contiguous()
+        columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self.mapping.row_blocks)
+        planes = vector_code.planes_at_once(cycles)
+        tile = vector_code.serial_tile(planes) if accelerator.dac_bits == 1 else vector_code.whole_tile(columns)
+        if self._packed is None or self._rows is not inputs.rows:  # another image size
+            self._rows = inputs.rows
+            self._packed = _packed(self.levels + self.code.baseline, inputs.rows, self.mapping.row_blocks, tile)
         step = adc.adc_step(full_scale, adc_bits).item()
-        y = torch.empty(len(inputs) * inputs.windows, outputs)
+        y = torch.empty(len(inputs) * inputs.windows * outputs + vector_code.LANES)[: -vector_code.LANES]
+        digital = torch.zeros(outputs + vector_code.LANES)
+        if bias is not None:
+            digital[:outputs] = bias
         layer = kernels.Layer(
-            inputs.codes.flatten(1).numpy(),
-            self._copies,
-            self._first_copy,
-            np.array(inputs.grid),
-            self._matrix.numpy(),
-            self._blocks,
-            np.float32(1 / step),
-            np.float32((1 << adc_bits) - 1),
-            (self.significance * (step * scale)).numpy(),
-            self.known_part * scale,
-            np.zeros(outputs, np.float32) if bias is None else bias.numpy(),
-            y.numpy(),
+            pixels=inputs.codes.flatten(1).numpy(),
+            grid=inputs.grid,
+            codes_per_level=np.float32(1 / step),
+            top=np.float32((1 << adc_bits) - 1),
+            value=(self.significance * (step * scale)).numpy(),
+            per_input=self.known_part * scale,
+            bias=digital.numpy(),
+            out=y.view(-1, outputs).numpy(),
+            **self._packed,
         )
         if accelerator.dac_bits == 1:
             count = inputs.windows * cycles * columns
             streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(blocks)]
+            values = adc.cycle_values(accelerator, signed).numpy().reshape(-1, planes)
             kernels.bit_serial(
                 layer,
-                adc.cycle_values(accelerator, signed).numpy(),
-                np.float32(self.read_sigma),
+                tuple(tuple(part) for part in values),
+                np.float32(self.read_sigma) if self.read_sigma else None,
                 streams[0][0].numpy(),
                 torch.stack([starts for _, starts in streams], 1).numpy(),
             )
         else:
-            kernels.whole_inputs(layer)
-        self.conversions += len(y) * cycles * blocks * columns
-        self.cycles += len(y) * cycles
+            kernels.whole_inputs(_images_as_windows(layer))
+        vectors = len(inputs) * inputs.windows
+        self.conversions += vectors * cycles * blocks * columns
+        self.cycles += vectors * cycles
         return y.view(len(inputs), inputs.windows, outputs)
 
+    def add_noise(
+        self, y: Tensor, inputs: InputVectors, scale: float, mean: Tensor, std: Tensor, common_std: Tensor
+    ) -> None:
+        """Add to outputs of a linear periphery, in place, read noise and what converters would add.
 
-def _copies_of(offsets: np.ndarray, blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Order of the rows within their blocks in which inputs that lie side by side are copied together.
+        Args:
+            y: (images, windows, out_channels), contiguous, on a CPU.
+            inputs: Input codes.
+            scale: Value of one unit of the digital sum.
+            mean, std, common_std: Of the converters' error, as `NoisyLayer.adc_bias` and so on.
+        """
+        accelerator, count = self.code.accelerator, inputs.windows * y.shape[-1]
+        per_cell = self.read_sigma**2 * float(self.significance.square().sum()) * scale**2
+        powers = kernels.window_powers(
+            inputs.codes.flatten(1).numpy(),
+            adc.cycle_powers(accelerator).numpy(),
+            inputs.rows.channels,
+            inputs.rows.places,
+            inputs.grid,
+            per_cell,
+        )
+        noise, starts = self.chip.read_stream(count, self.chip.images, self.index, 0)
+        common, common_starts = self.chip.read_stream(inputs.windows, self.chip.images, self.index, 1)
+        kernels.add_output_noise(
+            y.flatten(0, 1).numpy(),
+            (std * scale).square().numpy(),
+            powers,
+            noise.numpy(),
+            starts.numpy(),
+            (mean * scale).numpy(),
+            common.numpy(),
+            common_starts.numpy(),
+            float(common_std) * scale,
+        )
 
-    Gives the order, and `copies` and `first_copy` of `kernels.Layer`.
-    """
-    order = np.concatenate([start + np.argsort(offsets[start:stop]) for start, stop in blocks])
+
+def _images_as_windows(layer: kernels.Layer) -> kernels.Layer:
+    """Images of one line whose windows follow each other in memory, as one image."""
+    height, width, down, right = layer.grid
+    if height != 1 or layer.pixels.shape[1] != width * right:
+        return layer
+    return layer._replace(pixels=layer.pixels.reshape(1, -1), grid=(1, width * len(layer.pixels), down, right))
+
+
+def _packed(cells: Tensor, rows: Rows, blocks: tuple[tuple[int, int], ...], tile: int) -> dict[str, Any]:
+    """What of `kernels.Layer` is the same for all images: cells (columns of a weight, outputs, rows), rows in order."""
+    order, copies, first_copy = _copies(rows, blocks)
+    matrix = cells.flatten(0, 1)[:, torch.from_numpy(order)]
+    tiles = F.pad(matrix, (0, 0, 0, -len(matrix) % tile)).unflatten(0, (-1, tile)).transpose(1, 2).contiguous()
+    return {
+        "offsets": rows.offsets[order],
+        "channels": rows.channels,
+        "places": rows.places,
+        "copies": copies,
+        "first_copy": first_copy,
+        "cells": tiles.numpy(),
+        "blocks": np.array(blocks),
+    }
+
+
+@functools.lru_cache(maxsize=256)
+def _copies(rows: Rows, blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of each block in the order of the values they read, and the `copies` and `first_copy` of `kernels.Layer`."""
+    order = np.concatenate([start + np.argsort(rows.offsets[start:stop]) for start, stop in blocks])
+    places = rows.offsets[order]
     copies, first_copy = [], [0]
     for start, stop in blocks:
-        places = offsets[order[start:stop]]
-        row = 0
-        while row < len(places):
-            copies.append((places[row], row))
-            row += 1
-            while row < len(places) and row - copies[-1][1] < kernels.COPY and places[row] == places[row - 1] + 1:
+        row = start
+        while row < stop:
+            copies.append((places[row], row - start))
+            first, row = row, row + 1
+            while row < stop and row - first < vector_code.COPY and places[row] == places[row - 1] + 1:
                 row += 1
         first_copy.append(len(copies))
     return order, np.array(copies, np.int64), np.array(first_copy, np.int64)

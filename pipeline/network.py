@@ -7,6 +7,7 @@ from torch import nn
 from hw_models.accelerator import Accelerator
 from hw_models.mapping import map_network
 from pipeline.analog_layers import NoisyConv2d, NoisyLayer, NoisyLinear
+from pipeline.pooling import MaxPool2d
 from pipeline.topology import Layer
 
 
@@ -50,7 +51,7 @@ def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Seque
         if layer.batch_norm:
             modules.append(nn.BatchNorm2d(mvm.out_channels) if layer.is_conv else nn.BatchNorm1d(mvm.out_channels))
         if mvm.pooled:
-            modules.append(nn.MaxPool2d(2))
+            modules.append(MaxPool2d(2))
         if mvm.relu:
             modules.append(nn.ReLU())
     return nn.Sequential(*modules)
