@@ -93,6 +93,7 @@ def test_a_dry_run_prints_the_script_without_the_password(tmp_path, scheduler, w
     done = nacim(*arguments, cwd=tmp_path, environment=os.environ | {"NACIM_STORAGE": url})
     assert done.returncode == 0, done.stderr
     assert "hush" not in done.stdout + done.stderr
+    assert "--storage" not in done.stdout, "the environment says it"
     assert "1-7" in done.stdout
     assert f"#{ {'slurm': 'SBATCH', 'lsf': 'BSUB', 'pbs': 'PBS'}[scheduler] } -q long" in done.stdout
     assert not list(tmp_path.rglob("*.sh"))
