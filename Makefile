@@ -26,7 +26,7 @@ dashboard: $(STAMP) ## open optuna-dashboard on the study's database, read-only
 	$(BIN)/nacim dashboard $(STUDY)
 
 test: $(STAMP) ## set up, then run all tests
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadgroup
 
 check: $(STAMP) ## what CI asks beside the tests: format, lint, types
 	$(BIN)/ruff format --check .

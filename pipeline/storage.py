@@ -85,7 +85,8 @@ def show_url(url: str) -> str:
 
 def without_password(url: URL) -> URL:
     """The URL without passwords, also those among its options."""
-    return url.set(password=None).difference_update_query(["password", "sslpassword"])
+    bare = url._replace(password=None)  # `set` takes None for "as it is"
+    return bare.difference_update_query(["password", "sslpassword"])
 
 
 def cause_of(error: BaseException) -> str:

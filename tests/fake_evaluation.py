@@ -85,3 +85,8 @@ def wait_for_go(design: DesignPoint, spec: StudySpec, trial_number: int, checkpo
     while not ((folder / "go").exists() or (folder / f"go-{trial_number}").exists()):
         time.sleep(0.02)
     return made_up_result(design, trial_number)
+
+
+def evaluate_briefly(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+    time.sleep(0.02 * (1 + trial_number % 5))
+    return made_up_result(design, trial_number)

@@ -62,6 +62,10 @@ class Server:
     def stop(self, mode: str = "immediate") -> None:
         self._call("pg_ctl", "-w", "-m", mode, "stop")
 
+    def program(self, name: str) -> str:
+        """The path of one of the server's programs."""
+        return str(self._bin / name)
+
     def url(self, database: str = "postgres", password: str | None = PASSWORD) -> str:
         user = f"postgres:{password}" if password else "postgres"
         return f"postgresql+psycopg://{user}@127.0.0.1:{self.port}/{database}"

@@ -26,7 +26,7 @@ from pipeline.study_lock import run_lock, study_lock
 from pipeline.study_spec import Study, load_study
 
 pytestmark = pytest.mark.xdist_group("cluster")
-WAIT_S = 60  # far above what anything here takes
+WAIT_S = 300  # far above what anything here takes
 
 
 @pytest.fixture(scope="module")
