@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hw_models.mapping import LayerMapping
-from pipeline import adc, kernels, vector_code
+from pipeline import adc, kernels, vector_code, window_kernels
 from pipeline.cells import CellCode
 from pipeline.chips import Chip
 
@@ -79,6 +79,10 @@ class InputVectors:
     def windows(self) -> int:
         """Input vectors of an image."""
         return self.grid[0] * self.grid[1]
+
+    def windows_of_pixels(self) -> tuple[np.ndarray, int, np.ndarray, tuple[int, int, int, int]]:
+        """The first arguments of `window_kernels.window_sums`."""
+        return self.codes.flatten(1).numpy(), self.rows.channels, self.rows.places, self.grid
 
     def vectors(self, start: int, stop: int) -> Tensor:
         """Input vectors of some images, (images, windows, rows)."""
@@ -203,7 +207,7 @@ class Crossbars:
             codes_per_level=np.float32(1 / step),
             top=np.float32((1 << adc_bits) - 1),
             value=(self.significance * (step * scale)).numpy(),
-            per_input=self.known_part * scale,
+            known=window_kernels.window_sums(*inputs.windows_of_pixels(), self.known_part * scale),
             bias=digital.numpy(),
             out=y.view(-1, outputs).numpy(),
             **self._packed,
@@ -239,17 +243,11 @@ class Crossbars:
         """
         accelerator, count = self.code.accelerator, inputs.windows * y.shape[-1]
         per_cell = self.read_sigma**2 * float(self.significance.square().sum()) * scale**2
-        powers = kernels.window_powers(
-            inputs.codes.flatten(1).numpy(),
-            adc.cycle_powers(accelerator).numpy(),
-            inputs.rows.channels,
-            inputs.rows.places,
-            inputs.grid,
-            per_cell,
-        )
+        table = adc.cycle_powers(accelerator).numpy()
+        powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), per_cell)
         noise, starts = self.chip.read_stream(count, self.chip.images, self.index, 0)
         common, common_starts = self.chip.read_stream(inputs.windows, self.chip.images, self.index, 1)
-        kernels.add_output_noise(
+        window_kernels.add_output_noise(
             y.flatten(0, 1).numpy(),
             (std * scale).square().numpy(),
             powers,
@@ -277,8 +275,6 @@ def _packed(cells: Tensor, rows: Rows, blocks: tuple[tuple[int, int], ...], tile
     tiles = F.pad(matrix, (0, 0, 0, -len(matrix) % tile)).unflatten(0, (-1, tile)).transpose(1, 2).contiguous()
     return {
         "offsets": rows.offsets[order],
-        "channels": rows.channels,
-        "places": rows.places,
         "copies": copies,
         "first_copy": first_copy,
         "cells": tiles.numpy(),
