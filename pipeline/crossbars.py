@@ -130,6 +130,10 @@ class Crossbars:
         self.significance = self.code.significance()
         self.known_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
 
+    def images(self, count: int) -> Tensor:
+        """Numbers of the `count` images now in the network: those of the chip, or 0, 1, 2, ... where it has none."""
+        return self.chip.images if len(self.chip.images) == count else torch.arange(count)
+
     def outputs(
         self, inputs: InputVectors, full_scale: Tensor, signed: bool, scale: float = 1.0, bias: Tensor | None = None
     ) -> Tensor:
@@ -143,7 +147,7 @@ class Crossbars:
             bias: Added at the end, (out_channels,).
         """
         accelerator = self.code.accelerator
-        images = self.chip.images if len(self.chip.images) == len(inputs) else torch.arange(len(inputs))
+        images = self.images(len(inputs))
         in_one = accelerator.dac_bits == 1 or (accelerator.input_cycles == 1 and not self.read_sigma)
         if self.compiled and inputs.codes.device.type == "cpu" and accelerator.adc_bits is not None and in_one:
             return self._with_kernels(inputs, images, full_scale, accelerator.adc_bits, signed, scale, bias)
@@ -245,8 +249,9 @@ class Crossbars:
         per_cell = self.read_sigma**2 * float(self.significance.square().sum()) * scale**2
         table = adc.cycle_powers(accelerator).numpy()
         powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), per_cell)
-        noise, starts = self.chip.read_stream(count, self.chip.images, self.index, 0)
-        common, common_starts = self.chip.read_stream(inputs.windows, self.chip.images, self.index, 1)
+        images = self.images(len(inputs))
+        noise, starts = self.chip.read_stream(count, images, self.index, 0)
+        common, common_starts = self.chip.read_stream(inputs.windows, images, self.index, 1)
         window_kernels.add_output_noise(
             y.flatten(0, 1).numpy(),
             (std * scale).square().numpy(),
