@@ -159,7 +159,11 @@ class NoisyLayer(nn.Module):
     @property
     def input_step(self) -> Tensor:
         """Value of one input code, scalar."""
-        return (self.input_range / max(self.input_bounds[1], 1)).clamp(min=1e-12)
+        return self._step_to(self.input_bounds[1])
+
+    def _step_to(self, highest: int) -> Tensor:
+        """Value of one input code if the input range is `highest` codes."""
+        return (self.input_range / max(highest, 1)).clamp(min=1e-12)
 
     def weight_codes(self) -> Tensor:
         """Integer weight codes, float, the weight's shape."""
@@ -167,7 +171,8 @@ class NoisyLayer(nn.Module):
 
     def input_codes(self, x: Tensor) -> Tensor:
         """Integer input codes, float, within `input_bounds`."""
-        return (x.detach() * (1 / self.input_step)).round_().clamp_(*self.input_bounds)
+        low, high = self.input_bounds
+        return (x.detach() * (1 / self._step_to(high))).round_().clamp_(low, high)
 
     def _observe(self, x: Tensor, momentum: float) -> None:
         """Move the input range towards that of `x`."""
@@ -199,10 +204,10 @@ class NoisyLayer(nn.Module):
         codes = self.input_codes(x)
         if self._calibrating:
             self._calibrate(codes)
+        scale, bias = self.input_step.item() * self._weight_value, None if self.bias is None else self.bias.detach()
         if self.fidelity == "exact" or self.adc_error_ratio > FAST_ERROR_LIMIT:
-            bias = None if self.bias is None else self.bias.detach()
-            return self._from_windows(self._exact(codes, self.input_step.item() * self._weight_value, bias), codes)
-        return self._fast(codes)
+            return self._from_windows(self._exact(codes, scale, bias), codes)
+        return self._fast(codes, scale, bias)
 
     def _exact(self, codes: Tensor, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
         """Every conversion, (images, windows, out_channels)."""
@@ -214,7 +219,8 @@ class NoisyLayer(nn.Module):
     def _training_pass(self, x: Tensor) -> Tensor:
         with torch.no_grad():
             self._observe(x, _RANGE_MOMENTUM)
-        x = _quantised(x, self.input_step, *self.input_bounds)
+        low, high = self.input_bounds
+        x = _quantised(x, self._step_to(high), low, high)
         step, top_code = self.weight_step, self.code.max_code
         weight = _quantised(self.weight, step, -top_code, top_code)
         if self.noise_strength:
@@ -226,17 +232,16 @@ class NoisyLayer(nn.Module):
         weight = weight.as_strided(weight.shape, self.weight.stride())
         return self._product(x, weight, self.bias)
 
-    def _fast(self, codes: Tensor) -> Tensor:
+    def _fast(self, codes: Tensor, scale: float, bias: Tensor | None) -> Tensor:
         """One product with the folded weights; converter and read noise added at the output."""
         assert self._programmed is not None
         assert self._crossbars is not None
-        scale = self.input_step.item() * self._weight_value
         weight = (self._programmed * scale).as_strided(self.weight.shape, self.weight.stride())  # as in training
-        y = self._product(codes, weight, self.bias)
+        y = self._product(codes, weight, bias)
         if self.accelerator.adc_bits is None and not self._crossbars.read_sigma:
             return y
         y = self._to_windows(y)
-        if self.compiled and y.device.type == "cpu":
+        if self.compiled and y.device.type == "cpu" and y.dtype == torch.float32:
             y, vectors = y.contiguous(), self.input_vectors(codes)
             self._crossbars.add_noise(y, vectors, scale, self.adc_bias, self.adc_std, self.adc_common_std)
             return self._from_windows(y, codes)
@@ -244,9 +249,9 @@ class NoisyLayer(nn.Module):
         if self._crossbars.read_sigma:
             per_cell = self._crossbars.read_sigma**2 * float(self._crossbars.significance.square().sum())
             variance = variance + per_cell * self._power(codes)
-        chip = self._crossbars.chip
-        noise = chip.read_noise(y, chip.images, self.index, 0)
-        common = self.adc_common_std * chip.read_noise(y[..., :1], chip.images, self.index, 1)
+        chip, images = self._crossbars.chip, self._crossbars.images(len(y))
+        noise = chip.read_noise(y, images, self.index, 0)
+        common = self.adc_common_std * chip.read_noise(y[..., :1], images, self.index, 1)
         y = torch.addcmul(y, noise, variance.sqrt_().mul_(scale))
         return self._from_windows(y.add_((self.adc_bias + common).mul_(scale)), codes)
 

@@ -23,8 +23,9 @@ _REFUSED = (  # hold matrices that would silently stay digital
 def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
     """A copy of a model whose convolutions and linear layers lie on crossbars.
 
-    Everything else - batch normalisation, activations, pooling, sums of branches - stays digital as it is (max pooling
-    in a form that gives the same values faster), and so does the model's own forward pass. Weights and names in the state dict stay the same. Afterwards: train it (a
+    Everything else - batch normalisation, activations, pooling, sums of branches - stays digital as it is, and so does
+    the model's own forward pass; max pooling gives the same values faster. Weights and names in the state dict stay the
+    same. Afterwards: train it (a
     `set_noise_strength` above 0 makes that noise-aware) or not, `analog_layers.calibrate` it on training images, and
     hand it to `variation.accuracy_under_variation`.
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hw_models.mapping import LayerMapping
-from pipeline import adc, kernels, vector_code
+from pipeline import adc, kernels, vector_code, window_kernels
 from pipeline.cells import CellCode
 from pipeline.chips import Chip
 
@@ -80,6 +80,10 @@ class InputVectors:
         """Input vectors of an image."""
         return self.grid[0] * self.grid[1]
 
+    def windows_of_pixels(self) -> tuple[np.ndarray, int, np.ndarray, tuple[int, int, int, int]]:
+        """The first arguments of `window_kernels.window_sums`."""
+        return self.codes.flatten(1).numpy(), self.rows.channels, self.rows.places, self.grid
+
     def vectors(self, start: int, stop: int) -> Tensor:
         """Input vectors of some images, (images, windows, rows)."""
         height, width, step_down, step_right = self.grid
@@ -126,6 +130,10 @@ class Crossbars:
         self.significance = self.code.significance()
         self.known_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
 
+    def images(self, count: int) -> Tensor:
+        """Numbers of the `count` images now in the network: those of the chip, or 0, 1, 2, ... where it has none."""
+        return self.chip.images if len(self.chip.images) == count else torch.arange(count)
+
     def outputs(
         self, inputs: InputVectors, full_scale: Tensor, signed: bool, scale: float = 1.0, bias: Tensor | None = None
     ) -> Tensor:
@@ -139,7 +147,7 @@ class Crossbars:
             bias: Added at the end, (out_channels,).
         """
         accelerator = self.code.accelerator
-        images = self.chip.images if len(self.chip.images) == len(inputs) else torch.arange(len(inputs))
+        images = self.images(len(inputs))
         in_one = accelerator.dac_bits == 1 or (accelerator.input_cycles == 1 and not self.read_sigma)
         if self.compiled and inputs.codes.device.type == "cpu" and accelerator.adc_bits is not None and in_one:
             return self._with_kernels(inputs, images, full_scale, accelerator.adc_bits, signed, scale, bias)
@@ -203,7 +211,7 @@ class Crossbars:
             codes_per_level=np.float32(1 / step),
             top=np.float32((1 << adc_bits) - 1),
             value=(self.significance * (step * scale)).numpy(),
-            per_input=self.known_part * scale,
+            known=window_kernels.window_sums(*inputs.windows_of_pixels(), self.known_part * scale),
             bias=digital.numpy(),
             out=y.view(-1, outputs).numpy(),
             **self._packed,
@@ -239,17 +247,12 @@ class Crossbars:
         """
         accelerator, count = self.code.accelerator, inputs.windows * y.shape[-1]
         per_cell = self.read_sigma**2 * float(self.significance.square().sum()) * scale**2
-        powers = kernels.window_powers(
-            inputs.codes.flatten(1).numpy(),
-            adc.cycle_powers(accelerator).numpy(),
-            inputs.rows.channels,
-            inputs.rows.places,
-            inputs.grid,
-            per_cell,
-        )
-        noise, starts = self.chip.read_stream(count, self.chip.images, self.index, 0)
-        common, common_starts = self.chip.read_stream(inputs.windows, self.chip.images, self.index, 1)
-        kernels.add_output_noise(
+        table = adc.cycle_powers(accelerator).numpy()
+        powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), per_cell)
+        images = self.images(len(inputs))
+        noise, starts = self.chip.read_stream(count, images, self.index, 0)
+        common, common_starts = self.chip.read_stream(inputs.windows, images, self.index, 1)
+        window_kernels.add_output_noise(
             y.flatten(0, 1).numpy(),
             (std * scale).square().numpy(),
             powers,
@@ -277,8 +280,6 @@ def _packed(cells: Tensor, rows: Rows, blocks: tuple[tuple[int, int], ...], tile
     tiles = F.pad(matrix, (0, 0, 0, -len(matrix) % tile)).unflatten(0, (-1, tile)).transpose(1, 2).contiguous()
     return {
         "offsets": rows.offsets[order],
-        "channels": rows.channels,
-        "places": rows.places,
         "copies": copies,
         "first_copy": first_copy,
         "cells": tiles.numpy(),

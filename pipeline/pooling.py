@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """torch.nn.MaxPool2d; without gradients and with windows side by side, the largest of shifted views: equal values."""
+    """torch.nn.MaxPool2d; without gradients, windows that lie side by side take the largest of shifted views."""
 
     @classmethod
     def like(cls, pool: nn.MaxPool2d) -> "MaxPool2d":
@@ -16,9 +16,11 @@ class MaxPool2d(nn.MaxPool2d):
         return cls(*settings).train(pool.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        side, plain = self.kernel_size, not (self.padding or self.ceil_mode or self.return_indices)
-        if torch.is_grad_enabled() or not (plain and isinstance(side, int) and self.stride == side):
-            return super().forward(x)
+        side = self.kernel_size
+        unusual = self.stride != side or self.dilation != 1 or self.padding or self.ceil_mode or self.return_indices
+        if torch.is_grad_enabled() or unusual or not isinstance(side, int):
+            pooled: Tensor = super().forward(x)
+            return pooled
         height, width = (size // side * side for size in x.shape[-2:])
         rows = functools.reduce(torch.maximum, (x[..., i:height:side, :width] for i in range(side)))
         return functools.reduce(torch.maximum, (rows[..., i::side] for i in range(side)))

@@ -1,9 +1,9 @@
-"""Code for the vector unit, from which `pipeline.kernels` builds its loops: the innermost steps, in LLVM's terms.
+"""Code for the vector unit: the innermost steps of the loops in `kernels` and `window_kernels`, in LLVM's terms.
 
 Numba finds vector instructions in simple loops only. These steps keep many sums in registers, so they say themselves
 what lies where; LLVM turns them into the instructions of any processor.
 
-`kernels.VECTOR_CODE` names the state of this file: Numba keeps compiled loops until the loops' own file changes.
+Both files name the state of this one (VECTOR_CODE): Numba keeps compiled loops until the loops' own file changes.
 """
 
 from typing import Any

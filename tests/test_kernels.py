@@ -1,13 +1,16 @@
 """The compiled path of crossbar layers against the torch path that defines it."""
 
 import dataclasses
+import hashlib
+from pathlib import Path
 
 import pytest
 import torch
 from test_analog_layers import design_with, network_of, run
 
 from hw_models.devices import load_card
-from pipeline.analog_layers import calibrate, noisy_layers
+from pipeline import kernels, vector_code, window_kernels
+from pipeline.analog_layers import calibrate, noisy_layers, program_chip
 from pipeline.chips import Chip
 
 
@@ -30,6 +33,8 @@ CASES = {
     "whole inputs at once, noisy reads": {"device": "rram", "dac_bits": 4},
     "two input bits a cycle": {"device": "rram", "dac_bits": 2},
     "no converters": {"device": "rram", "adc_bits": None},
+    "more active rows than a byte counts": {"device": "rram", "crossbar_size": 512, "image": (40, 6, 6)},
+    "whole inputs, many columns": {"device": "rram", "dac_bits": 4, "quiet": True, "weight_encoding": "differential"},
 }
 
 
@@ -43,6 +48,60 @@ def test_compiled_and_torch_paths_give_the_same_outputs(case):
     assert (step > 1e-4).float().mean() < 0.02
     assert step.max() < 0.1
     assert counts == [(layer.conversions, layer.cycles) for layer in noisy_layers(network)]
+
+
+@pytest.mark.parametrize("input_bits", [1, 3, 9, 11, 12, 16])
+def test_any_number_of_cycles_gives_the_same_outputs(input_bits):
+    network, images = network_of(design_with("rram", input_bits=input_bits))
+    calibrate(network, images)
+    layer = noisy_layers(network)[1]
+    layer.program_chip(Chip.number(0, 0))
+    codes = torch.randint(0, 2**input_bits, (5, 6, 4, 4), generator=torch.Generator().manual_seed(0)).float()
+    outputs = []
+    for layer.compiled in (True, False):
+        outputs.append(layer._exact(codes))
+    far = (outputs[0] - outputs[1]).abs() > 1e-5 * outputs[1].std()
+    assert far.float().mean() < 0.02
+
+
+@pytest.mark.parametrize("hardware", [{}, {"dac_bits": 4, "quiet": True}], ids=["bit-serial", "whole inputs"])
+def test_exact_outputs_are_the_same_bits_whatever_the_batch(hardware):
+    network, images = network_of(design_with("rram", image=(3, 9, 11), **hardware))
+    calibrate(network, images)
+    chip = Chip.number(1, 0)
+    whole = run(network, images, chip, "exact")
+    parts = []
+    for part in torch.arange(len(images)).split(7):
+        chip.images = part
+        parts.append(network(images[part]))
+    assert torch.equal(torch.cat(parts), whole)
+
+
+def test_fast_outputs_of_both_paths_are_the_same():
+    network, images = network_of(design_with("rram", adc_bits=7, image=(20, 8, 8)))
+    calibrate(network, images)
+    outputs = []
+    for compiled in (True, False):
+        for layer in noisy_layers(network):
+            layer.compiled = compiled
+            layer.adc_error_ratio.fill_(0)  # all layers stay fast
+        outputs.append(run(network, images, Chip.number(3, 1), "fast"))
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=float(1e-4 * outputs[1].std()))
+
+
+@pytest.mark.parametrize("fidelity", ["exact", "fast"])
+def test_a_programmed_network_runs_without_a_word_on_images_and_gradients(fidelity):
+    network, images = network_of(design_with("rram"))
+    calibrate(network, images)
+    numbered = run(network, images, Chip.number(3, 1), fidelity)
+    program_chip(network, Chip.number(3, 1), fidelity)
+    assert torch.equal(network(images), numbered)
+
+
+@pytest.mark.parametrize("file", [kernels, window_kernels], ids=lambda file: file.__name__)
+def test_compiled_loops_are_renewed_when_their_vector_code_changes(file):
+    digest = hashlib.sha256(Path(vector_code.__file__).read_bytes()).hexdigest()[:8]
+    assert digest == file.VECTOR_CODE, f'write VECTOR_CODE = "{digest}" into {file.__file__}'
 
 
 def test_digital_cells_give_the_same_codes_to_the_last_bit():
