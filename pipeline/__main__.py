@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cost_command import cost
+from pipeline.data_command import data
 from pipeline.devices_command import devices
 from pipeline.metrics import METRICS
 from pipeline.options import AsJson, OutFolder, StorageUrl, StudyFile, WaitFor, places, print_json, within
@@ -38,6 +39,7 @@ app.command()(cost)
 app.command()(worker)
 app.command()(submit)
 app.command()(status)
+app.add_typer(data, name="data")
 app.add_typer(devices, name="devices")
 
 _LOG_WIDTH = 160  # columns of tables where there is no terminal

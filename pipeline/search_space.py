@@ -11,15 +11,11 @@ import optuna
 from hw_models.accelerator import Accelerator
 from hw_models.devices import CellDevice
 from hw_models.errors import InfeasibleDesign
-from pipeline.design_point import ConvSpec, DesignPoint, FixedPoint, ImageSpec, LinearSpec
+from pipeline.data_files import image_of
+from pipeline.design_point import ConvSpec, DesignPoint, FixedPoint, LinearSpec
 from pipeline.study_spec import ABSENT, Dimension, Scalar, Study, WeightFormatSpace
 from pipeline.topology import topology
 
-_IMAGES = {  # of the data sets in pipeline.data
-    "digits": ImageSpec(channels=1, height=8, width=8, classes=10),
-    "mnist": ImageSpec(channels=1, height=28, width=28, classes=10),
-    "fashion_mnist": ImageSpec(channels=1, height=28, width=28, classes=10),
-}
 _FIT_TOGETHER = ("device", "crossbar_size", "cols_per_adc", "cell_bits", "weight_bits", "weight_encoding")
 
 
@@ -115,7 +111,7 @@ class SearchSpace:
         formats = [*(conv.weight_format for conv in convs), *(fc.weight_format for fc in hidden), classifier]
         return DesignPoint(
             accelerator=self._accelerator(values, formats),
-            image=_IMAGES[spec.dataset.name],
+            image=image_of(spec.dataset),
             convs=convs,
             hidden=hidden,
             classifier_format=classifier,

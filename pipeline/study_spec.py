@@ -20,6 +20,7 @@ ABSENT = "absent"
 _MOST_VALUES = 10_000  # assumed: of one parameter
 SCHEMA_VERSION = 1  # of what a database holds; raise it when stored values change their meaning
 Scalar = str | int | bool
+Augmentation = Literal["none", "crop", "crop_and_flip"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,13 +128,29 @@ class _Strict(BaseModel):
 class DatasetSpec(_Strict):
     """Which images. The counts cut a split short; null takes all of it."""
 
-    name: Literal["digits", "mnist", "fashion_mnist"] = "digits"
+    name: Literal["digits", "mnist", "fashion_mnist", "cifar10", "image_folder"] = "digits"
     data_dir: str | None = Field(
-        None, description="Folder that holds MNIST/raw or FashionMNIST/raw; not needed for digits."
+        None,
+        description="Folder that `nacim data get` wrote; of image_folder, the folder with one folder of pictures for "
+        "each class; not needed for digits.",
+    )
+    image_size: int | None = Field(
+        None, ge=4, le=1024, description="Only for image_folder: pixels of a side that pictures are resized to."
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="Only for image_folder: 1 reads pictures as grey, 3 (or null) in colour."
     )
     train_images: int | None = Field(None, ge=1)
     validation_images: int | None = Field(None, ge=1)
     test_images: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _size_of_image_folders(self) -> "DatasetSpec":
+        if self.name == "image_folder" and self.image_size is None:
+            raise ValueError("image_size is missing: name the side, in pixels, that pictures are resized to")
+        if self.name != "image_folder" and (self.image_size or self.channels):
+            raise ValueError(f"image_size and channels belong to image_folder, remove them from {self.name}")
+        return self
 
 
 class HardwareSpace(_Strict):
@@ -219,6 +236,9 @@ class TrainingSpec(_Strict):
     )
     noise_ramp: float = Field(
         0.0, ge=0, le=1, description="Share of the training over which the noise rises linearly to its strength."
+    )
+    augment: Augmentation = Field(
+        "none", description="Shift each training image by up to an eighth of its side; and mirror half of them."
     )
 
 

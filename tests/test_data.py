@@ -1,0 +1,167 @@
+"""Data sets: what is on disk is what networks see, and nothing else is loaded."""
+
+import gzip
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.data import ShuffledBatches, load_images, moved
+from pipeline.data_files import CHECKSUMS, DataError, check_data, image_of, read_parts
+from pipeline.study_spec import DatasetSpec
+from tests.data_sets import cifar10_files, idx_files, md5, write_set
+
+
+def folder_spec(folder, **more):
+    return DatasetSpec(name="image_folder", data_dir=str(folder), image_size=8, **more)
+
+
+def write_pictures(folder, classes=("cat", "dog"), each=20):
+    """Pictures of one colour a class: class i is filled with 100 + i."""
+    for label, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for i in range(each):
+            mode, suffix = ("RGB", "png") if i % 2 else ("L", "jpg")
+            value = 100 + label
+            colour = (value,) * 3 if mode == "RGB" else value
+            Image.new(mode, (9 + i, 16), colour).save(folder / name / f"{i}.{suffix}")
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+def test_idx_files_are_read_as_they_are_published(tmp_path, monkeypatch, packed):
+    files = idx_files()
+    write_set("mnist", files, tmp_path / "MNIST/raw", monkeypatch)
+    if packed:
+        for name, content in files.items():
+            (tmp_path / "MNIST/raw" / name).unlink()
+            (tmp_path / "MNIST/raw" / f"{name}.gz").write_bytes(gzip.compress(content))
+    images, labels = read_parts(DatasetSpec(name="mnist", data_dir=str(tmp_path)))["train"]
+    assert images.tobytes() == files["train-images-idx3-ubyte"][16:]
+    assert images.shape == (12, 1, 28, 28)
+    assert labels.tobytes() == files["train-labels-idx1-ubyte"][8:]
+
+
+def test_cifar10_batches_are_read_as_they_are_published(tmp_path, monkeypatch):
+    files = cifar10_files(images=4)
+    write_set("cifar10", files, tmp_path / "cifar-10-batches-py", monkeypatch)
+    parts = read_parts(DatasetSpec(name="cifar10", data_dir=str(tmp_path)))
+    images, labels = parts["train"]
+    assert images.shape == (20, 3, 32, 32)
+    assert parts["test"][0].shape == (4, 3, 32, 32)
+    assert labels.tolist() == [0, 1, 2, 3] * 5
+    assert images[:4].tobytes() in files["data_batch_1"]  # red plane, then green, then blue, row by row
+
+
+def test_a_batch_with_a_wrong_checksum_is_not_unpickled(tmp_path, monkeypatch):
+    """A pickle is a program; this one would leave a mark."""
+    mark = tmp_path / "ran"
+    write_set("cifar10", cifar10_files(), tmp_path / "cifar-10-batches-py", monkeypatch)
+    program = b"cos\nmkdir\n(U" + bytes([len(str(mark))]) + str(mark).encode() + b"tR."
+    (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(program)
+    with pytest.raises(DataError, match=r"data_batch_3: checksum .*nacim data get cifar10"):
+        check_data(DatasetSpec(name="cifar10", data_dir=str(tmp_path)))
+    monkeypatch.setitem(CHECKSUMS["cifar10"], "data_batch_3", md5(program))
+    with pytest.raises(pickle.UnpicklingError, match=r"must not load os\.mkdir"):
+        check_data(DatasetSpec(name="cifar10", data_dir=str(tmp_path)))
+    assert not mark.exists()
+
+
+def test_networks_see_pixels_in_zero_to_one_and_each_image_in_one_split(tmp_path, monkeypatch):
+    files = cifar10_files(images=20)
+    write_set("cifar10", files, tmp_path / "cifar-10-batches-py", monkeypatch)
+    spec = DatasetSpec(name="cifar10", data_dir=str(tmp_path), train_images=30)
+    splits = load_images(spec)
+    assert splits.train[0].shape == (30, 3, 32, 32)
+    assert splits.validation[0].shape == (10, 3, 32, 32)
+    every = torch.cat([x for x, _ in (splits.train, splits.validation, splits.test)])
+    assert len(every.unique(dim=0)) == len(every)
+    official = read_parts(spec)["test"][0]
+    assert torch.equal((splits.test[0] * 255).round().to(torch.uint8), torch.from_numpy(official))
+
+
+def test_a_folder_of_class_folders_is_a_data_set(tmp_path):
+    write_pictures(tmp_path)
+    spec = folder_spec(tmp_path)
+    assert image_of(spec).classes == 2
+    splits = load_images(spec)
+    for images, labels in (splits.train, splits.validation, splits.test):
+        assert images.shape[1:] == (3, 8, 8)
+        assert (images.mean((1, 2, 3)) * 255).round().long().tolist() == (100 + labels).tolist()
+    assert sum(len(split[1]) for split in (splits.train, splits.validation, splits.test)) == 40
+    assert read_parts(folder_spec(tmp_path, channels=1))["train"][0].shape[1:] == (1, 8, 8)
+
+
+def test_more_pictures_move_none_to_another_split(tmp_path):
+    write_pictures(tmp_path)
+    before = {name: len(y) for name, (_, y) in read_parts(folder_spec(tmp_path)).items()}
+    write_pictures(tmp_path, classes=("elk",), each=30)
+    after = {name: (np.array(y) < 2).sum() for name, (_, y) in read_parts(folder_spec(tmp_path)).items()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "dog" / "3.png").write_bytes(b"no picture"), r"3\.png: not a readable picture"),
+        (lambda folder: (folder / "empty").mkdir(), "empty: holds no picture"),
+        (lambda folder: [path.rename(folder / path.name) for path in (folder / "dog").iterdir()], "dog: holds no"),
+    ],
+    ids=["damaged picture", "empty class", "pictures outside"],
+)
+def test_a_folder_that_is_no_data_set_is_refused_with_the_reason(tmp_path, spoil, message):
+    write_pictures(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(DataError, match=message):
+        check_data(folder_spec(tmp_path))
+
+
+def test_image_folders_say_their_size_and_others_do_not():
+    with pytest.raises(ValueError, match="image_size is missing"):
+        DatasetSpec(name="image_folder")
+    with pytest.raises(ValueError, match="remove them from mnist"):
+        DatasetSpec(name="mnist", image_size=8)
+
+
+def test_augmented_images_are_the_images_shifted_and_mirrored():
+    images = torch.arange(1.0, 1 + 40 * 2 * 16 * 8).reshape(40, 2, 16, 8)
+    out = moved(images, flip=True, generator=torch.Generator().manual_seed(0))
+    found = set()
+    for image, result in zip(images, out, strict=True):
+        for flip in (False, True):
+            mirrored = image.flip(-1) if flip else image
+            padded = torch.nn.functional.pad(mirrored, (1, 1, 2, 2))
+            for down in range(5):
+                for right in range(3):
+                    if torch.equal(padded[:, down : down + 16, right : right + 8], result):
+                        found.add((flip, down, right))
+    assert len(found) > 15  # of 30; 40 images are drawn
+    assert {flip for flip, _, _ in found} == {False, True}
+
+
+def test_batches_are_a_function_of_seed_and_pass():
+    split = (torch.arange(100.0).reshape(100, 1, 1, 1).expand(100, 1, 8, 8), torch.arange(100))
+    first = ShuffledBatches(split, 32, seed=5, augment="crop_and_flip")
+    passes = [[(x.clone(), y) for x, y in first] for _ in range(2)]
+    again = list(ShuffledBatches(split, 32, seed=5, augment="crop_and_flip", epoch=1))
+    assert len(again) == 3
+    for (x, y), (x2, y2) in zip(passes[1], again, strict=True):
+        assert torch.equal(x, x2)
+        assert torch.equal(y, y2)
+    assert not torch.equal(passes[0][0][1], passes[1][0][1])
+
+
+@pytest.mark.skipif("NACIM_DATA_DIR" not in os.environ, reason="NACIM_DATA_DIR names no folder of real data sets")
+@pytest.mark.parametrize(
+    ("name", "train", "test"),
+    [("mnist", 60_000, 10_000), ("fashion_mnist", 60_000, 10_000), ("cifar10", 50_000, 10_000)],
+)
+def test_the_real_files_are_read(name, train, test):
+    spec = DatasetSpec(name=name, data_dir=os.environ["NACIM_DATA_DIR"])
+    parts = read_parts(spec)
+    size = image_of(spec)
+    assert parts["train"][0].shape == (train, size.channels, size.height, size.width)
+    assert np.bincount(parts["test"][1]).sum() == test
+    assert set(np.unique(parts["train"][1])) == set(range(size.classes))
