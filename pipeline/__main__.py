@@ -183,16 +183,22 @@ def evaluate(
 def export(
     study_file: StudyFile,
     trial: TrialNumber,
-    to: Annotated[Path, typer.Option(help="Folder to write into.")],
+    to: Annotated[Path, typer.Option(help="Folder to write into; the trial gets a folder of its own there.")],
     storage: StorageUrl = None,
     out: OutFolder = None,
 ) -> None:
-    """Write a trial as a checkpoint (weights only, safe to load) and a design card (YAML)."""
-    from pipeline.export import export_trial
+    """Write a trial as checkpoint (weights only), design card, plain PyTorch module, ONNX and network table."""
+    from pipeline.design_point import DesignPoint
+    from pipeline.export import can_write_onnx, export_design
 
     spec, found, folder = _find_trial(study_file, trial, storage, out)
-    for path in export_trial(spec, found, folder / "checkpoints", to):
+    design = DesignPoint.from_dict(found.user_attrs["design"])
+    checkpoint = folder / "checkpoints" / str(found.user_attrs["checkpoint"])
+    title = f"Trial {found.number} of the study {spec.name}"
+    for path in export_design(title, design, checkpoint, to / f"{spec.name}-{found.number}"):
         print(path)
+    if not can_write_onnx():
+        print("nacim: no network.onnx without onnx and onnxscript; pip install 'nacim[onnx]'", file=sys.stderr)
 
 
 @app.command()
