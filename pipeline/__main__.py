@@ -56,10 +56,12 @@ def run(
     out: OutFolder = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")] = None,
     patience: WaitFor = PATIENCE_S,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each event.")] = False,
 ) -> None:
     """Run a study, or go on with it: finished trials are in its database and are not computed again."""
     from pipeline.data_files import check_data
-    from pipeline.progress import LiveProgress, PlainProgress, front_table
+    from pipeline.progress import JsonProgress, LiveProgress, PlainProgress, Progress, front_table
     from pipeline.report import write_report
     from pipeline.runner import Runner, stopped_like_ctrl_c
     from pipeline.search_space import SearchSpace
@@ -80,8 +82,10 @@ def run(
         raise ValueError(f"--out {folder}: {error.strerror}; choose a folder that can be made and written") from error
     with stopped_like_ctrl_c(), run_lock(url, folder, study.spec.name) as keep_lock:
         opened = open_study(study, url)
-        view_kind = LiveProgress if console.is_terminal else PlainProgress
-        view = view_kind(study.spec.objectives, pareto_report(opened).trials, console)
+        for_people = LiveProgress if console.is_terminal else PlainProgress
+        view_kind: type[Progress] = Progress if quiet else JsonProgress if as_json else for_people
+        earlier = pareto_report(opened).trials
+        view = view_kind(study.spec.name, study.spec.objectives, earlier, console, folder / "checkpoints")
         waits = Patience(bound_s=patience, say=view.say)
         count = workers or os.cpu_count() or 1
         runner = Runner(study, opened, folder, count, view, patience=waits, keep_lock=keep_lock)
@@ -91,10 +95,14 @@ def run(
             _stop("interrupted; finished trials are kept, run the same command to go on", 130)
         finally:
             view.close()
-    report = pareto_report(opened)
-    console.print(front_table(report.objectives, report.front))
-    console.print(f"{view.summary()}", soft_wrap=True)
-    console.print(f"database  {show_url(url)}\nreport    {write_report(opened, folder)}", soft_wrap=True)
+    found, page = pareto_report(opened), write_report(opened, folder)
+    if isinstance(view, JsonProgress):
+        front = [trial.number for trial in found.front]
+        view.tell("end", front=front, hypervolume=view.hypervolume(), database=show_url(url), report=str(page))
+    elif not quiet:
+        console.print(front_table(found.objectives, found.front))
+        console.print(f"{view.summary()}", soft_wrap=True)
+        console.print(f"database  {show_url(url)}\nreport    {page}", soft_wrap=True)
 
 
 @app.command()

@@ -90,9 +90,13 @@ def test_a_trial_keeps_everything_that_was_measured(finished):
 
 def test_the_same_seed_gives_the_same_study(finished, tmp_path):
     (tmp_path / "tiny.yaml").write_text((finished / "tiny.yaml").read_text())
-    assert nacim("run", "tiny.yaml", "--trials", 2, "--workers", 1, cwd=tmp_path).returncode == 0
+    done = nacim("run", "tiny.yaml", "--trials", 2, "--workers", 1, "--json", cwd=tmp_path)
     first, again = complete_trials(finished)[:2], complete_trials(tmp_path)
     assert [(t.params, t.values) for t in again] == [(t.params, t.values) for t in first]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["begin", "started", "finished", "started", "finished", "end"]
+    assert events[-1]["database"].endswith("study.db")
+    assert list((tmp_path / "results" / "tiny" / "checkpoints").glob("*.phase")) == []
 
 
 def test_scripts_get_json(finished):
