@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.design_point import DesignPoint
+from pipeline.evaluated import Evaluated
 from pipeline.metrics import METRICS
 from pipeline.pareto import hypervolume_history, nondominated, to_losses
 from pipeline.phase import read_phase
@@ -203,11 +205,13 @@ class LiveProgress(Progress):
         trials, running = list(self._trials), dict(self._running)
         head = Table.grid(padding=(0, 2))  # gives the bar a line of its own
         left = self.time_left()
-        head.add_row(ProgressBar(total=max(1, self._goal), completed=len(trials), width=40), self.counts(), left)
+        bar = ProgressBar(total=max(1, self._goal), completed=len(trials), width=40, complete_style="blue")
+        head.add_row(bar, self.counts(), Text(left, style="dim"))
         lines: list[RenderableType] = [head]
         if trials:
             best = ", ".join(self.best(name) for name in self._objectives)
-            lines.append(Text(f"{best}, hypervolume {self.hypervolume():.4g}  {sparkline(self.history())}"))
+            text = Text(f"{best}, hypervolume {self.hypervolume():.4g}  ")
+            lines.append(text.append(sparkline(self.history()), style="blue"))
         lines.append(Text())
         lines += [self._in_work(number, design) for number, design in sorted(running.items())]
         if trials:
@@ -220,6 +224,7 @@ class LiveProgress(Progress):
 
     def _in_work(self, number: int, design: DesignPoint) -> Text:
         phase = read_phase(self._checkpoints, self._study, number) or "waiting for its worker"
+        phase = {"variation": "simulated chips"}.get(phase, phase)
         text = Text(f"trial {number:<4} {phase:<27}", overflow="ellipsis", no_wrap=True)
         return text.append(describe(design), style="dim")
 
@@ -253,8 +258,8 @@ def _opening(goal: int, done: int, workers: int) -> str:
 def front_table(
     objectives: Sequence[str], front: Sequence[FrozenTrial], limit: int | None = None, title: str = "Pareto front"
 ) -> Table:
-    """A table of trials: number, objectives with units, and the design."""
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    """A table of trials: number, objectives with units, accuracy with its 95 % interval, and the design."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("trial", justify="right")
     for name in objectives:
         metric = METRICS[name]
@@ -262,8 +267,9 @@ def front_table(
         table.add_column(heading, justify="right")
     table.add_column("design", overflow="ellipsis", no_wrap=limit is not None)
     for trial in front[:limit]:
-        values = [METRICS[name].show(trial.user_attrs[name]) for name in objectives]
-        table.add_row(str(trial.number), *values, describe(DesignPoint.from_dict(trial.user_attrs["design"])))
+        shown = Evaluated.from_trial(trial)
+        values = [shown.show(name) for name in objectives]
+        table.add_row(str(trial.number), *values, describe(shown.design))
     if limit is not None and len(front) > limit:
         table.add_row("", *[""] * len(objectives), f"and {len(front) - limit} more")
     return table
