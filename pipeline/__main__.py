@@ -106,31 +106,39 @@ def run(
 
 
 @app.command()
-def report(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = None, as_json: AsJson = False) -> None:
-    """Write the HTML report of a study from its database; nothing is computed again."""
-    from pipeline.report import write_report
+def report(
+    study_files: Annotated[list[Path], typer.Argument(metavar="STUDY.yaml...", help="One or more study files.")],
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the HTML report of a study from its database, or one report that compares several studies."""
+    from pipeline.report import write_comparison, write_report
 
-    study = load_study(study_file)
-    folder, url = places(study, out, storage)
-    opened = load_study_read_only(url, study.spec.name)
-    path = write_report(opened, folder)
+    studies = [load_study(path) for path in study_files]
+    found = [places(study, out, storage) for study in studies]
+    opened = [load_study_read_only(url, study.spec.name) for study, (_, url) in zip(studies, found, strict=True)]
+    if len(opened) > 1:
+        path = write_comparison(opened, out or Path("results"))
+    else:
+        path = write_report(opened[0], found[0][0])
     if as_json:
-        found = pareto_report(opened)
-        front = [
-            {"trial": t.number, "design": t.user_attrs["design"]} | {n: t.user_attrs[n] for n in METRICS}
-            for t in found.front
-        ]
-        history = hypervolume_history(found.objectives, [trial.values for trial in found.trials])
-        print_json(
-            {
-                "report": str(path),
-                "counts": found.counts,
-                "front": front,
-                "hypervolume": history[-1] if history else 0.0,
-            }
-        )
+        facts = [_facts(each) for each in opened]
+        print_json({"report": str(path)} | (facts[0] if len(facts) == 1 else {"studies": facts}))
     else:
         print(path)
+
+
+def _facts(opened: optuna.Study) -> dict[str, Any]:
+    """Counts, front and hypervolume of a study."""
+    found = pareto_report(opened)
+    front = [
+        {"trial": t.number, "design": t.user_attrs["design"]} | {n: t.user_attrs[n] for n in METRICS}
+        for t in found.front
+    ]
+    history = hypervolume_history(found.objectives, [trial.values for trial in found.trials])
+    volume = history[-1] if history else 0.0
+    return {"study": opened.study_name, "counts": found.counts, "front": front, "hypervolume": volume}
 
 
 @app.command()

@@ -58,7 +58,7 @@ def test_a_run_ends_with_a_table_a_report_and_a_database(finished):
         "left",
     ):
         assert part in output
-    assert (finished / "results" / "tiny" / "report.html").stat().st_size > 100_000
+    assert (finished / "results" / "tiny" / "tiny-report.html").stat().st_size > 100_000
     assert len(complete_trials(finished)) == 4
 
 
