@@ -34,17 +34,20 @@ _PROFILES = {"base": (0.0, 1.0), "sparse": (0.6745, 1.0), "dense": (0.0, 2.0)}  
 
 
 def read_networks(path: Path) -> dict[str, tuple[MvmLayer, ...]]:
-    """Networks of a JSON file: one (an object with `layers`) under the file's name, or several by name.
+    """Networks of a file: JSON with one (an object with `layers`, under the file's name) or several by name, or the
+    reference tool's own CSV table of one network, under the file's name.
 
     Raises:
         ValueError: If the file is not of that form.
     """
     try:
+        if path.suffix == ".csv":
+            return {path.stem: network_from_dict({"layers": _table_layers(path)})}
         content = json.loads(path.read_text(encoding="utf-8"))
         if "layers" in content:
             return {path.stem: network_from_dict(content)}
         return {name: network_from_dict(network) for name, network in content.items()}
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, csv.Error, KeyError, TypeError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{path}: not a file of networks ({type(error).__name__}: {reason}); see docs/cost_model.md"
@@ -71,6 +74,19 @@ def network_from_dict(network: Mapping[str, Any]) -> tuple[MvmLayer, ...]:
         )
         for index, layer in enumerate(network["layers"], start=1)
     )
+
+
+_TABLE = ("H", "W", "Cin", "K", "K of the other side", "Cout", "maxpool2x2_after", "stride")
+
+
+def _table_layers(path: Path) -> list[dict[str, int]]:
+    """Layers of the tool's table: a row of whole numbers each, without a head."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in csv.reader(file) if row]
+    try:
+        return [dict(zip(_TABLE, map(int, row), strict=True)) for row in rows]
+    except ValueError as error:
+        raise TypeError(f"each row needs {len(_TABLE)} whole numbers: {error}") from error
 
 
 def _windows_inside(layer: Mapping[str, Any]) -> int:
@@ -254,10 +270,10 @@ def layers_from_row(row: Row, networks: Mapping[str, Sequence[MvmLayer]]) -> Seq
     if name in networks:
         return networks[name]
     path = Path(name)
-    if path.suffix == ".json" and path.is_file():
+    if path.suffix in (".json", ".csv") and path.is_file():
         return next(iter(read_networks(path).values()))
     known = ", ".join(networks) or "none: give --networks"
-    raise ValueError(f"network {name!r} is neither a path of a JSON file nor one of {known}")
+    raise ValueError(f"network {name!r} is neither a path of a JSON or CSV file nor one of {known}")
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

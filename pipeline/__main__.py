@@ -58,10 +58,12 @@ def run(
     out: OutFolder = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")] = None,
     patience: WaitFor = PATIENCE_S,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each event.")] = False,
 ) -> None:
     """Run a study, or go on with it: finished trials are in its database and are not computed again."""
     from pipeline.data_files import check_data
-    from pipeline.progress import LiveProgress, PlainProgress, front_table
+    from pipeline.progress import JsonProgress, LiveProgress, PlainProgress, Progress, front_table
     from pipeline.report import write_report
     from pipeline.runner import Runner, stopped_like_ctrl_c
     from pipeline.search_space import SearchSpace
@@ -82,8 +84,10 @@ def run(
         raise ValueError(f"--out {folder}: {error.strerror}; choose a folder that can be made and written") from error
     with stopped_like_ctrl_c(), run_lock(url, folder, study.spec.name) as keep_lock:
         opened = open_study(study, url)
-        view_kind = LiveProgress if console.is_terminal else PlainProgress
-        view = view_kind(study.spec.objectives, pareto_report(opened).trials, console)
+        for_people = LiveProgress if console.is_terminal else PlainProgress
+        view_kind: type[Progress] = Progress if quiet else JsonProgress if as_json else for_people
+        earlier = pareto_report(opened).trials
+        view = view_kind(study.spec.name, study.spec.objectives, earlier, console, folder / "checkpoints")
         waits = Patience(bound_s=patience, say=view.say)
         count = workers or os.cpu_count() or 1
         runner = Runner(study, opened, folder, count, view, patience=waits, keep_lock=keep_lock)
@@ -93,38 +97,50 @@ def run(
             _stop("interrupted; finished trials are kept, run the same command to go on", 130)
         finally:
             view.close()
-    report = pareto_report(opened)
-    console.print(front_table(report.objectives, report.front))
-    console.print(f"{view.summary()}", soft_wrap=True)
-    console.print(f"database  {show_url(url)}\nreport    {write_report(opened, folder)}", soft_wrap=True)
+    found, page = pareto_report(opened), write_report(opened, folder)
+    if isinstance(view, JsonProgress):
+        front = [trial.number for trial in found.front]
+        view.tell("end", front=front, hypervolume=view.hypervolume(), database=show_url(url), report=str(page))
+    elif not quiet:
+        console.print(front_table(found.objectives, found.front))
+        console.print(f"{view.summary()}", soft_wrap=True)
+        console.print(f"database  {show_url(url)}\nreport    {page}", soft_wrap=True)
 
 
 @app.command()
-def report(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = None, as_json: AsJson = False) -> None:
-    """Write the HTML report of a study from its database; nothing is computed again."""
-    from pipeline.report import write_report
+def report(
+    study_files: Annotated[list[Path], typer.Argument(metavar="STUDY.yaml...", help="One or more study files.")],
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the HTML report of a study from its database, or one report that compares several studies."""
+    from pipeline.report import write_comparison, write_report
 
-    study = load_study(study_file)
-    folder, url = places(study, out, storage)
-    opened = load_study_read_only(url, study.spec.name)
-    path = write_report(opened, folder)
+    studies = [load_study(path) for path in study_files]
+    found = [places(study, out, storage) for study in studies]
+    opened = [load_study_read_only(url, study.spec.name) for study, (_, url) in zip(studies, found, strict=True)]
+    if len(opened) > 1:
+        path = write_comparison(opened, out or Path("results"))
+    else:
+        path = write_report(opened[0], found[0][0])
     if as_json:
-        found = pareto_report(opened)
-        front = [
-            {"trial": t.number, "design": t.user_attrs["design"]} | {n: t.user_attrs[n] for n in METRICS}
-            for t in found.front
-        ]
-        history = hypervolume_history(found.objectives, [trial.values for trial in found.trials])
-        print_json(
-            {
-                "report": str(path),
-                "counts": found.counts,
-                "front": front,
-                "hypervolume": history[-1] if history else 0.0,
-            }
-        )
+        facts = [_facts(each) for each in opened]
+        print_json({"report": str(path)} | (facts[0] if len(facts) == 1 else {"studies": facts}))
     else:
         print(path)
+
+
+def _facts(opened: optuna.Study) -> dict[str, Any]:
+    """Counts, front and hypervolume of a study."""
+    found = pareto_report(opened)
+    front = [
+        {"trial": t.number, "design": t.user_attrs["design"]} | {n: t.user_attrs[n] for n in METRICS}
+        for t in found.front
+    ]
+    history = hypervolume_history(found.objectives, [trial.values for trial in found.trials])
+    volume = history[-1] if history else 0.0
+    return {"study": opened.study_name, "counts": found.counts, "front": front, "hypervolume": volume}
 
 
 @app.command()
@@ -185,16 +201,22 @@ def evaluate(
 def export(
     study_file: StudyFile,
     trial: TrialNumber,
-    to: Annotated[Path, typer.Option(help="Folder to write into.")],
+    to: Annotated[Path, typer.Option(help="Folder to write into; the trial gets a folder of its own there.")],
     storage: StorageUrl = None,
     out: OutFolder = None,
 ) -> None:
-    """Write a trial as a checkpoint (weights only, safe to load) and a design card (YAML)."""
-    from pipeline.export import export_trial
+    """Write a trial as checkpoint (weights only), design card, plain PyTorch module, ONNX and network table."""
+    from pipeline.design_point import DesignPoint
+    from pipeline.export import can_write_onnx, export_design
 
     spec, found, folder = _find_trial(study_file, trial, storage, out)
-    for path in export_trial(spec, found, folder / "checkpoints", to):
+    design = DesignPoint.from_dict(found.user_attrs["design"])
+    checkpoint = folder / "checkpoints" / str(found.user_attrs["checkpoint"])
+    title = f"Trial {found.number} of the study {spec.name}"
+    for path in export_design(title, design, checkpoint, to / f"{spec.name}-{found.number}"):
         print(path)
+    if not can_write_onnx():
+        print("nacim: no network.onnx without onnx and onnxscript; pip install 'nacim[onnx]'", file=sys.stderr)
 
 
 @app.command()

@@ -1,17 +1,22 @@
 """Measured trials, read back from the database: what reports, pages and figures are made of. No torch here."""
 
 import dataclasses
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import optuna
+from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial
 
 from pipeline.design_point import DesignPoint, FixedPoint
 from pipeline.metrics import METRICS
 from pipeline.pareto import ParetoReport, pareto_report
 from pipeline.results import VariationReport
+
+LEAST_TRIALS_FOR_IMPORTANCE = 40  # assumed: the best tenth are then four designs; fewer say nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +32,8 @@ class Evaluated:
         phase_s: Wall time of each phase in seconds.
         versions: Of Python, nacim and the libraries that computed the result.
         started, finished: When, or None if the database does not say.
+        checkpoint: File of the trained weights in the study's folder `checkpoints`, or None.
+        remeasured: What `nacim evaluate` recorded later: settings and reports of each measurement.
     """
 
     number: int
@@ -39,6 +46,8 @@ class Evaluated:
     versions: Mapping[str, str]
     started: datetime | None
     finished: datetime | None
+    checkpoint: str | None
+    remeasured: tuple[dict[str, Any], ...]
 
     @classmethod
     def from_trial(cls, trial: FrozenTrial) -> "Evaluated":
@@ -56,12 +65,23 @@ class Evaluated:
             versions=attributes["versions"],
             started=trial.datetime_start,
             finished=trial.datetime_complete,
+            checkpoint=attributes["checkpoint"],
+            remeasured=tuple(attributes.get("remeasured", ())),
         )
 
     @property
     def device(self) -> str:
         """Name of the memory device."""
         return self.design.accelerator.device.name
+
+    def over_sigma(self) -> list[tuple[float, VariationReport]]:
+        """(programming sigma, accuracy on validation images) of later measurements that say it, ascending."""
+        found = {
+            float(each["settings"]["programming_sigma"]): VariationReport.from_dict(each["validation"])
+            for each in self.remeasured
+            if each["settings"].get("programming_sigma") is not None
+        }
+        return sorted(found.items())
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """95 % confidence interval of a metric, or None for one that is known exactly or has none."""
@@ -72,6 +92,12 @@ class Evaluated:
         metric, interval = METRICS[name], self.interval(name)
         text = metric.show(self.measured[name])
         return text if interval is None else f"{text} ± {two_digits(half_width(self.validation) * metric.scale)}"
+
+
+def winner(trials: Iterable[Evaluated], name: str) -> Evaluated:
+    """The trial with the best value of a metric."""
+    sign = 1 if METRICS[name].direction == "maximize" else -1
+    return max(trials, key=lambda trial: sign * trial.measured[name])
 
 
 def half_width(report: VariationReport) -> float:
@@ -95,6 +121,8 @@ class Findings:
         pareto: Objectives, trials, front and counts.
         evaluated: All measured trials, by number.
         front: Those on the front, best first objective first.
+        importance: Objective -> parameter -> how much it says about being among the best tenth, shares of 1; empty
+            for a study too small to tell.
     """
 
     name: str
@@ -104,6 +132,7 @@ class Findings:
     pareto: ParetoReport
     evaluated: tuple[Evaluated, ...]
     front: tuple[Evaluated, ...]
+    importance: dict[str, dict[str, float]]
 
 
 def read_findings(opened: optuna.Study) -> Findings:
@@ -118,7 +147,30 @@ def read_findings(opened: optuna.Study) -> Findings:
         pareto=pareto,
         evaluated=tuple(evaluated.values()),
         front=tuple(evaluated[trial.number] for trial in pareto.front),
+        importance=_importance(pareto),
     )
+
+
+def _importance(pareto: ParetoReport) -> dict[str, dict[str, float]]:
+    """Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) of the evaluated trials, each objective as a loss."""
+    if len(pareto.trials) < LEAST_TRIALS_FOR_IMPORTANCE:
+        return {}
+    measured = optuna.create_study(directions=[metric.direction for metric in pareto.metrics])
+    measured.add_trials(pareto.trials)
+    found = {}
+    for i, name in enumerate(pareto.objectives):
+        sign = 1.0 if METRICS[name].direction == "minimize" else -1.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that smaller targets are better, which they are
+            try:
+                found[name] = get_param_importances(measured, target=partial(_loss, index=i, sign=sign))
+            except (RuntimeError, ValueError):  # all designs alike
+                return {}
+    return found
+
+
+def _loss(trial: FrozenTrial, index: int, sign: float) -> float:
+    return sign * float(trial.values[index])
 
 
 def design_columns(design: DesignPoint) -> dict[str, Any]:

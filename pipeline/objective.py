@@ -17,6 +17,7 @@ from pipeline.data import ImageSet, load_images
 from pipeline.design_point import DesignPoint
 from pipeline.network import build_network
 from pipeline.network_activity import measured_activity
+from pipeline.phase import say
 from pipeline.results import TrialResult, measured_values
 from pipeline.study_spec import StudySpec
 from pipeline.topology import mvm_layers, topology
@@ -104,6 +105,7 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def _timed(phase_s: dict[str, float], phase: str) -> Iterator[None]:
+    say(phase)
     start = time.perf_counter()
     yield
     phase_s[phase] = time.perf_counter() - start

@@ -1,9 +1,13 @@
-"""What a run shows in the terminal: a live view, or plain lines where there is no terminal."""
+"""What a run shows: a live view, plain lines where there is no terminal, JSON lines for scripts, or nothing."""
 
+import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -11,10 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.design_point import DesignPoint
+from pipeline.evaluated import Evaluated
 from pipeline.metrics import METRICS
 from pipeline.pareto import hypervolume_history, nondominated, to_losses
+from pipeline.phase import read_phase
 
 _FRONT_ROWS = 8
+_BLOCKS, _SPARKS = "▁▂▃▄▅▆▇█", 40
 
 
 def describe(design: DesignPoint) -> str:
@@ -41,39 +48,43 @@ def quantity(name: str, value: float) -> str:
 
 
 class Progress:
-    """The figures of a run so far, kept by both views.
+    """The figures of a run so far, kept by all views. By itself it shows nothing: `nacim run --quiet`.
 
     Args:
+        study: Name of the study.
         objectives: Names in `METRICS`.
         earlier: Evaluated trials that were there before this run.
+        console: Where to show.
+        checkpoints: Folder in which workers tell their phase (`pipeline.phase`).
     """
 
-    def __init__(self, objectives: Sequence[str], earlier: Sequence[FrozenTrial], console: Console) -> None:
+    def __init__(
+        self, study: str, objectives: Sequence[str], earlier: Sequence[FrozenTrial], console: Console, checkpoints: Path
+    ) -> None:
+        self._study = study
         self._objectives = tuple(objectives)
         self._trials = list(earlier)
         self._console = console
-        self._states = {TrialState.FAIL: 0, TrialState.PRUNED: 0}
-        self._reused = 0
+        self._checkpoints = checkpoints
+        self._counts = dict.fromkeys(("reused", "infeasible", "stopped early", "failed"), 0)
         self._running: dict[int, DesignPoint] = {}
+        self._history: list[float] = []
         self._goal = self._done_before = 0
         self._start = time.monotonic()
 
     def begin(self, goal: int, done: int, workers: int) -> None:
         self._goal, self._done_before, self._start = goal, done, time.monotonic()
-        state = f"goes on from {done} to {goal}" if done else f"runs to {goal}"
-        self._console.print(f"The study {state} evaluated trials, {workers} worker{'s' if workers > 1 else ''}.")
 
     def started(self, number: int, design: DesignPoint) -> None:
         self._running[number] = design
 
     def finished(self, trial: FrozenTrial) -> None:
         self._running.pop(trial.number, None)
-        if trial.state in self._states:
-            self._states[trial.state] += 1
-        elif "reused_from" in trial.user_attrs:
-            self._reused += 1
-        else:
+        outcome = outcome_of(trial)
+        if outcome == "evaluated":
             self._trials.append(trial)
+        else:
+            self._counts[outcome] += 1
 
     def elsewhere(self, trial: FrozenTrial) -> None:
         """Count a trial that another process evaluated."""
@@ -95,30 +106,36 @@ class Progress:
         value = max(values) if metric.direction == "maximize" else min(values)
         return f"best {quantity(name, value)}"
 
+    def history(self) -> list[float]:
+        """Hypervolume after each evaluated trial."""
+        if len(self._history) != len(self._trials):
+            self._history = hypervolume_history(self._objectives, [trial.values for trial in list(self._trials)])
+        return self._history
+
     def hypervolume(self) -> float:
         """Of all evaluated trials so far."""
-        history = hypervolume_history(self._objectives, [trial.values for trial in self._trials])
-        return history[-1] if history else 0.0
+        return self.history()[-1] if self._trials else 0.0
+
+    def counts(self) -> str:
+        """How many trials are done, and what became of the others of this run."""
+        others = [f"{count} {word}" for word, count in self._counts.items() if count]
+        return ", ".join([f"{len(self._trials)}/{self._goal} trials", *others])
+
+    def time_left(self) -> str:
+        """Such as `3 min left`; empty at the goal."""
+        if len(self._trials) >= self._goal:
+            return ""
+        new = len(self._trials) - self._done_before
+        if not new:
+            return "? left"
+        seconds = (time.monotonic() - self._start) / new * (self._goal - len(self._trials))
+        return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
 
     def summary(self) -> str:
         """Counts, the best of each objective, hypervolume and time left, in one line."""
-        counts = [f"{len(self._trials)}/{self._goal} trials"]
-        others = (
-            (self._reused, "reused"),
-            (self._states[TrialState.PRUNED], "infeasible"),
-            (self._states[TrialState.FAIL], "failed"),
-        )
-        counts += [f"{count} {word}" for count, word in others if count]
         best = [self.best(name) for name in self._objectives]
-        left = [f"{self._time_left()} left"] if len(self._trials) < self._goal else []
-        return ", ".join([*counts, *best, f"hypervolume {self.hypervolume():.4g}", *left])
-
-    def _time_left(self) -> str:
-        new = len(self._trials) - self._done_before
-        if not new:
-            return "?"
-        seconds = (time.monotonic() - self._start) / new * (self._goal - len(self._trials))
-        return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
+        parts = [self.counts(), *best, f"hypervolume {self.hypervolume():.4g}", self.time_left()]
+        return ", ".join(part for part in parts if part)
 
     def close(self) -> None:
         """The run is over."""
@@ -127,15 +144,45 @@ class Progress:
 class PlainProgress(Progress):
     """One line for each finished trial, for logs and pipes."""
 
+    def begin(self, goal: int, done: int, workers: int) -> None:
+        super().begin(goal, done, workers)
+        self._console.print(_opening(goal, done, workers))
+
     def finished(self, trial: FrozenTrial) -> None:
         super().finished(trial)
-        if trial.state is TrialState.COMPLETE and "reused_from" not in trial.user_attrs:
+        outcome = outcome_of(trial)
+        if outcome == "evaluated":
             values = [quantity(name, trial.user_attrs[name]) for name in self._objectives]
             design = DesignPoint.from_dict(trial.user_attrs["design"])
             self._console.print(f"trial {trial.number}: {', '.join(values)} | {describe(design)}", soft_wrap=True)
             self._console.print(f"  {self.summary()}", soft_wrap=True)
-        elif trial.state is TrialState.FAIL:
+        elif outcome == "failed":
             self._console.print(f"trial {trial.number} failed: {trial.user_attrs['error']}", soft_wrap=True)
+
+
+class JsonProgress(Progress):
+    """One JSON object a line for each event: `begin`, `started`, `finished`."""
+
+    def begin(self, goal: int, done: int, workers: int) -> None:
+        super().begin(goal, done, workers)
+        self.tell("begin", goal=goal, evaluated=done, workers=workers)
+
+    def started(self, number: int, design: DesignPoint) -> None:
+        super().started(number, design)
+        self.tell("started", trial=number, design=design.to_dict())
+
+    def finished(self, trial: FrozenTrial) -> None:
+        super().finished(trial)
+        outcome, kept = outcome_of(trial), trial.user_attrs
+        facts = {name: kept[name] for name in METRICS if name in kept}
+        facts |= {name: kept[name] for name in ("error", "infeasible", "reused_from") if kept.get(name) is not None}
+        counts = {"evaluated": len(self._trials)} | self._counts
+        self.tell("finished", trial=trial.number, outcome=outcome, **facts, counts=counts)
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Print one event."""
+        self._console.file.write(json.dumps({"event": event, "study": self._study} | facts) + "\n")
+        self._console.file.flush()
 
 
 class LiveProgress(Progress):
@@ -145,6 +192,7 @@ class LiveProgress(Progress):
 
     def begin(self, goal: int, done: int, workers: int) -> None:
         super().begin(goal, done, workers)
+        self._console.print(_opening(goal, done, workers))
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._live.start()
 
@@ -155,26 +203,63 @@ class LiveProgress(Progress):
     def _render(self) -> RenderableType:
         """The view. Rich calls this from a thread of its own, so that it works on copies."""
         trials, running = list(self._trials), dict(self._running)
-        bar = Table.grid()  # gives the bar a line of its own
-        bar.add_row(ProgressBar(total=max(1, self._goal), completed=len(trials), width=40))
-        lines: list[RenderableType] = [bar, Text(self.summary())]
-        lines += [
-            Text(f"trial {number}: {describe(design)}", style="dim", overflow="ellipsis", no_wrap=True)
-            for number, design in running.items()
-        ]
+        head = Table.grid(padding=(0, 2))  # gives the bar a line of its own
+        left = self.time_left()
+        bar = ProgressBar(total=max(1, self._goal), completed=len(trials), width=40, complete_style="blue")
+        head.add_row(bar, self.counts(), Text(left, style="dim"))
+        lines: list[RenderableType] = [head]
+        if trials:
+            best = ", ".join(self.best(name) for name in self._objectives)
+            text = Text(f"{best}, hypervolume {self.hypervolume():.4g}  ")
+            lines.append(text.append(sparkline(self.history()), style="blue"))
+        lines.append(Text())
+        lines += [self._in_work(number, design) for number, design in sorted(running.items())]
         if trials:
             losses = to_losses(self._objectives, [trial.values for trial in trials])
             front = [trial for trial, stays in zip(trials, nondominated(losses), strict=True) if stays]
             front.sort(key=lambda trial: to_losses(self._objectives, [trial.values])[0].tolist())
-            lines.append(front_table(self._objectives, front, limit=_FRONT_ROWS, title="Front so far"))
+            table = front_table(self._objectives, front, limit=_FRONT_ROWS, title="Front so far")
+            lines += [Text(), table] if running else [table]
         return Group(*lines)
+
+    def _in_work(self, number: int, design: DesignPoint) -> Text:
+        phase = read_phase(self._checkpoints, self._study, number) or "waiting for its worker"
+        phase = {"variation": "simulated chips"}.get(phase, phase)
+        text = Text(f"trial {number:<4} {phase:<27}", overflow="ellipsis", no_wrap=True)
+        return text.append(describe(design), style="dim")
+
+
+def outcome_of(trial: FrozenTrial) -> str:
+    """What became of a finished trial: `evaluated`, `reused`, `infeasible`, `stopped early` or `failed`."""
+    kept = trial.user_attrs
+    if trial.state is TrialState.FAIL:
+        return "failed"
+    if trial.state is TrialState.PRUNED or kept.get("infeasible"):
+        return "infeasible"
+    if kept.get("stopped_early"):
+        return "stopped early"
+    return "reused" if "reused_from" in kept else "evaluated"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Heights of a growing series as a line of blocks, at most 40 of them; its last value is the full height."""
+    if not values or values[-1] <= 0:
+        return ""
+    width = min(len(values), _SPARKS)
+    picked = [values[(i + 1) * len(values) // width - 1] for i in range(width)]
+    return "".join(_BLOCKS[min(int(value / values[-1] * len(_BLOCKS)), len(_BLOCKS) - 1)] for value in picked)
+
+
+def _opening(goal: int, done: int, workers: int) -> str:
+    state = f"goes on from {done} to {goal}" if done else f"runs to {goal}"
+    return f"The study {state} evaluated trials, {workers} worker{'s' if workers > 1 else ''}."
 
 
 def front_table(
     objectives: Sequence[str], front: Sequence[FrozenTrial], limit: int | None = None, title: str = "Pareto front"
 ) -> Table:
-    """A table of trials: number, objectives with units, and the design."""
-    table = Table(title=title, title_justify="left", show_edge=False, pad_edge=False)
+    """A table of trials: number, objectives with units, accuracy with its 95 % interval, and the design."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("trial", justify="right")
     for name in objectives:
         metric = METRICS[name]
@@ -182,8 +267,9 @@ def front_table(
         table.add_column(heading, justify="right")
     table.add_column("design", overflow="ellipsis", no_wrap=limit is not None)
     for trial in front[:limit]:
-        values = [METRICS[name].show(trial.user_attrs[name]) for name in objectives]
-        table.add_row(str(trial.number), *values, describe(DesignPoint.from_dict(trial.user_attrs["design"])))
+        shown = Evaluated.from_trial(trial)
+        values = [shown.show(name) for name in objectives]
+        table.add_row(str(trial.number), *values, describe(shown.design))
     if limit is not None and len(front) > limit:
         table.add_row("", *[""] * len(objectives), f"and {len(front) - limit} more")
     return table

@@ -30,15 +30,19 @@ class Plots:
 
     def __init__(self) -> None:
         self._texts: dict[str, int] = {}
+        self._uses: dict[str, int] = {}
 
     def place(self, name: str, label: str, figure: go.Figure) -> str:
         """A figure's place and data.
 
         Args:
-            name: Unique in the page.
+            name: Of the figure; a second one of the same name, in another study's part, gets a number.
             label: What the figure shows, for those who cannot see it.
             figure: Its layout has a height.
         """
+        self._uses[name] = self._uses.get(name, 0) + 1
+        if self._uses[name] > 1:
+            name = f"{name}-of-{self._uses[name]}"
         plain = json.loads(figure.to_json())
         for trace in plain["data"]:
             if "hovertext" in trace:
@@ -58,15 +62,42 @@ def _data(name: str, value: Any) -> str:
     return f'<script type="application/json" id="{name}">{text}</script>'
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[Cell]], caption: str = "", sortable: bool = False) -> str:
-    """A table; no head if all of `heads` are empty."""
+def table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    caption: str = "",
+    sortable: bool = False,
+    first_kind: int | None = None,
+) -> str:
+    """A table; no head if all of `heads` are empty.
+
+    Args:
+        heads: Of the columns.
+        rows: One cell a column.
+        caption: Above the table.
+        sortable: A click on a column's head sorts by it.
+        first_kind: So many rows at the top are of a kind of their own (`filtered` shows them alone); None: all.
+    """
     numbers = [isinstance(cell, Number) for cell in rows[0]] if rows else [False] * len(heads)
     titles = "".join(_head(head, number, sortable) for head, number in zip(heads, numbers, strict=True))
-    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+    body = "".join(
+        f"<tr{' hidden' if first_kind is not None and i >= first_kind else ''}>{''.join(map(_cell, row))}</tr>"
+        for i, row in enumerate(rows)
+    )
     kind = ' class="sortable"' if sortable else ""
     above = f"<caption>{escape(caption)}</caption>" if caption else ""
     above += f"<thead><tr>{titles}</tr></thead>" if any(heads) else ""
     return f'<div class="wide"><table{kind}>{above}<tbody>{body}</tbody></table></div>'
+
+
+def filtered(table_html: str) -> str:
+    """A sortable table under a field that narrows it down; rows hidden at first are shown when the field is used."""
+    hint = "words and limits, such as: rram accuracy>95 tops>10"
+    return (
+        f'<div class="filtered"><p class="filter"><label>Show only <input type="search" placeholder="{hint}"></label> '
+        '<label><input type="checkbox" checked> the front alone</label> <span role="status"></span></p>'
+        f"{table_html}</div>"
+    )
 
 
 def details(title: str, content_html: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.analog_layers import set_noise_strength
 from pipeline.data import ImageData, Split
+from pipeline.phase import say
 from pipeline.study_spec import TrainingSpec
 
 
@@ -31,6 +32,9 @@ class NoisyClassifier(pl.LightningModule):
         self.network = network
         self.spec = spec
         self.steps = steps
+
+    def on_train_epoch_start(self) -> None:
+        say(f"training, epoch {self.current_epoch + 1} of {self.spec.epochs}")
 
     def on_train_batch_start(self, batch: Split, batch_index: int) -> None:
         ramp = self.spec.noise_ramp * self.steps

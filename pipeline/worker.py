@@ -1,5 +1,6 @@
 """What runs inside a worker process. Importing this module loads no torch, so that the parent stays light."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -7,6 +8,7 @@ import threading
 from pathlib import Path
 
 from pipeline.design_point import DesignPoint
+from pipeline.phase import phase_file, told_in
 from pipeline.results import TrialResult
 from pipeline.study_spec import StudySpec
 
@@ -30,7 +32,8 @@ def evaluate_trial(design: DesignPoint, spec: StudySpec, trial_number: int, chec
     """`pipeline.objective.evaluate`, imported where it runs."""
     from pipeline.objective import evaluate
 
-    return evaluate(design, spec, trial_number, checkpoint)
+    with told_in(phase_file(checkpoint)) if checkpoint else contextlib.nullcontext():
+        return evaluate(design, spec, trial_number, checkpoint)
 
 
 def _die_with_parent() -> None:

@@ -58,7 +58,7 @@ def test_a_run_ends_with_a_table_a_report_and_a_database(finished):
         "left",
     ):
         assert part in output
-    assert (finished / "results" / "tiny" / "report.html").stat().st_size > 100_000
+    assert (finished / "results" / "tiny" / "tiny-report.html").stat().st_size > 100_000
     assert len(complete_trials(finished)) == 4
 
 
@@ -90,9 +90,13 @@ def test_a_trial_keeps_everything_that_was_measured(finished):
 
 def test_the_same_seed_gives_the_same_study(finished, tmp_path):
     (tmp_path / "tiny.yaml").write_text((finished / "tiny.yaml").read_text())
-    assert nacim("run", "tiny.yaml", "--trials", 2, "--workers", 1, cwd=tmp_path).returncode == 0
+    done = nacim("run", "tiny.yaml", "--trials", 2, "--workers", 1, "--json", cwd=tmp_path)
     first, again = complete_trials(finished)[:2], complete_trials(tmp_path)
     assert [(t.params, t.values) for t in again] == [(t.params, t.values) for t in first]
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["begin", "started", "finished", "started", "finished", "end"]
+    assert events[-1]["database"].endswith("study.db")
+    assert list((tmp_path / "results" / "tiny" / "checkpoints").glob("*.phase")) == []
 
 
 def test_scripts_get_json(finished):
@@ -136,17 +140,12 @@ def test_evaluate_measures_with_the_settings_of_the_study_and_not_of_an_edited_f
     assert json.loads(done.stdout)["validation"] == trial.user_attrs["variation"]["validation"]
 
 
-def test_an_exported_trial_loads_and_costs_the_same(finished, tmp_path):
-    from pipeline.design_point import load_design
-    from pipeline.objective import load_checkpoint
-
+def test_an_exported_trial_has_a_folder_of_its_own_and_costs_the_same(finished, tmp_path):
     trial = complete_trials(finished)[0]
     done = nacim("export", "tiny.yaml", "--trial", trial.number, "--to", tmp_path, cwd=finished)
-    weights, card = map(Path, done.stdout.split())
-    design = load_design(card)
-    assert design.content_hash == trial.user_attrs["design_hash"]
-    load_checkpoint(design, weights)
-    cost = json.loads(nacim("cost", card, "--json", cwd=tmp_path).stdout)
+    files = {path.name: path for path in map(Path, done.stdout.split())}
+    assert {path.parent for path in files.values()} == {tmp_path / f"tiny-{trial.number}"}
+    cost = json.loads(nacim("cost", files["design.yaml"], "--json", cwd=tmp_path).stdout)
     assert cost["energy_j"] == trial.user_attrs["energy_j"]
 
 

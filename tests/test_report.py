@@ -11,10 +11,12 @@ import pytest
 from chromium import chromium_page
 from made_up import CONTENT, made_up_study
 
-from pipeline import figures
 from pipeline.evaluated import component_parts, layer_parts, read_findings
+from pipeline.figure_style import axis_title, device_styles
+from pipeline.figures import front_figure
+from pipeline.figures_parts import breakdown_figure, component_colours
 from pipeline.metrics import METRICS
-from pipeline.report import report_page, write_report
+from pipeline.report import report_page, write_comparison, write_report
 
 DRAWN = (
     "document.readyState === 'complete' && "
@@ -39,7 +41,7 @@ def test_the_report_works_offline_in_a_browser(study, findings, tmp_path):
     front = {trial.number for trial in findings.front}
     with chromium_page() as page:
         page.open(path.as_uri(), DRAWN)
-        assert page.run("document.querySelectorAll('.plot').length") == 7
+        assert page.run("document.querySelectorAll('.plot').length") == 9
         assert page.run("document.querySelectorAll('#plot-front-0 .errorbar').length") == len(front)
         assert page.run("document.querySelector('.question').textContent") == CONTENT["question"]
         assert {int(number) for number in column(page, 0)} == front
@@ -69,17 +71,79 @@ def test_a_click_on_a_column_sorts_by_its_numbers(study, findings, tmp_path):
 
 
 def column(page, index: int) -> list[str]:
-    return page.run(
-        f"[...document.querySelector('table.sortable').tBodies[0].rows].map((row) => row.cells[{index}].textContent)"
-    )
+    """Text of a column's visible cells."""
+    rows = "[...document.querySelector('table.sortable').tBodies[0].rows]"
+    return page.run(f"{rows}.filter((row) => !row.hidden).map((row) => row.cells[{index}].textContent)")
+
+
+def test_the_table_narrows_down_to_words_and_limits(study, findings, tmp_path):
+    def type_in(words: str) -> None:
+        page.run(
+            f"(() => {{ const field = document.querySelector('input[type=search]'); field.value = '{words}'; "
+            "field.dispatchEvent(new Event('input')); })()"
+        )
+
+    with chromium_page() as page:
+        page.open(write_report(study, tmp_path).as_uri(), DRAWN)
+        page.run("document.querySelector('.filter input[type=checkbox]').click()")
+        assert {int(number) for number in column(page, 0)} == {trial.number for trial in findings.evaluated}
+        type_in("rram accuracy>85")
+        expected = {
+            trial.number
+            for trial in findings.evaluated
+            if trial.device == "rram" and trial.measured["accuracy_mean"] >= 0.85
+        }
+        assert {int(number) for number in column(page, 0)} == expected
+        type_in("nothing like this")
+        assert column(page, 0) == []
+
+
+def test_two_studies_share_a_folder_and_a_page_that_compares_them(tmp_path):
+    studies = []
+    for name, seed in (("one", 3), ("two", 4)):
+        (tmp_path / name).mkdir()
+        studies.append(made_up_study(tmp_path / name, trials=6, name=name, seed=seed)[0])
+    pages = [write_report(each, tmp_path) for each in studies]
+    assert pages[0] != pages[1]
+    assert all(path.is_file() for path in pages)
+    path = write_comparison(studies, tmp_path)
+    with chromium_page() as page:
+        page.open(path.as_uri(), DRAWN)
+        text = page.run("document.body.innerText")
+        settings = page.run("[...document.querySelectorAll('tr')].map((row) => row.textContent)")
+        assert page.problems == []
+    for name in ("one", "two"):
+        assert f"Where {name} comes from" in text
+    assert "seed34" in settings
+
+
+def test_a_report_of_1000_trials_opens_without_errors_and_stays_small(tmp_path):
+    study, _ = made_up_study(tmp_path, trials=1000)
+    path = write_report(study, tmp_path)
+    assert path.stat().st_size < 8e6
+    with chromium_page() as page:
+        page.open(path.as_uri(), DRAWN)
+        assert page.run("document.querySelectorAll('table.sortable tbody tr').length") == 1000
+        assert page.run("document.querySelector('#plot-importance') !== null")
+        assert page.problems == []
+
+
+def test_importance_finds_the_choice_that_decides(tmp_path):
+    """Made-up accuracy falls with the bits of a cell and depends on nothing else but chance."""
+    study, _ = made_up_study(tmp_path, trials=150, sampler={"population_size": 150})
+    shares = read_findings(study).importance
+    assert set(shares) == {"accuracy_mean", "tops_per_watt"}
+    for each in shares.values():
+        assert sum(each.values()) == pytest.approx(1)
+    assert next(iter(shares["accuracy_mean"])) == "cell_bits"
 
 
 def test_small_and_odd_studies_have_a_report_too(tmp_path):
     cases = {  # number of trials, objectives, figures
         "nothing yet": (0, ["accuracy_mean", "tops_per_watt"], 0),
-        "one trial": (1, ["accuracy_mean", "tops_per_watt"], 7),
-        "one objective": (4, ["energy_j"], 7),
-        "three objectives": (4, THREE, 9),
+        "one trial": (1, ["accuracy_mean", "tops_per_watt"], 8),
+        "one objective": (4, ["energy_j"], 9),
+        "three objectives": (4, THREE, 11),
     }
     with chromium_page() as page:
         for name, (trials, objectives, plots) in cases.items():
@@ -99,7 +163,7 @@ def test_what_people_wrote_cannot_become_markup(findings):
     chip = dataclasses.replace(trial.design.accelerator, device=device)
     trial = dataclasses.replace(trial, design=dataclasses.replace(trial.design, accelerator=chip))
     changed = dataclasses.replace(findings, name=evil, question=evil, evaluated=(trial,), front=(trial,))
-    page = report_page(changed)
+    page = report_page([changed])
     assert evil not in page
     assert "<img" not in page
     assert page.count(escape(evil)) > 3
@@ -107,7 +171,7 @@ def test_what_people_wrote_cannot_become_markup(findings):
 
 def test_the_csv_holds_every_trial_with_units_in_its_columns(study, findings, tmp_path):
     write_report(study, tmp_path)
-    with (tmp_path / "trials.csv").open(newline="", encoding="utf-8") as file:
+    with (tmp_path / "made-up-trials.csv").open(newline="", encoding="utf-8") as file:
         rows = {int(row["trial"]): row for row in csv.DictReader(file)}
     assert set(rows) == {trial.number for trial in findings.evaluated}
     for trial in findings.evaluated:
@@ -129,19 +193,17 @@ def test_parts_sum_to_the_totals(findings):
 
 
 def test_bars_of_a_breakdown_fill_the_scale(findings):
-    colours = figures.component_colours(findings.front, ["energy_j", "area_m2"])
+    colours = component_colours(findings.front, ["energy_j", "area_m2"])
     for name in ("energy_j", "area_m2"):
-        bars = figures.breakdown_figure(findings.front, name, colours).data
+        bars = breakdown_figure(findings.front, name, colours).data
         for i in range(len(findings.front)):
             assert sum(bar.x[i] for bar in bars) == pytest.approx(100, abs=0.01)
         assert {bar.name: bar.marker.color for bar in bars if bar.name == "drivers"} == {"drivers": colours["drivers"]}
 
 
 def test_the_front_carries_its_intervals_and_the_others_are_faint(findings):
-    styles = figures.device_styles(findings.identity["devices"])
-    figure = figures.front_figure(
-        findings.evaluated, findings.front, styles, "tops_per_watt", "accuracy_mean", joined=True
-    )
+    styles = device_styles(findings.identity["devices"])
+    figure = front_figure(findings.evaluated, findings.front, styles, "tops_per_watt", "accuracy_mean", joined=True)
     seen = 0
     for trace in figure.data:
         for i, y in enumerate(trace.y if trace.mode == "markers" else ()):
@@ -158,8 +220,8 @@ def test_the_front_carries_its_intervals_and_the_others_are_faint(findings):
 def test_the_view_leaves_out_only_what_is_far_worse_than_the_front_and_counts_it(findings):
     worse = dataclasses.replace(findings.evaluated[0], measured=findings.evaluated[0].measured | {"accuracy_mean": 0.1})
     trials, front = [*findings.evaluated, worse], findings.front[:2]
-    styles = figures.device_styles(findings.identity["devices"])
-    figure = figures.front_figure(trials, front, styles, "tops_per_watt", "accuracy_mean", joined=True)
+    styles = device_styles(findings.identity["devices"])
+    figure = front_figure(trials, front, styles, "tops_per_watt", "accuracy_mean", joined=True)
     low, high = figure.layout.yaxis.range
     assert all(low < 100 * trial.validation.mean_low for trial in front)
     assert all(100 * trial.validation.mean_high < high for trial in front)
@@ -169,14 +231,14 @@ def test_the_view_leaves_out_only_what_is_far_worse_than_the_front_and_counts_it
 
 
 def test_axes_carry_units(findings):
-    styles = figures.device_styles(findings.identity["devices"])
-    figure = figures.front_figure(findings.evaluated, findings.front, styles, "energy_j", "accuracy_mean", joined=True)
+    styles = device_styles(findings.identity["devices"])
+    figure = front_figure(findings.evaluated, findings.front, styles, "energy_j", "accuracy_mean", joined=True)
     assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("energy [nJ]", "accuracy [%]")
-    assert figures.axis_title("tops_per_watt") == "TOPS/W"
+    assert axis_title("tops_per_watt") == "TOPS/W"
 
 
 def test_every_device_has_a_mark_of_its_own():
-    styles = figures.device_styles(f"device {i}" for i in range(20))
+    styles = device_styles(f"device {i}" for i in range(20))
     assert len(set(styles.values())) == 20
 
 
@@ -188,8 +250,8 @@ def test_every_device_has_a_mark_of_its_own():
     ],
 )
 def test_the_staircase_keeps_to_the_side_that_the_front_dominates(findings, x, shape):
-    styles = figures.device_styles(findings.identity["devices"])
-    figure = figures.front_figure(findings.evaluated, findings.front, styles, x, "accuracy_mean", joined=True)
+    styles = device_styles(findings.identity["devices"])
+    figure = front_figure(findings.evaluated, findings.front, styles, x, "accuracy_mean", joined=True)
     assert figure.data[0].line.shape == shape
 
 

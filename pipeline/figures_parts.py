@@ -1,0 +1,137 @@
+"""Figures of where cost comes from and which choices matter."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from pipeline.evaluated import Evaluated, component_parts
+from pipeline.figure_style import COLOURS, GREY, LEGEND_BELOW, layout, mark, rounded
+from pipeline.metrics import METRICS
+
+
+def breakdown_figure(trials: Sequence[Evaluated], name: str, colours: Mapping[str, str]) -> go.Figure:
+    """Share of each component in a total, one bar a design.
+
+    Args:
+        trials: Designs, first on top.
+        name: The total: `energy_j`, `area_m2` or `latency_s`.
+        colours: Of the components that get a colour of their own (`component_colours`); the rest becomes one part.
+    """
+    metric = METRICS[name]
+    bars = [f"{mark(trial)}  {metric.show(trial.measured[name])} {metric.unit}" for trial in trials]
+    parts = [component_parts(trial, name) for trial in trials]
+    shares = mean_shares(parts)
+    rest = [component for component in shares if component not in colours]
+    groups = {component: [component] for component in shares if component in colours} | (
+        {"other": rest} if rest else {}
+    )
+    figure = go.Figure()
+    for group, members in groups.items():
+        values = [sum(part.get(member, 0.0) for member in members) for part in parts]
+        figure.add_bar(
+            y=bars,
+            x=rounded(100 * value / sum(part.values()) for value, part in zip(values, parts, strict=True)),
+            name=spoken(group),
+            orientation="h",
+            marker={"color": colours.get(group, GREY), "line": {"color": "#ffffff", "width": 0.5}},
+            customdata=[f"{metric.show(value)} {metric.unit}" for value in values],
+            hovertemplate="%{y}<br>%{fullData.name}: %{x:.1f} %, %{customdata}<extra></extra>",
+        )
+    x_axis = {"title": f"share of the {metric.label} [%]", "range": [0, 100]}
+    y_axis = {"autorange": "reversed", "showgrid": False, "type": "category"}
+    figure.update_layout(layout(x_axis, y_axis, height=170 + 28 * len(trials)))
+    figure.update_layout(barmode="stack", bargap=0.25, legend=LEGEND_BELOW | {"traceorder": "normal"})
+    return figure
+
+
+def component_colours(trials: Sequence[Evaluated], names: Sequence[str]) -> dict[str, str]:
+    """A colour for each of the largest components, the same for all totals in `names`."""
+    shares = mean_shares([component_parts(trial, name) for name in names for trial in trials])
+    return dict(zip(shares, COLOURS, strict=False))
+
+
+def spoken(component: str) -> str:
+    """A component's name for people."""
+    return {"adc": "ADC"}.get(component, component.replace("_", " "))
+
+
+def mean_shares(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Component -> its share of the total, mean over designs, largest first."""
+    shares = dict.fromkeys((key for part in parts for key in part), 0.0)
+    for part in parts:
+        for key, value in part.items():
+            shares[key] += value / sum(part.values()) / len(parts)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go.Figure:
+    """Energy of each layer by component, and its area, of a few designs; what no layer owns is `shared`."""
+    places = [(mark(trial), layer["name"]) for trial in trials for layer in trial.cost["layers"]]
+    energies = [_layer_energy(layer) for trial in trials for layer in trial.cost["layers"]]
+    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.03, column_widths=[0.65, 0.35])
+    largest = [name for name in colours if any(name in parts for parts in energies)]
+    for name in [*largest, "other"]:
+        members = {name} if name in colours else {key for parts in energies for key in parts} - set(colours)
+        values = [METRICS["energy_j"].scale * sum(parts.get(key, 0.0) for key in members) for parts in energies]
+        if any(values):
+            figure.add_bar(
+                y=[list(axis) for axis in zip(*places, strict=True)],
+                x=rounded(values),
+                name=spoken(name),
+                orientation="h",
+                marker={"color": colours.get(name, GREY), "line": {"color": "#ffffff", "width": 0.5}},
+                hovertemplate="%{fullData.name}: %{x:.4g} nJ<extra></extra>",
+                col=1,
+                row=1,
+            )
+    areas = [METRICS["area_m2"].scale * layer["area_m2"] for trial in trials for layer in trial.cost["layers"]]
+    figure.add_bar(
+        y=[list(axis) for axis in zip(*places, strict=True)],
+        x=rounded(areas),
+        orientation="h",
+        marker={"color": GREY},
+        showlegend=False,
+        hovertemplate="area: %{x:.4g} mm2<extra></extra>",
+        col=2,
+        row=1,
+    )
+    y_axis = {"autorange": "reversed", "showgrid": False, "type": "multicategory"}
+    figure.update_layout(layout({"title": "energy [nJ]"}, y_axis, height=170 + 30 * len(places)))
+    axis = figure.layout.xaxis.to_plotly_json()
+    figure.update_layout(xaxis2=axis | {"title": "area [mm2]", "anchor": "y2", "domain": figure.layout.xaxis2.domain})
+    figure.update_layout(yaxis2={"autorange": "reversed", "type": "multicategory", "showgrid": False})
+    figure.update_layout(barmode="stack", bargap=0.25, legend=LEGEND_BELOW | {"traceorder": "normal"})
+    return figure
+
+
+def _layer_energy(layer: Mapping[str, Any]) -> dict[str, float]:
+    parts: dict[str, float] = dict(layer["energy_by_component_j"])
+    return parts | {"leakage": layer["leakage_energy_j"]}
+
+
+def importance_figure(importance: Mapping[str, Mapping[str, float]]) -> go.Figure:
+    """How much each choice says about each objective, most telling choice on top.
+
+    Args:
+        importance: Objective -> choice -> share; the shares of an objective sum to 1.
+    """
+    total = {
+        name: sum(shares.get(name, 0.0) for shares in importance.values()) for name in next(iter(importance.values()))
+    }
+    names = sorted(total, key=lambda name: total[name])
+    figure = go.Figure()
+    for (objective, shares), colour in zip(importance.items(), COLOURS, strict=False):
+        figure.add_bar(
+            y=[name.replace("_", " ") for name in names],
+            x=rounded(100 * shares.get(name, 0.0) for name in names),
+            orientation="h",
+            name=METRICS[objective].label,
+            marker={"color": colour},
+            hovertemplate="%{y}: %{x:.1f} %<extra>%{fullData.name}</extra>",
+        )
+    height = 120 + (14 + 12 * len(importance)) * len(names)
+    figure.update_layout(layout({"title": "importance [%]"}, {"showgrid": False, "type": "category"}, height=height))
+    figure.update_layout(barmode="group", bargap=0.3, legend={"traceorder": "normal"})
+    return figure

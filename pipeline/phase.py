@@ -1,0 +1,47 @@
+"""What a worker is doing right now, told through a small file that the live view reads. Losing one does no harm."""
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+
+_FILE: ContextVar[Path | None] = ContextVar("file", default=None)
+
+
+@contextlib.contextmanager
+def told_in(path: Path) -> Iterator[None]:
+    """While this holds, `say` writes to `path`; the file is gone afterwards."""
+    token = _FILE.set(path)
+    try:
+        yield
+    finally:
+        _FILE.reset(token)
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def say(phase: str) -> None:
+    """Tell what happens now, such as `training, epoch 3 of 30`; without a listener nothing happens."""
+    if path := _FILE.get():
+        with contextlib.suppress(OSError):  # a full disk shows itself elsewhere
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(phase, encoding="utf-8")
+
+
+def phase_file(checkpoint: Path) -> Path:
+    """The file of the trial that writes this checkpoint."""
+    return checkpoint.with_suffix(".phase")
+
+
+def read_phase(folder: Path, study: str, number: int) -> str:
+    """What the worker of a trial last said; empty if nothing.
+
+    Args:
+        folder: Of the study's checkpoints.
+        study: Name of the study.
+        number: Of the trial.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f"{study}-*-{number:05d}.phase"):
+            return path.read_text(encoding="utf-8")
+    return ""

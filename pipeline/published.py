@@ -1,0 +1,34 @@
+"""Figures of the paper that this project follows, as reference marks.
+
+Source: W. Jiang et al., "Device-Circuit-Architecture Co-Exploration for Computing-in-Memory Neural Accelerators"
+(NACIM), IEEE Transactions on Computers, 2021; arXiv:1911.00139. All on CIFAR-10, under the paper's own noise and cost
+models, at its own bits: marks for orientation, not results to be beaten on another data set.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """A published design; None is what the paper does not say.
+
+    Attributes:
+        name: Short label.
+        tops_per_watt: As in `METRICS`.
+        accuracy_noiseless, accuracy_mean: Fractions, without and with device variation.
+    """
+
+    name: str
+    tops_per_watt: float | None = None
+    accuracy_noiseless: float | None = None
+    accuracy_mean: float | None = None
+
+
+DATASET = "cifar10"
+PAPER = (
+    Published(
+        name="paper: search for accuracy alone", tops_per_watt=5.14, accuracy_noiseless=0.8492, accuracy_mean=0.0848
+    ),
+    Published(name="paper: most robust", accuracy_noiseless=0.739, accuracy_mean=0.734),
+    Published(name="paper: most efficient", tops_per_watt=16.3),
+)
