@@ -68,6 +68,7 @@ def run(
     from pipeline.runner import Runner, stopped_like_ctrl_c
     from pipeline.search_space import SearchSpace
     from pipeline.study_lock import run_lock
+    from pipeline.supernet_file import with_supernet
 
     within("--trials", trials, 1)
     within("--timeout", timeout, 0)
@@ -90,8 +91,9 @@ def run(
         view = view_kind(study.spec.name, study.spec.objectives, earlier, console, folder / "checkpoints")
         waits = Patience(bound_s=patience, say=view.say)
         count = workers or os.cpu_count() or 1
-        runner = Runner(study, opened, folder, count, view, patience=waits, keep_lock=keep_lock)
         try:
+            study = with_supernet(study, folder, view.say)
+            runner = Runner(study, opened, folder, count, view, patience=waits, keep_lock=keep_lock)
             runner.run(trials or study.spec.trials, timeout)
         except KeyboardInterrupt:
             _stop("interrupted; finished trials are kept, run the same command to go on", 130)

@@ -20,6 +20,7 @@ from pipeline.network_activity import measured_activity
 from pipeline.phase import say
 from pipeline.results import TrialResult, measured_values
 from pipeline.study_spec import StudySpec
+from pipeline.supernet import inherited_network
 from pipeline.topology import mvm_layers, topology
 from pipeline.training import train
 from pipeline.variation import accuracy_under_variation
@@ -76,7 +77,9 @@ def evaluate(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint
 
 
 def trained_network(design: DesignPoint, spec: StudySpec, trial_number: int, images: ImageSet) -> nn.Module:
-    """Build and train a trial's network; the same numbers give the same weights."""
+    """Build and train a trial's network, or let it inherit; the same numbers give the same weights."""
+    if spec.accuracy.checkpoint is not None:
+        return inherited_network(design, spec, trial_number, images)
     torch.manual_seed(derive_seed(spec.seed, trial_number, "weights"))
     network = build_network(topology(design), design.accelerator)
     train(network, images.train, spec.training, derive_seed(spec.seed, trial_number, "training") % 2**32)

@@ -242,6 +242,21 @@ class TrainingSpec(_Strict):
     )
 
 
+class AccuracySpec(_Strict):
+    """Where the weights come from with which a design is judged."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    source: Literal["training", "supernet"] = Field(
+        "training",
+        alias="from",
+        description="training: each network is trained on its own; supernet: it inherits from one training of all.",
+    )
+    supernet_epochs: int = Field(100, ge=1, le=100_000, description="Epochs of the supernet; one network a step.")
+    fine_tune_epochs: int = Field(0, ge=0, le=1000, description="Epochs that each network is trained on from there.")
+    checkpoint: str | None = Field(None, exclude=True, description="Set by the run: the trained supernet's file.")
+
+
 class VariationSpec(_Strict):
     """How accuracy under variation is measured."""
 
@@ -287,6 +302,7 @@ class StudySpec(_Strict):
     hardware: HardwareSpace
     network: NetworkSpace
     training: TrainingSpec = TrainingSpec()
+    accuracy: AccuracySpec = AccuracySpec()
     variation: VariationSpec = VariationSpec()
     sampler: SamplerSpec = SamplerSpec()
 
@@ -333,6 +349,11 @@ class Study:
         del plain["dataset"]["data_dir"]
         plain["devices"] = {name: device.to_dict() for name, device in self.devices.items()}
         return plain
+
+    def with_supernet(self, path: Path) -> "Study":
+        """The same study with its trained supernet at hand, which its identity does not name."""
+        accuracy = self.spec.accuracy.model_copy(update={"checkpoint": str(path)})
+        return dataclasses.replace(self, spec=self.spec.model_copy(update={"accuracy": accuracy}))
 
     @property
     def identity_hash(self) -> str:

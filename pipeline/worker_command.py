@@ -39,6 +39,7 @@ def worker(
     from pipeline.search_space import SearchSpace
     from pipeline.study import open_study
     from pipeline.study_lock import study_lock
+    from pipeline.supernet_file import with_supernet
 
     within("--trials", trials, 1)
     within("--heartbeat", heartbeat, 1)
@@ -54,6 +55,7 @@ def worker(
     with stopped_like_ctrl_c():
         try:
             opened = waits(lambda: open_study(study, url))
+            study = with_supernet(study, folder, lambda line: console.print(line, soft_wrap=True))
             with study_lock(url, study.spec.name, shared=True) as lock:
                 view = PlainProgress(study.spec.objectives, pareto_report(opened).trials, console)
                 runner = ClusterWorker(
