@@ -19,18 +19,26 @@ from pipeline.topology import Layer, topology
 
 SharedWeights = dict[str, Tensor]
 
+_FIXED_POINT_SPREAD = 0.25  # assumed: standard deviation at which formats from 3 fraction bits on do not round to zero
+
 
 def shared_weights(spec: StudySpec, generator: torch.Generator) -> SharedWeights:
     """Fresh weights (He et al., 2015) of the largest layer at each place, by name.
 
     `conv1`, `fc2`, `classifier`; `fc1@4x4` for inputs of 4 x 4 pixels; with `.scale` and `.shift` what batch
-    normalisation learns, or with `.shift` a bias.
+    normalisation learns, or with `.shift` a bias. Weights in fixed point begin no smaller than their steps; batch
+    normalisation takes the factor back.
     """
+    fixed = (
+        any(layer.weight_format for layer in (*spec.network.convs, *spec.network.hidden)) and spec.network.batch_norm
+    )
     shared = {}
     for name, shape in _shapes(spec).items():
         spread = math.sqrt(2 / math.prod(shape[1:]))
-        shared[name] = torch.randn(shape, generator=generator) * spread
         layer = name.split("@")[0]
+        if fixed and layer != "classifier":
+            spread = max(spread, _FIXED_POINT_SPREAD)
+        shared[name] = torch.randn(shape, generator=generator) * spread
         shared[f"{layer}.scale"], shared[f"{layer}.shift"] = torch.ones(shape[0]), torch.zeros(shape[0])
     return shared
 
