@@ -217,22 +217,23 @@ class Crossbars:
             **self._packed,
         )
         if accelerator.dac_bits == 1:
-            count = inputs.windows * cycles * columns
-            streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(blocks)]
-            values = adc.cycle_values(accelerator, signed).numpy().reshape(-1, planes)
-            kernels.bit_serial(
-                layer,
-                tuple(tuple(part) for part in values),
-                np.float32(self.read_sigma) if self.read_sigma else None,
-                streams[0][0].numpy(),
-                torch.stack([starts for _, starts in streams], 1).numpy(),
-            )
+            parts = adc.cycle_values(accelerator, signed).numpy().reshape(-1, planes)
+            values = tuple(tuple(part) for part in parts)
+            kernels.bit_serial(layer, values, *self._read_noise(images, inputs.windows * cycles * columns, blocks))
         else:
             kernels.whole_inputs(_images_as_windows(layer))
         vectors = len(inputs) * inputs.windows
         self.conversions += vectors * cycles * blocks * columns
         self.cycles += vectors * cycles
         return y.view(len(inputs), inputs.windows, outputs)
+
+    def _read_noise(self, images: Tensor, count: int, blocks: int) -> tuple[np.float32 | None, np.ndarray, np.ndarray]:
+        """The last arguments of `kernels.bit_serial`; `count` conversions are an image's in a block."""
+        if not self.read_sigma:
+            return None, np.zeros(1, np.float32), np.zeros((len(images), blocks), np.int64)
+        streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(blocks)]
+        starts = torch.stack([starts for _, starts in streams], 1)
+        return np.float32(self.read_sigma), streams[0][0].numpy(), starts.numpy()
 
     def add_noise(
         self, y: Tensor, inputs: InputVectors, scale: float, mean: Tensor, std: Tensor, common_std: Tensor
