@@ -24,8 +24,9 @@ from hw_models.mapping import LayerMapping
 from pipeline import adc
 from pipeline.cells import CellCode, code_sigma, program
 from pipeline.chips import Chip
-from pipeline.crossbars import Crossbars, InputVectors, Rows
+from pipeline.crossbars import Crossbars
 from pipeline.design_point import FixedPoint
+from pipeline.input_vectors import InputVectors, Rows
 
 Fidelity = Literal["float", "fast", "exact"]
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,81 +14,9 @@ from hw_models.mapping import LayerMapping
 from pipeline import adc, kernels, vector_code, window_kernels
 from pipeline.cells import CellCode
 from pipeline.chips import Chip
+from pipeline.input_vectors import InputVectors, Rows
 
 _SUMS_IN_MEMORY = 2**23  # column sums held at once by the torch path (32 MiB)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Rows:
-    """Where each row of a weight matrix reads in an image.
-
-    Attributes:
-        offsets: Counted from a window's first value, in the mapping's row order, (rows,).
-        channels: Values of a pixel.
-    """
-
-    offsets: np.ndarray
-    channels: int
-
-    @functools.cached_property
-    def places(self) -> np.ndarray:
-        """Pixels of a window, counted from its first."""
-        return np.unique(self.offsets // self.channels)
-
-    @staticmethod
-    @functools.lru_cache(maxsize=256)
-    def of_windows(kernel: int, channels: int, image_width: int, kernel_major: bool) -> "Rows":
-        """Square windows in images whose channels lie innermost."""
-        place = np.arange(kernel)[:, None] * image_width + np.arange(kernel)
-        offsets = place[..., None] * channels + np.arange(channels)
-        return Rows((offsets if kernel_major else offsets.transpose(2, 0, 1)).ravel(), channels)
-
-
-@dataclasses.dataclass(kw_only=True)
-class InputVectors:
-    """Input codes of a layer in two forms that hold the same numbers.
-
-    Attributes:
-        codes: Whole numbers as float, (images, ...), from `InputVectors.room`; pixels of a convolution, zero padding
-            included.
-        rows: Where each row of the weight matrix reads in an image.
-        grid: Windows of an image and steps between their first values: (down, right, step down, step right).
-    """
-
-    codes: Tensor
-    rows: Rows
-    grid: tuple[int, int, int, int]
-
-    @staticmethod
-    def room(shape: tuple[int, ...], step: int, device: torch.device) -> Tensor:
-        """Zeros to fill with codes, and behind them the values over which `kernels` may read.
-
-        Args:
-            shape: (images, ..., channels).
-            step: From one window to the next, in values.
-            device: Where.
-        """
-        behind = (vector_code.RUN - 1) * step
-        return torch.zeros(math.prod(shape) + behind, device=device)[: math.prod(shape)].view(shape)
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    @property
-    def windows(self) -> int:
-        """Input vectors of an image."""
-        return self.grid[0] * self.grid[1]
-
-    def windows_of_pixels(self) -> tuple[np.ndarray, int, np.ndarray, tuple[int, int, int, int]]:
-        """The first arguments of `window_kernels.window_sums`."""
-        return self.codes.flatten(1).numpy(), self.rows.channels, self.rows.places, self.grid
-
-    def vectors(self, start: int, stop: int) -> Tensor:
-        """Input vectors of some images, (images, windows, rows)."""
-        height, width, step_down, step_right = self.grid
-        first = torch.arange(height)[:, None] * step_down + torch.arange(width) * step_right
-        places = (first.reshape(-1, 1) + torch.from_numpy(self.rows.offsets)).to(self.codes.device)
-        return self.codes[start:stop].flatten(1)[:, places]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -217,22 +144,23 @@ class Crossbars:
             **self._packed,
         )
         if accelerator.dac_bits == 1:
-            count = inputs.windows * cycles * columns
-            streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(blocks)]
-            values = adc.cycle_values(accelerator, signed).numpy().reshape(-1, planes)
-            kernels.bit_serial(
-                layer,
-                tuple(tuple(part) for part in values),
-                np.float32(self.read_sigma) if self.read_sigma else None,
-                streams[0][0].numpy(),
-                torch.stack([starts for _, starts in streams], 1).numpy(),
-            )
+            parts = adc.cycle_values(accelerator, signed).numpy().reshape(-1, planes)
+            values = tuple(tuple(part) for part in parts)
+            kernels.bit_serial(layer, values, *self._read_noise(images, inputs.windows * cycles * columns, blocks))
         else:
             kernels.whole_inputs(_images_as_windows(layer))
         vectors = len(inputs) * inputs.windows
         self.conversions += vectors * cycles * blocks * columns
         self.cycles += vectors * cycles
         return y.view(len(inputs), inputs.windows, outputs)
+
+    def _read_noise(self, images: Tensor, count: int, blocks: int) -> tuple[np.float32 | None, np.ndarray, np.ndarray]:
+        """The last arguments of `kernels.bit_serial`; `count` conversions are an image's in a block."""
+        if not self.read_sigma:
+            return None, np.zeros(1, np.float32), np.zeros((len(images), blocks), np.int64)
+        streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(blocks)]
+        starts = torch.stack([starts for _, starts in streams], 1)
+        return np.float32(self.read_sigma), streams[0][0].numpy(), starts.numpy()
 
     def add_noise(
         self, y: Tensor, inputs: InputVectors, scale: float, mean: Tensor, std: Tensor, common_std: Tensor
@@ -247,8 +175,10 @@ class Crossbars:
         """
         accelerator, count = self.code.accelerator, inputs.windows * y.shape[-1]
         per_cell = self.read_sigma**2 * float(self.significance.square().sum()) * scale**2
-        table = adc.cycle_powers(accelerator).numpy()
-        powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), per_cell)
+        powers = np.zeros(len(inputs) * inputs.windows, np.float32)
+        if self.read_sigma:
+            table = adc.cycle_powers(accelerator).numpy()
+            powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), per_cell)
         images = self.images(len(inputs))
         noise, starts = self.chip.read_stream(count, images, self.index, 0)
         common, common_starts = self.chip.read_stream(inputs.windows, images, self.index, 1)
