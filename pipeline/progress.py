@@ -1,6 +1,7 @@
 """What a run shows: a live view, plain lines where there is no terminal, JSON lines for scripts, or nothing."""
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,8 +92,8 @@ class Progress:
         self._trials.append(trial)
 
     def say(self, message: str) -> None:
-        """A line for whoever watches."""
-        self._console.print(message, soft_wrap=True)
+        """What holds the run up; beside the output, which a script may read."""
+        print(message, file=sys.stderr, flush=True)
 
     def tick(self) -> None:
         """Nothing to do between events."""
@@ -144,6 +145,9 @@ class Progress:
 class PlainProgress(Progress):
     """One line for each finished trial, for logs and pipes."""
 
+    def say(self, message: str) -> None:
+        self._console.print(message, soft_wrap=True)
+
     def begin(self, goal: int, done: int, workers: int) -> None:
         super().begin(goal, done, workers)
         self._console.print(_opening(goal, done, workers))
@@ -189,6 +193,9 @@ class LiveProgress(Progress):
     """A calm view that is redrawn in place."""
 
     _live: Live | None = None
+
+    def say(self, message: str) -> None:
+        self._console.print(message, soft_wrap=True)
 
     def begin(self, goal: int, done: int, workers: int) -> None:
         super().begin(goal, done, workers)

@@ -33,7 +33,8 @@ def reevaluate(
     if path.is_file():
         network = load_checkpoint(design, path)
     else:
-        network = trained_network(design, spec, trial.number, images)
+        number = trial.user_attrs.get("late_result_of", trial.number)  # whose draws it had
+        network = trained_network(design, spec, number, images)
         calibrate(network, images.train[0][:CALIBRATION_IMAGES])
     recalibration = images.train[0][:RECALIBRATION_IMAGES]
     splits = [images.validation, images.test]

@@ -29,7 +29,7 @@ from pipeline.heartbeat import HEARTBEAT_S, Heart, this_process
 from pipeline.results import TrialResult
 from pipeline.search_space import SearchSpace
 from pipeline.spool import Spool, Spooled
-from pipeline.storage import DISK_ERRORS, DatabaseAway, Patience, StudyError, transaction
+from pipeline.storage import DISK_ERRORS, DatabaseAway, Patience, StudyError, set_user_attributes, transaction
 from pipeline.study import generation_of
 from pipeline.study_spec import Study
 from pipeline.topology import topology
@@ -299,9 +299,8 @@ class Runner:
 
     def _designed(self, session: Session, trial: optuna.Trial) -> _Asked:
         self._heart.sign(trial._trial_id)
-        trial.set_user_attr("worker", this_process())
-        if trial.user_attrs.get("interrupted"):
-            trial.set_user_attr("interrupted", False)
+        taken_up = {"interrupted": False} if trial.user_attrs.get("interrupted") else {}
+        set_user_attributes(session, trial._trial_id, {"worker": this_process()} | taken_up)
         try:
             design = self._space.suggest(trial)
             topology(design)
@@ -310,8 +309,7 @@ class Runner:
             trial.set_user_attr("infeasible", str(error))
             return _Asked(trial=trial, finished=self._opened.tell(trial, state=TrialState.PRUNED))
         key = design.content_hash
-        trial.set_user_attr("design_hash", key)
-        trial.set_user_attr("design", design.to_dict())
+        set_user_attributes(session, trial._trial_id, {"design_hash": key, "design": design.to_dict()})
         if key in self._known:
             finished = database.reuse(self._opened, session, trial._trial_id, self._known[key])
             return _Asked(trial=trial, finished=finished)

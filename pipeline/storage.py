@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import json
 import re
 import sqlite3
 import time
@@ -14,7 +15,7 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import BaseModel, StudyModel, TrialModel
+from optuna.storages._rdb.models import BaseModel, StudyModel, TrialModel, TrialUserAttributeModel
 from sqlalchemy.engine import URL, Engine, ExceptionContext, make_url
 from sqlalchemy.orm import Session
 
@@ -151,6 +152,20 @@ def lock_trial(session: Session, trial_id: int) -> optuna.trial.TrialState:
     """Let no other process change a trial until the transaction ends; its state now."""
     state = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True).state
     return cast(optuna.trial.TrialState, state)
+
+
+def set_user_attributes(session: Session, trial_id: int, values: dict[str, Any]) -> None:
+    """All at once: Optuna's own way reads the trial and writes a row for each of them.
+
+    Args:
+        session: Of a transaction that has locked the trial or made it.
+        trial_id: Of an unfinished trial.
+        values: Name -> a value for JSON.
+    """
+    table = TrialUserAttributeModel
+    session.execute(sqlalchemy.delete(table).where(table.trial_id == trial_id, table.key.in_(values)))
+    rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in values.items()]
+    session.execute(sqlalchemy.insert(table), rows)
 
 
 def _forget(storage: Any) -> None:

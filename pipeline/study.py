@@ -25,6 +25,7 @@ from pipeline.storage import (
     lock_trial,
     one_at_a_time,
     open_storage,
+    set_user_attributes,
     show_url,
     transaction,
 )
@@ -176,8 +177,7 @@ def record(
         return trial
     if state is not TrialState.RUNNING:
         return _add_late_result(opened, trial, values, _attributes(result))
-    for name, value in _attributes(result).items():
-        opened._storage.set_trial_user_attr(trial_id, name, value)
+    set_user_attributes(session, trial_id, _attributes(result))
     return opened.tell(trial.number, values)
 
 
@@ -221,8 +221,7 @@ def reuse(opened: optuna.Study, session: Session, trial_id: int, earlier: Frozen
 def fail(opened: optuna.Study, session: Session, trial_id: int, reasons: dict[str, str]) -> FrozenTrial:
     """End a trial without a result, its reasons as attributes; inside a transaction."""
     if lock_trial(session, trial_id) is TrialState.RUNNING:
-        for name, value in reasons.items():
-            opened._storage.set_trial_user_attr(trial_id, name, value)
+        set_user_attributes(session, trial_id, reasons)
         opened.tell(opened._storage.get_trial_number_from_id(trial_id), state=TrialState.FAIL)
     return opened._storage.get_trial(trial_id)
 

@@ -57,7 +57,8 @@ def worker(
             opened = waits(lambda: open_study(study, url))
             study = with_supernet(study, folder, lambda line: console.print(line, soft_wrap=True))
             with study_lock(url, study.spec.name, shared=True) as lock:
-                view = PlainProgress(study.spec.objectives, pareto_report(opened).trials, console)
+                earlier, weights = pareto_report(opened).trials, folder / "checkpoints"
+                view = PlainProgress(study.spec.name, study.spec.objectives, earlier, console, weights)
                 runner = ClusterWorker(
                     study, opened, folder, 1, view, patience=waits, keep_lock=lock.keep, heartbeat_s=heartbeat
                 )

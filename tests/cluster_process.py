@@ -32,7 +32,8 @@ def main(kind: str, path: str, url: str, out: str, goal: str, evaluation: str, h
         if kind == "worker":
             opened = patience(lambda: open_study(study, url))
             with study_lock(url, study.spec.name, shared=True) as lock:
-                view = PlainProgress(study.spec.objectives, pareto_report(opened).trials, console)
+                earlier, weights = pareto_report(opened).trials, folder / "checkpoints"
+                view = PlainProgress(study.spec.name, study.spec.objectives, earlier, console, weights)
                 worker = ClusterWorker(
                     study, opened, folder, 1, view, evaluate, patience=patience, keep_lock=lock.keep, heartbeat_s=beat
                 )
@@ -40,7 +41,8 @@ def main(kind: str, path: str, url: str, out: str, goal: str, evaluation: str, h
         else:
             with run_lock(url, folder, study.spec.name) as keep_lock:
                 opened = open_study(study, url)
-                view = PlainProgress(study.spec.objectives, pareto_report(opened).trials, console)
+                earlier, weights = pareto_report(opened).trials, folder / "checkpoints"
+                view = PlainProgress(study.spec.name, study.spec.objectives, earlier, console, weights)
                 runner = Runner(
                     study,
                     opened,

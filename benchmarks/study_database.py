@@ -1,0 +1,138 @@
+"""What one trial costs in the database and the sampler: ask and tell of the default study, SQLite, one worker.
+
+    python benchmarks/study_database.py --trials 5000
+
+A database with that many finished trials is made by copying a real trial with other values (in SQL). Then trials are
+asked and told as `nacim run` does it, with a made-up result of real size. Figures are process time, medians.
+"""
+
+import argparse
+import contextlib
+import cProfile
+import pstats
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+
+from hw_models.cost import estimate_cost
+from pipeline import runner as runner_module
+from pipeline.metrics import METRICS
+from pipeline.results import TrialResult, VariationReport
+from pipeline.runner import Runner
+from pipeline.storage import backend_of
+from pipeline.study import open_study
+from pipeline.study_spec import load_study
+from pipeline.topology import mvm_layers
+
+_STUDY = Path(__file__).parent.parent / "studies" / "digits.yaml"
+_REPEATS = 30
+_NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :more)"
+_STATEMENTS = (
+    "INSERT INTO trials (trial_id, number, study_id, state, datetime_start, datetime_complete) "
+    "SELECT t.trial_id + i, t.number + i, study_id, state, datetime_start, datetime_complete FROM n, trials t "
+    "WHERE t.trial_id = :id",
+    "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) "
+    "SELECT :id + i, param_name, CASE WHEN distribution_json LIKE '%choices%' THEN abs(random()) % "
+    "json_array_length(distribution_json, '$.attributes.choices') ELSE param_value END, distribution_json "
+    "FROM n, trial_params WHERE trial_id = :id",
+    "INSERT INTO trial_values (trial_id, objective, value, value_type) "
+    "SELECT :id + i, objective, abs(random()) % 10000 / 10000.0, value_type FROM n, trial_values WHERE trial_id = :id",
+    "INSERT INTO trial_user_attributes (trial_id, key, value_json) "
+    "SELECT :id + i, key, CASE key WHEN 'design_hash' THEN '\"' || i || '\"' ELSE value_json END "
+    "FROM n, trial_user_attributes WHERE trial_id = :id",
+    "INSERT INTO trial_system_attributes (trial_id, key, value_json) "
+    "SELECT :id + i, key, CASE WHEN key LIKE '%generation' THEN (:number + i) / :population ELSE value_json END "
+    "FROM n, trial_system_attributes WHERE trial_id = :id",
+)
+
+
+class Quiet:
+    """A view that says nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: None
+
+
+def made_up(runner: Runner, asked: object) -> TrialResult:
+    """A result of real size without training."""
+    design = asked.design
+    cost = estimate_cost(design.accelerator, mvm_layers(design))
+    report = VariationReport(
+        per_chip=(0.9,) * 16, mean=0.9, std=0.0, p05=0.9, worst=0.9, mean_low=0.9, mean_high=0.9,
+        noiseless=0.9, float_accuracy=0.9, required=None, fraction_good=None, n_images=360, fidelity="fast",
+    )  # fmt: skip
+    measured = {name: getattr(cost, name, 0.9) for name in METRICS} | {"test_accuracy_mean": 0.9}
+    return TrialResult(
+        measured=measured, cost=cost.to_dict(), validation=report, test=report, phase_s={}, versions={}, checkpoint=None
+    )
+
+
+def one_trial(runner: Runner) -> tuple[float, float]:
+    """Process time in seconds of an ask and of a tell."""
+    while True:
+        start = time.process_time()
+        asked = runner._ask()
+        ask_s = time.process_time() - start
+        if asked.design is not None:
+            break
+    result = made_up(runner, asked)
+    start = time.process_time()
+    runner._finished(runner_module._Running(trial=asked.trial, design=asked.design), result)
+    return ask_s, time.process_time() - start
+
+
+def fill(opened: optuna.Study, trials: int, population: int) -> None:
+    """Copy the study's last trial until it has `trials` more."""
+    last = opened.get_trials()[-1]
+    values = {"more": trials, "id": last._trial_id, "number": last.number, "population": population}
+    with backend_of(opened).engine.begin() as connection:
+        for statement in _STATEMENTS:
+            insert, _, select = statement.partition(" SELECT ")
+            connection.execute(sqlalchemy.text(f"{insert} {_NUMBERS} SELECT {select}"), values)
+
+
+def measure(runner: Runner, label: str) -> None:
+    one_trial(runner)
+    pairs = [one_trial(runner) for _ in range(_REPEATS)]
+    ask_s, tell_s = (statistics.median(values) for values in zip(*pairs, strict=True))
+    print(f"{label}: ask {ask_s * 1e3:.1f} ms, tell {tell_s * 1e3:.1f} ms, together {(ask_s + tell_s) * 1e3:.1f} ms")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=5000)
+    parser.add_argument("--profile", action="store_true")
+    options = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = load_study(_STUDY)
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"sqlite:///{folder}/study.db"
+        opened = open_study(study, url)
+        one_trial(Runner(study, opened, Path(folder), 1, Quiet()))
+        fill(opened, options.trials, study.spec.sampler.population_size)
+        start = time.process_time()
+        opened = open_study(study, url)
+        runner = Runner(study, opened, Path(folder), 1, Quiet())
+        print(f"{options.trials} finished trials: opened and read in {time.process_time() - start:.2f} s")
+        profile = cProfile.Profile()
+        with profile if options.profile else contextlib.nullcontext():
+            measure(runner, "one transaction each      ")
+        if options.profile:
+            pstats.Stats(profile).sort_stats("cumtime").print_stats(40)
+
+        @contextlib.contextmanager
+        def bare(opened: optuna.Study):
+            with backend_of(opened).scoped_session() as session:
+                yield session
+
+        runner_module.transaction = bare
+        measure(runner, "each call its own (Optuna)")
+
+
+if __name__ == "__main__":
+    main()
