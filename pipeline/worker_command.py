@@ -55,7 +55,8 @@ def worker(
         try:
             opened = waits(lambda: open_study(study, url))
             with study_lock(url, study.spec.name, shared=True) as lock:
-                view = PlainProgress(study.spec.objectives, pareto_report(opened).trials, console)
+                earlier = pareto_report(opened).trials
+                view = PlainProgress(study.spec.name, study.spec.objectives, earlier, console, folder / "checkpoints")
                 runner = ClusterWorker(
                     study, opened, folder, 1, view, patience=waits, keep_lock=lock.keep, heartbeat_s=heartbeat
                 )
