@@ -113,7 +113,7 @@ def _study_note(findings: Findings) -> str:
         f"**Trials:** {counts}. **On the front:** {front}.\n\n"
         f"**Data:** {findings.identity['dataset']['name']}. **Seed:** {findings.identity['seed']}. "
         f"**Versions:** {'; '.join(versions)}\n\n"
-        "The report, with intervals, breakdowns and device cards, is among the artifacts.\n"
+        "Our figures and the report (an artifact) are below the dashboard's own, on the page History.\n"
     )
 
 
@@ -129,16 +129,18 @@ def _trial_note(findings: Findings, trial: Evaluated) -> str:
         for name, r in reports.items()
     )
     parts = [component_parts(trial, name) for name in _TOTALS]
+    sizes = {key: max(part.get(key, 0.0) / sum(part.values()) for part in parts) for part in parts for key in part}
     rows = "\n".join(
         f"| {spoken(key)} | {' | '.join(_share(part, key) for part in parts)} |"
-        for key in sorted({key for part in parts for key in part}, key=lambda key: -parts[0].get(key, 0.0))
+        for key in sorted(sizes, key=lambda key: -parts[0].get(key, 0.0))
+        if sizes[key] >= 0.005
     )
     return (
         f"## Trial {trial.number}: {_plain(trial.device)}\n\n{_plain(describe(trial.design))}\n\n"
-        f"| | |\n|---|---|\n{figures}\n\n"
-        "| accuracy [%] | mean, 95 % interval | worst chip | no device errors | float | chips |\n"
-        f"|---|---|---|---|---|---|\n{accuracy}\n\n"
-        f"| share of | energy | area | latency |\n|---|---|---|---|\n{rows}\n\n"
+        f"### Figures\n\n| | |\n|---|---:|\n{figures}\n\n"
+        "### Accuracy [%]\n\n| images | mean, 95 % interval | worst chip | no device errors | float | chips |\n"
+        f"|---|---:|---:|---:|---:|---:|\n{accuracy}\n\n"
+        f"### Shares of the cost\n\n| part | energy | area | latency |\n|---|---:|---:|---:|\n{rows}\n\n"
         "The trained weights are among the artifacts. The same design in the terminal: "
         f"`nacim show STUDY.yaml --trial {trial.number}`\n"
     )
