@@ -58,7 +58,7 @@ def run(
     out: OutFolder = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")] = None,
     patience: WaitFor = PATIENCE_S,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors alone.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each event.")] = False,
 ) -> None:
     """Run a study, or go on with it: finished trials are in its database and are not computed again."""
@@ -67,6 +67,7 @@ def run(
     from pipeline.report import write_report
     from pipeline.runner import Runner, stopped_like_ctrl_c
     from pipeline.search_space import SearchSpace
+    from pipeline.showcase import prepare_dashboard
     from pipeline.study_lock import run_lock
     from pipeline.supernet_file import with_supernet
 
@@ -100,6 +101,7 @@ def run(
         finally:
             view.close()
     found, page = pareto_report(opened), write_report(opened, folder)
+    prepare_dashboard(opened, folder, page)
     if isinstance(view, JsonProgress):
         front = [trial.number for trial in found.front]
         view.tell("end", front=front, hypervolume=view.hypervolume(), database=show_url(url), report=str(page))
@@ -116,16 +118,17 @@ def report(
     out: OutFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the HTML report of a study from its database, or one report that compares several studies."""
+    """Write the report of each study from its database, prepare the dashboard, and compare if there are several."""
     from pipeline.report import write_comparison, write_report
+    from pipeline.showcase import prepare_dashboard
 
     studies = [load_study(path) for path in study_files]
     found = [places(study, out, storage) for study in studies]
     opened = [load_study_read_only(url, study.spec.name) for study, (_, url) in zip(studies, found, strict=True)]
-    if len(opened) > 1:
-        path = write_comparison(opened, out or Path("results"))
-    else:
-        path = write_report(opened[0], found[0][0])
+    pages = [write_report(each, folder) for each, (folder, _) in zip(opened, found, strict=True)]
+    for each, (folder, _), page in zip(opened, found, pages, strict=True):
+        prepare_dashboard(each, folder, page)
+    path = write_comparison(opened, out or Path("results")) if opened[1:] else pages[0]
     if as_json:
         facts = [_facts(each) for each in opened]
         print_json({"report": str(path)} | (facts[0] if len(facts) == 1 else {"studies": facts}))
@@ -231,11 +234,12 @@ def dashboard(
 ) -> None:
     """Open optuna-dashboard on a study's database, on this machine only and read-only unless asked."""
     from pipeline.dashboard import serve
+    from pipeline.showcase import artifact_folder
 
     within("--port", port, 1, 65535)
-    _, url = places(load_study(study_file), out, storage)
+    folder, url = places(load_study(study_file), out, storage)
     load_study_read_only(url)
-    serve(url, port, writable)
+    serve(url, port, writable, artifact_folder(folder))
 
 
 @app.command()

@@ -8,10 +8,12 @@ import errno
 import socketserver
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna_dashboard
+from optuna.artifacts import FileSystemArtifactStore
 
 from pipeline.storage import open_storage
 
@@ -22,20 +24,21 @@ HOST = "127.0.0.1"
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
-def serve(url: str, port: int, writable: bool) -> None:
+def serve(url: str, port: int, writable: bool, artifacts: Path | None = None) -> None:
     """Serve a database's dashboard until Ctrl-C.
 
     Args:
         url: Of the database.
         port: On 127.0.0.1.
         writable: Let every visitor create, change and delete studies.
+        artifacts: Folder of the study's artefacts; without it none are offered.
 
     Raises:
         ValueError: If the port is taken or not ours to take.
         StudyError: If the database cannot be used.
     """
     warnings.simplefilter("ignore", UserWarning)  # Optuna's, about importances of parameters in small studies
-    with dashboard_server(url, port, writable) as server:
+    with dashboard_server(url, port, writable, artifacts) as server:
         state = "every visitor can change and delete studies" if writable else "read-only"
         try:
             print(f"dashboard  http://{HOST}:{server.server_port}/  ({state}; Ctrl-C ends it)", flush=True)
@@ -44,9 +47,9 @@ def serve(url: str, port: int, writable: bool) -> None:
             print()
 
 
-def dashboard_server(url: str, port: int, writable: bool) -> WSGIServer:
+def dashboard_server(url: str, port: int, writable: bool, artifacts: Path | None = None) -> WSGIServer:
     """A server that listens, one thread a request; `serve_forever` starts it. Port 0 takes a free one."""
-    app = dashboard_app(url, writable)
+    app = dashboard_app(url, writable, artifacts)
     try:
         return make_server(HOST, port, app, server_class=_ThreadedServer, handler_class=_QuietHandler)
     except OSError as error:
@@ -55,13 +58,14 @@ def dashboard_server(url: str, port: int, writable: bool) -> WSGIServer:
         raise ValueError(f"--port {port} cannot be used ({error.strerror}); choose another one") from error
 
 
-def dashboard_app(url: str, writable: bool) -> "WSGIApplication":
+def dashboard_app(url: str, writable: bool, artifacts: Path | None = None) -> "WSGIApplication":
     """The dashboard as a WSGI application.
 
     Raises:
         StudyError: If the database cannot be used.
     """
-    app = optuna_dashboard.wsgi(open_storage(url))
+    store = FileSystemArtifactStore(str(artifacts)) if artifacts and artifacts.is_dir() else None
+    app = optuna_dashboard.wsgi(open_storage(url), artifact_store=store)
     return app if writable else read_only(app)
 
 

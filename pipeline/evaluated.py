@@ -2,14 +2,14 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 import optuna
 from optuna.importance import get_param_importances
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, create_trial
 
 from pipeline.design_point import DesignPoint, FixedPoint
 from pipeline.metrics import METRICS
@@ -33,7 +33,7 @@ class Evaluated:
         versions: Of Python, nacim and the libraries that computed the result.
         started, finished: When, or None if the database does not say.
         checkpoint: File of the trained weights in the study's folder `checkpoints`, or None.
-        remeasured: What `nacim evaluate` recorded later: settings and reports of each measurement.
+        remeasured: What `nacim evaluate` recorded later at the study's drift time: settings and reports.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Evaluated:
     remeasured: tuple[dict[str, Any], ...]
 
     @classmethod
-    def from_trial(cls, trial: FrozenTrial) -> "Evaluated":
+    def from_trial(cls, trial: FrozenTrial, remeasured: Sequence[dict[str, Any]] = ()) -> "Evaluated":
         """Read a complete trial that was not reused; the inverse of `pipeline.study.record`."""
         attributes = trial.user_attrs
         names = [*METRICS, "test_accuracy_mean", "test_accuracy_std"]
@@ -66,7 +66,7 @@ class Evaluated:
             started=trial.datetime_start,
             finished=trial.datetime_complete,
             checkpoint=attributes["checkpoint"],
-            remeasured=tuple(attributes.get("remeasured", ())),
+            remeasured=tuple(remeasured),
         )
 
     @property
@@ -75,13 +75,9 @@ class Evaluated:
         return self.design.accelerator.device.name
 
     def over_sigma(self) -> list[tuple[float, VariationReport]]:
-        """(programming sigma, accuracy on validation images) of later measurements that say it, ascending."""
-        found = {
-            float(each["settings"]["programming_sigma"]): VariationReport.from_dict(each["validation"])
-            for each in self.remeasured
-            if each["settings"].get("programming_sigma") is not None
-        }
-        return sorted(found.items())
+        """(programming errors as a multiple of the card's, accuracy on validation images) as measured later."""
+        found = {each["settings"]["sigma_scale"]: each["validation"] for each in self.remeasured}
+        return [(scale, VariationReport.from_dict(found[scale])) for scale in sorted(found)]
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """95 % confidence interval of a metric, or None for one that is known exactly or has none."""
@@ -138,7 +134,16 @@ class Findings:
 def read_findings(opened: optuna.Study) -> Findings:
     """Read everything that a study has measured."""
     pareto = pareto_report(opened)
-    evaluated = {trial.number: Evaluated.from_trial(trial) for trial in pareto.trials}
+    drift_time_s = opened.user_attrs["identity"]["variation"]["drift_time_s"]
+    again = {
+        trial.number: [
+            each
+            for each in opened.user_attrs.get(f"remeasured:{trial.number}", ())
+            if each["settings"]["drift_time_s"] == drift_time_s
+        ]
+        for trial in pareto.trials
+    }
+    evaluated = {trial.number: Evaluated.from_trial(trial, again[trial.number]) for trial in pareto.trials}
     return Findings(
         name=opened.study_name,
         question=opened.user_attrs["question"],
@@ -156,7 +161,9 @@ def _importance(pareto: ParetoReport) -> dict[str, dict[str, float]]:
     if len(pareto.trials) < LEAST_TRIALS_FOR_IMPORTANCE:
         return {}
     measured = optuna.create_study(directions=[metric.direction for metric in pareto.metrics])
-    measured.add_trials(pareto.trials)
+    measured.add_trials(
+        create_trial(values=t.values, params=t.params, distributions=t.distributions) for t in pareto.trials
+    )
     found = {}
     for i, name in enumerate(pareto.objectives):
         sign = 1.0 if METRICS[name].direction == "minimize" else -1.0

@@ -52,6 +52,11 @@ def by_device(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> Itera
             yield device, style, own
 
 
+def spoken(component: str) -> str:
+    """A component's name for people."""
+    return {"adc": "ADC"}.get(component, component.replace("_", " "))
+
+
 def card(trial: Evaluated) -> str:
     """What hovering shows."""
     lines = [f"<b>trial {trial.number}</b>"]

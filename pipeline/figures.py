@@ -113,7 +113,8 @@ def _mark_paper(figure: go.Figure) -> None:
     """Dotted lines at the paper's TOPS/W; they do not widen the axes."""
     for design in PAPER:
         if design.tops_per_watt:
-            label = {"text": f"{design.name}, {design.tops_per_watt:g}", "textposition": "start", "font": _SMALL}
+            text = f"paper {design.tops_per_watt:g}"
+            label = {"text": text, "textposition": "end", "textangle": 0, "yanchor": "bottom", "font": _SMALL}
             line = {"color": GREY, "width": 1, "dash": "dot"}
             figure.add_shape(
                 type="line", x0=design.tops_per_watt, x1=design.tops_per_watt, y0=0, y1=1, yref="paper",

@@ -114,7 +114,7 @@ def _rank_ticks(last: int) -> list[int]:
 
 
 def sigma_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go.Figure:
-    """Accuracy of designs that were measured again at other programming errors (`nacim evaluate --sigma`)."""
+    """Accuracy of designs that were measured again at other programming errors (`nacim evaluate --sigma-scale`)."""
     figure = go.Figure()
     for trial in trials:
         points = trial.over_sigma()
@@ -134,6 +134,6 @@ def sigma_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go
             marker={"symbol": style.symbol, "size": 8},
             name=mark(trial),
         )
-    x_axis = {"title": "programming sigma, relative to g_on", "rangemode": "tozero"}
+    x_axis = {"title": "programming errors, times the card's", "rangemode": "tozero"}
     figure.update_layout(layout(x_axis, {"title": "accuracy [%]"}, height=400), showlegend=True)
     return figure

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from pipeline.evaluated import Evaluated, component_parts
-from pipeline.figure_style import COLOURS, GREY, LEGEND_BELOW, layout, mark, rounded
+from pipeline.figure_style import COLOURS, GREY, LEGEND_BELOW, layout, mark, rounded, spoken
 from pipeline.metrics import METRICS
 
 
@@ -50,11 +50,6 @@ def component_colours(trials: Sequence[Evaluated], names: Sequence[str]) -> dict
     """A colour for each of the largest components, the same for all totals in `names`."""
     shares = mean_shares([component_parts(trial, name) for name in names for trial in trials])
     return dict(zip(shares, COLOURS, strict=False))
-
-
-def spoken(component: str) -> str:
-    """A component's name for people."""
-    return {"adc": "ADC"}.get(component, component.replace("_", " "))
 
 
 def mean_shares(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -100,7 +95,10 @@ def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go
     y_axis = {"autorange": "reversed", "showgrid": False, "type": "multicategory"}
     figure.update_layout(layout({"title": "energy [nJ]"}, y_axis, height=170 + 30 * len(places)))
     axis = figure.layout.xaxis.to_plotly_json()
-    figure.update_layout(xaxis2=axis | {"title": "area [mm2]", "anchor": "y2", "domain": figure.layout.xaxis2.domain})
+    figure.update_layout(
+        xaxis2=axis
+        | {"title": "area [mm2]", "anchor": "y2", "title_standoff": 8, "domain": figure.layout.xaxis2.domain}
+    )
     figure.update_layout(yaxis2={"autorange": "reversed", "type": "multicategory", "showgrid": False})
     figure.update_layout(barmode="stack", bargap=0.25, legend=LEGEND_BELOW | {"traceorder": "normal"})
     return figure

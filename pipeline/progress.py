@@ -183,6 +183,9 @@ class JsonProgress(Progress):
         counts = {"evaluated": len(self._trials)} | self._counts
         self.tell("finished", trial=trial.number, outcome=outcome, **facts, counts=counts)
 
+    def say(self, message: str) -> None:
+        self.tell("message", text=message)
+
     def tell(self, event: str, **facts: Any) -> None:
         """Print one event."""
         self._console.file.write(json.dumps({"event": event, "study": self._study} | facts) + "\n")

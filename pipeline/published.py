@@ -27,8 +27,8 @@ class Published:
 DATASET = "cifar10"
 PAPER = (
     Published(
-        name="paper: search for accuracy alone", tops_per_watt=5.14, accuracy_noiseless=0.8492, accuracy_mean=0.0848
+        name="paper, no variation in mind", tops_per_watt=5.14, accuracy_noiseless=0.8492, accuracy_mean=0.0848
     ),
-    Published(name="paper: most robust", accuracy_noiseless=0.739, accuracy_mean=0.734),
-    Published(name="paper: most efficient", tops_per_watt=16.3),
+    Published(name="paper, most robust", accuracy_noiseless=0.739, accuracy_mean=0.734),
+    Published(name="paper, most efficient", tops_per_watt=16.3),
 )

@@ -46,7 +46,7 @@ def write_trials_json(findings: Findings, path: Path) -> None:
         "identity": findings.identity,
         "trials": trials,
     }
-    write_whole(path, json.dumps(content, indent=1))
+    write_whole(path, json.dumps(content))
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from pipeline.evaluated import Evaluated, Findings, component_parts, half_width, two_digits, winner
-from pipeline.figure_style import Style, axis_title, device_styles
+from pipeline.figure_style import Style, axis_title, device_styles, spoken
 from pipeline.figures import front_figure, hypervolume_figure, pairs
 from pipeline.figures_noise import chips_figure, noise_figure, rank_figure, sigma_figure
 from pipeline.figures_parallel import parallel_figure
@@ -15,7 +15,6 @@ from pipeline.figures_parts import (
     importance_figure,
     layers_figure,
     mean_shares,
-    spoken,
 )
 from pipeline.metrics import METRICS
 from pipeline.progress import describe

@@ -12,7 +12,7 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.design_point import DesignPoint
 from pipeline.results import TrialResult, VariationReport, measured_values
 from pipeline.search_space import SearchSpace
-from pipeline.study import open_study, record, reuse
+from pipeline.study import _attributes, open_study
 from pipeline.study_spec import load_study
 from pipeline.topology import mvm_layers
 
@@ -32,13 +32,16 @@ CONTENT = {
 _HALF_WIDTH = 0.01
 
 
-def made_up_study(folder: Path, trials: int, n_chips: int = 8, **content: Any) -> tuple[optuna.Study, str]:
+def made_up_study(
+    folder: Path, trials: int, n_chips: int = 8, in_memory: bool = False, **content: Any
+) -> tuple[optuna.Study, str]:
     """A study with `trials` measured ones, and one each of reused, infeasible and failed if there are any.
 
     Args:
         folder: Gets study.yaml and study.db.
         trials: How many.
         n_chips: Simulated chips of each design.
+        in_memory: Not in the database, and drawn evenly: for many trials at once.
         content: Entries of the study file in place of `CONTENT`'s.
 
     Returns:
@@ -48,6 +51,13 @@ def made_up_study(folder: Path, trials: int, n_chips: int = 8, **content: Any) -
     path.write_text(yaml.safe_dump(CONTENT | content), encoding="utf-8")
     study = load_study(path)
     opened = open_study(study, url)
+    if in_memory:
+        copy = optuna.create_study(
+            study_name=study.spec.name, directions=opened.directions, sampler=optuna.samplers.RandomSampler(seed=0)
+        )
+        for key, value in opened.user_attrs.items():
+            copy.set_user_attr(key, value)
+        opened = copy
     space, chance = SearchSpace(study), random.Random(0)
     measured = []
     while len(measured) < trials:
@@ -59,9 +69,14 @@ def made_up_study(folder: Path, trials: int, n_chips: int = 8, **content: Any) -
             continue
         trial.set_user_attr("design", design.to_dict())
         trial.set_user_attr("design_hash", design.content_hash)
-        measured.append(record(opened, trial, study.spec.objectives, made_up_result(design, chance, n_chips)))
+        result = made_up_result(design, chance, n_chips)
+        for name, value in _attributes(result).items():
+            trial.set_user_attr(name, value)
+        measured.append(opened.tell(trial, [result.measured[name] for name in study.spec.objectives]))
     if measured:
-        reuse(opened, opened.ask(), measured[0])
+        twin = opened.ask()
+        twin.set_user_attr("reused_from", measured[0].number)
+        opened.tell(twin, measured[0].values)
         opened.tell(opened.ask(), state=optuna.trial.TrialState.PRUNED)
         opened.tell(opened.ask(), state=optuna.trial.TrialState.FAIL)
     return opened, url

@@ -11,6 +11,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import optuna
 import pytest
@@ -19,6 +20,9 @@ from made_up import made_up_study
 
 from pipeline.dashboard import dashboard_server, serve
 from pipeline.pareto import pareto_report
+from pipeline.report import write_report
+from pipeline.showcase import artifact_folder, prepare_dashboard
+from pipeline.study import load_study_read_only
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Optuna's, about importances in small studies
 
@@ -30,9 +34,9 @@ def study(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def running(url: str, writable: bool = False) -> Iterator[str]:
+def running(url: str, writable: bool = False, artifacts: Path | None = None) -> Iterator[str]:
     """A dashboard in a thread; gives its address."""
-    with dashboard_server(url, 0, writable) as server:
+    with dashboard_server(url, 0, writable, artifacts) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -121,6 +125,57 @@ def test_the_dashboard_shows_the_front_in_a_browser(study):
         assert "accuracy_mean" in text
         assert page.problems == []
         assert [asked for asked in page.requests if not asked.startswith((address, "data:"))] == []
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A study as a run leaves it, one checkpoint of its front included; its URL and output folder."""
+    folder = tmp_path_factory.mktemp("prepared")
+    opened, url = made_up_study(folder, trials=12)
+    best = pareto_report(opened).front[0]
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "best.pt").write_bytes(b"weights")
+    storage = opened._storage._backend
+    with storage.engine.begin() as connection:  # Optuna lets no one change a finished trial
+        connection.exec_driver_sql(
+            "UPDATE trial_user_attributes SET value_json = '\"best.pt\"' WHERE key = 'checkpoint' AND trial_id = ?",
+            (best._trial_id,),
+        )
+    opened = load_study_read_only(url)
+    report = write_report(opened, folder)
+    prepare_dashboard(opened, folder, report)
+    return opened, url, folder
+
+
+def test_a_prepared_study_opens_with_notes_figures_and_artefacts(prepared):
+    opened, url, folder = prepared
+    front = pareto_report(opened).front
+    with running(url, artifacts=artifact_folder(folder)) as address, chromium_page(1500, 1700) as page:
+        page.open(f"{address}/dashboard/studies/1", "document.querySelectorAll('.scatterlayer .point').length > 0")
+        for title in ("Pareto front, 95 % intervals", "Energy of the designs", "Hypervolume", "made-up-report.html"):
+            page.wait(lambda title=title: title in page.run("document.body.textContent"), title)
+        page.open(f"{address}/dashboard/studies/1/note", "document.body.innerText.includes('On the front:')")
+        assert "Which <device> & crossbar wins?" in page.run("document.body.innerText")
+        best = f"{address}/dashboard/studies/1/trials?numbers={front[0].number}"
+        page.open(best, "document.body.innerText.includes('Shares of the cost')")
+        text = page.run("document.body.innerText")
+        assert f"Trial {front[0].number}: {front[0].params['device']}" in text
+        assert f"{100 * front[0].values[0]:.4g} ± 1.0" in text
+        page.wait(lambda: "best.pt" in page.run("document.body.innerText"), "the checkpoint among the artefacts")
+        assert page.problems == []
+        listed = json.loads(request("GET", f"{address}/api/studies/1?after=0")[1])
+        (mine,) = [trial for trial in listed["trials"] if trial["artifacts"]]
+        file = f"{address}/artifacts/1/{mine['trial_id']}/{mine['artifacts'][0]['artifact_id']}"
+        assert request("GET", file) == (200, b"weights")
+
+
+def test_preparing_again_replaces_what_was_there_and_touches_no_value(prepared):
+    opened, _, folder = prepared
+    before = [(t.number, t.state, t.values, t.params, t.user_attrs) for t in opened.get_trials()]
+    names = {path.name for path in artifact_folder(folder).iterdir()}
+    prepare_dashboard(opened, folder, folder / "made-up-report.html")
+    assert {path.name for path in artifact_folder(folder).iterdir()} == names
+    assert [(t.number, t.state, t.values, t.params, t.user_attrs) for t in opened.get_trials()] == before
 
 
 def test_the_served_dashboard_says_where_it_is_and_ctrl_c_ends_it(study):

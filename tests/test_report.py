@@ -118,7 +118,7 @@ def test_two_studies_share_a_folder_and_a_page_that_compares_them(tmp_path):
 
 
 def test_a_report_of_1000_trials_opens_without_errors_and_stays_small(tmp_path):
-    study, _ = made_up_study(tmp_path, trials=1000)
+    study, _ = made_up_study(tmp_path, trials=1000, in_memory=True)
     path = write_report(study, tmp_path)
     assert path.stat().st_size < 8e6
     with chromium_page() as page:
@@ -130,7 +130,7 @@ def test_a_report_of_1000_trials_opens_without_errors_and_stays_small(tmp_path):
 
 def test_importance_finds_the_choice_that_decides(tmp_path):
     """Made-up accuracy falls with the bits of a cell and depends on nothing else but chance."""
-    study, _ = made_up_study(tmp_path, trials=150, sampler={"population_size": 150})
+    study, _ = made_up_study(tmp_path, trials=150, in_memory=True)
     shares = read_findings(study).importance
     assert set(shares) == {"accuracy_mean", "tops_per_watt"}
     for each in shares.values():
