@@ -147,7 +147,7 @@ def variants(plain: nn.Module, images: Tensor) -> dict[str, Callable[[], None]]:
 
 
 def training_steps(images: Tensor, labels: Tensor) -> dict[str, Callable[[], None]]:
-    """One optimisation step of a network with batch normalisation, plain and noisy."""
+    """One optimisation step of a network with batch normalisation, plain and noisy; the first is the unit."""
     modules: list[nn.Module] = []
     for inputs, outputs in ((1, 16), (16, 32), (32, 64)):
         modules += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
@@ -157,8 +157,8 @@ def training_steps(images: Tensor, labels: Tensor) -> dict[str, Callable[[], Non
     set_noise_strength(noisy, 1.0)
     assert all(layer.noise_strength for layer in noisy_layers(noisy))
     networks = {
-        "plain step": to_digital(plain),
         "plain step, channels last": to_digital(plain).to(memory_format=torch.channels_last),
+        "plain step, default layout": to_digital(plain),
         "noise-aware step": noisy,
     }
     x, y = images[:128], labels[:128]

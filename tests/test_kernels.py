@@ -50,7 +50,7 @@ def test_compiled_and_torch_paths_give_the_same_outputs(case):
     assert counts == [(layer.conversions, layer.cycles) for layer in noisy_layers(network)]
 
 
-@pytest.mark.parametrize("input_bits", [1, 3, 9, 11, 12, 16])
+@pytest.mark.parametrize("input_bits", [1, 11, 12])  # looked up 1, 1 and 6 cycles at once
 def test_any_number_of_cycles_gives_the_same_outputs(input_bits):
     network, images = network_of(design_with("rram", input_bits=input_bits))
     calibrate(network, images)
