@@ -23,7 +23,9 @@ _USUAL_VALIDATION_SHARE = 1 / 6
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSet:
-    """Three splits of images (n, channels, height, width), float from 0 to 1, with labels (n,).
+    """Three splits of images (n, channels, height, width), float from 0 to 1, with labels (n,) or masks.
+
+    Masks give the class of each pixel, (n, height, width).
 
     Networks learn from `train`, the search is led by `validation`, and `test` is only reported.
     """
@@ -105,7 +107,10 @@ class ShuffledBatches:
         for batch in order[: len(self) * self._batch_size].split(self._batch_size):
             images, labels = self._images[batch], self._labels[batch]
             if self._augment != "none":
-                images = moved(images, self._augment == "crop_and_flip", generator)
+                masks = labels.unsqueeze(1) if labels.dim() > 1 else images[:, :0]  # move with their images
+                both = moved(torch.cat([images, masks], 1), self._augment == "crop_and_flip", generator)
+                images = both[:, : images.shape[1]]
+                labels = both[:, -1].long() if labels.dim() > 1 else labels
             yield images, labels
 
 

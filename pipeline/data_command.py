@@ -55,6 +55,7 @@ SOURCES = {
 }
 _OWN = {
     "digits": "1,797 digits 8 x 8, come with scikit-learn; nothing to fetch",
+    "nuclei": "nuclei in microscope images with masks, 128 x 128; no server has this form of it, see docs/data.md",
     "image_folder": "your own pictures: one folder for each class, PNG or JPEG",
 }
 

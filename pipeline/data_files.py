@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import io
 import pickle
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ Part = tuple[np.ndarray, np.ndarray]
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 NUCLEI_FILE = "dsb2018_stage1_128.npz"
+_NUCLEI_SIDE = 128  # pixels
 
 FOLDERS = {  # the layout that torchvision reads and writes
     "mnist": "MNIST/raw",
@@ -72,11 +74,16 @@ def image_of(spec: DatasetSpec) -> ImageSpec:
         assert spec.image_size is not None
         classes = len(class_folders(data_folder(spec)))
         return ImageSpec(channels=spec.channels or 3, height=spec.image_size, width=spec.image_size, classes=classes)
+    if spec.name == "nuclei":
+        side = spec.image_size or _NUCLEI_SIDE
+        return ImageSpec(channels=1, height=side, width=side, classes=2, masks=True)
     return _IMAGES[spec.name]
 
 
 def read_parts(spec: DatasetSpec) -> dict[str, Part]:
     """Images (n, channels, height, width) and labels (n,), uint8, of the parts `train`, `test` and maybe `validation`.
+
+    Masks have labels (n, height, width).
 
     Raises:
         DataError: If a file is missing or damaged.
@@ -87,6 +94,8 @@ def read_parts(spec: DatasetSpec) -> dict[str, Part]:
 
         return read_image_folder(folder, image_of(spec))
     folder = folder / FOLDERS[spec.name]
+    if spec.name == "nuclei":
+        return _read_nuclei(folder / NUCLEI_FILE, image_of(spec).height)
     if spec.name == "cifar10":
         return {"train": _read_cifar10(folder, CIFAR10_FILES[:5]), "test": _read_cifar10(folder, CIFAR10_FILES[5:])}
     return {part: _read_idx_pair(folder, name, spec.name) for part, name in (("train", "train"), ("test", "t10k"))}
@@ -178,6 +187,32 @@ def _read_cifar10(folder: Path, names: tuple[str, ...]) -> Part:
         images.append(batch[b"data"].reshape(-1, 3, 32, 32))
         labels.append(np.array(batch[b"labels"], np.uint8))
     return np.concatenate(images), np.concatenate(labels)
+
+
+def _read_nuclei(path: Path, side: int) -> dict[str, Part]:
+    """Grey images and masks; smaller ones are means over blocks of pixels, masks where at least half is a nucleus."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            parts = {part: (file[f"{part}_x"], file[f"{part}_y"]) for part in ("train", "test")}
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; docs/data.md says what it holds") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable file of images and masks ({error}); copy it again") from error
+    for part, arrays in parts.items():
+        for name, array in zip("xy", arrays, strict=True):
+            if array.dtype != np.uint8 or array.shape != (len(arrays[0]), _NUCLEI_SIDE, _NUCLEI_SIDE):
+                raise DataError(f"{path}: {part}_{name} must be uint8, (n, 128, 128), is {array.dtype}, {array.shape}")
+    return {
+        part: (_blocks(x, side).round().astype(np.uint8)[:, None], (_blocks(y, side) >= 0.5).astype(np.uint8))
+        for part, (x, y) in parts.items()
+    }
+
+
+def _blocks(images: np.ndarray, side: int) -> np.ndarray:
+    """Means over square blocks, `side` blocks a row."""
+    step = images.shape[1] // side
+    means: np.ndarray = images.reshape(-1, side, step, side, step).mean((2, 4))
+    return means
 
 
 class _ArraysOnly(pickle.Unpickler):

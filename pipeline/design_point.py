@@ -13,12 +13,16 @@ from pipeline.yaml_file import read_yaml
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSpec:
-    """What the network sees: channels, height and width of an image in pixels, and the number of classes."""
+    """What the network sees: channels, height and width of an image in pixels, and the number of classes.
+
+    With `masks` each pixel has a class of its own (segmentation): the network is an encoder with its mirrored decoder.
+    """
 
     channels: int
     height: int
     width: int
     classes: int
+    masks: bool = False
 
     def __post_init__(self) -> None:
         for field in ("channels", "height", "width"):

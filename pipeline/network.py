@@ -12,7 +12,8 @@ from pipeline.topology import Layer
 
 
 def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Sequential:
-    """A classifier of the given layers: input (images, channels, height, width) in 0 to 1, output (images, classes).
+    """A classifier of the given layers: input (images, channels, height, width) in 0 to 1, output (images, classes),
+    or (images, classes, height, width) for masks.
 
     Batch normalisation, pooling, rectifier and bias are digital. Pooling comes before the rectifier, which gives the
     same values and costs less.
@@ -23,6 +24,8 @@ def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Seque
         mvm = layer.mvm
         bias = not layer.batch_norm
         noisy: NoisyLayer
+        if layer.grow_to:
+            modules.append(nn.Upsample(layer.grow_to))
         if layer.is_conv:
             noisy = NoisyConv2d(
                 mvm.in_channels,

@@ -104,6 +104,10 @@ def _shapes(spec: StudySpec) -> dict[str, tuple[int, ...]]:
         shapes[f"conv{place + 1}"] = (filters, channels, kernel, kernel)
         channels = filters
     features = max([image.channels, *(_largest(conv.filters) for conv in convs)])
+    if image.masks:
+        kernels = [int(kernel) for conv in convs for kernel in conv.kernel.values]
+        ups = {f"up{place + 1}": (features, features, max(kernels), max(kernels)) for place in range(len(convs))}
+        return shapes | ups | {"classifier": (image.classes, features, 1, 1)}
     units = [max(_largest(fc.units) for fc in hidden[place:]) for place in range(len(hidden))]
     sizes = _feature_sizes(convs, (image.height, image.width))
     for height, width in sizes:

@@ -129,14 +129,17 @@ class _Strict(BaseModel):
 class DatasetSpec(_Strict):
     """Which images. The counts cut a split short; null takes all of it."""
 
-    name: Literal["digits", "mnist", "fashion_mnist", "cifar10", "image_folder"] = "digits"
+    name: Literal["digits", "mnist", "fashion_mnist", "cifar10", "nuclei", "image_folder"] = "digits"
     data_dir: str | None = Field(
         None,
         description="Folder that `nacim data get` wrote; of image_folder, the folder with one folder of pictures for "
         "each class; not needed for digits.",
     )
     image_size: int | None = Field(
-        None, ge=4, le=1024, description="Only for image_folder: pixels of a side that pictures are resized to."
+        None,
+        ge=4,
+        le=1024,
+        description="Pixels of a side: of image_folder, to which pictures are resized; of nuclei 32, 64 or 128.",
     )
     channels: Literal[1, 3] | None = Field(
         None, description="Only for image_folder: 1 reads pictures as grey, 3 (or null) in colour."
@@ -149,8 +152,12 @@ class DatasetSpec(_Strict):
     def _size_of_image_folders(self) -> "DatasetSpec":
         if self.name == "image_folder" and self.image_size is None:
             raise ValueError("image_size is missing: name the side, in pixels, that pictures are resized to")
-        if self.name != "image_folder" and (self.image_size or self.channels):
-            raise ValueError(f"image_size and channels belong to image_folder, remove them from {self.name}")
+        if self.name == "nuclei" and self.image_size not in (None, 32, 64, 128):
+            raise ValueError(f"image_size of nuclei must be 32, 64 or 128, got {self.image_size}")
+        if self.name not in ("image_folder", "nuclei") and self.image_size:
+            raise ValueError(f"image_size belongs to image_folder and nuclei, remove it from {self.name}")
+        if self.name != "image_folder" and self.channels:
+            raise ValueError(f"channels belongs to image_folder, remove it from {self.name}")
         return self
 
 
@@ -334,6 +341,12 @@ class StudySpec(_Strict):
     @classmethod
     def _constraints_are_known(cls, texts: list[str]) -> list[str]:
         return [str(Constraint.parse(text)) for text in texts]
+
+    @model_validator(mode="after")
+    def _masks_need_convolutions(self) -> "StudySpec":
+        if self.dataset.name == "nuclei" and (self.network.hidden or not self.network.convs):
+            raise ValueError("network: masks come from convolutions; name convs and remove hidden")
+        return self
 
     @model_validator(mode="after")
     def _objectives_are_measured(self) -> "StudySpec":

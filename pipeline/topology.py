@@ -4,7 +4,7 @@ import dataclasses
 
 from hw_models.errors import InfeasibleDesign
 from hw_models.layers import MvmLayer
-from pipeline.design_point import DesignPoint, FixedPoint
+from pipeline.design_point import ConvSpec, DesignPoint, FixedPoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,6 +17,7 @@ class Layer:
         stride: Step in pixels.
         weight_format: Fixed-point format of the weights, or None.
         batch_norm: A digital batch normalisation follows.
+        grow_to: Height and width to which the input is enlarged first, each pixel repeated (digital); None: it is not.
     """
 
     mvm: MvmLayer
@@ -24,15 +25,21 @@ class Layer:
     stride: int
     weight_format: FixedPoint | None
     batch_norm: bool
+    grow_to: tuple[int, int] | None = None
 
 
 def topology(design: DesignPoint) -> list[Layer]:
     """The design's layers in order, classifier last.
 
+    For masks the encoder is mirrored: for each convolution that shrank the image, last one first, the image is enlarged
+    to the size before it and a convolution of as many filters and as large a kernel follows (`up1`, ...). A 1 x 1
+    convolution classifies each pixel.
+
     Raises:
         InfeasibleDesign: If pooling or strides leave less than one pixel.
     """
     layers = []
+    shrunk: list[tuple[int, int, ConvSpec]] = []
     height, width, channels = design.image.height, design.image.width, design.image.channels
     for index, conv in enumerate(design.convs, start=1):
         out_height, out_width = -(-height // conv.stride), -(-width // conv.stride)
@@ -60,8 +67,12 @@ def topology(design: DesignPoint) -> list[Layer]:
                 batch_norm=design.batch_norm,
             )
         )
+        if conv.pool or conv.stride > 1:
+            shrunk.append((height, width, conv))
         shrink = 2 if conv.pool else 1
         height, width, channels = out_height // shrink, out_width // shrink, conv.filters
+    if design.image.masks:
+        return layers + _decoder(design, shrunk, height, width, channels)
     units = [(fc.units, fc.weight_format) for fc in design.hidden] + [(design.image.classes, design.classifier_format)]
     inputs = height * width * channels
     for index, (outputs, weight_format) in enumerate(units, start=1):
@@ -84,6 +95,39 @@ def topology(design: DesignPoint) -> list[Layer]:
         )
         inputs = outputs
     return layers
+
+
+def _decoder(
+    design: DesignPoint, shrunk: list[tuple[int, int, ConvSpec]], height: int, width: int, channels: int
+) -> list[Layer]:
+    """From the smallest feature map back to a class for each pixel."""
+    if design.hidden:
+        raise InfeasibleDesign("masks come from convolutions alone; leave the hidden layers out")
+    layers = []
+    for index, (high, wide, conv) in enumerate(reversed(shrunk), start=1):
+        layers.append(_pixel_layer(f"up{index}", (high, wide), channels, conv.filters, conv.kernel, conv.weight_format))
+        layers[-1] = dataclasses.replace(layers[-1], batch_norm=design.batch_norm, grow_to=(high, wide))
+        height, width, channels = high, wide, conv.filters
+    format_ = design.classifier_format
+    return [*layers, _pixel_layer("classifier", (height, width), channels, design.image.classes, 1, format_)]
+
+
+def _pixel_layer(
+    name: str, size: tuple[int, int], channels: int, filters: int, kernel: int, weight_format: FixedPoint | None
+) -> Layer:
+    """A convolution that keeps the image's size."""
+    mvm = MvmLayer(
+        name=name,
+        in_height=size[0],
+        in_width=size[1],
+        in_channels=channels,
+        kernel=kernel,
+        out_channels=filters,
+        windows=size[0] * size[1],
+        relu=name != "classifier",
+        weight_bits=weight_format.bits if weight_format else None,
+    )
+    return Layer(mvm=mvm, is_conv=True, stride=1, weight_format=weight_format, batch_norm=False)
 
 
 def mvm_layers(design: DesignPoint) -> list[MvmLayer]:

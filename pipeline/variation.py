@@ -43,7 +43,7 @@ def accuracy_under_variation(
     splits = [(x.to(device), y.to(device)) for x, y in splits]
 
     def correct(chip: Chip, fidelity: Fidelity) -> list[Tensor]:
-        """Per split, whether each image is classified correctly; NaN for images that this chip does not see."""
+        """Per split, the score of each image; NaN for images that this chip does not see."""
         program_chip(model, chip, fidelity, spec.drift_time_s)
         if spec.recalibrate_batch_norm and recalibration_images is not None and not chip.ideal_cells:
             recalibrate_batch_norm(model, chip, recalibration_images.to(device))
@@ -52,7 +52,7 @@ def accuracy_under_variation(
             chosen = _own_images(chip, len(labels), spec.images_per_chip)
             answer = torch.full((len(labels),), torch.nan, dtype=torch.float64, device=device)
             for part in chosen.split(_BATCH):
-                answer[part] = (_logits(model, chip, images[part], first + part).argmax(1) == labels[part]).double()
+                answer[part] = score(_logits(model, chip, images[part], first + part), labels[part])
             answers.append(answer)
             first += len(labels)
         return answers
@@ -123,6 +123,20 @@ def _own_images(chip: Chip, count: int, wanted: int | None) -> Tensor:
         return torch.arange(count)
     generator = torch.Generator().manual_seed(derive_seed(chip.seed, "images", count))
     return torch.randperm(count, generator=generator)[:wanted].sort().values
+
+
+def score(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of each image, (n,): 1 if it is classified correctly, else 0.
+
+    For masks (labels of shape (n, height, width)): intersection over union of the pixels of class 1 and those taken for
+    it, 1 where there are none of either; the mean over images is the mean IoU.
+    """
+    found = logits.argmax(1)
+    if labels.dim() == 1:
+        return (found == labels).double()
+    there, taken = (labels == 1).flatten(1), (found == 1).flatten(1)
+    union = (there | taken).sum(1).double()
+    return torch.where(union > 0, (there & taken).sum(1) / union, 1.0)
 
 
 def _share(answers: Tensor) -> float:

@@ -121,7 +121,7 @@ def test_a_folder_that_is_no_data_set_is_refused_with_the_reason(tmp_path, spoil
 def test_image_folders_say_their_size_and_others_do_not():
     with pytest.raises(ValueError, match="image_size is missing"):
         DatasetSpec(name="image_folder")
-    with pytest.raises(ValueError, match="remove them from mnist"):
+    with pytest.raises(ValueError, match="remove it from mnist"):
         DatasetSpec(name="mnist", image_size=8)
 
 
