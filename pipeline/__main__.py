@@ -1,6 +1,6 @@
 """The command `nacim`. Heavy libraries are imported by the command that needs them.
 
-Exit codes: 0 done; 2 bad input, nothing written; 3 the database or the disk failed, finished trials are kept; 4 the run
+Exit codes: 0 done; 2 bad input, nothing written; 3 the database or the disk failed, results are kept; 4 the run
 stopped because trials kept failing or the search space is used up; 5 a replayed trial differs; 130 interrupted,
 finished trials are kept.
 """

@@ -270,7 +270,21 @@ def test_a_full_disk_stops_the_run_with_3_and_keeps_what_was_finished(finished, 
 
 def test_help_names_every_command():
     text = nacim("--help", cwd=Path.cwd()).stdout
-    for command in ("run", "report", "show", "cost", "evaluate", "require", "export", "devices", "dashboard", "schema"):
+    for command in (
+        "run",
+        "worker",
+        "submit",
+        "status",
+        "report",
+        "show",
+        "cost",
+        "evaluate",
+        "require",
+        "export",
+        "devices",
+        "dashboard",
+        "schema",
+    ):
         assert f" {command} " in text
 
 
