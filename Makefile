@@ -6,7 +6,7 @@ STUDY ?= studies/digits.yaml
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help study report dashboard test check format bench clean
+.PHONY: help study report dashboard docs test check format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ report: $(STAMP) ## write the study's HTML report from its database
 dashboard: $(STAMP) ## open optuna-dashboard on the study's database, read-only
 	$(BIN)/nacim dashboard $(STUDY)
 
+docs: $(STAMP) ## build the documentation's site into site/, links checked
+	$(BIN)/mkdocs build --quiet --strict
+
 test: $(STAMP) ## set up, then run all tests
 	$(BIN)/pytest -n auto --dist loadgroup
 
@@ -41,4 +44,4 @@ bench: $(STAMP) ## time the cost model
 	$(BIN)/python benchmarks/cost_model.py
 
 clean: ## remove the environment and caches; results stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis site

@@ -73,10 +73,11 @@ def comparison_figure(fronts: Mapping[str, Sequence[Evaluated]], x: str | None, 
     """The fronts of several studies over one another, with 95 % intervals; one colour and mark a study."""
     figure = go.Figure()
     everything = [trial for front in fronts.values() for trial in front]
+    shape = "vh" if x and METRICS[x].direction == "maximize" else "hv"
     for (name, front), style in zip(fronts.items(), device_styles(fronts).values(), strict=True):
         edge = sorted(front, key=lambda trial: trial.measured[x] if x else trial.number)
         figure.add_trace(_marks(edge, name, style, x, y, is_front=True).update(mode="lines+markers"))
-        figure.data[-1].update(line={"color": style.colour, "width": 1, "dash": "dot"})
+        figure.data[-1].update(line={"color": style.colour, "width": 1, "dash": "dot", "shape": shape})
     figure.update_layout(layout(_axis(everything, x), _axis(everything, y), height=460))
     return figure
 

@@ -22,7 +22,7 @@ def comparison(studies: Sequence[Findings], plots: Plots) -> str:
     ]
     note = (
         "Marks and bars: designs on each study's own front with 95 % intervals. Accuracies compare only between "
-        "studies of one data set and one device card; the differing settings are listed below."
+        "studies of one data set and the same device cards; the settings that differ are listed below."
     )
     heads = ["study", "designs", "on the front", *(f"best {axis_title(name)}" for name in objectives)]
     rows = [_row(findings, objectives) for findings in studies]
@@ -45,7 +45,8 @@ def _row(findings: Findings, objectives: Sequence[str]) -> list[Cell]:
 
 def _differences(studies: Sequence[Findings]) -> str:
     settings = [dict(flat({k: v for k, v in s.identity.items() if k != "devices"}, "study")) for s in studies]
-    cards = [dict(flat(s.identity["devices"], "device card")) for s in studies]
+    shared = set.intersection(*(set(s.identity["devices"]) for s in studies))
+    cards = [dict(flat({name: s.identity["devices"][name] for name in sorted(shared)}, "card")) for s in studies]
     both = [a | b for a, b in zip(settings, cards, strict=True)]
     keys = [key for key in dict.fromkeys(key for each in both for key in each) if key != "study.name"]
     rows: list[list[Cell]] = [
