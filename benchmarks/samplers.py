@@ -167,9 +167,9 @@ def table(found: dict[str, list[dict[str, Any]]], trials: int, volume: float) ->
 
 def write_block(name: str, text: str) -> None:
     """Put `text` into docs/samplers.md, between the marks of `name`."""
-    begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     before, rest = PAGE.read_text().split(begin)
-    PAGE.write_text(before + begin + text + end + rest.split(end)[1])
+    PAGE.write_text(before + begin + text + "\n" + end + rest.split(end)[1])
 
 
 def held_out(folds: int = 5) -> dict[str, float]:

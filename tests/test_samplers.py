@@ -299,4 +299,4 @@ def test_the_default_finds_more_than_plain_nsga2_and_random_in_as_many_trials(be
         name: np.mean([benchmark.search(problem, make(seed), 50)["history"][-1] for seed in (0, 1)])
         for name, make in samplers.items()
     }
-    assert volumes["default"] > 1.1 * volumes["plain"] > 1.1 * volumes["random"]
+    assert volumes["default"] > 1.3 * max(volumes["plain"], volumes["random"]), volumes
