@@ -83,6 +83,12 @@ def nondominated(losses: np.ndarray) -> np.ndarray:
     return np.asarray(~better.any(0))
 
 
+def reference_point(objectives: Sequence[str], losses: np.ndarray) -> np.ndarray:
+    """Losses (objectives,) from which hypervolumes are measured: 0 for what is maximized, else the largest given."""
+    maximized = np.array([METRICS[name].direction == "maximize" for name in objectives])
+    return np.where(maximized, 0.0, losses.max(axis=0))
+
+
 def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> list[float]:
     """Hypervolume of the front after each trial, in the product of the objectives' units.
 
@@ -92,8 +98,7 @@ def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[flo
     if not values:
         return []
     losses = to_losses(objectives, values)
-    maximized = np.array([METRICS[name].direction == "maximize" for name in objectives])
-    reference = np.where(maximized, 0.0, losses.max(axis=0))
+    reference = reference_point(objectives, losses)
     history, front, volume = [], losses[:0], 0.0
     for loss in losses:
         if not (front <= loss).all(-1).any():

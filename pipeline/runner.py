@@ -1,8 +1,8 @@
 """The loop that asks for designs, has them evaluated by worker processes, and tells the results.
 
-Only this process writes the database. A generation of NSGA-II is finished before the next one is asked for, so that the
-trials are the same for any number of workers, interrupted or not. Each step in the database is one transaction that may
-be repeated: what a broken connection left in doubt is looked up before it is done again.
+Only this process writes the database. A generation of a sampler that has generations is finished before the next one is
+asked for, so that the trials are the same for any number of workers, interrupted or not. Each step in the database is
+one transaction that may be repeated: what a broken connection left in doubt is looked up before it is done again.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import optuna
+from optuna.samplers._ga import BaseGASampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
@@ -30,10 +31,10 @@ from pipeline.design_point import DesignPoint
 from pipeline.early_stopping import stopping_rule
 from pipeline.heartbeat import HEARTBEAT_S, Heart, this_process
 from pipeline.results import TrialResult
+from pipeline.samplers import generation_of
 from pipeline.search_space import SearchSpace
 from pipeline.spool import Spool, Spooled
 from pipeline.storage import DISK_ERRORS, DatabaseAway, Patience, StudyError, set_user_attributes, transaction
-from pipeline.study import generation_of
 from pipeline.study_spec import Study
 from pipeline.topology import topology
 from pipeline.worker import evaluate_trial, start_worker
@@ -252,7 +253,9 @@ class Runner:
         """A worker is free, and the next trial belongs to the generation that is being filled."""
         if len(self._running) >= self._workers:
             return False
-        if not self._running or self._in_database(self._left_over):
+        if not self._running or not isinstance(self._opened.sampler, BaseGASampler):
+            return True
+        if self._in_database(self._left_over):
             return True
         waiting = {trial.number for entry in self._running.values() for trial in entry.trials}
         states = (TrialState.COMPLETE, TrialState.RUNNING)

@@ -3,10 +3,11 @@
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import optuna
+from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import CellDevice
@@ -73,6 +74,21 @@ class SearchSpace:
             else:
                 return candidate
         raise ValueError(f"hardware: no chip of this space can exist: {problem}")
+
+    def searched(self) -> dict[str, Dimension]:
+        """Parameters with more than one value, in the order of suggestion."""
+        return {name: dimension for name, dimension in self._dimensions() if not dimension.is_fixed}
+
+    def design_of(self, parameters: Mapping[str, Any]) -> DesignPoint:
+        """The design of a trial's parameters, its network checked.
+
+        Raises:
+            InfeasibleDesign: If they do not make a chip or a network.
+        """
+        fixed = {name: dimension.values[0] for name, dimension in self._dimensions() if dimension.is_fixed}
+        design = self.design({**fixed, **parameters})
+        topology(design)
+        return design
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> DesignPoint:
         """Ask `trial` for all parameters and build the design.
@@ -145,13 +161,21 @@ class SearchSpace:
 
 
 def _suggest(trial: optuna.trial.BaseTrial, name: str, dimension: Dimension) -> Scalar:
-    values = dimension.values
     if dimension.is_fixed:
-        return values[0]
-    if dimension.is_range:
-        low, second, high = int(values[0]), int(values[1]), int(values[-1])
-        return trial.suggest_int(name, low, high, step=second - low)
-    return cast(Scalar, trial.suggest_categorical(name, values))
+        return dimension.values[0]
+    distribution = distribution_of(dimension)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step)
+    return cast(Scalar, trial.suggest_categorical(name, distribution.choices))
+
+
+def distribution_of(dimension: Dimension) -> IntDistribution | CategoricalDistribution:
+    """What Optuna is told of a searched parameter."""
+    values = dimension.values
+    if not dimension.is_range:
+        return CategoricalDistribution(values)
+    low, second, high = int(values[0]), int(values[1]), int(values[-1])
+    return IntDistribution(low, high, step=second - low)
 
 
 def _format(values: dict[str, Any], layer: str, space: WeightFormatSpace | None) -> FixedPoint | None:

@@ -1,16 +1,12 @@
 """A study in its database: opened, checked, asked and told."""
 
-import hashlib
 import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.samplers import NSGAIISampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
@@ -19,6 +15,7 @@ from sqlalchemy.orm import Session
 from pipeline.metrics import METRICS
 from pipeline.pareto import kind_of
 from pipeline.results import TrialResult
+from pipeline.samplers import make_sampler
 from pipeline.storage import (
     StudyError,
     is_sqlite,
@@ -31,52 +28,6 @@ from pipeline.storage import (
     transaction,
 )
 from pipeline.study_spec import SCHEMA_VERSION, Study, StudySpec
-
-
-class ReproducibleNSGAII(NSGAIISampler):
-    """NSGA-II whose draws for trial n are a function of (seed, n) and of the finished generations.
-
-    Optuna's sampler keeps its random state in memory, so that a resumed study repeats or changes draws. Here every
-    trial seeds the sampler anew, and every parameter that is drawn on its own has a stream of its own: a trial that was
-    cut off while it was asked for parameters gets the same ones again.
-
-    The first generation is a Latin hypercube: each parameter takes each of its values equally often, in an order of its
-    own. (Drawn one by one, 20 trials miss one of five devices altogether in one study of seventeen.)
-    """
-
-    def __init__(self, seed: int, population_size: int, mutation_prob: float | None) -> None:
-        super().__init__(seed=seed, population_size=population_size, mutation_prob=mutation_prob)
-        self._study_seed = seed
-
-    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        super().before_trial(study, trial)
-        self._rng.rng.seed(_seed32(self._study_seed, trial.number))
-
-    def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
-        # Optuna gives them in another order when it selects them than when it finds them in the database.
-        return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        size = self.population_size or 0
-        if trial.number < size:
-            choices = _all_values(param_distribution)
-            order = np.random.default_rng(_seed32(self._study_seed, param_name)).permutation(size)
-            return choices[order[trial.number] * len(choices) // size]
-        self._random_sampler._rng.rng.seed(_seed32(self._study_seed, trial.number, param_name))
-        return super().sample_independent(study, trial, param_name, param_distribution)
-
-
-def _all_values(distribution: BaseDistribution) -> Sequence[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices
-    assert isinstance(distribution, IntDistribution), "pipeline.search_space suggests nothing else"
-    return range(distribution.low, distribution.high + 1, distribution.step)
-
-
-def _seed32(*parts: int | str) -> int:
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
 
 
 def open_study(study: Study, url: str) -> optuna.Study:
@@ -92,7 +43,7 @@ def open_study(study: Study, url: str) -> optuna.Study:
     """
     storage = open_storage(url)
     spec = study.spec
-    sampler = ReproducibleNSGAII(spec.seed, spec.sampler.population_size, spec.sampler.mutation_probability)
+    sampler = make_sampler(study)
     with one_at_a_time(url):
         found = {known.study_name: known for known in storage.get_all_studies()}.get(spec.name)
         if found and "nacim_schema" not in found.user_attrs and not storage.get_n_trials(found._study_id):
@@ -232,11 +183,6 @@ def fail(opened: optuna.Study, session: Session, trial_id: int, reasons: dict[st
         set_user_attributes(session, trial_id, reasons)
         opened.tell(opened._storage.get_trial_number_from_id(trial_id), state=TrialState.FAIL)
     return opened._storage.get_trial(trial_id)
-
-
-def generation_of(trial: FrozenTrial) -> int:
-    """The generation that the sampler counts a trial to; 0 also for a study in which nothing is searched."""
-    return int(trial.system_attrs.get(f"{ReproducibleNSGAII.__name__}:generation", 0))
 
 
 def unfinished_trials(opened: optuna.Study) -> list[FrozenTrial]:

@@ -306,11 +306,24 @@ class EarlyStoppingSpec(_Strict):
 
 
 class SamplerSpec(_Strict):
-    """NSGA-II (Deb et al., 2002) as Optuna implements it."""
+    """What proposes designs: docs/samplers.md. `population_size` and what follows it are for nsga2 and nsga3 only."""
 
-    name: Literal["nsga2"] = "nsga2"
-    population_size: int = Field(20, ge=2, le=10_000)
+    name: Literal["nsga2", "nsga3", "tpe", "gp", "random", "reinforce"] = "nsga2"
+    population_size: int = Field(10, ge=2, le=10_000)
     mutation_probability: float | None = Field(None, ge=0, le=1, description="Null: one over the number of parameters.")
+    candidates: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Children bred for each trial; the most promising at its known cost is tried. 1: plain NSGA.",
+    )
+
+    @model_validator(mode="after")
+    def _settings_suit_the_sampler(self) -> "SamplerSpec":
+        unsuited = sorted(self.model_fields_set - {"name"})
+        if unsuited and self.name not in ("nsga2", "nsga3"):
+            raise ValueError(f"{unsuited[0]} is no setting of {self.name}; leave it out, or name nsga2 or nsga3")
+        return self
 
 
 class StudySpec(_Strict):

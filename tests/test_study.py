@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from pipeline.storage import StudyError, show_url
-from pipeline.study import ReproducibleNSGAII, load_study_read_only, open_study
+from pipeline.study import load_study_read_only, open_study
 from pipeline.study_spec import SCHEMA_VERSION, load_study
 
 
@@ -65,52 +65,3 @@ def test_reading_does_not_make_a_database(tmp_path):
 def test_passwords_are_not_shown(url):
     assert "secret" not in show_url(url)
     assert "host/db" in show_url(url)
-
-
-def test_the_sampler_does_not_depend_on_what_it_drew_before():
-    distribution = optuna.distributions.IntDistribution(0, 10**6)
-    draws = []
-    for warm_up in (0, 5):
-        study = optuna.create_study(sampler=ReproducibleNSGAII(seed=1, population_size=2, mutation_prob=None))
-        for _ in range(2):
-            study.tell(study.ask(), 0.0)
-        trial = study.ask()
-        for i in range(warm_up):
-            trial._suggest(f"other{i}", distribution)
-        draws.append(trial._suggest("x", distribution))
-    assert draws[0] == draws[1]
-
-
-def test_the_first_generation_takes_each_value_equally_often():
-    study = optuna.create_study(sampler=ReproducibleNSGAII(seed=5, population_size=20, mutation_prob=None))
-    drawn = []
-    for _ in range(20):
-        trial = study.ask()
-        drawn.append((trial.suggest_categorical("device", list("abcde")), trial.suggest_int("bits", 3, 9, step=2)))
-        study.tell(trial, 0.0)
-    devices, bits = zip(*drawn, strict=True)
-    assert {devices.count(device) for device in "abcde"} == {4}
-    assert {bits.count(value) for value in (3, 5, 7, 9)} == {5}
-    assert len(set(drawn)) > 10, "parameters are not tied to each other"
-
-
-def test_a_trial_cut_off_while_it_is_asked_gets_the_same_values_again():
-    """Also the first one of a generation, for which the sampler has just selected parents."""
-
-    def ask_to_the_end(trial: optuna.Trial, names: str) -> dict:
-        return {name: trial.suggest_int(name, 0, 10**6) for name in names}
-
-    values = []
-    for cut in (False, True):
-        sampler = ReproducibleNSGAII(seed=2, population_size=8, mutation_prob=0.3)
-        study = optuna.create_study(sampler=sampler, directions=["minimize", "minimize"])
-        for number in range(16):  # two generations, the best last
-            trial = study.ask()
-            ask_to_the_end(trial, "abcdef")
-            study.tell(trial, [-number, (number * 5) % 8 - number])
-        trial = study.ask()
-        if cut:
-            ask_to_the_end(trial, "abc")
-            trial = optuna.Trial(study, trial._trial_id)
-        values.append(ask_to_the_end(trial, "abcdef"))
-    assert values[0] == values[1]

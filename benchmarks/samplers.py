@@ -1,0 +1,252 @@
+"""Samplers compared on the table of measured designs (benchmarks/digits_table.py): figures of docs/samplers.md.
+
+    python benchmarks/samplers.py surrogate                    # how well the surrogate knows the table, held out
+    python benchmarks/samplers.py compare                      # all but gp, 10 seeds; tpe takes most of the time
+    python benchmarks/samplers.py ablate                       # the default with and without each of its parts
+    python benchmarks/samplers.py time                         # of one ask and tell after 5,000 trials
+
+With --write, tables and plot go into docs/samplers.md.
+
+All accuracies come from the surrogate, also those of measured designs: all samplers then search one and the same
+function, and none is favoured by lucky trainings that the table happens to hold. Costs are the cost model's. Studies
+are held in memory; a design that was proposed before keeps its values and does not count, as in `nacim run`. Curves
+are kept in results/samplers.json: what is there for this table and this command is not run again.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from digits_table import SPACE, STUDY, TABLE, Surrogate, design_of, load_table
+from optuna.samplers import BaseSampler, NSGAIISampler
+from sampler_plot import write_plot
+from scipy.stats import kendalltau
+
+from hw_models.cost import estimate_cost
+from pipeline.pareto import hypervolume_history
+from pipeline.samplers import make_sampler
+from pipeline.samplers.evolution import ReproducibleNSGAII
+from pipeline.samplers.genome import Genome
+from pipeline.study_spec import SamplerSpec, Study
+from pipeline.topology import mvm_layers
+
+OBJECTIVES = ("accuracy_mean", "tops_per_watt")
+KEPT = Path("results/samplers.json")
+PAGE = Path(__file__).parents[1] / "docs" / "samplers.md"
+PLOT = Path(__file__).parents[1] / "docs" / "images" / "samplers.svg"
+MOST_ASKED = 3  # times the trials: a sampler that only repeats itself is stopped there
+SHOWN = (50, 100, 200, 500)
+
+
+class DuplicatesReused(ReproducibleNSGAII):
+    """The default without its memory of what was proposed."""
+
+    def _known_before(self, study: optuna.Study, number: int) -> set[str | None]:
+        super()._known_before(study, number)
+        return {None}
+
+
+def study_of(seed: int, **sampler: Any) -> Study:
+    """The digits study with another seed and sampler."""
+    spec = STUDY.spec.model_copy(update={"seed": seed, "sampler": SamplerSpec(**sampler)})
+    return dataclasses.replace(STUDY, spec=spec)
+
+
+def named(name: str, **settings: Any) -> Callable[[int], BaseSampler]:
+    return lambda seed: make_sampler(study_of(seed, name=name, **settings))
+
+
+def variant(sampler: type[ReproducibleNSGAII]) -> Callable[[int], BaseSampler]:
+    spec = SamplerSpec()
+    settings = (spec.population_size, spec.mutation_probability, spec.candidates)
+    return lambda seed: sampler(seed, Genome(SPACE), *settings)
+
+
+SAMPLERS = {name: named(name) for name in ("nsga2", "nsga3", "tpe", "gp", "random", "reinforce")}
+ABLATIONS = {
+    "nsga2": named("nsga2"),
+    "no preselection (candidates: 1)": named("nsga2", candidates=1),
+    "candidates: 5": named("nsga2", candidates=5),
+    "candidates: 50": named("nsga2", candidates=50),
+    "duplicates reused": variant(DuplicatesReused),
+    "population_size: 20": named("nsga2", population_size=20),
+    "population_size: 50": named("nsga2", population_size=50),
+    "mutation_probability: 0.2": named("nsga2", mutation_probability=0.2),
+    "Optuna's NSGA-II, population 10": lambda seed: NSGAIISampler(seed=seed, population_size=10),
+    "Optuna's NSGA-II, population 50": lambda seed: NSGAIISampler(seed=seed, population_size=50),
+}
+
+
+class Problem:
+    """Objective values of any design, remembered."""
+
+    def __init__(self) -> None:
+        self._surrogate = Surrogate(load_table())
+        self._values: dict[str, tuple[float, float]] = {}
+
+    def values(self, parameters: dict[str, Any]) -> tuple[str, tuple[float, float]]:
+        """Content hash and objectives of a design."""
+        design = design_of(parameters)
+        key = design.content_hash
+        if key not in self._values:
+            cost = estimate_cost(design.accelerator, mvm_layers(design))
+            self._values[key] = self._surrogate.accuracy(parameters, design), cost.tops_per_watt
+        return key, self._values[key]
+
+
+def search(problem: Problem, sampler: BaseSampler, trials: int) -> dict[str, Any]:
+    """One study: hypervolume after each evaluated trial, designs proposed in vain, seconds of CPU for a trial."""
+    study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
+    known: dict[str, tuple[float, float]] = {}
+    asked, busy_s = 0, 0.0
+    while len(known) < trials and asked < MOST_ASKED * trials:
+        start = time.process_time()
+        trial = study.ask()
+        SPACE.suggest(trial)
+        busy_s += time.process_time() - start
+        key, values = problem.values(trial.params)
+        known.setdefault(key, values)
+        start = time.process_time()
+        study.tell(trial, values)
+        busy_s += time.process_time() - start
+        asked += 1
+    history = hypervolume_history(OBJECTIVES, list(known.values()))
+    return {"history": history, "in_vain": asked - len(known), "trial_s": busy_s / asked}
+
+
+def searches(
+    problem: Problem, samplers: dict[str, Callable[[int], BaseSampler]], seeds: int, trials: int
+) -> dict[str, list[dict[str, Any]]]:
+    """`search` of each sampler for each seed; kept ones are not run again."""
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    digest = hashlib.sha256(TABLE.read_bytes()).hexdigest()[:12]
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in samplers}
+    for name, make in samplers.items():
+        for seed in range(seeds):
+            key = f"{digest} {name} {seed} {trials}"
+            if key not in kept:
+                kept[key] = search(problem, make(seed), trials)
+                KEPT.parent.mkdir(exist_ok=True)
+                KEPT.write_text(json.dumps(kept))
+            found[name].append(kept[key])
+    return found
+
+
+def curves(runs: list[dict[str, Any]], trials: int) -> np.ndarray:
+    """Hypervolume (seeds, trials); a search that found nothing new any more keeps its last value."""
+    return np.array([run["history"] + run["history"][-1:] * (trials - len(run["history"])) for run in runs])
+
+
+def trials_until(runs: list[dict[str, Any]], volume: float, trials: int) -> str:
+    """Evaluated trials after which the median over seeds has reached `volume`."""
+    reached = np.flatnonzero(np.median(curves(runs, trials), axis=0) >= volume)
+    return str(reached[0] + 1) if len(reached) else f"more than {trials}"
+
+
+def table(found: dict[str, list[dict[str, Any]]], trials: int, volume: float) -> str:
+    """Markdown: median (quartiles) of the hypervolume."""
+    shown = [count for count in SHOWN if count <= trials]
+    heads = [f"after {count}" for count in shown]
+    heads = ["sampler", "seeds", *heads, f"trials to {volume:.1f}", "in vain", "CPU ms a trial"]
+    lines = [heads, ["---"] * len(heads)]
+    for name, runs in found.items():
+        low, median, high = np.quantile(curves(runs, trials), (0.25, 0.5, 0.75), axis=0)
+        cells = [f"{median[n - 1]:.1f} ({low[n - 1]:.1f} to {high[n - 1]:.1f})" for n in shown]
+        in_vain = f"{np.median([run['in_vain'] for run in runs]):.0f}"
+        busy = f"{1000 * np.median([run['trial_s'] for run in runs]):.1f}"
+        lines.append([name, str(len(runs)), *cells, trials_until(runs, volume, trials), in_vain, busy])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_block(name: str, text: str) -> None:
+    """Put `text` into docs/samplers.md, between the marks of `name`."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, rest = PAGE.read_text().split(begin)
+    PAGE.write_text(before + begin + text + "\n" + end + rest.split(end)[1])
+
+
+def held_out(folds: int = 5) -> dict[str, float]:
+    """How well the surrogate predicts rows that it was not given."""
+    rows = load_table()
+    fold = np.random.default_rng(0).permutation(len(rows)) % folds
+    true, predicted = [], []
+    for one in range(folds):
+        surrogate = Surrogate([row for row, own in zip(rows, fold, strict=True) if own != one])
+        for row in (row for row, own in zip(rows, fold, strict=True) if own == one):
+            true.append(row["accuracy_mean"])
+            predicted.append(surrogate.accuracy(row, design_of(row)))
+    true_, predicted_ = np.array(true), np.array(predicted)
+    return {
+        "rows": len(rows),
+        "R2": 1 - float(((true_ - predicted_) ** 2).mean() / true_.var()),
+        "mean absolute error": float(abs(true_ - predicted_).mean()),
+        "median absolute error": float(np.median(abs(true_ - predicted_))),
+        "Kendall tau": float(kendalltau(true_, predicted_).statistic),
+    }
+
+
+def print_times(done: int) -> None:
+    """CPU time of one ask and tell in a study of `done` trials with values drawn at random."""
+    genome, rng = Genome(SPACE), np.random.default_rng(0)
+    for name, key in (("nsga2", "ReproducibleNSGAII"), ("nsga3", "ReproducibleNSGAIII"), ("reinforce", "none")):
+        study = optuna.create_study(directions=["maximize", "maximize"], sampler=named(name)(0))
+        for number in range(done):
+            trial = optuna.trial.create_trial(
+                params=genome.parameters(genome.random(rng)),
+                distributions=genome.distributions,
+                values=rng.random(2).tolist(),
+                system_attrs={f"{key}:generation": number // SamplerSpec().population_size},
+            )
+            study.add_trial(trial)
+        ids = [trial._trial_id for trial in study.trials[-SamplerSpec().population_size :]]
+        last = (done - 1) // SamplerSpec().population_size
+        study._storage.set_study_system_attr(study._study_id, f"{key}:parent:{last}", ids)
+        times = []
+        for _ in range(40):
+            start = time.process_time()
+            trial = study.ask()
+            SPACE.suggest(trial)
+            study.tell(trial, rng.random(2).tolist())
+            times.append(1000 * (time.process_time() - start))
+        print(f"{name}: the first {times[0]:.0f} ms, then {np.mean(times[1:]):.1f} ms on average", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["surrogate", "compare", "ablate", "time"])
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=[name for name in SAMPLERS if name != "gp"])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--trials", type=int)
+    parser.add_argument("--write", action="store_true", help="put the table, and the plot, into docs")
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if arguments.what == "surrogate":
+        shown = "\n".join(f"- {name}: {value:.4g}" for name, value in held_out().items())
+        print(shown)
+        if arguments.write:
+            write_block("surrogate", shown)
+    elif arguments.what == "time":
+        print_times(arguments.trials or 5000)
+    else:
+        samplers = ABLATIONS if arguments.what == "ablate" else {name: SAMPLERS[name] for name in arguments.samplers}
+        trials = arguments.trials or (500 if arguments.what == "compare" else 100)
+        found = searches(Problem(), samplers, arguments.seeds, trials)
+        reinforce = searches(Problem(), {"reinforce": SAMPLERS["reinforce"]}, arguments.seeds, 500)["reinforce"]
+        volume = float(np.median(curves(reinforce, 500)[:, -1]))
+        shown = table(found, trials, volume)
+        print(shown)
+        if arguments.write:
+            write_block(arguments.what, shown)
+        if arguments.write and arguments.what == "compare":
+            write_plot(PLOT, {name: curves(runs, trials) for name, runs in found.items()}, volume)
+
+
+if __name__ == "__main__":
+    main()

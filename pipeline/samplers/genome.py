@@ -1,0 +1,93 @@
+"""A study's parameters as whole numbers, which is what evolution, forecast and controller work on."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+
+from hw_models.cost import estimate_cost
+from hw_models.cost_report import CostReport
+from hw_models.errors import InfeasibleDesign
+from pipeline.pareto import to_losses
+from pipeline.search_space import SearchSpace, distribution_of
+from pipeline.study_spec import ABSENT, Dimension, Scalar
+from pipeline.topology import mvm_layers
+
+_REMEMBERED = 1000  # designs, so that the key and the cost of a child build it once
+Genes = np.ndarray  # (parameters,) or (designs, parameters): positions in `Genome.values`
+
+
+class Genome:
+    """The searched parameters of a study.
+
+    Args:
+        space: Of the study.
+
+    Attributes:
+        distributions: Parameter -> what Optuna is told of it.
+        values: All values of each parameter; numbers ascend, an absent layer first.
+        ordered: Whether the values of each parameter have an order: numbers have, names and flags have not.
+        sizes: Number of values of each parameter.
+        known: Positions of the objectives that are known before training.
+        unknown: Positions of the others.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        searched = space.searched()
+        self._design = functools.lru_cache(_REMEMBERED)(lambda genes: space.design_of(self.parameters(np.array(genes))))
+        self.names = tuple(searched)
+        self.distributions: dict[str, BaseDistribution] = {n: distribution_of(d) for n, d in searched.items()}
+        self.ordered = np.array([_is_ordered(dimension) for dimension in searched.values()], dtype=bool)
+        self.values = tuple(_ascending(dimension) for dimension in searched.values())
+        self.sizes = np.array([len(values) for values in self.values])
+        self.objectives = space.study.spec.objectives
+        self.known = tuple(k for k, name in enumerate(self.objectives) if hasattr(CostReport, name))
+        self.unknown = tuple(k for k in range(len(self.objectives)) if k not in self.known)
+
+    def parameters(self, genes: Genes) -> dict[str, Scalar]:
+        """What a trial is given."""
+        return {name: self.values[k][int(genes[k])] for k, name in enumerate(self.names)}
+
+    def genes(self, parameters: Mapping[str, Any]) -> Genes:
+        """The inverse of `parameters`."""
+        return np.array([self.values[k].index(parameters[name]) for k, name in enumerate(self.names)])
+
+    def random(self, rng: np.random.Generator) -> Genes:
+        """Drawn uniformly."""
+        return np.asarray(rng.integers(self.sizes))
+
+    def key(self, genes: Genes) -> str | None:
+        """The content hash of the design, or None if it cannot exist."""
+        try:
+            return self._design(tuple(genes.tolist())).content_hash
+        except InfeasibleDesign:
+            return None
+
+    def known_losses(self, genes: Genes) -> np.ndarray:
+        """Objectives that need no training, smaller is better, in the order of `known`."""
+        design = self._design(tuple(genes.tolist()))
+        cost = estimate_cost(design.accelerator, mvm_layers(design))
+        names = [self.objectives[k] for k in self.known]
+        return np.asarray(to_losses(names, [[getattr(cost, name) for name in names]])[0])
+
+    def features(self, genes: Genes) -> np.ndarray:
+        """Points (designs, features): 0 to 1 along an order; any two names or flags are at distance 1."""
+        columns = []
+        for k, size in enumerate(self.sizes):
+            if self.ordered[k]:
+                columns.append(genes[:, k : k + 1] / (size - 1))
+            else:
+                columns.append(np.eye(size)[genes[:, k]] / np.sqrt(2))
+        return np.asarray(np.hstack(columns))
+
+
+def _is_ordered(dimension: Dimension) -> bool:
+    return all(type(value) is int or value == ABSENT for value in dimension.values)
+
+
+def _ascending(dimension: Dimension) -> tuple[Scalar, ...]:
+    if not _is_ordered(dimension):
+        return dimension.values
+    return tuple(sorted(dimension.values, key=lambda value: -1 if value == ABSENT else int(value)))

@@ -1,0 +1,55 @@
+"""Optuna's other samplers, seeded anew for each trial, so that a resumed study neither repeats nor changes draws."""
+
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
+
+from pipeline.samplers.draws import seed32
+
+
+class _Reseeded(BaseSampler):
+    """A sampler whose draws for trial n are a function of (seed, n) and of the trials finished before it."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed=seed)  # type: ignore[call-arg]
+        self._study_seed = seed
+
+    def _reseed(self, *parts: int | str) -> None:
+        self._rng.rng.seed(seed32(self._study_seed, *parts))  # type: ignore[attr-defined]
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        self._reseed(trial.number)
+        return super().sample_relative(study, trial, search_space)  # type: ignore[safe-super]
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        self._reseed(trial.number, param_name)
+        return super().sample_independent(study, trial, param_name, param_distribution)  # type: ignore[safe-super]
+
+
+class ReproducibleRandom(_Reseeded, RandomSampler):
+    """Each parameter uniformly and on its own."""
+
+
+class ReproducibleTPE(_Reseeded, TPESampler):
+    """Tree-structured Parzen estimator, for many objectives as Ozaki et al. (2022); Optuna's own default."""
+
+    def _reseed(self, *parts: int | str) -> None:
+        super()._reseed(*parts)
+        self._random_sampler._rng.rng.seed(seed32(self._study_seed, *parts))
+
+
+class ReproducibleGP(_Reseeded, GPSampler):
+    """Gaussian processes with expected hypervolume improvement. Loads torch, and needs seconds for one trial."""
+
+    def _reseed(self, *parts: int | str) -> None:
+        super()._reseed(*parts)
+        self._independent_sampler._rng.rng.seed(seed32(self._study_seed, *parts))  # type: ignore[attr-defined]
+        self._gprs_cache_list = None  # where the last fit ended: a resumed study does not know it
+        self._constraints_gprs_cache_list = None

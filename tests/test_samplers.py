@@ -1,0 +1,302 @@
+"""Samplers: resumable, without duplicates, and as good as docs/samplers.md says."""
+
+import importlib
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import fake_evaluation
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hw_models.errors import InfeasibleDesign
+from pipeline.pareto import nondominated
+from pipeline.samplers import generation_of, make_sampler
+from pipeline.samplers.breeding import child, rank_and_crowding, tournament
+from pipeline.samplers.controller import Controller
+from pipeline.samplers.forecast import fit
+from pipeline.samplers.genome import Genome
+from pipeline.samplers.preselection import Preselection
+from pipeline.search_space import SearchSpace
+from pipeline.study_spec import METRICS, Study, load_study
+
+ROOT = Path(__file__).parent.parent
+NAMES = ["nsga2", "nsga3", "tpe", "random", "reinforce", "gp"]
+
+
+@pytest.fixture
+def study_of(tiny, write_study):
+    """A tiny study with a sampler and objectives of choice."""
+
+    def make(
+        name: str = "nsga2", objectives: tuple[str, ...] = ("accuracy_mean", "tops_per_watt"), **settings
+    ) -> Study:
+        tiny["sampler"] = {"name": name, **settings}
+        tiny["objectives"] = list(objectives)
+        return load_study(write_study(tiny))
+
+    return make
+
+
+def new_study(study: Study) -> optuna.Study:
+    directions = [METRICS[name].direction for name in study.spec.objectives]
+    return optuna.create_study(sampler=make_sampler(study), directions=directions)
+
+
+def go_on(study: Study, opened: optuna.Study, trials: int, resumed_at: set[int] = frozenset()) -> list[dict]:
+    """Ask and tell made-up values; before some trials, the sampler is made anew as after a restart."""
+    space = SearchSpace(study)
+    for number in range(len(opened.trials), trials):
+        if number in resumed_at:
+            opened.sampler = make_sampler(study)
+        trial = opened.ask()
+        try:
+            design = space.suggest(trial)
+        except InfeasibleDesign:
+            opened.tell(trial, state=TrialState.PRUNED)
+            continue
+        measured = fake_evaluation.made_up_result(design, 0).measured
+        opened.tell(trial, [measured[name] for name in study.spec.objectives])
+    return [trial.params for trial in opened.trials]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_resumed_study_has_the_trials_of_one_that_was_not_cut(name, study_of):
+    study = study_of(name)
+    trials = 14 if name == "gp" else 26
+    whole = go_on(study, new_study(study), trials)
+    assert go_on(study, new_study(study), trials, resumed_at={3, 10, 11, 13, 21, 25}) == whole
+    assert len({str(parameters) for parameters in whole}) > trials / 3, "draws are not repeated"
+
+
+@pytest.mark.parametrize("name", ["nsga2", "nsga3", "tpe", "random", "reinforce"])
+def test_a_trial_cut_off_while_it_is_asked_gets_the_same_values_again(name, study_of):
+    """Also the first one of a generation, for which the sampler has just selected parents."""
+    study = study_of(name)
+    asked = []
+    for cut in (False, True):
+        opened = new_study(study)
+        go_on(study, opened, 20)
+        trial = opened.ask()
+        if cut:
+            dimensions = SearchSpace(study).searched()
+            trial.suggest_categorical("device", dimensions["device"].values)
+            opened.sampler = make_sampler(study)
+            trial = optuna.Trial(opened, trial._trial_id)
+        SearchSpace(study).suggest(trial)
+        asked.append(trial.params)
+    assert asked[0] == asked[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_seeds_differ(name, tiny, write_study):
+    tiny["sampler"] = {"name": name}
+    first, second = (load_study(write_study(tiny), seed=seed) for seed in (1, 2))
+    assert go_on(first, new_study(first), 5) != go_on(second, new_study(second), 5)
+
+
+@pytest.mark.parametrize("name", ["nsga2", "nsga3"])
+def test_evolution_proposes_each_design_once_until_all_are_known(name, tiny, write_study):
+    tiny["hardware"] = {"device": ["sram", "rram"], "adc_bits": {"low": 4, "high": 8}, "cell_bits": [1, 2]}
+    tiny["network"] = {"convs": [{"filters": [4, 8]}]}
+    tiny["sampler"] = {"name": name, "population_size": 4}
+    study = load_study(write_study(tiny))
+    space = SearchSpace(study)
+    parameters = go_on(study, new_study(study), 30)  # SRAM cells hold one bit: 40 sets of values make 30 designs
+    assert len({space.design_of(one).content_hash for one in parameters}) == 30
+    assert len(go_on(study, new_study(study), 33)) == 33, "asked for more, it gives what is known"
+
+
+def test_designs_that_cannot_exist_are_not_proposed(tiny, write_study):
+    tiny["network"]["convs"] = [
+        {"filters": [4, 8], "pool": [True, False]} for _ in range(4)
+    ]  # four poolings are too many
+    tiny["sampler"] = {"name": "nsga2", "population_size": 5}
+    study = load_study(write_study(tiny))
+    opened = new_study(study)
+    go_on(study, opened, 25)
+    for trial in opened.trials:
+        SearchSpace(study).design_of(trial.params)
+
+
+def test_the_first_generation_takes_each_value_equally_often(study_of):
+    study = study_of(population_size=8)
+    first = go_on(study, new_study(study), 8)
+    devices, bits = ([one[name] for one in first] for name in ("device", "adc_bits"))
+    assert {devices.count(device) for device in ("sram", "rram")} == {4}
+    assert {bits.count(value) for value in (5, 6, 7, 8)} == {2}
+    assert len({str(one) for one in first}) == 8, "parameters are not tied to each other"
+
+
+def test_parents_are_the_best_and_least_crowded():
+    losses = np.array([[0.0, 4.0], [1.0, 3.0], [1.2, 2.8], [4.0, 0.0], [2.0, 4.0], [5.0, 5.0]])
+    rank, crowding = rank_and_crowding(losses)
+    assert rank.tolist() == [0, 0, 0, 0, 1, 2]
+    # second: (1.2 - 0) / 4 + (4 - 2.8) / 4; third: (4 - 1) / 4 + (3 - 0) / 4
+    assert crowding[:4].tolist() == pytest.approx([np.inf, 0.6, 1.5, np.inf])
+    wins = np.bincount([tournament(np.random.default_rng(k), rank, crowding) for k in range(600)], minlength=6)
+    assert wins[5] < wins[4] < wins[1] < wins[2] < wins[0] + wins[3]
+
+
+def test_children_take_genes_of_both_parents_and_mutate_into_other_values():
+    sizes = np.full(2000, 3)
+    mother, father = np.zeros(2000, dtype=int), np.ones(2000, dtype=int)
+    crossed = [child(np.random.default_rng(k), mother, father, sizes, 0.0) for k in range(50)]
+    assert set(np.unique(crossed)) == {0, 1}
+    assert sum(not one.any() for one in crossed) in range(1, 13)  # one in ten is a copy: 5 of 50, deviation 2.1
+    mutated = child(np.random.default_rng(0), mother, mother, sizes, 0.25)
+    assert (mutated != 0).mean() == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 2000))
+    assert set(np.unique(mutated)) == {0, 1, 2}
+
+
+def test_a_forecast_passes_near_what_it_saw_and_returns_to_the_mean_far_away():
+    points = np.linspace(0, 4, 15)[:, None]
+    forecast = fit(points, np.sin(points[:, 0]))
+    assert forecast.at(points) == pytest.approx(np.sin(points[:, 0]), abs=0.05)
+    assert forecast.at(np.array([[1.1]])) == pytest.approx(np.sin(1.1), abs=0.05)
+    assert forecast.at(np.array([[1e6]])) == pytest.approx(np.sin(points).mean())
+
+
+def test_costs_are_exact_in_the_preselection_and_accuracy_is_learnt(study_of):
+    study = study_of(objectives=("area_m2", "accuracy_mean"))
+    space, opened = SearchSpace(study), new_study(study)
+    genome = Genome(space)
+    rng = np.random.default_rng(0)
+
+    def accuracy(parameters: dict) -> float:
+        return 0.5 + 0.05 * (parameters["adc_bits"] - 5) + 0.1 * (parameters["device"] == "sram")
+
+    for _ in range(40):
+        parameters = genome.parameters(genome.random(rng))
+        area = genome.known_losses(genome.genes(parameters))[0]
+        frozen = optuna.trial.create_trial(
+            params=parameters, distributions=genome.distributions, values=[area, accuracy(parameters)]
+        )
+        opened.add_trial(frozen)
+    preselection = Preselection(genome, opened.trials)
+    genes = np.array([genome.random(rng) for _ in range(10)])
+    expected = preselection.expected(genes)
+    assert expected[:, 0] == pytest.approx([genome.known_losses(one)[0] for one in genes])
+    assert -expected[:, 1] == pytest.approx([accuracy(genome.parameters(one)) for one in genes], abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "objectives",
+    [
+        pytest.param(("accuracy_mean",), id="one, to be trained for"),
+        pytest.param(("area_m2", "energy_j"), id="all known before training"),
+        pytest.param(("accuracy_mean", "tops_per_watt", "area_m2"), id="three"),
+    ],
+)
+@pytest.mark.parametrize("name", ["nsga2", "nsga3", "reinforce"])
+def test_our_samplers_take_any_objectives(name, objectives, study_of):
+    study = study_of(name, objectives)
+    assert len(go_on(study, new_study(study), 25)) == 25
+
+
+def test_without_candidates_nothing_is_forecast(study_of, monkeypatch):
+    def forecast(*_: object) -> None:
+        raise AssertionError("a forecast was made")
+
+    monkeypatch.setattr("pipeline.samplers.preselection.fit", forecast)
+    study = study_of(population_size=5, candidates=1)
+    assert max(generation_of(trial) for trial in new_study(study).trials or [optuna.trial.create_trial(value=0.0)]) == 0
+    go_on(study, new_study(study), 12)
+
+
+def test_the_controllers_gradient_is_that_of_its_objective():
+    rng = np.random.default_rng(0)
+    controller = Controller([3, 2, 5], rng)
+    controller.theta *= 8  # away from where all choices are alike
+    made, advantage = np.array([[0, 1, 4], [2, 0, 1], [2, 1, 1]]), np.array([0.7, -0.3, 1.1])
+    gradient = controller.gradient(made, advantage, 0.3)
+    for k in rng.choice(len(gradient), 100, replace=False):
+        value = controller.theta[k]
+        step = 1e-5
+        sides = []
+        for controller.theta[k] in (value + step, value - step):
+            sides.append(controller.objective(made, advantage, 0.3))
+        controller.theta[k] = value
+        assert gradient[k] == pytest.approx((sides[0] - sides[1]) / (2 * step), abs=1e-8)
+
+
+def test_the_controllers_choices_follow_its_own_probabilities():
+    controller = Controller([2, 3], np.random.default_rng(0))
+    controller.theta *= 12
+    log_p = {
+        made: controller.objective(np.array([made]), np.ones(1), 0.0) for made in itertools.product(range(2), range(3))
+    }
+    assert sum(np.exp(list(log_p.values()))) == pytest.approx(1)
+    rng = np.random.default_rng(1)
+    drawn = [tuple(controller.sample(rng)) for _ in range(2000)]
+    for made, log in log_p.items():
+        p = np.exp(log)
+        assert drawn.count(made) / 2000 == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / 2000))
+
+
+def test_reinforce_learns_what_earns_more(study_of):
+    """Each trial is worth its ADC bits: the mean of the last trials is far above that of chance."""
+    study = study_of("reinforce", ("accuracy_mean",))
+    opened = new_study(study)
+    space = SearchSpace(study)
+    for _ in range(150):
+        trial = opened.ask()
+        space.suggest(trial)
+        opened.tell(trial, trial.params["adc_bits"] / 8)
+    last = [trial.params["adc_bits"] for trial in opened.trials[-40:]]
+    assert np.mean(last) > 6.5 + 4 * np.sqrt(1.25 / 40)  # 5 to 8 at random: mean 6.5, variance 1.25
+
+
+def test_settings_of_another_sampler_are_refused(study_of):
+    with pytest.raises(ValueError, match=r"sampler: population_size is no setting of tpe; .*nsga2 or nsga3"):
+        study_of("tpe", population_size=5)
+    with pytest.raises(ValueError, match=r"sampler\.name: "):
+        study_of("nsga4")
+
+
+def test_samplers_load_no_torch():
+    code = "import sys, pipeline.samplers; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_the_fronts_own_points_are_not_dominated():
+    rank, _ = rank_and_crowding(losses := np.random.default_rng(0).random((40, 3)))
+    assert (rank == 0).tolist() == nondominated(losses).tolist()
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """benchmarks/samplers.py as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        yield importlib.import_module("samplers")
+
+
+def test_the_table_holds_each_design_once(benchmark):
+    rows = benchmark.load_table()
+    assert len({benchmark.design_of(row).content_hash for row in rows}) == len(rows) >= 1000
+    assert all(0 <= row["accuracy_mean"] <= 1 for row in rows)
+
+
+def test_the_surrogate_knows_designs_that_it_was_not_given(benchmark):
+    quality = benchmark.held_out(folds=3)
+    assert quality["R2"] > 0.9
+    assert quality["Kendall tau"] > 0.75
+    assert quality["mean absolute error"] < 0.035
+
+
+def test_the_default_finds_more_than_plain_nsga2_and_random_in_as_many_trials(benchmark):
+    problem = benchmark.Problem()
+    samplers = {
+        "default": benchmark.named("nsga2"),
+        "plain": benchmark.named("nsga2", candidates=1),
+        "random": benchmark.named("random"),
+    }
+    volumes = {
+        name: np.mean([benchmark.search(problem, make(seed), 50)["history"][-1] for seed in (0, 1)])
+        for name, make in samplers.items()
+    }
+    assert volumes["default"] > 1.3 * max(volumes["plain"], volumes["random"]), volumes
