@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.constraints import known_figures
 from pipeline.design_point import DesignPoint
 from pipeline.pareto import kind_of, nondominated, to_losses
-from pipeline.study import generation_of
+from pipeline.samplers import generation_of
 from pipeline.study_spec import EarlyStoppingSpec, StudySpec
 
 _ENOUGH_CURVES = 10  # assumed: finished learning curves from which a quantile means something

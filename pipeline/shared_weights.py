@@ -29,9 +29,8 @@ def shared_weights(spec: StudySpec, generator: torch.Generator) -> SharedWeights
     normalisation learns, or with `.shift` a bias. Weights in fixed point begin no smaller than their steps; batch
     normalisation takes the factor back.
     """
-    fixed = (
-        any(layer.weight_format for layer in (*spec.network.convs, *spec.network.hidden)) and spec.network.batch_norm
-    )
+    formats = [*(conv.weight_format for conv in spec.network.convs), *(fc.weight_format for fc in spec.network.hidden)]
+    fixed = any(formats) and spec.network.batch_norm
     shared = {}
     for name, shape in _shapes(spec).items():
         spread = math.sqrt(2 / math.prod(shape[1:]))
