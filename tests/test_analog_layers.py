@@ -11,7 +11,16 @@ from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
 from hw_models.mapping import map_network
 from pipeline.adc import adc_step, convert
-from pipeline.analog_layers import NoisyConv2d, NoisyLinear, calibrate, noisy_layers, program_chip, set_noise_strength
+from pipeline.analog_layers import (
+    NoisyConv2d,
+    NoisyLinear,
+    _quantised,
+    calibrate,
+    noisy_layers,
+    program_chip,
+    set_noise_strength,
+)
+from pipeline.cells import code_sigma
 from pipeline.chips import Chip
 from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec, LinearSpec
 from pipeline.network import build_network
@@ -185,6 +194,28 @@ def test_noise_strength_switches_weight_noise_in_training():
     assert torch.equal(network(images), network(images))
     set_noise_strength(network, 1.0)
     assert not torch.equal(network(images), network(images))
+
+
+def test_training_noise_is_independent_between_weights_and_has_the_devices_strength():
+    accelerator = design_with(weight_bits=4, input_bits=8).accelerator
+    layer = NoisyLinear(300, 200, False, accelerator=accelerator, mapping=None).train()
+    one = torch.eye(300)  # reads the weights
+    layer(one)
+    clean = layer(one)
+    layer.noise_strength = 2.0
+    noise = (layer(one) - clean) / layer.input_range
+    codes = (layer.weight_codes() + layer.code.max_code).long().t()
+    sigma = 2.0 * code_sigma(layer.code)[codes] * layer.weight_step
+    scores = (noise / sigma).detach()
+    error = 1 / math.sqrt(scores.numel())
+    assert scores.std().item() == pytest.approx(1, abs=5 * error)
+    assert abs((scores[:, 1:] * scores[:, :-1]).mean().item()) < 5 * error
+
+
+def test_gradients_pass_where_nothing_was_cut():
+    x = torch.tensor([-4.0, -3.4, 0.2, 3.4, 3.6], requires_grad=True)
+    _quantised(x, torch.tensor(1.0), -3, 3).sum().backward()
+    assert x.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0]
 
 
 def test_training_reaches_every_weight():
