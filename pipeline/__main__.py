@@ -1,7 +1,8 @@
 """The command `nacim`. Heavy libraries are imported by the command that needs them.
 
 Exit codes: 0 done; 2 bad input, nothing written; 3 the database or the disk failed, finished trials are kept; 4 the run
-stopped because trials kept failing or the search space is used up; 130 interrupted, finished trials are kept.
+stopped because trials kept failing or the search space is used up; 5 a replayed trial differs; 130 interrupted,
+finished trials are kept.
 """
 
 import contextlib
@@ -18,13 +19,16 @@ from rich.console import Console
 from pipeline.cost_command import cost
 from pipeline.data_command import data
 from pipeline.devices_command import devices
+from pipeline.evaluate_command import evaluate
 from pipeline.metrics import METRICS
 from pipeline.options import AsJson, OutFolder, StorageUrl, StudyFile, WaitFor, places, print_json, within
 from pipeline.pareto import hypervolume_history, pareto_report
+from pipeline.require_command import require
 from pipeline.status_command import status
 from pipeline.storage import PATIENCE_S, Patience, show_url
-from pipeline.study import load_study_read_only, open_study, stored_spec
-from pipeline.study_spec import StudySpec, load_study, study_schema
+from pipeline.stored import remeasured, stored_study
+from pipeline.study import load_study_read_only, open_study
+from pipeline.study_spec import load_study, study_schema
 from pipeline.submit_command import submit
 from pipeline.worker_command import worker
 
@@ -36,6 +40,8 @@ app = typer.Typer(
     help="Search computing-in-memory accelerators and their networks together.",
 )
 app.command()(cost)
+app.command()(evaluate)
+app.command()(require)
 app.command()(worker)
 app.command()(submit)
 app.command()(status)
@@ -159,47 +165,14 @@ def show(
     """Show one trial: design, cost by component and layer, accuracy over chips."""
     from pipeline.trial_page import trial_page
 
-    spec, found, _ = _find_trial(study_file, trial, storage, out)
+    stored = stored_study(study_file, storage, out)
+    found = stored.trial(trial)
+    again = remeasured(stored.opened, found.number)
     if as_json:
-        print_json({"trial": found.number, "values": found.values} | found.user_attrs)
+        values = {"trial": found.number, "values": found.values} | found.user_attrs
+        print_json(values | ({"remeasured": again} if again else {}))
     else:
-        Console().print(trial_page(spec, found))
-
-
-@app.command()
-def evaluate(
-    study_file: StudyFile,
-    trial: TrialNumber,
-    chips: Annotated[int, typer.Option(help="Simulated chips, 2 or more.")] = 100,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Every slice, cycle and conversion as the hardware makes them.")
-    ] = False,
-    drift_time: Annotated[float | None, typer.Option(help="Seconds since programming.")] = None,
-    storage: StorageUrl = None,
-    out: OutFolder = None,
-    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure a trial again with more chips. The trial's values in the search do not change."""
-    from pipeline.reevaluate import reevaluate
-
-    within("--chips", chips, 2)
-    within("--drift-time", drift_time, 0)
-    spec, found, folder = _find_trial(study_file, trial, storage, out, data_dir)
-    changes: dict[str, Any] = {"min_chips": chips, "max_chips": chips, "fidelity": "exact" if exact else "fast"}
-    if drift_time is not None:
-        changes["drift_time_s"] = drift_time
-    validation, test = reevaluate(spec, found, folder / "checkpoints", spec.variation.model_copy(update=changes))
-    if as_json:
-        print_json({"trial": trial, "validation": validation.to_dict(), "test": test.to_dict()})
-        return
-    for name, result in (("validation", validation), ("test", test)):
-        print(
-            f"{name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), "
-            f"std {result.std:.2%}, 5th percentile {result.p05:.2%}, worst {result.worst:.2%}, "
-            f"no device errors {result.noiseless:.2%}, {len(result.per_chip)} chips, {result.n_images} images, "
-            f"{result.fidelity}"
-        )
+        Console().print(trial_page(stored.spec, found, again))
 
 
 @app.command()
@@ -214,11 +187,12 @@ def export(
     from pipeline.design_point import DesignPoint
     from pipeline.export import can_write_onnx, export_design
 
-    spec, found, folder = _find_trial(study_file, trial, storage, out)
+    stored = stored_study(study_file, storage, out)
+    found = stored.trial(trial)
     design = DesignPoint.from_dict(found.user_attrs["design"])
-    checkpoint = folder / "checkpoints" / str(found.user_attrs["checkpoint"])
-    title = f"Trial {found.number} of the study {spec.name}"
-    for path in export_design(title, design, checkpoint, to / f"{spec.name}-{found.number}"):
+    checkpoint = stored.checkpoints / str(found.user_attrs["checkpoint"])
+    title = f"Trial {found.number} of the study {stored.spec.name}"
+    for path in export_design(title, design, checkpoint, to / f"{stored.spec.name}-{found.number}"):
         print(path)
     if not can_write_onnx():
         print("nacim: no network.onnx without onnx and onnxscript; pip install 'nacim[onnx]'", file=sys.stderr)
@@ -287,25 +261,6 @@ def _exit_codes() -> Iterator[None]:
 def _stop(message: str, code: int) -> None:
     print(f"nacim: {message}", file=sys.stderr)
     sys.exit(code)
-
-
-def _find_trial(
-    study_file: Path, number: int, storage: str | None, out: Path | None, data_dir: str | None = None
-) -> tuple[StudySpec, optuna.trial.FrozenTrial, Path]:
-    """A complete trial, with the settings that its study was made with, and the output folder."""
-    study = load_study(study_file, data_dir=data_dir)
-    folder, url = places(study, out, storage)
-    opened = load_study_read_only(url, study.spec.name)
-    trials = opened.get_trials(deepcopy=False)
-    if not 0 <= number < len(trials):
-        raise ValueError(f"--trial {number}: the study has {len(trials)} trials, numbered from 0")
-    found = trials[number]
-    if "reused_from" in found.user_attrs:
-        found = trials[found.user_attrs["reused_from"]]
-    if found.state is not optuna.trial.TrialState.COMPLETE:
-        reason = found.user_attrs.get("error") or found.user_attrs.get("infeasible") or "it has not finished"
-        raise ValueError(f"trial {number} has no result ({reason}); choose a complete one")
-    return stored_spec(opened, study.spec.dataset.data_dir), found, folder
 
 
 if __name__ == "__main__":

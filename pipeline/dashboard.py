@@ -14,7 +14,12 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna_dashboard import _app
+from optuna_dashboard._pareto_front import get_pareto_front_trials
 
+from pipeline.pareto import kind_of
 from pipeline.storage import open_storage
 
 if TYPE_CHECKING:
@@ -64,9 +69,17 @@ def dashboard_app(url: str, writable: bool, artifacts: Path | None = None) -> "W
     Raises:
         StudyError: If the database cannot be used.
     """
+    _app.get_pareto_front_trials = _front_of_results
     store = FileSystemArtifactStore(str(artifacts)) if artifacts and artifacts.is_dir() else None
     app = optuna_dashboard.wsgi(open_storage(url), artifact_store=store)
     return app if writable else read_only(app)
+
+
+def _front_of_results(trials: list[FrozenTrial], directions: list[StudyDirection]) -> list[FrozenTrial]:
+    """The dashboard's list of best trials, which knows no constraints, from evaluated trials only."""
+    evaluated = [trial for trial in trials if kind_of(trial) == "evaluated"]
+    front: list[FrozenTrial] = get_pareto_front_trials(evaluated, directions)
+    return front
 
 
 def read_only(app: "WSGIApplication") -> "WSGIApplication":

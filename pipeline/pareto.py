@@ -10,6 +10,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.metrics import METRICS, Metric
 
+KINDS = ("evaluated", "stopped early", "reused", "infeasible", "failed", "running")
+_MARKS = {"reused_from": "reused", "infeasible": "infeasible", "stopped_early": "stopped early"}
+_STATES = {TrialState.PRUNED: "infeasible", TrialState.FAIL: "failed"}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ParetoReport:
@@ -19,7 +23,7 @@ class ParetoReport:
         objectives: Names in `METRICS`.
         trials: Evaluated trials, by number.
         front: Those of them that no other one dominates, best first objective first.
-        counts: How many trials are evaluated, reused, infeasible, failed, running.
+        counts: How many trials there are of each of `KINDS`.
     """
 
     objectives: tuple[str, ...]
@@ -33,18 +37,34 @@ class ParetoReport:
         return tuple(METRICS[name] for name in self.objectives)
 
 
+def kind_of(trial: FrozenTrial) -> str:
+    """The one of `KINDS` that a trial is. Only an `evaluated` one is a result: on fronts, in figures and in counts.
+
+    Optuna calls others complete too: an infeasible one has not been trained, one stopped early not to the end, and a
+    reused one repeats another.
+    """
+    if trial.state is not TrialState.COMPLETE:
+        return _STATES.get(trial.state, "running")
+    return next((kind for mark, kind in _MARKS.items() if mark in trial.user_attrs), "evaluated")
+
+
+def reason_of(trial: FrozenTrial) -> str:
+    """Why a trial that is not evaluated has no result, for people."""
+    if stopped := trial.user_attrs.get("stopped_early"):
+        return (
+            f"stopped early after epoch {stopped['epoch']:g}: accuracy {stopped['accuracy']:.1%}, granted "
+            f"{stopped['optimistic']:.1%}, dominated even so"
+        )
+    return trial.user_attrs.get("error") or trial.user_attrs.get("infeasible") or "it has not finished"
+
+
 def pareto_report(opened: optuna.Study) -> ParetoReport:
     """Read a study's trials."""
     everything = opened.get_trials(deepcopy=False)
     objectives = tuple(opened.user_attrs["identity"]["objectives"])
-    evaluated = [t for t in everything if t.state is TrialState.COMPLETE and "reused_from" not in t.user_attrs]
-    counts = {
-        "evaluated": len(evaluated),
-        "reused": sum(t.state is TrialState.COMPLETE for t in everything) - len(evaluated),
-        "infeasible": sum(t.state is TrialState.PRUNED for t in everything),
-        "failed": sum(t.state is TrialState.FAIL for t in everything),
-        "running": sum(t.state is TrialState.RUNNING for t in everything),
-    }
+    kinds = [kind_of(trial) for trial in everything]
+    evaluated = [trial for trial, kind in zip(everything, kinds, strict=True) if kind == "evaluated"]
+    counts = {kind: kinds.count(kind) for kind in KINDS}
     losses = to_losses(objectives, [t.values for t in evaluated])
     front = [evaluated[i] for i in np.flatnonzero(nondominated(losses))]
     front.sort(key=lambda trial: to_losses(objectives, [trial.values])[0].tolist())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,7 +18,7 @@ from rich.text import Text
 from pipeline.design_point import DesignPoint
 from pipeline.evaluated import Evaluated
 from pipeline.metrics import METRICS
-from pipeline.pareto import hypervolume_history, nondominated, to_losses
+from pipeline.pareto import KINDS, hypervolume_history, kind_of, nondominated, reason_of, to_losses
 from pipeline.phase import read_phase
 
 _FRONT_ROWS = 8
@@ -67,7 +67,8 @@ class Progress:
         self._trials = list(earlier)
         self._console = console
         self._checkpoints = checkpoints
-        self._counts = dict.fromkeys(("reused", "infeasible", "stopped early", "failed"), 0)
+        self._earlier = len(earlier)
+        self._counts = dict.fromkeys(KINDS[1:], 0)
         self._running: dict[int, DesignPoint] = {}
         self._history: list[float] = []
         self._goal = self._done_before = 0
@@ -81,15 +82,20 @@ class Progress:
 
     def finished(self, trial: FrozenTrial) -> None:
         self._running.pop(trial.number, None)
-        outcome = outcome_of(trial)
-        if outcome == "evaluated":
-            self._trials.append(trial)
-        else:
-            self._counts[outcome] += 1
+        self.elsewhere(trial)
 
     def elsewhere(self, trial: FrozenTrial) -> None:
-        """Count a trial that another process evaluated."""
-        self._trials.append(trial)
+        """Count a trial, also one that another process evaluated."""
+        kind = kind_of(trial)
+        if kind == "evaluated":
+            self._trials.append(trial)
+        else:
+            self._counts[kind] += 1
+
+    @property
+    def _done(self) -> int:
+        """Trials that count towards the goal: evaluated, or stopped early."""
+        return self._done_before + len(self._trials) - self._earlier + self._counts["stopped early"]
 
     def say(self, message: str) -> None:
         """What holds the run up; beside the output, which a script may read."""
@@ -120,16 +126,16 @@ class Progress:
     def counts(self) -> str:
         """How many trials are done, and what became of the others of this run."""
         others = [f"{count} {word}" for word, count in self._counts.items() if count]
-        return ", ".join([f"{len(self._trials)}/{self._goal} trials", *others])
+        return ", ".join([f"{self._done}/{self._goal} trials", *others])
 
     def time_left(self) -> str:
         """Such as `3 min left`; empty at the goal."""
-        if len(self._trials) >= self._goal:
+        if self._done >= self._goal:
             return ""
-        new = len(self._trials) - self._done_before
+        new = self._done - self._done_before
         if not new:
             return "? left"
-        seconds = (time.monotonic() - self._start) / new * (self._goal - len(self._trials))
+        seconds = (time.monotonic() - self._start) / new * (self._goal - self._done)
         return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
 
     def summary(self) -> str:
@@ -154,12 +160,14 @@ class PlainProgress(Progress):
 
     def finished(self, trial: FrozenTrial) -> None:
         super().finished(trial)
-        outcome = outcome_of(trial)
+        outcome = kind_of(trial)
         if outcome == "evaluated":
             values = [quantity(name, trial.user_attrs[name]) for name in self._objectives]
             design = DesignPoint.from_dict(trial.user_attrs["design"])
             self._console.print(f"trial {trial.number}: {', '.join(values)} | {describe(design)}", soft_wrap=True)
             self._console.print(f"  {self.summary()}", soft_wrap=True)
+        elif outcome == "stopped early":
+            self._console.print(f"trial {trial.number} {reason_of(trial)}", soft_wrap=True)
         elif outcome == "failed":
             self._console.print(f"trial {trial.number} failed: {trial.user_attrs['error']}", soft_wrap=True)
 
@@ -177,9 +185,13 @@ class JsonProgress(Progress):
 
     def finished(self, trial: FrozenTrial) -> None:
         super().finished(trial)
-        outcome, kept = outcome_of(trial), trial.user_attrs
+        outcome, kept = kind_of(trial), trial.user_attrs
         facts = {name: kept[name] for name in METRICS if name in kept}
-        facts |= {name: kept[name] for name in ("error", "infeasible", "reused_from") if kept.get(name) is not None}
+        facts |= {
+            name: kept[name]
+            for name in ("error", "infeasible", "reused_from", "stopped_early")
+            if kept.get(name) is not None
+        }
         counts = {"evaluated": len(self._trials)} | self._counts
         self.tell("finished", trial=trial.number, outcome=outcome, **facts, counts=counts)
 
@@ -215,7 +227,7 @@ class LiveProgress(Progress):
         trials, running = list(self._trials), dict(self._running)
         head = Table.grid(padding=(0, 2))  # gives the bar a line of its own
         left = self.time_left()
-        bar = ProgressBar(total=max(1, self._goal), completed=len(trials), width=40, complete_style="blue")
+        bar = ProgressBar(total=max(1, self._goal), completed=self._done, width=40, complete_style="blue")
         head.add_row(bar, self.counts(), Text(left, style="dim"))
         lines: list[RenderableType] = [head]
         if trials:
@@ -237,18 +249,6 @@ class LiveProgress(Progress):
         phase = {"variation": "simulated chips"}.get(phase, phase)
         text = Text(f"trial {number:<4} {phase:<27}", overflow="ellipsis", no_wrap=True)
         return text.append(describe(design), style="dim")
-
-
-def outcome_of(trial: FrozenTrial) -> str:
-    """What became of a finished trial: `evaluated`, `reused`, `infeasible`, `stopped early` or `failed`."""
-    kept = trial.user_attrs
-    if trial.state is TrialState.FAIL:
-        return "failed"
-    if trial.state is TrialState.PRUNED or kept.get("infeasible"):
-        return "infeasible"
-    if kept.get("stopped_early"):
-        return "stopped early"
-    return "reused" if "reused_from" in kept else "evaluated"
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -60,6 +60,9 @@ class TrialResult:
         phase_s: Wall time of each phase in seconds.
         versions: Of Python, nacim and the libraries that computed the result.
         checkpoint: File of the trained weights, or None.
+        learning_curve: Accuracies during training, one record a checkpoint: `epoch` and the names of `METRICS`.
+        stopped_early: None, or why training was not finished (`pipeline.early_stopping.StoppingRule.verdict`).
+            Accuracies are then those of an unfinished training on two chips, and no result of the design.
     """
 
     measured: dict[str, float]
@@ -69,6 +72,19 @@ class TrialResult:
     phase_s: dict[str, float]
     versions: dict[str, str]
     checkpoint: str | None
+    learning_curve: tuple[dict[str, float], ...] = ()
+    stopped_early: dict[str, float] | None = None
+
+
+def accuracies(report: VariationReport) -> dict[str, float]:
+    """The accuracies of `METRICS`."""
+    return {
+        "accuracy_mean": report.mean,
+        "accuracy_p05": report.p05,
+        "accuracy_worst": report.worst,
+        "accuracy_noiseless": report.noiseless,
+        "accuracy_float": report.float_accuracy,
+    }
 
 
 def measured_values(
@@ -81,12 +97,7 @@ def measured_values(
         own_cost: At the trained network's own activity.
         validation, test: Accuracy over chips.
     """
-    values = {
-        "accuracy_mean": validation.mean,
-        "accuracy_p05": validation.p05,
-        "accuracy_worst": validation.worst,
-        "accuracy_noiseless": validation.noiseless,
-        "accuracy_float": validation.float_accuracy,
+    values = accuracies(validation) | {
         "tops_per_watt_own_data": own_cost.tops_per_watt,
         "energy_own_data_j": own_cost.energy_j,
     }

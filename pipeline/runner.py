@@ -7,6 +7,7 @@ be repeated: what a broken connection left in doubt is looked up before it is do
 
 import contextlib
 import dataclasses
+import functools
 import multiprocessing
 import re
 import signal
@@ -24,7 +25,9 @@ from sqlalchemy.orm import Session
 
 from hw_models.errors import InfeasibleDesign
 from pipeline import study as database
+from pipeline.constraints import Constraint, end_if_infeasible
 from pipeline.design_point import DesignPoint
+from pipeline.early_stopping import stopping_rule
 from pipeline.heartbeat import HEARTBEAT_S, Heart, this_process
 from pipeline.results import TrialResult
 from pipeline.search_space import SearchSpace
@@ -48,7 +51,7 @@ class RepeatedFailure(RuntimeError):
 
 
 class SpaceExhausted(RuntimeError):
-    """The sampler proposes only designs that are known or cannot exist."""
+    """The sampler proposes only designs that are known, break a constraint or cannot exist."""
 
 
 class View(Protocol):
@@ -128,6 +131,7 @@ class Runner:
         self._patience = patience or Patience()
         self._keep_lock = keep_lock
         self._space = SearchSpace(study)
+        self._constraints = [Constraint.parse(text) for text in study.spec.constraints]
         self._heart = Heart(opened, heartbeat_s)
         self._heartbeat_s = heartbeat_s
         self._known = {trial.user_attrs["design_hash"]: trial for trial in database.evaluated_trials(opened)}
@@ -163,7 +167,7 @@ class Runner:
                     idle = 0 if asked or waits else idle + 1
                     if idle >= _IDLE_TRIALS:
                         raise SpaceExhausted(
-                            f"the last {idle} designs proposed were known or cannot exist"
+                            f"the last {idle} designs proposed were known, break a constraint or cannot exist"
                             f"{self._last_infeasible and f' (last: {self._last_infeasible})'}; widen the search space"
                         )
                 if not self._running and not waits:
@@ -310,6 +314,9 @@ class Runner:
             return _Asked(trial=trial, finished=self._opened.tell(trial, state=TrialState.PRUNED))
         key = design.content_hash
         set_user_attributes(session, trial._trial_id, {"design_hash": key, "design": design.to_dict()})
+        if ended := end_if_infeasible(self._opened, trial, self._constraints, self._study.spec.objectives, design):
+            self._last_infeasible = ended.user_attrs["infeasible"]
+            return _Asked(trial=trial, finished=ended)
         if key in self._known:
             finished = database.reuse(self._opened, session, trial._trial_id, self._known[key])
             return _Asked(trial=trial, finished=finished)
@@ -321,8 +328,11 @@ class Runner:
     def _submit(self, pool: ProcessPoolExecutor, entry: _Running) -> None:
         number = entry.trial.number
         checkpoint = self._checkpoints / f"{self._study.spec.name}-{self._study.identity_hash}-{number:05d}.pt"
+        spec = self._study.spec
+        rule = self._in_database(lambda: stopping_rule(self._opened, spec, number, entry.design))
+        evaluate = functools.partial(self._evaluate, rule=rule) if rule else self._evaluate
         try:
-            future = pool.submit(self._evaluate, entry.design, self._study.spec, number, checkpoint)
+            future = pool.submit(evaluate, entry.design, spec, number, checkpoint)
         except BrokenProcessPool as error:  # a worker died just now; the loop will see it
             future = Future()
             future.set_exception(error)

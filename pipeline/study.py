@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from pipeline.metrics import METRICS
+from pipeline.pareto import kind_of
 from pipeline.results import TrialResult
 from pipeline.storage import (
     StudyError,
@@ -182,13 +183,18 @@ def record(
 
 
 def _attributes(result: TrialResult) -> dict[str, Any]:
-    return result.measured | {
-        "cost": result.cost,
-        "variation": {"validation": result.validation.to_dict(), "test": result.test.to_dict()},
-        "phase_s": result.phase_s,
-        "versions": result.versions,
-        "checkpoint": result.checkpoint,
-    }
+    during = {"learning_curve": list(result.learning_curve), "stopped_early": result.stopped_early}
+    return (
+        result.measured
+        | {name: value for name, value in during.items() if value}
+        | {
+            "cost": result.cost,
+            "variation": {"validation": result.validation.to_dict(), "test": result.test.to_dict()},
+            "phase_s": result.phase_s,
+            "versions": result.versions,
+            "checkpoint": result.checkpoint,
+        }
+    )
 
 
 def _add_late_result(
@@ -214,6 +220,8 @@ def reuse(opened: optuna.Study, session: Session, trial_id: int, earlier: Frozen
     """Give a trial of an already evaluated design that design's values, visibly marked; inside a transaction."""
     if lock_trial(session, trial_id) is TrialState.RUNNING:
         opened._storage.set_trial_user_attr(trial_id, "reused_from", earlier.number)
+        if "stopped_early" in earlier.user_attrs:
+            opened._storage.set_trial_user_attr(trial_id, "stopped_early", earlier.user_attrs["stopped_early"])
         opened.tell(opened._storage.get_trial_number_from_id(trial_id), earlier.values)
     return opened._storage.get_trial(trial_id)
 
@@ -237,9 +245,9 @@ def unfinished_trials(opened: optuna.Study) -> list[FrozenTrial]:
 
 
 def evaluated_trials(opened: optuna.Study) -> list[FrozenTrial]:
-    """Complete trials that were measured and not reused, by number."""
+    """Trials whose training is done with, by number: evaluated or stopped early, not reused."""
     trials = opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [trial for trial in trials if "reused_from" not in trial.user_attrs]
+    return [trial for trial in trials if kind_of(trial) in ("evaluated", "stopped early")]
 
 
 def _check_schema(attributes: dict[str, Any], url: str) -> None:

@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import CellDevice, load_card
 from hw_models.errors import InfeasibleDesign
+from pipeline.constraints import Constraint
 from pipeline.metrics import METRICS
 from pipeline.yaml_file import read_yaml
 
@@ -282,6 +283,21 @@ class VariationSpec(_Strict):
         return self
 
 
+class EarlyStoppingSpec(_Strict):
+    """When training is not worth going on: see docs/search.md."""
+
+    quantile: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Of what finished designs still gained after a checkpoint; a design that gains this much and would "
+        "still be dominated is stopped.",
+    )
+    checkpoints: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.2, 0.4, 0.6], min_length=1, description="Shares of the training after which accuracy is looked at."
+    )
+
+
 class SamplerSpec(_Strict):
     """NSGA-II (Deb et al., 2002) as Optuna implements it."""
 
@@ -298,13 +314,26 @@ class StudySpec(_Strict):
     seed: int = Field(0, ge=0, lt=2**32)
     trials: int = Field(60, ge=1, description="Trials that one run adds to the study.")
     objectives: list[str] = ["accuracy_mean", "tops_per_watt"]
+    constraints: list[str] = Field(
+        [],
+        description="Limits on what is known before training, such as 'area_mm2 <= 2.5'; a design that breaks one is "
+        "not trained.",
+    )
     dataset: DatasetSpec = DatasetSpec()
     hardware: HardwareSpace
     network: NetworkSpace
     training: TrainingSpec = TrainingSpec()
     accuracy: AccuracySpec = AccuracySpec()
+    early_stopping: EarlyStoppingSpec | Literal[False] = Field(
+        False, description="Settings ({} for the defaults), or false."
+    )
     variation: VariationSpec = VariationSpec()
     sampler: SamplerSpec = SamplerSpec()
+
+    @field_validator("constraints")
+    @classmethod
+    def _constraints_are_known(cls, texts: list[str]) -> list[str]:
+        return [str(Constraint.parse(text)) for text in texts]
 
     @model_validator(mode="after")
     def _objectives_are_measured(self) -> "StudySpec":

@@ -3,6 +3,7 @@
 import logging
 import math
 import warnings
+from collections.abc import Callable
 
 import pytorch_lightning as pl
 import torch
@@ -20,6 +21,9 @@ class TrainingDiverged(RuntimeError):
     """The loss is not a finite number any more."""
 
 
+AfterEpoch = Callable[[nn.Module, int], bool]  # the network and the epochs done so far -> whether to stop
+
+
 class NoisyClassifier(pl.LightningModule):
     """Cross-entropy training of a network with crossbar layers: Adam, learning rate warmed up and annealed (one cycle).
 
@@ -27,11 +31,14 @@ class NoisyClassifier(pl.LightningModule):
     `noise_ramp` of the training it rises to that linearly.
     """
 
-    def __init__(self, network: nn.Module, spec: TrainingSpec, steps: int) -> None:
+    def __init__(
+        self, network: nn.Module, spec: TrainingSpec, steps: int, after_epoch: AfterEpoch | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.spec = spec
         self.steps = steps
+        self.after_epoch = after_epoch
 
     def on_train_epoch_start(self) -> None:
         say(f"training, epoch {self.current_epoch + 1} of {self.spec.epochs}")
@@ -48,13 +55,19 @@ class NoisyClassifier(pl.LightningModule):
             raise TrainingDiverged(f"loss is {loss.item()} in epoch {self.current_epoch}; lower training.learning_rate")
         return loss
 
+    def on_train_epoch_end(self) -> None:
+        if self.after_epoch is not None and self.after_epoch(self.network, self.current_epoch + 1):
+            self.trainer.should_stop = True
+
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.Adam(self.parameters(), lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.spec.learning_rate, total_steps=self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def train(network: nn.Module, data: Split, spec: TrainingSpec, seed: int) -> None:
+def train(
+    network: nn.Module, data: Split, spec: TrainingSpec, seed: int, after_epoch: AfterEpoch | None = None
+) -> None:
     """Train `network` in place, on a GPU where there is one.
 
     Args:
@@ -62,6 +75,8 @@ def train(network: nn.Module, data: Split, spec: TrainingSpec, seed: int) -> Non
         data: Training split.
         spec: Epochs, batch size, learning rate, noise strength.
         seed: Order of images and noise are functions of it.
+        after_epoch: Looks at the network after each epoch and must leave it and all random states as they are; True
+            ends the training.
 
     Raises:
         TrainingDiverged: If the loss stops being finite.
@@ -69,7 +84,7 @@ def train(network: nn.Module, data: Split, spec: TrainingSpec, seed: int) -> Non
     pl.seed_everything(seed, verbose=False)
     batches = ImageData(data, spec, seed)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = NoisyClassifier(network, spec, spec.epochs * len(batches.train_dataloader()))
+    module = NoisyClassifier(network, spec, spec.epochs * len(batches.train_dataloader()), after_epoch)
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on loggers, workers and schedules that does not concern a search

@@ -1,6 +1,7 @@
 """One trial as a page in the terminal. Loads no torch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from optuna.trial import FrozenTrial
 from rich import box
@@ -12,18 +13,20 @@ from rich.text import Text
 from pipeline.evaluated import Evaluated, component_parts, design_columns, half_width, layer_parts, two_digits
 from pipeline.metrics import METRICS
 from pipeline.results import VariationReport
+from pipeline.stored import describe_settings
 from pipeline.study_spec import StudySpec
 from pipeline.topology import mvm_layers
 
 _TOTALS = ("energy_j", "area_m2", "latency_s")
 
 
-def trial_page(spec: StudySpec, trial: FrozenTrial) -> RenderableType:
+def trial_page(spec: StudySpec, trial: FrozenTrial, again: Sequence[dict[str, Any]] = ()) -> RenderableType:
     """Design, cost, accuracy, times and origin of a measured trial.
 
     Args:
         spec: Of its study.
         trial: Complete and not reused.
+        again: Its later measurements (`pipeline.stored.remeasured`).
     """
     shown = Evaluated.from_trial(trial)
     return Group(
@@ -31,6 +34,7 @@ def trial_page(spec: StudySpec, trial: FrozenTrial) -> RenderableType:
         _design(shown),
         _layers(shown),
         _accuracy(shown),
+        *([_again(again)] if again else []),
         _totals(shown),
         _shares("Cost by component", [component_parts(shown, name) for name in _TOTALS]),
         _shares("Cost by layer", [layer_parts(shown, name) for name in _TOTALS]),
@@ -75,6 +79,15 @@ def _accuracy(shown: Evaluated) -> Table:
         label = f"chips with {_percent(shown.validation.required)} or more"
         table.add_row(label, *(_percent(report.fraction_good or 0.0) for report in reports))
     table.add_row("chips, images", *(_chips(report) for report in reports))
+    return table
+
+
+def _again(entries: Sequence[dict[str, Any]]) -> Table:
+    table = _table("Measured again, mean accuracy and 95 % interval [%]", "", "validation", "test")
+    for entry in entries:
+        reports = (VariationReport.from_dict(entry[split]) for split in ("validation", "test"))
+        cells = [f"{_percent(r.mean)} ({_percent(r.mean_low)} to {_percent(r.mean_high)})" for r in reports]
+        table.add_row(describe_settings(entry["settings"]), *cells)
     return table
 
 

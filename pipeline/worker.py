@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from pipeline.design_point import DesignPoint
+from pipeline.early_stopping import StoppingRule
 from pipeline.phase import phase_file, told_in
 from pipeline.results import TrialResult
 from pipeline.study_spec import StudySpec
@@ -28,12 +29,18 @@ def start_worker() -> None:
     torch.set_num_threads(1)
 
 
-def evaluate_trial(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+def evaluate_trial(
+    design: DesignPoint,
+    spec: StudySpec,
+    trial_number: int,
+    checkpoint: Path | None,
+    rule: StoppingRule | None = None,
+) -> TrialResult:
     """`pipeline.objective.evaluate`, imported where it runs."""
     from pipeline.objective import evaluate
 
     with told_in(phase_file(checkpoint)) if checkpoint else contextlib.nullcontext():
-        return evaluate(design, spec, trial_number, checkpoint)
+        return evaluate(design, spec, trial_number, checkpoint, rule)
 
 
 def _die_with_parent() -> None:

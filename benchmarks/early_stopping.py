@@ -1,0 +1,83 @@
+"""Early stopping on and off, same seeds: training epochs spent and hypervolume reached.
+
+    python benchmarks/early_stopping.py studies/digits.yaml --seeds 3 --trials 100
+
+Each run is a study of its own in a temporary folder, one worker. With early stopping, stopped trials count towards
+`--trials`; the hypervolume is that of finished designs alone.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import tempfile
+from pathlib import Path
+
+import optuna
+from rich.console import Console
+
+from pipeline.pareto import hypervolume_history, kind_of, pareto_report
+from pipeline.progress import Progress
+from pipeline.runner import Runner
+from pipeline.study import open_study
+from pipeline.study_spec import EarlyStoppingSpec, Study, load_study
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a run spent and reached."""
+
+    epochs: int
+    hypervolume: float
+    stopped: int
+    front: int
+
+
+def run(study: Study, trials: int) -> Outcome:
+    """Run a study in a temporary folder."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        opened = open_study(study, f"sqlite:///{folder / 'study.db'}")
+        view = Progress(study.spec.name, study.spec.objectives, [], Console(quiet=True), folder)
+        Runner(study, opened, folder, 1, view).run(trials)
+        report = pareto_report(opened)
+        stopped = [t for t in opened.get_trials() if kind_of(t) == "stopped early"]
+        history = hypervolume_history(report.objectives, [trial.values for trial in report.trials])
+        epochs = sum(int(trial.user_attrs["stopped_early"]["epoch"]) for trial in stopped)
+        return Outcome(
+            epochs=epochs + study.spec.training.epochs * len(report.trials),
+            hypervolume=history[-1],
+            stopped=len(stopped),
+            front=len(report.front),
+        )
+
+
+def main() -> None:
+    """Print a line a seed, and medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=100)
+    parser.add_argument("--quantile", type=float, default=EarlyStoppingSpec().quantile)
+    arguments = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    saved, ratios = [], []
+    for seed in range(1, arguments.seeds + 1):
+        study = load_study(arguments.study, seed=seed)
+        outcomes = []
+        for setting in (False, EarlyStoppingSpec(quantile=arguments.quantile)):
+            spec = study.spec.model_copy(update={"early_stopping": setting})
+            outcomes.append(run(dataclasses.replace(study, spec=spec), arguments.trials))
+        off, on = outcomes
+        saved.append(1 - on.epochs / off.epochs)
+        ratios.append(on.hypervolume / off.hypervolume)
+        print(
+            f"seed {seed}: epochs {off.epochs} -> {on.epochs} ({saved[-1]:.0%} saved, {on.stopped} of "
+            f"{arguments.trials} stopped), hypervolume {off.hypervolume:.4g} -> {on.hypervolume:.4g}, "
+            f"front {off.front} -> {on.front}",
+            flush=True,
+        )
+    print(f"median: {statistics.median(saved):.0%} saved, hypervolume x {statistics.median(ratios):.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""`nacim evaluate`: measure finished trials again, or train them anew and compare."""
+
+import dataclasses
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from optuna.trial import FrozenTrial
+
+from pipeline.design_point import DesignPoint
+from pipeline.early_stopping import stopping_rule
+from pipeline.options import AsJson, DataDir, OutFolder, StorageUrl, StudyFile, print_json, within
+from pipeline.results import VariationReport
+from pipeline.stored import StoredStudy, add_remeasured, describe_settings, stored_study
+
+REPLAY_DIFFERS = 5  # exit code
+
+Trials = Annotated[list[int], typer.Option("--trial", help="Number of a trial; may be repeated.")]
+Front = Annotated[bool, typer.Option("--front", help="All trials on the Pareto front.")]
+
+
+def evaluate(
+    study_file: StudyFile,
+    trial: Trials = [],  # noqa: B006  typer copies it
+    front: Front = False,
+    chips: Annotated[int, typer.Option(help="Simulated chips, 2 or more.")] = 100,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Every slice, cycle and conversion as the hardware makes them.")
+    ] = False,
+    drift_time: Annotated[list[float] | None, typer.Option(help="Seconds since programming; may be repeated.")] = None,
+    sigma_scale: Annotated[
+        list[float] | None, typer.Option(help="Programming errors, times the card's; may be repeated.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Train the network anew, for so long.")] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Train anew as in the search and compare with what is stored.")
+    ] = False,
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure trials again and note it beside them. Their values in the search do not change."""
+    within("--chips", chips, 2)
+    within("--epochs", epochs, 1)
+    for name, values in (("--drift-time", drift_time), ("--sigma-scale", sigma_scale)):
+        for value in values or ():
+            within(name, value, 0)
+    stored = stored_study(study_file, storage, out, data_dir)
+    trials = stored.chosen(trial, front, replay)
+    if replay:
+        _replay(stored, trials, as_json)
+        return
+    variation: dict[str, Any] = {"min_chips": chips, "max_chips": chips, "fidelity": "exact" if exact else "fast"}
+    times: Sequence[float | None] = drift_time or [stored.spec.variation.drift_time_s]
+    settings = [
+        variation | {"sigma_scale": scale, "drift_time_s": time_s, "epochs": epochs}
+        for scale, time_s in itertools.product(sigma_scale or [1.0], times)
+    ]
+    entries = []
+    for each, found in itertools.product(settings, trials):
+        entries.append({"trial": found.number} | _measure(stored, found, each))
+        if not as_json:
+            _print_entry(entries[-1])
+    if as_json:
+        print_json(entries)
+
+
+def _measure(stored: StoredStudy, trial: FrozenTrial, settings: dict[str, Any]) -> dict[str, Any]:
+    """Measure a trial once and note it in the database."""
+    from pipeline.objective import versions
+    from pipeline.reevaluate import reevaluate
+
+    changes = {name: settings[name] for name in ("min_chips", "max_chips", "fidelity", "drift_time_s")}
+    variation = stored.spec.variation.model_copy(update=changes)
+    validation, test = reevaluate(
+        stored.spec, trial, stored.checkpoints, variation, settings["sigma_scale"], settings["epochs"]
+    )
+    entry = {
+        "settings": {
+            "chips": settings["max_chips"],
+            "fidelity": settings["fidelity"],
+            "drift_time_s": settings["drift_time_s"],
+            "sigma_scale": settings["sigma_scale"],
+            "epochs": settings["epochs"] or stored.spec.training.epochs,
+        },
+        "validation": validation.to_dict(),
+        "test": test.to_dict(),
+        "versions": versions(),
+    }
+    add_remeasured(stored.opened, trial.number, entry)
+    return entry
+
+
+def _print_entry(entry: dict[str, Any]) -> None:
+    print(f"trial {entry['trial']}: {describe_settings(entry['settings'])}")
+    for name in ("validation", "test"):
+        result = VariationReport.from_dict(entry[name])
+        print(
+            f"  {name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), "
+            f"std {result.std:.2%}, 5th percentile {result.p05:.2%}, worst {result.worst:.2%}, "
+            f"no device errors {result.noiseless:.2%}, {len(result.per_chip)} chips, {result.n_images} images, "
+            f"{result.fidelity}"
+        )
+
+
+def _replay(stored: StoredStudy, trials: list[FrozenTrial], as_json: bool) -> None:
+    from pipeline.reevaluate import replay
+
+    found = []
+    for trial in trials:
+        design = DesignPoint.from_dict(trial.user_attrs["design"])
+        rule = stopping_rule(stored.opened, stored.spec, trial.number, design)
+        again = replay(stored.spec, trial, rule)
+        found.append({"trial": trial.number, "same": not again.differing} | dataclasses.asdict(again))
+    if as_json:
+        print_json(found)
+    for each in () if as_json else found:
+        changed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in each["changed"].items())
+        print(
+            f"trial {each['trial']}: {'the same' if each['same'] else 'differs'} "
+            f"({'versions changed: ' + changed if changed else 'the same versions'})"
+        )
+        for name, (old, new) in each["differing"].items():
+            print(f"  {name}: stored {json.dumps(old)[:60]}, now {json.dumps(new)[:60]}")
+    if not all(each["same"] for each in found):
+        sys.exit(REPLAY_DIFFERS)

@@ -1,0 +1,188 @@
+"""Constraints: what breaks one is not trained, the sampler learns from it, and no one takes it for a result."""
+
+import json
+from pathlib import Path
+
+import fake_evaluation
+import optuna
+import pytest
+from chromium import chromium_page
+from optuna.trial import TrialState
+from rich.console import Console
+from test_dashboard import request, running
+from test_runner import StopAfter, everything
+
+from pipeline.constraints import QUANTITIES, Constraint, known_figures, untrained_values
+from pipeline.design_point import DesignPoint
+from pipeline.evaluated import read_findings
+from pipeline.pareto import kind_of, pareto_report
+from pipeline.progress import Progress
+from pipeline.runner import Runner, SpaceExhausted
+from pipeline.study import open_study
+from pipeline.study_spec import load_study
+
+LIMIT_MM2 = 0.12  # about a third of the tiny study's designs are as small
+
+
+@pytest.fixture
+def limited(tiny) -> dict:
+    return tiny | {"constraints": [f"area_mm2 <= {LIMIT_MM2}", "cells <= 10000000"]}
+
+
+def run(content: dict, write_study, folder: Path, trials: int = 8, workers: int = 1, view=None) -> optuna.Study:
+    folder.mkdir(exist_ok=True)
+    study = load_study(write_study(content, f"{folder.name}.yaml"))
+    opened = open_study(study, f"sqlite:///{folder / 'study.db'}")
+    Runner(study, opened, folder, workers, view or StopAfter(0), fake_evaluation.evaluate).run(trials)
+    return opened
+
+
+def complete(opened: optuna.Study, kind: str) -> list[optuna.trial.FrozenTrial]:
+    return [t for t in opened.get_trials(states=(TrialState.COMPLETE,)) if kind_of(t) == kind]
+
+
+def area_mm2(trial: optuna.trial.FrozenTrial) -> float:
+    return 1e6 * known_figures(DesignPoint.from_dict(trial.user_attrs["design"]))["area_m2"]
+
+
+def test_a_design_that_breaks_a_constraint_is_not_trained(limited, write_study, tmp_path):
+    opened = run(limited, write_study, tmp_path / "a")
+    broken, kept = complete(opened, "infeasible"), complete(opened, "evaluated")
+    assert broken
+    assert all(area_mm2(trial) <= LIMIT_MM2 for trial in kept)
+    for trial in broken:
+        assert "cost" not in trial.user_attrs
+        assert trial.user_attrs["infeasible"] == f"area {area_mm2(trial):.4g} mm2 > {LIMIT_MM2} mm2"
+
+
+def test_infeasible_designs_count_for_nothing(limited, write_study, tmp_path):
+    view = Progress("tiny", ["accuracy_mean", "tops_per_watt"], [], Console(quiet=True), tmp_path)
+    opened = run(limited, write_study, tmp_path / "a", view=view)
+    broken = {trial.number for trial in complete(opened, "infeasible")}
+    report = pareto_report(opened)
+    assert report.counts["evaluated"] == len(report.trials) == 8, "they do not count towards the asked number"
+    assert report.counts["infeasible"] >= len(broken) > 0
+    assert not broken & {trial.number for trial in report.trials}
+    assert {t.number for t in report.front} == {
+        t.number for t in opened.best_trials if "reused_from" not in t.user_attrs
+    }
+    assert len(read_findings(opened).evaluated) == 8
+    assert f"8/8 trials, {report.counts['reused']} reused, {report.counts['infeasible']} infeasible" in view.summary()
+
+
+def test_the_sampler_is_told_of_every_design_how_it_stands(limited, write_study, tmp_path):
+    opened = run(limited, write_study, tmp_path / "a")
+    for trial in opened.get_trials(states=(TrialState.COMPLETE,)):
+        assert trial.constraints[f"area_mm2 <= {LIMIT_MM2}"] == pytest.approx(area_mm2(trial) / LIMIT_MM2 - 1)
+        assert trial.constraints["cells <= 10000000"] < 0
+    for trial in complete(opened, "infeasible"):
+        known = known_figures(DesignPoint.from_dict(trial.user_attrs["design"]))
+        assert trial.values == [0.0, known["tops_per_watt"]], "the cost is real, the accuracy the worst there is"
+
+
+def test_nsga2_prefers_designs_that_keep_the_constraints(limited, write_study, tmp_path):
+    limited["constraints"] = ["area_mm2 <= 0.08"]  # the smallest design takes 0.069
+    limited["hardware"] |= {"device": ["sram", "rram", "pcm", "fefet"], "input_bits": [2, 4], "tech_node_nm": [22, 32]}
+    opened = run(limited, write_study, tmp_path / "a", trials=6)
+    asked = [trial for trial in opened.get_trials() if "design" in trial.user_attrs]
+    first, last = asked[:10], asked[-10:]
+    assert sum(map(area_mm2, last)) < sum(map(area_mm2, first))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_infeasible_designs_do_not_change_with_workers_or_interruptions(limited, write_study, tmp_path, workers):
+    whole = everything(run(limited, write_study, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        run(limited, write_study, tmp_path / "cut", workers=workers, view=StopAfter(3))
+    assert everything(run(limited, write_study, tmp_path / "cut", workers=workers)) == whole
+
+
+def test_constraints_that_nothing_keeps_end_the_run_with_the_reason(limited, write_study, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.runner._IDLE_TRIALS", 5)
+    limited["constraints"] = ["area_mm2 <= 0.0001"]
+    with pytest.raises(SpaceExhausted, match=r"area 0\.\d+ mm2 > 0\.0001 mm2"):
+        run(limited, write_study, tmp_path / "a")
+
+
+def test_a_study_with_other_constraints_is_refused(limited, write_study, tmp_path):
+    opened = run(limited, write_study, tmp_path / "a", trials=1)
+    assert opened.user_attrs["identity"]["constraints"] == limited["constraints"]
+    limited["constraints"].pop()
+    with pytest.raises(ValueError, match="constraints"):
+        run(limited, write_study, tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "violation", "shown"),
+    [
+        pytest.param("area_mm2 <= 2.5", {"area_m2": 3e-6}, 0.2, "area 3 mm2 > 2.5 mm2", id="above"),
+        pytest.param("area_mm2<=2.5", {"area_m2": 2e-6}, -0.2, None, id="kept, no spaces"),
+        pytest.param("area_m2 <= 2.5e-6", {"area_m2": 3e-6}, 0.2, "area 3e-06 m2 > 2.5e-06 m2", id="SI unit"),
+        pytest.param("tops_per_watt >= 10", {"tops_per_watt": 4.0}, 0.6, "tops per watt 4 < 10", id="below"),
+        pytest.param("latency_us <= 50", {"latency_s": 1e-4}, 1.0, "latency 100 us > 50 us", id="microseconds"),
+        pytest.param("edp_pjs <= 4", {"edp_js": 3e-12}, -0.25, None, id="EDP"),
+        pytest.param("leakage_power_uw <= 1", {"leakage_power_w": 2e-6}, 1.0, "leakage power 2 uw > 1 uw", id="power"),
+    ],
+)
+def test_violations_are_relative_to_the_limit(text, known, violation, shown):
+    constraint = Constraint.parse(text)
+    assert constraint.violation(known) == pytest.approx(violation)
+    if shown:
+        assert constraint.show(known) == shown
+    assert Constraint.parse(str(constraint)) == constraint
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("area_mm2 < 2", "write QUANTITY <= NUMBER"),
+        ("accuracy_mean >= 0.9", "'accuracy_mean' is not known before training; choose from area_m2"),
+        ("area_mm <= 2", "did you mean 'area_mm2'"),
+        ("energy_own_data_j <= 1", "not known before training"),
+        ("cells <= many", "must be a number, got 'many'"),
+        ("cells <= 0", "above 0"),
+        ("cells <= nan", "above 0"),
+        ("cells >= inf", "finite"),
+    ],
+)
+def test_other_constraints_are_refused_with_what_is_allowed(limited, write_study, text, says):
+    limited["constraints"] = [text]
+    with pytest.raises(ValueError, match=says.replace("(", r"\(")) as error:
+        load_study(write_study(limited))
+    assert "constraints" in str(error.value)
+
+
+def test_every_quantity_is_in_the_cost_model(tiny, write_study, tmp_path):
+    opened = run(tiny, write_study, tmp_path / "a", trials=1)
+    trial = complete(opened, "evaluated")[0]
+    known = known_figures(DesignPoint.from_dict(trial.user_attrs["design"]))
+    assert all(known[name] > 0 for name, _ in QUANTITIES.values())
+    values = untrained_values(["accuracy_p05", "energy_own_data_j", "area_m2"], known)
+    assert values == [0.0, known["energy_j"], known["area_m2"]]
+
+
+def test_infeasible_designs_are_not_on_the_dashboards_front(limited, write_study, tmp_path):
+    opened = run(limited, write_study, tmp_path / "a")
+    broken = {trial.number for trial in complete(opened, "infeasible")}
+    with running(f"sqlite:///{tmp_path / 'a' / 'study.db'}") as address, chromium_page() as page:
+        shown = json.loads(request("GET", f"{address}/api/studies/1?after=0")[1])
+        for trial in shown["trials"]:
+            if trial["state"] == "Complete":
+                assert any(value > 0 for value in trial["constraints"]) == (trial["number"] in broken)
+        page.open(f"{address}/dashboard/studies/1", "document.querySelectorAll('.scatterlayer .point').length > 0")
+        page.wait(lambda: "Best Trials" in page.run("document.body.innerText"), "list of best trials")
+        best = page.run("document.body.innerText").split("Best Trials")[1]
+        assert all(f"Trial {number}\n" not in best for number in broken)
+        assert any(f"Trial {trial.number}\n" in best for trial in pareto_report(opened).front)
+
+
+def test_the_dashboard_still_needs_constraints_under_their_old_name(tmp_path):
+    """When this fails, the dashboard reads Optuna 5's constraints: drop `_DASHBOARD_KEY` in pipeline.constraints."""
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.create_study(study_name="new names only", storage=url, directions=["maximize", "maximize"])
+    trial = study.ask()
+    trial.set_constraint("area", 1.0)
+    study.tell(trial, [0.0, 1.0])
+    with running(url) as address:
+        (shown,) = json.loads(request("GET", f"{address}/api/studies/1?after=0")[1])["trials"]
+    assert shown["constraints"] == []
