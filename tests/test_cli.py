@@ -121,12 +121,12 @@ def test_show_prints_a_page(finished):
 def test_evaluate_reproduces_a_trial_from_its_checkpoint_and_without_it(finished):
     trial = complete_trials(finished)[0]
     command = ("evaluate", "tiny.yaml", "--trial", trial.number, "--chips", 2, "--json")
-    again = json.loads(nacim(*command, cwd=finished).stdout)
+    (again,) = json.loads(nacim(*command, cwd=finished).stdout)
     assert again["validation"] == trial.user_attrs["variation"]["validation"]
     checkpoint = finished / "results" / "tiny" / "checkpoints" / trial.user_attrs["checkpoint"]
     aside = checkpoint.rename(checkpoint.with_suffix(".aside"))
     try:
-        retrained = json.loads(nacim(*command, cwd=finished).stdout)
+        (retrained,) = json.loads(nacim(*command, cwd=finished).stdout)
     finally:
         aside.rename(checkpoint)
     assert retrained == again
@@ -137,7 +137,7 @@ def test_evaluate_measures_with_the_settings_of_the_study_and_not_of_an_edited_f
     edited = yaml.safe_load((finished / "tiny.yaml").read_text()) | {"seed": 99, "training": {"epochs": 1}}
     (finished / "edited.yaml").write_text(yaml.safe_dump(edited))
     done = nacim("evaluate", "edited.yaml", "--trial", trial.number, "--chips", 2, "--json", cwd=finished)
-    assert json.loads(done.stdout)["validation"] == trial.user_attrs["variation"]["validation"]
+    assert json.loads(done.stdout)[0]["validation"] == trial.user_attrs["variation"]["validation"]
 
 
 def test_an_exported_trial_has_a_folder_of_its_own_and_costs_the_same(finished, tmp_path):
@@ -270,7 +270,7 @@ def test_a_full_disk_stops_the_run_with_3_and_keeps_what_was_finished(finished, 
 
 def test_help_names_every_command():
     text = nacim("--help", cwd=Path.cwd()).stdout
-    for command in ("run", "report", "show", "cost", "evaluate", "export", "devices", "dashboard", "schema"):
+    for command in ("run", "report", "show", "cost", "evaluate", "require", "export", "devices", "dashboard", "schema"):
         assert f" {command} " in text
 
 

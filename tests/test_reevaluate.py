@@ -1,0 +1,289 @@
+"""Measuring again, replaying, and asking what a design requires of its memory cell."""
+
+import contextlib
+import dataclasses
+import json
+import sqlite3
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+import yaml
+
+from pipeline import require as require_module
+from pipeline.__main__ import app
+from pipeline.data import load_images
+from pipeline.design_point import DesignPoint
+from pipeline.objective import evaluate
+from pipeline.reevaluate import finished_network, moved_network, reevaluate, scaled_sigma, with_device
+from pipeline.require import _boundary, _properties, requirements
+from pipeline.search_space import SearchSpace
+from pipeline.storage import transaction
+from pipeline.stored import remeasured, stored_study
+from pipeline.study import open_study, record
+from pipeline.study_spec import load_study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A study with three evaluated trials, trained for real, and one stopped early; checkpoints of all but the last."""
+    from conftest import TINY_STUDY
+
+    folder = tmp_path_factory.mktemp("study")
+    hardware = TINY_STUDY["hardware"] | {"device": ["rram", "pcm"], "cell_bits": 2, "weight_bits": 4}
+    content = TINY_STUDY | {"hardware": hardware, "training": {"epochs": 6, "learning_rate": 0.02}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(content))
+    study = load_study(folder / "tiny.yaml")
+    place = folder / "results" / "tiny"
+    place.mkdir(parents=True)
+    opened = open_study(study, f"sqlite:///{place / 'study.db'}")
+    torch.set_num_threads(1)
+    for number in range(4):
+        trial = opened.ask()
+        design = SearchSpace(study).suggest(trial)
+        trial.set_user_attr("design", design.to_dict())
+        trial.set_user_attr("design_hash", design.content_hash)
+        result = evaluate(design, study.spec, number, place / "checkpoints" / f"{number}.pt")
+        if number == 3:
+            result = dataclasses.replace(result, stopped_early={"epoch": 2, "accuracy": 0.3, "optimistic": 0.5})
+        with transaction(opened) as session:
+            record(opened, session, trial._trial_id, study.spec.objectives, result)
+    return folder
+
+
+@pytest.fixture
+def nacim(folder, monkeypatch, capsys):
+    """The command, in this process: its exit code and what it printed."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words: object) -> tuple[int, str]:
+        try:
+            app(list(map(str, words)), standalone_mode=False)
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return code, capsys.readouterr().out
+
+    return call
+
+
+def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    return stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny").opened.get_trials()
+
+
+def test_a_replayed_trial_is_the_same(folder, nacim):
+    code, output = nacim("evaluate", "tiny.yaml", "--trial", 0, "--trial", 1, "--replay")
+    assert (code, output) == (0, "trial 0: the same (the same versions)\ntrial 1: the same (the same versions)\n")
+
+
+def test_a_replay_that_differs_says_in_what_and_which_versions_changed(folder, nacim):
+    database = sqlite3.connect(folder / "results" / "tiny" / "study.db")
+    with contextlib.closing(database):
+        rows = dict(database.execute("SELECT key, value_json FROM trial_user_attributes WHERE trial_id = 3"))
+        write = "UPDATE trial_user_attributes SET value_json = ? WHERE trial_id = 3 AND key = ?"
+        versions = json.loads(rows["versions"]) | {"torch": "1.0.0"}
+        with database:
+            database.execute(write, (json.dumps(versions), "versions"))
+            database.execute(write, ("0.125", "accuracy_mean"))
+        code, output = nacim("evaluate", "tiny.yaml", "--trial", 2, "--replay")
+        with database:
+            for key in ("versions", "accuracy_mean"):
+                database.execute(write, (rows[key], key))
+    assert code == 5
+    assert "trial 2: differs (versions changed: torch 1.0.0 -> " in output
+    assert [line for line in output.splitlines() if line.startswith("  ")] == [
+        f"  accuracy_mean: stored 0.125, now {rows['accuracy_mean']}"
+    ]
+    assert nacim("evaluate", "tiny.yaml", "--trial", 2, "--replay")[0] == 0
+
+
+def test_measurements_are_noted_beside_the_trial_and_change_nothing_else(folder, nacim):
+    before = trials(folder)
+    words = ("--trial", 0, "--trial", 1, "--chips", 3, "--sigma-scale", 0, "--sigma-scale", 2, "--drift-time", 1000)
+    _, output = nacim("evaluate", "tiny.yaml", *words, "--json")
+    entries = json.loads(output)
+    settings = {"chips": 3, "fidelity": "fast", "drift_time_s": 1000.0, "epochs": 6}
+    assert [(entry["trial"], entry["settings"]) for entry in entries] == [
+        (number, settings | {"sigma_scale": scale}) for scale in (0.0, 2.0) for number in (0, 1)
+    ]
+    assert trials(folder) == before
+    opened = stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny").opened
+    kept = remeasured(opened, 0)[-2:]
+    assert kept == [{k: v for k, v in entry.items() if k != "trial"} for entry in entries if entry["trial"] == 0]
+    assert set(kept[0]) == {"settings", "validation", "test", "versions"}
+    _, page = nacim("show", "tiny.yaml", "--trial", 0)
+    assert "3 chips, fast, 6 epochs, sigma x2, 1000 s after programming" in page
+    _, shown = nacim("show", "tiny.yaml", "--trial", 0, "--json")
+    assert json.loads(shown)["remeasured"][-2:] == kept
+
+
+def test_the_front_is_measured_at_once(folder, nacim):
+    front = {trial.number for trial in stored_study(folder / "tiny.yaml", None, None).chosen([], front=True)}
+    _, output = nacim("evaluate", "tiny.yaml", "--front", "--chips", 2, "--json")
+    assert {entry["trial"] for entry in json.loads(output)} == front
+
+
+def test_more_sigma_costs_accuracy_and_none_gives_the_noiseless_one(folder, nacim):
+    words = ("--trial", 0, "--chips", 8, "--sigma-scale", 0, "--sigma-scale", 1, "--sigma-scale", 6)
+    _, output = nacim("evaluate", "tiny.yaml", *words, "--json")
+    none, card, much = (entry["validation"] for entry in json.loads(output))
+    assert none["noiseless"] == card["noiseless"] == much["noiseless"]
+    assert none["std"] < 0.01  # read noise is left
+    assert much["mean"] < card["mean"] - 3 * much["std"] / 8**0.5
+
+
+def test_longer_training_is_a_training_of_its_own(folder, nacim):
+    _, output = nacim("evaluate", "tiny.yaml", "--trial", 0, "--chips", 2, "--epochs", 1, "--json")
+    (entry,) = json.loads(output)
+    stored = trials(folder)[0].user_attrs["variation"]["validation"]
+    assert entry["settings"]["epochs"] == 1
+    assert entry["validation"]["float_accuracy"] < stored["float_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--trial", 3), "stopped early after epoch 2"),
+        (("--trial", 9), "the study has 4 trials"),
+        ((), "--trial N"),
+        (("--trial", 0, "--chips", 1), "--chips must be 2 or more"),
+        (("--trial", 0, "--sigma-scale", 1000), "programming_sigma"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(nacim, words, says):
+    with pytest.raises(ValueError, match=says):
+        nacim("evaluate", "tiny.yaml", *words)
+
+
+# Requirements
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 117])
+def test_bisection_finds_the_boundary_wherever_it_is(count):
+    for last in range(-1, count):
+        asked: list[int] = []
+
+        def holds(place: int, last: int = last, asked: list[int] = asked) -> bool:
+            asked.append(place)
+            return place <= last
+
+        expected = (None, 0) if last < 0 else (last, None if last == count - 1 else last + 1)
+        assert _boundary(count, holds) == expected
+        assert len(asked) == len(set(asked)) <= 2 + count.bit_length()
+
+
+@pytest.fixture(scope="module")
+def bounds(folder):
+    """Requirements of trial 0 at an accuracy somewhat below what it has on the card."""
+    stored = stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny")
+    trial = stored.trial(0)
+    accuracy = trial.user_attrs["variation"]["test"]["mean"] - 0.1
+    found = list(requirements(stored.spec, trial, stored.checkpoints, accuracy, chips=6, retrain=False))
+    return stored, trial, accuracy, {each.name: each for each in found}
+
+
+def test_the_bound_holds_and_the_next_value_does_not(bounds):
+    *_, accuracy, found = bounds
+    assert {"programming sigma", "on/off ratio", "levels of a cell", "read noise"} <= set(found)
+    for each in found.values():
+        if each.holds_at:
+            assert each.holds_at.report.mean_low >= accuracy
+        if each.fails_at:
+            assert each.fails_at.report.mean_low < accuracy
+        if each.holds_at and each.fails_at and each.name != "levels of a cell":
+            factor = each.fails_at.value / each.holds_at.value
+            assert 1 < max(factor, 1 / factor) <= 1.05
+    sigma = found["programming sigma"]
+    assert sigma.holds_at
+    assert sigma.holds_at.value > 1
+    assert sigma.card == 1
+    assert "uS at mid conductance" in sigma.absolute
+
+
+def test_a_bound_is_what_evaluate_measures_there(bounds):
+    stored, trial, _, found = bounds
+    at = found["programming sigma"].holds_at
+    variation = stored.spec.variation.model_copy(update={"min_chips": 6, "max_chips": 6})
+    _, test = reevaluate(stored.spec, trial, stored.checkpoints, variation, sigma_scale=at.value)
+    errors = 3 * (test.std**2 / 6 + at.report.std**2 / 6) ** 0.5  # the same cells, other read noise
+    assert at.report.mean == pytest.approx(test.mean, abs=errors)
+
+
+def test_each_property_changes_nothing_but_itself(bounds):
+    _, trial, *_ = bounds
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    allowed = {
+        "programming sigma": {"programming_sigma"},
+        "on/off ratio": {"on_off_ratio"},
+        "read noise": {"read_sigma"},
+        "levels of a cell": {"cell_bits", "weight_bits"},
+        "time since programming": set(),
+    }
+    for each in _properties(design, None):
+        hardware, time_s = each.step(each.values[-1])
+        before, after = design.accelerator.to_dict(), hardware.accelerator.to_dict()
+        before, after = ({**chip, **chip.pop("device")} for chip in (before, after))
+        assert {name for name in before if before[name] != after[name]} == allowed[each.name]
+        assert (time_s is not None) == (each.name == "time since programming")
+        assert hardware.accelerator.slices() <= design.accelerator.slices(), "as many cells"
+        assert each.step(each.card)[0] == design
+
+
+def test_hopeless_and_trivial_requirements_are_answered_so(bounds):
+    stored, trial, *_ = bounds
+    for accuracy, hopeless in ((1.0, True), (0.0, False)):
+        sigma = next(requirements(stored.spec, trial, stored.checkpoints, accuracy, chips=2, retrain=False))
+        assert (sigma.holds_at is None) == hopeless
+        assert (sigma.fails_at is None) == (not hopeless)
+
+
+def test_a_network_trained_for_the_noise_stands_it_at_least_as_a_rule(bounds, monkeypatch):
+    stored, trial, accuracy, found = bounds
+    trained = []
+    monkeypatch.setattr(
+        require_module,
+        "new_network",
+        lambda spec, number, design, images, own=require_module.new_network: (
+            trained.append(design.accelerator.device.programming_sigma) or own(spec, number, design, images)
+        ),
+    )
+    again = next(requirements(stored.spec, trial, stored.checkpoints, accuracy, chips=6, retrain=True))
+    assert len(set(trained)) == len(trained) > 3, "trained anew at each step, with that step's sigma"
+    assert again.holds_at
+    assert again.holds_at.value > found["programming sigma"].holds_at.value / 1.5
+
+
+def test_other_sigma_keeps_the_converters_and_other_levels_do_not(bounds):
+    stored, trial, *_ = bounds
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    images = load_images(stored.spec.dataset)
+    network = finished_network(stored.spec, trial, stored.checkpoints, images)
+
+    def scales(moved: torch.nn.Module) -> list[float]:
+        return [float(value) for name, value in moved.state_dict().items() if name.endswith("adc_full_scale")]
+
+    assert scales(moved_network(network, scaled_sigma(design, 3), images)) == scales(network)
+    assert scales(moved_network(network, with_device(design, on_off_ratio=1.5), images)) != scales(network)
+
+
+def test_require_prints_a_table_and_json(folder, nacim):
+    code, table = nacim("require", "tiny.yaml", "--trial", 0, "--accuracy", 0, "--chips", 2)
+    assert code == 0
+    for part in ("programming sigma", "holds everywhere", "x card", "uS", "lower bound of the 95 % interval"):
+        assert part in table
+    _, output = nacim("require", "tiny.yaml", "--trial", 0, "--accuracy", 1, "--chips", 2, "--json")
+    plain = json.loads(output)
+    assert plain["settings"] == {"accuracy": 1.0, "chips": 2, "retrain": False, "images": "test"}
+    assert all(each["holds_at"] is None for each in plain["requirements"])
+
+
+def test_digital_cells_have_nothing_to_require(bounds):
+    stored, trial, *_ = bounds
+    trial.user_attrs["design"]["accelerator"]["device"] |= {
+        "cell": "sram", "conductance_levels": 2, "g_on_siemens": None, "on_off_ratio": None, "programming_sigma": [0.0],
+    }  # fmt: skip
+    trial.user_attrs["design"]["accelerator"]["cell_bits"] = 1
+    with pytest.raises(ValueError, match="digital"):
+        next(requirements(stored.spec, trial, stored.checkpoints, 0.9, chips=2, retrain=False))
