@@ -26,9 +26,7 @@ class Published:
 
 DATASET = "cifar10"
 PAPER = (
-    Published(
-        name="paper, no variation in mind", tops_per_watt=5.14, accuracy_noiseless=0.8492, accuracy_mean=0.0848
-    ),
+    Published(name="paper, no variation in mind", tops_per_watt=5.14, accuracy_noiseless=0.8492, accuracy_mean=0.0848),
     Published(name="paper, most robust", accuracy_noiseless=0.739, accuracy_mean=0.734),
     Published(name="paper, most efficient", tops_per_watt=16.3),
 )
