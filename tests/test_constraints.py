@@ -26,7 +26,11 @@ LIMIT_MM2 = 0.12  # about a third of the tiny study's designs are as small
 
 @pytest.fixture
 def limited(tiny) -> dict:
-    return tiny | {"constraints": [f"area_mm2 <= {LIMIT_MM2}", "cells <= 10000000"]}
+    """Random designs, some of which break a constraint."""
+    return tiny | {
+        "sampler": {"name": "random"},
+        "constraints": [f"area_mm2 <= {LIMIT_MM2}", "cells <= 10000000"],
+    }
 
 
 def run(content: dict, write_study, folder: Path, trials: int = 8, workers: int = 1, view=None) -> optuna.Study:
@@ -67,7 +71,8 @@ def test_infeasible_designs_count_for_nothing(limited, write_study, tmp_path):
         t.number for t in opened.best_trials if "reused_from" not in t.user_attrs
     }
     assert len(read_findings(opened).evaluated) == 8
-    assert f"8/8 trials, {report.counts['reused']} reused, {report.counts['infeasible']} infeasible" in view.summary()
+    assert view.summary().startswith("8/8 trials, ")
+    assert f"{report.counts['infeasible']} infeasible" in view.summary()
 
 
 def test_the_sampler_is_told_of_every_design_how_it_stands(limited, write_study, tmp_path):
@@ -80,13 +85,13 @@ def test_the_sampler_is_told_of_every_design_how_it_stands(limited, write_study,
         assert trial.values == [0.0, known["tops_per_watt"]], "the cost is real, the accuracy the worst there is"
 
 
-def test_nsga2_prefers_designs_that_keep_the_constraints(limited, write_study, tmp_path):
+def test_nsga2_proposes_designs_that_keep_the_constraints(limited, write_study, tmp_path):
+    limited["sampler"] = {"name": "nsga2", "population_size": 4}
     limited["constraints"] = ["area_mm2 <= 0.08"]  # the smallest design takes 0.069
     limited["hardware"] |= {"device": ["sram", "rram", "pcm", "fefet"], "input_bits": [2, 4], "tech_node_nm": [22, 32]}
     opened = run(limited, write_study, tmp_path / "a", trials=6)
-    asked = [trial for trial in opened.get_trials() if "design" in trial.user_attrs]
-    first, last = asked[:10], asked[-10:]
-    assert sum(map(area_mm2, last)) < sum(map(area_mm2, first))
+    assert len(complete(opened, "evaluated")) == 6
+    assert not complete(opened, "infeasible")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

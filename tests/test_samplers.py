@@ -300,3 +300,24 @@ def test_the_default_finds_more_than_plain_nsga2_and_random_in_as_many_trials(be
         for name, make in samplers.items()
     }
     assert volumes["default"] > 1.3 * max(volumes["plain"], volumes["random"]), volumes
+
+
+def test_designs_that_break_a_constraint_are_not_proposed_if_others_can_be_found(tiny, write_study):
+    genome = Genome(SearchSpace(load_study(write_study(tiny))))
+    rng = np.random.default_rng(0)
+    half = np.median([-genome.known_losses(genome.random(rng))[0] for _ in range(100)])
+    tiny["constraints"] = [f"tops_per_watt >= {half:.4g}"]
+    study = load_study(write_study(tiny))
+    genome = Genome(SearchSpace(study))
+    for parameters in go_on(study, new_study(study), 20):
+        assert genome.violation(genome.genes(parameters)) == 0
+
+
+def test_where_no_design_keeps_the_constraints_those_that_break_them_least_are_proposed(tiny, write_study):
+    tiny["constraints"] = ["tops_per_watt >= 1000"]
+    study = load_study(write_study(tiny))
+    genome = Genome(SearchSpace(study))
+    rng = np.random.default_rng(0)
+    drawn = [genome.violation(genome.random(rng)) for _ in range(100)]
+    proposed = [genome.violation(genome.genes(parameters)) for parameters in go_on(study, new_study(study), 12)]
+    assert max(proposed) <= np.median(drawn)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,8 @@ class _Evolution(BaseGASampler):
 
     - First generation: a Latin hypercube. (Drawn one by one, 20 trials miss one of five devices altogether in one study
       of seventeen.)
-    - Child: binary tournaments, uniform crossover, mutation; bred again while its design was proposed before or cannot
-      exist.
+    - Child: binary tournaments, uniform crossover, mutation; bred again while its design was proposed before, cannot
+      exist, or breaks a constraint (all of them are known before training).
     - Of several children the most promising one is proposed: its cost is exact, what only training can show is
       forecast from the finished generations.
 
@@ -90,11 +91,11 @@ class _Evolution(BaseGASampler):
         return {None, *self._noted.values()}
 
     def _newcomer(self, rng: np.random.Generator, number: int, known: set[str | None]) -> Genes:
-        """A member of the first generation; a random one where the planned one is known or cannot exist."""
+        """A member of the first generation; a random one where the planned one is known or not allowed."""
         if number < self._size:
-            genes = self.first_generation()[number]
-            if self._genome.key(genes) not in known:
-                return np.asarray(genes)
+            genes: Genes = self.first_generation()[number]
+            if self._genome.key(genes) not in known and not self._genome.violation(genes):
+                return genes
         return self._stranger(rng, known)
 
     def first_generation(self) -> Genes:
@@ -106,40 +107,52 @@ class _Evolution(BaseGASampler):
         return np.stack(columns, axis=1)
 
     def _stranger(self, rng: np.random.Generator, known: set[str | None]) -> Genes:
-        """A random design that is not known, or any if none was found."""
-        for _ in range(_TRIES):
-            genes = self._genome.random(rng)
-            if self._genome.key(genes) not in known:
-                break
-        return genes
+        """A random design that is new and allowed, or else comes near."""
+        drawn = self._new(known, (self._genome.random(rng) for _ in range(_TRIES)), 1)
+        return drawn[0] if drawn else self._genome.random(rng)
 
     def _child(self, rng: np.random.Generator, study: optuna.Study, generation: int, known: set[str | None]) -> Genes:
-        """The most promising of some children whose designs are new; a random design if there are none."""
+        """The most promising of some new children; a random design if there are none."""
         stock = self._stock_of(study, generation)
-        children: list[Genes] = []
-        for _ in range(_TRIES):
-            genes = stock.child(rng, self._genome.sizes, self._mutation)
-            if (key := self._genome.key(genes)) not in known:
-                known.add(key)
-                children.append(genes)
-            if len(children) == self._candidates:
-                break
+        bred = (stock.child(rng, self._genome.sizes, self._mutation) for _ in range(_TRIES))
+        children = self._new(known, bred, self._candidates)
         if stock.preselection is None or len(children) < 2:
             return children[0] if children else self._stranger(rng, known)
         return children[stock.preselection.best(np.array(children), self._litters.get(generation, {}))]
+
+    def _new(self, known: set[str | None], proposed: Iterable[Genes], count: int) -> list[Genes]:
+        """The first `count` of `proposed` that are not known and keep the constraints.
+
+        If none of them does, the one that breaks the constraints least; an empty list if all are known.
+        """
+        known, allowed, broken = set(known), list[Genes](), list[tuple[float, Genes]]()
+        for genes in proposed:
+            if (key := self._genome.key(genes)) in known:
+                continue
+            known.add(key)
+            if violation := self._genome.violation(genes):
+                broken.append((violation, genes))
+            else:
+                allowed.append(genes)
+            if len(allowed) == count:
+                break
+        return allowed or [genes for _, genes in sorted(broken, key=lambda one: one[0])[:1]]
 
     def _stock_of(self, study: optuna.Study, generation: int) -> "_Stock":
         if self._stock is None or self._stock.generation != generation:
             parents = self.get_parent_population(study, generation)
             done = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
-            done = [trial for trial in done if generation_of(trial) < generation]
+            trained = [t for t in done if generation_of(t) < generation and "infeasible" not in t.user_attrs]
             rank, crowding = rank_and_crowding(to_losses(self._genome.objectives, [t.values for t in parents]))
+            genes = np.array([self._genome.genes(trial.params) for trial in parents])
+            violations = np.array([self._genome.violation(one) for one in genes])
+            rank = np.where(violations > 0, len(parents) + np.argsort(np.argsort(violations)), rank)
             self._stock = _Stock(
                 generation=generation,
-                genes=np.array([self._genome.genes(trial.params) for trial in parents]),
+                genes=genes,
                 rank=rank,
                 crowding=crowding,
-                preselection=Preselection(self._genome, done) if self._candidates > 1 else None,
+                preselection=Preselection(self._genome, trained) if trained and self._candidates > 1 else None,
             )
         return self._stock
 

@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 
-from hw_models.cost import estimate_cost
 from hw_models.cost_report import CostReport
 from hw_models.errors import InfeasibleDesign
+from pipeline.constraints import Constraint, known_figures
 from pipeline.pareto import to_losses
 from pipeline.search_space import SearchSpace, distribution_of
 from pipeline.study_spec import ABSENT, Dimension, Scalar
-from pipeline.topology import mvm_layers
 
-_REMEMBERED = 1000  # designs, so that the key and the cost of a child build it once
+_REMEMBERED = 1000  # designs, so that key, constraints and cost of a child compute it once
 Genes = np.ndarray  # (parameters,) or (designs, parameters): positions in `Genome.values`
 
 
@@ -37,6 +36,8 @@ class Genome:
     def __init__(self, space: SearchSpace) -> None:
         searched = space.searched()
         self._design = functools.lru_cache(_REMEMBERED)(lambda genes: space.design_of(self.parameters(np.array(genes))))
+        self._figures = functools.lru_cache(_REMEMBERED)(lambda genes: known_figures(self._design(genes)))
+        self._constraints = [Constraint.parse(text) for text in space.study.spec.constraints]
         self.names = tuple(searched)
         self.distributions: dict[str, BaseDistribution] = {n: distribution_of(d) for n, d in searched.items()}
         self.ordered = np.array([_is_ordered(dimension) for dimension in searched.values()], dtype=bool)
@@ -65,12 +66,18 @@ class Genome:
         except InfeasibleDesign:
             return None
 
+    def violation(self, genes: Genes) -> float:
+        """By how much a design breaks the study's constraints, summed; 0 if it keeps them all."""
+        if not self._constraints:
+            return 0.0
+        figures = self._figures(tuple(genes.tolist()))
+        return sum(max(0.0, constraint.violation(figures)) for constraint in self._constraints)
+
     def known_losses(self, genes: Genes) -> np.ndarray:
         """Objectives that need no training, smaller is better, in the order of `known`."""
-        design = self._design(tuple(genes.tolist()))
-        cost = estimate_cost(design.accelerator, mvm_layers(design))
+        figures = self._figures(tuple(genes.tolist()))
         names = [self.objectives[k] for k in self.known]
-        return np.asarray(to_losses(names, [[getattr(cost, name) for name in names]])[0])
+        return np.asarray(to_losses(names, [[figures[name] for name in names]])[0])
 
     def features(self, genes: Genes) -> np.ndarray:
         """Points (designs, features): 0 to 1 along an order; any two names or flags are at distance 1."""

@@ -26,7 +26,7 @@ class ReinforceSampler(BaseSampler):
 
     The reward of a trial is the mean over objectives of its share of the best value so far: (accuracy / best accuracy +
     efficiency / best efficiency) / 2 for the usual two; for what is minimized, best / value. A design that cannot exist
-    earns 0.
+    or breaks a constraint earns 0.
 
     Args:
         seed: Of the study.
@@ -69,8 +69,8 @@ class ReinforceSampler(BaseSampler):
         self._learnt = numbers
 
     def _figures(self, trial: FrozenTrial) -> np.ndarray | None:
-        """Objective values, turned so that larger is better; None if the design could not exist."""
-        if trial.state is TrialState.PRUNED:
+        """Objective values, turned so that larger is better; None if the design is not allowed."""
+        if trial.state is TrialState.PRUNED or "infeasible" in trial.user_attrs:
             return None
         values = np.maximum(trial.values, 1e-300)
         return np.asarray(np.where(self._minimized, 1 / values, values))
