@@ -68,7 +68,7 @@ class Progress:
         self._console = console
         self._checkpoints = checkpoints
         self._earlier = len(earlier)
-        self._counts = dict.fromkeys(KINDS[1:], 0)
+        self._counts = dict.fromkeys(KINDS[1:-1], 0)  # those that a trial may end as
         self._running: dict[int, DesignPoint] = {}
         self._history: list[float] = []
         self._goal = self._done_before = 0

@@ -72,5 +72,6 @@ class Spool:
 
 def _spooled(values: dict[str, Any]) -> Spooled:
     result = values["result"]
-    reports = {name: VariationReport.from_dict(result[name]) for name in ("validation", "test")}
-    return Spooled(number=values["number"], design_hash=values["design_hash"], result=TrialResult(**(result | reports)))
+    typed: dict[str, Any] = {name: VariationReport.from_dict(result[name]) for name in ("validation", "test")}
+    typed["learning_curve"] = tuple(result["learning_curve"])
+    return Spooled(number=values["number"], design_hash=values["design_hash"], result=TrialResult(**(result | typed)))

@@ -51,7 +51,9 @@ class Page:
     def open(self, url: str, until: str) -> None:
         """Go to `url` and wait until the JavaScript expression `until` holds there."""
         self._send("Page.navigate", url=url)
-        self.wait(lambda: self.run(f"location.href !== 'about:blank' && {until}"), f"{url}: {until}")
+        self.wait(
+            lambda: self.run(f"location.href !== 'about:blank' && document.body !== null && {until}"), f"{url}: {until}"
+        )
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +44,16 @@ def everything_written(folder: Path) -> str:
     return "\n".join(path.read_bytes().decode(errors="replace") for path in files)
 
 
+def held_in_mid_trial(in_work: Callable[[], list[dict]]) -> dict:
+    """A worker that is stopped while it has a trial, so that its death cannot fall between two trials."""
+    while True:
+        victim = in_work()[0]
+        os.kill(victim["pid"], signal.SIGSTOP)
+        if (victim["pid"], victim["trial"]) in [(worker["pid"], worker["trial"]) for worker in in_work()]:
+            return victim
+        os.kill(victim["pid"], signal.SIGCONT)
+
+
 @pytest.mark.slurm
 def test_a_submitted_study_reaches_its_goal_though_a_worker_is_killed(cluster, server, tmp_path):
     url = server.new_database()
@@ -65,7 +75,7 @@ def test_a_submitted_study_reaches_its_goal_though_a_worker_is_killed(cluster, s
         return [worker for worker in status()["workers"] if worker["outlived"] == 0]
 
     wait_until(lambda: len(in_work()) == 2, "two workers have a trial each")
-    victim = in_work()[0]
+    victim = held_in_mid_trial(in_work)
     assert victim["job"] is not None
     os.kill(victim["pid"], signal.SIGKILL)
     wait_until(lambda: status()["evaluated"] == 5, "the other one reaches the goal")
