@@ -22,7 +22,7 @@ ELSEWHERE = {  # commands shown that this test does not run, and what does
     "nacim submit": "tests/test_cluster_slurm.py",
     "nacim status": "tests/test_cluster.py",
     "nacim data get": "tests/test_data_command.py, from a local mirror",
-    "nacim require": "tests/test_require.py",
+    "nacim require": "tests/test_reevaluate.py",
     "nacim cost --table": "tests/test_cost_command.py",
 }
 RUN_ALL = """

@@ -46,12 +46,16 @@ def test_the_report_works_offline_in_a_browser(study, findings, tmp_path):
         assert page.run("document.querySelector('.question').textContent") == CONTENT["question"]
         assert {int(number) for number in column(page, 0)} == front
 
-        point = "[...document.querySelectorAll('#plot-front-0 .point')].at(-1).getBoundingClientRect()"
+        boxes = "[...document.querySelectorAll('#plot-front-0 .point')].map((mark) => mark.getBoundingClientRect())"
+        point = f"{boxes}.sort((one, other) => other.width - one.width)[0]"  # marks of the front are the largest
         page.run("document.querySelector('#plot-front-0').scrollIntoView()")
-        page.move_mouse(
-            *(page.run(f"{point}.{side} + {point}.{size} / 2") for side, size in (("x", "width"), ("y", "height")))
-        )
-        page.wait(lambda: page.run("document.querySelector('.hoverlayer .hovertext') !== null"), "hover card")
+
+        def hovered() -> bool:
+            sides = (("x", "width"), ("y", "height"))
+            page.move_mouse(*(page.run(f"{point}.{side} + {point}.{size} / 2") for side, size in sides))
+            return page.run("document.querySelector('.hoverlayer .hovertext') !== null")
+
+        page.wait(hovered, "hover card")
         card = page.run("document.querySelector('.hoverlayer').textContent")
         assert any(card.startswith(f"trial {number}") for number in front)
         assert "22 nm" in card
