@@ -7,6 +7,7 @@ import json
 import re
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -54,11 +55,13 @@ def open_storage(url: str) -> RDBStorage:
     escaped = with_driver(url).replace("{", "{{").replace("}", "}}")  # Optuna fills in a template
     try:
         with one_at_a_time(url):
-            return RDBStorage(escaped, engine_kwargs=_engine_options(url))
+            storage = RDBStorage(escaped, engine_kwargs=_engine_options(url))
     except ImportError as error:
         raise StudyError(f"{show_url(url)}: {missing_driver(url)}") from error
     except (RuntimeError, sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
         raise StudyError(f"{show_url(url)}: cannot be used as a study database: {cause_of(error)}") from error
+    weakref.finalize(storage, storage.engine.dispose)  # SQLite's log goes into the file when the last one leaves
+    return storage
 
 
 def is_sqlite(url: str) -> bool:

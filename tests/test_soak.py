@@ -18,8 +18,6 @@ def server() -> Iterator[Server | None]:
         started.remove()
 
 
-# connections of storages that Optuna leaves to the garbage collector
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_kills_at_random_moments_lose_nothing(server: Server | None, tmp_path: Path):
     done = soak.soak(kills=10, seed=1, folder=tmp_path, server=server, each=2)
     assert sum(done.values()) >= 10
