@@ -225,7 +225,7 @@ def load_card(name_or_path: str | Path) -> DeviceCard:
     nearest = difflib.get_close_matches(text, shipped_card_names(), n=1)
     offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
     raise CardError(
-        f"device {text!r} does not exist{offer} Choose one of {', '.join(shipped_card_names())}, "
+        f"device {text!r} does not exist{offer}; choose one of {', '.join(shipped_card_names())}, "
         "or give the path of a card (.yaml)"
     )
 
@@ -245,14 +245,13 @@ def _parse_card(text: str, origin: str) -> DeviceCard:
     name, values = content.get("name"), content["values"]
     if not isinstance(name, str) or not name:
         raise CardError(f"{origin}: name must be a word, got {name!r}")
-    if missing := [field for field in _VALUE_FIELDS if field not in values and field not in _OPTIONAL_FIELDS]:
-        raise CardError(
-            f"{origin}: values.{missing[0]} is missing; a card names every one of {', '.join(_VALUE_FIELDS)}"
-        )
     if strangers := [field for field in values if field not in _VALUE_FIELDS]:
         nearest = difflib.get_close_matches(str(strangers[0]), _VALUE_FIELDS, n=1)
         offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise CardError(f"{origin}: values.{strangers[0]} is not a field of a card{offer}")
+    needed = [field for field in _VALUE_FIELDS if field not in _OPTIONAL_FIELDS]
+    if missing := [field for field in needed if field not in values]:
+        raise CardError(f"{origin}: values.{missing[0]} is missing; a card names every one of {', '.join(needed)}")
     plain, sources = {}, {}
     for field, entry in values.items():
         if not isinstance(entry, dict) or set(entry) != {"value", "source"}:

@@ -54,10 +54,13 @@ class ClusterWorker(Runner):
 
     def _next_trial(self, session: Session) -> optuna.Trial | None:
         lock_study(self._opened, session)
+        unfinished = database.unfinished_trials(
+            self._opened
+        )  # first: a trial told meanwhile counts twice, never zero times
         self._learn()
         free = self._free_trial(session)
         free_id = None if free is None else free._trial_id
-        in_work = [trial for trial in database.unfinished_trials(self._opened) if trial._trial_id != free_id]
+        in_work = [trial for trial in unfinished if trial._trial_id != free_id]
         self._elsewhere = {
             trial.user_attrs["design_hash"]: trial.number for trial in in_work if "design_hash" in trial.user_attrs
         }

@@ -54,7 +54,7 @@ def check_card(card: Annotated[Path, typer.Argument(metavar="CARD.yaml", help="A
     found = load_card(card)
     assumed = [field for field, source in found.sources.items() if source.lower().startswith("assumed")]
     print(f"{card}: good. {len(found.sources)} values, assumed: {', '.join(assumed) or 'none'}.")
-    print(f"A study uses it as `hardware: {{device: [{card}]}}`.")
+    print(f"A study file in the same folder uses it as `hardware: {{device: [{card.name}]}}`.")
 
 
 def _plain(card: DeviceCard) -> dict[str, object]:

@@ -77,13 +77,15 @@ def stopping_rule(opened: optuna.Study, spec: StudySpec, number: int, design: De
         design: Of the trial.
 
     Returns:
-        None if the study stops nothing: not asked for, networks inherit from a supernet, no objective is an accuracy,
+        None if the study stops nothing: not asked for, networks inherit from a supernet, the
+        sampler has no generations, no objective is an accuracy,
         or one depends on the trained network's own data and so is not known before training.
     """
     accuracy = [name for name in spec.objectives if name.startswith("accuracy")]
     if (
         spec.accuracy.source == "supernet"
         or not spec.early_stopping
+        or spec.sampler.name not in ("nsga2", "nsga3")
         or not accuracy
         or any("own_data" in name for name in spec.objectives)
     ):

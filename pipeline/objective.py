@@ -146,7 +146,7 @@ def trained_network(
     after_epoch: AfterEpoch | None = None,
 ) -> nn.Module:
     """Build and train a trial's network, or let it inherit; the same numbers give the same weights."""
-    if spec.accuracy.checkpoint is not None:
+    if spec.accuracy.source == "supernet":
         return inherited_network(design, spec, trial_number, images)
     torch.manual_seed(derive_seed(spec.seed, trial_number, "weights"))
     network = build_network(topology(design), design.accelerator)

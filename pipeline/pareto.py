@@ -55,6 +55,8 @@ def reason_of(trial: FrozenTrial) -> str:
             f"stopped early after epoch {stopped['epoch']:g}: accuracy {stopped['accuracy']:.1%}, granted "
             f"{stopped['optimistic']:.1%}, dominated even so"
         )
+    if (other := trial.user_attrs.get("duplicate_of")) is not None:
+        return f"its design was in work as trial {other}"
     return trial.user_attrs.get("error") or trial.user_attrs.get("infeasible") or "it has not finished"
 
 

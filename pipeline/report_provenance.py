@@ -51,7 +51,7 @@ def provenance(findings: Findings) -> str:
         *_versions(findings.evaluated),
         ["report written", f"{datetime.now():%Y-%m-%d %H:%M}"],
     ]
-    parts = ("dataset", "hardware", "network", "training", "variation", "sampler")
+    parts = [key for key in identity if key not in ("name", "seed", "objectives", "devices")]
     settings = [[key, value] for part in parts for key, value in flat(identity[part], part)]
     cards = [
         details(f"Device card: {name}", _card(card, findings.device_sources.get(name, {})))

@@ -23,7 +23,7 @@ from pipeline.design_point import DesignPoint
 from pipeline.objective import RECALIBRATION_IMAGES
 from pipeline.reevaluate import draws_of, finished_network, moved_network, new_network, scaled_sigma, with_device
 from pipeline.results import VariationReport
-from pipeline.study_spec import StudySpec
+from pipeline.study_spec import AccuracySpec, StudySpec
 from pipeline.topology import topology
 from pipeline.variation import accuracy_under_variation
 
@@ -99,6 +99,8 @@ def requirements(
         raise ValueError(f"trial {trial.number} has sram cells, which are digital: no analog device to ask about")
     images = load_images(spec.dataset)
     network = finished_network(spec, trial, checkpoints, images)
+    if retrain:
+        spec = spec.model_copy(update={"accuracy": AccuracySpec()})  # on its own, also where it had inherited
     variation = spec.variation.model_copy(update={"min_chips": chips, "max_chips": chips})
 
     def measure(step: Step) -> VariationReport:

@@ -229,6 +229,9 @@ class Runner:
             trial = by_number.get(spooled.number)
             if trial is None or trial.user_attrs.get("design_hash") != spooled.design_hash:
                 continue  # of a database that is not here any more
+            if trial.state is TrialState.COMPLETE:  # recorded just before its file was written
+                self._spool.drop(spooled.number)
+                continue
             entry = _Running(
                 trial=optuna.Trial(self._opened, trial._trial_id),
                 design=DesignPoint.from_dict(trial.user_attrs["design"]),

@@ -320,7 +320,8 @@ class SamplerSpec(_Strict):
 
     @model_validator(mode="after")
     def _settings_suit_the_sampler(self) -> "SamplerSpec":
-        unsuited = sorted(self.model_fields_set - {"name"})
+        fields = type(self).model_fields
+        unsuited = sorted(n for n in self.model_fields_set - {"name"} if getattr(self, n) != fields[n].default)
         if unsuited and self.name not in ("nsga2", "nsga3"):
             raise ValueError(f"{unsuited[0]} is no setting of {self.name}; leave it out, or name nsga2 or nsga3")
         return self

@@ -45,7 +45,7 @@ def accuracy_under_variation(
     def correct(chip: Chip, fidelity: Fidelity) -> list[Tensor]:
         """Per split, the score of each image; NaN for images that this chip does not see."""
         program_chip(model, chip, fidelity, spec.drift_time_s)
-        if spec.recalibrate_batch_norm and recalibration_images is not None and not chip.ideal_cells:
+        if spec.recalibrate_batch_norm and recalibration_images is not None and fidelity != "float":
             recalibrate_batch_norm(model, chip, recalibration_images.to(device))
         answers, first = [], 0
         for images, labels in splits:
@@ -63,6 +63,8 @@ def accuracy_under_variation(
     float_accuracy = [_share(answer) for answer in correct(nominal, "float")]
     nominal_answers = correct(nominal, spec.fidelity)
     noiseless = [_share(answer) for answer in nominal_answers]
+    if spec.recalibrate_batch_norm:
+        model.load_state_dict(statistics)
     per_chip: list[list[float]] = []
     for index in range(spec.max_chips):
         answers = correct(Chip.number(study_seed, index), spec.fidelity)

@@ -7,12 +7,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from data_sets import cifar10_files, idx_files, md5, write_set
 from PIL import Image
 
 from pipeline.data import ShuffledBatches, load_images, moved
 from pipeline.data_files import CHECKSUMS, DataError, check_data, image_of, read_parts
 from pipeline.study_spec import DatasetSpec
-from tests.data_sets import cifar10_files, idx_files, md5, write_set
 
 
 def folder_spec(folder, **more):

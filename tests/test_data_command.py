@@ -3,13 +3,13 @@
 import gzip
 
 import pytest
+from data_sets import cifar10_archive, cifar10_files, idx_files, md5, serve, trust
 from typer.testing import CliRunner
 
 from pipeline import data_command
 from pipeline.__main__ import app
 from pipeline.data_files import FOLDERS, DataError, check_data, read_parts
 from pipeline.study_spec import DatasetSpec
-from tests.data_sets import cifar10_archive, cifar10_files, idx_files, md5, serve, trust
 
 CIFAR10_ARCHIVE = "cifar-10-python.tar.gz"
 

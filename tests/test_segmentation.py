@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from data_sets import write_nuclei
 
 from hw_models.cost import estimate_cost
 from hw_models.errors import InfeasibleDesign
@@ -20,7 +21,6 @@ from pipeline.study_spec import DatasetSpec, load_study
 from pipeline.supernet import draw_design, train_supernet
 from pipeline.topology import mvm_layers, topology
 from pipeline.variation import score
-from tests.data_sets import write_nuclei
 
 
 @pytest.fixture

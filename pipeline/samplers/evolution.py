@@ -142,7 +142,8 @@ class _Evolution(BaseGASampler):
         if self._stock is None or self._stock.generation != generation:
             parents = self.get_parent_population(study, generation)
             done = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
-            trained = [t for t in done if generation_of(t) < generation and "infeasible" not in t.user_attrs]
+            untrained = {"infeasible", "stopped_early"}
+            trained = [t for t in done if generation_of(t) < generation and not untrained & t.user_attrs.keys()]
             rank, crowding = rank_and_crowding(to_losses(self._genome.objectives, [t.values for t in parents]))
             genes = np.array([self._genome.genes(trial.params) for trial in parents])
             violations = np.array([self._genome.violation(one) for one in genes])

@@ -62,8 +62,12 @@ class Preselection:
         front = np.vstack([self._front, *(self._siblings[number][None] for number in siblings)])
         front = front[_is_pareto_front(front, assume_unique_lexsorted=False)]
         losses = self.expected(candidates)
-        volumes = [compute_hypervolume(np.vstack([front, loss]), self._reference) for loss in losses]
-        if max(volumes) > compute_hypervolume(front, self._reference):
+        inside = np.minimum(front, self._reference)  # what lies beyond the reference adds no volume
+        volumes = [
+            compute_hypervolume(np.vstack([inside, loss]), self._reference)
+            for loss in np.minimum(losses, self._reference)
+        ]
+        if max(volumes) > compute_hypervolume(inside, self._reference):
             return int(np.argmax(volumes))
         rank, crowding = rank_and_crowding(np.vstack([front, losses]))
         return int(np.lexsort((-crowding[len(front) :], rank[len(front) :]))[0])

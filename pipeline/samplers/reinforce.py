@@ -60,6 +60,7 @@ class ReinforceSampler(BaseSampler):
 
     def _learn(self, study: optuna.Study) -> None:
         done = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED), use_cache=True)
+        done = [trial for trial in done if "duplicate_of" not in trial.user_attrs]  # says nothing about its design
         done = sorted(done, key=lambda trial: (trial.datetime_complete, trial.number))
         numbers = [trial.number for trial in done]
         if numbers[: len(self._learnt)] != self._learnt:
