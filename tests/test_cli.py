@@ -1,5 +1,6 @@
 """The command as users run it: a real study with real training, its exit codes, and what it prints for scripts."""
 
+import contextlib
 import gzip
 import json
 import os
@@ -206,7 +207,15 @@ def test_bad_input_ends_with_2_says_why_and_writes_nothing(finished, arguments, 
 def snapshot(folder: Path) -> dict[Path, bytes]:
     """All files but locks and SQLite's own side files."""
     files = (path for path in (folder / "results").rglob("*") if path.is_file())
-    return {path: path.read_bytes() for path in files if path.suffix not in (".lock", ".db-wal", ".db-shm")}
+    return {path: content(path) for path in files if path.suffix not in (".lock", ".db-wal", ".db-shm")}
+
+
+def content(path: Path) -> bytes:
+    """A file's bytes, of a database its rows: when SQLite moves its log into the file is its own affair."""
+    if path.suffix != ".db":
+        return path.read_bytes()
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+        return "\n".join(connection.iterdump()).encode()
 
 
 def wait_for_a_running_trial(path: Path) -> None:
