@@ -21,7 +21,7 @@ from pipeline.samplers.forecast import fit
 from pipeline.samplers.genome import Genome
 from pipeline.samplers.preselection import Preselection
 from pipeline.search_space import SearchSpace
-from pipeline.study_spec import METRICS, Study, load_study
+from pipeline.study_spec import METRICS, Study, StudySpec, load_study
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["nsga2", "nsga3", "tpe", "random", "reinforce", "gp"]
@@ -195,6 +195,20 @@ def test_costs_are_exact_in_the_preselection_and_accuracy_is_learnt(study_of):
 def test_our_samplers_take_any_objectives(name, objectives, study_of):
     study = study_of(name, objectives)
     assert len(go_on(study, new_study(study), 25)) == 25
+
+
+@pytest.mark.parametrize("seed", [0, 2, 5])
+def test_the_preselection_bears_candidates_worse_than_all_that_was_measured(seed, tiny, write_study):
+    tiny |= {"seed": seed, "objectives": ["accuracy_mean", "area_m2"], "sampler": {"name": "nsga2"}}
+    study = load_study(write_study(tiny))
+    assert len(go_on(study, new_study(study), 40)) == 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_database_holds_of_a_study_can_be_read_again(name, study_of):
+    study = study_of(name)
+    stored = {key: value for key, value in study.identity().items() if key != "devices"}
+    assert StudySpec.model_validate(stored).sampler.name == name
 
 
 def test_without_candidates_nothing_is_forecast(study_of, monkeypatch):
