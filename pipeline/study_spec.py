@@ -441,13 +441,19 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
         raise ValueError(f"{path}: {_first_problem(error)}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    devices, sources = {}, {}
+    devices: dict[str, CellDevice] = {}
+    sources: dict[str, dict[str, str]] = {}
     for name in map(str, spec.hardware.device.values):
         beside = path.parent / name
         try:
             card = load_card(beside if beside.suffix in (".yaml", ".yml") else name)
         except ValueError as error:
             raise ValueError(f"{path}: hardware.device: {error}") from error
+        if twin := next((other for other, device in devices.items() if device.name == card.device.name), None):
+            raise ValueError(
+                f"{path}: hardware.device: {twin} and {name} are both named {card.device.name!r}; "
+                "change `name:` in one card"
+            )
         devices[name], sources[name] = card.device, dict(card.sources)
     return Study(path=path, spec=spec, devices=devices, sources=sources)
 

@@ -2,12 +2,15 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from pipeline.search_space import SearchSpace
 from pipeline.study_spec import load_study, study_schema
+
+SHIPPED_RRAM = Path(__file__).parent.parent / "hw_models" / "cards" / "rram.yaml"
 
 
 def set_key(content: dict, dotted: str, value: object) -> dict:
@@ -97,6 +100,13 @@ def test_files_that_are_not_there_or_not_yaml_are_refused(tmp_path):
     broken.write_text("just words", encoding="utf-8")
     with pytest.raises(ValueError, match="a study file is a mapping"):
         load_study(broken)
+
+
+def test_two_devices_of_one_name_are_refused(tiny, write_study, tmp_path):
+    (tmp_path / "twin.yaml").write_text(SHIPPED_RRAM.read_text())
+    path = write_study(set_key(tiny, "hardware.device", ["rram", "twin.yaml"]))
+    with pytest.raises(ValueError, match=r"rram and twin\.yaml are both named 'rram'"):
+        load_study(path)
 
 
 def test_a_users_card_beside_the_study_file_is_found(tiny, write_study, tmp_path):
