@@ -1,6 +1,5 @@
 """The command as users run it: a real study with real training, its exit codes, and what it prints for scripts."""
 
-import contextlib
 import gzip
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from snapshot import snapshot
 
 from pipeline.study_spec import load_study
 
@@ -195,27 +195,13 @@ def test_bad_input_ends_with_2_says_why_and_writes_nothing(finished, arguments, 
     raw = finished / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True, exist_ok=True)
     (raw / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"damaged"))
-    before = snapshot(finished)
+    before = snapshot(finished / "results")
     done = nacim(*arguments, cwd=finished)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     for part in parts:
         assert part in " ".join(done.stderr.split())
-    assert snapshot(finished) == before
-
-
-def snapshot(folder: Path) -> dict[Path, bytes]:
-    """All files but locks and SQLite's own side files."""
-    files = (path for path in (folder / "results").rglob("*") if path.is_file())
-    return {path: content(path) for path in files if path.suffix not in (".lock", ".db-wal", ".db-shm")}
-
-
-def content(path: Path) -> bytes:
-    """A file's bytes, of a database its rows: when SQLite moves its log into the file is its own affair."""
-    if path.suffix != ".db":
-        return path.read_bytes()
-    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        return "\n".join(connection.iterdump()).encode()
+    assert snapshot(finished / "results") == before
 
 
 def wait_for_a_running_trial(path: Path) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ import optuna
 import pytest
 from chromium import chromium_page
 from made_up import made_up_study
+from snapshot import rows
 
 from pipeline.dashboard import dashboard_server, serve
 from pipeline.pareto import pareto_report
@@ -57,9 +57,8 @@ def request(method: str, address: str, body: object = None) -> tuple[int, bytes]
             return error.code, error.read()
 
 
-def dump(url: str) -> list[str]:
-    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-        return list(connection.iterdump())
+def dump(url: str) -> bytes:
+    return rows(Path(url.removeprefix("sqlite:///")))
 
 
 CHANGES = [

@@ -4,6 +4,7 @@ import sqlite3
 
 import optuna
 import pytest
+from snapshot import snapshot
 
 from pipeline.storage import StudyError, show_url
 from pipeline.study import load_study_read_only, open_study
@@ -41,12 +42,12 @@ def test_databases_that_are_not_ours_are_refused_and_stay_as_they_are(study, tmp
         optuna.create_study(study_name="tiny", storage=url).optimize(lambda trial: 1.0, n_trials=1)
     else:
         path.mkdir()
-    before = sorted(tmp_path.rglob("*")), path.read_bytes() if path.is_file() else b""
+    before = snapshot(tmp_path)
     with pytest.raises(StudyError) as caught:
         open_study(study, url)
     assert "study.db" in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert (sorted(tmp_path.rglob("*")), path.read_bytes() if path.is_file() else b"") == before
+    assert snapshot(tmp_path) == before
 
 
 def test_a_study_cut_off_while_it_was_made_is_made_again(study, tmp_path):
