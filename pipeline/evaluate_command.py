@@ -34,7 +34,18 @@ def evaluate(
     sigma_scale: Annotated[
         list[float] | None, typer.Option(help="Programming errors, times the card's; may be repeated.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Train the network anew, for so long.")] = None,
+    images_per_chip: Annotated[
+        int | None, typer.Option(help="Images of its own draw that each chip sees; the study's number otherwise.")
+    ] = None,
+    test_images: Annotated[
+        int | None, typer.Option(help="Test images to measure on; the study's number otherwise.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Train the network anew for so long, on its own in a supernet's study.")
+    ] = None,
+    train_images: Annotated[
+        int | None, typer.Option(help="With --epochs: training images; the study's number otherwise.")
+    ] = None,
     replay: Annotated[
         bool, typer.Option("--replay", help="Train anew as in the search and compare with what is stored.")
     ] = False,
@@ -45,7 +56,15 @@ def evaluate(
 ) -> None:
     """Measure trials again and note it beside them. Their values in the search do not change."""
     within("--chips", chips, 2)
-    within("--epochs", epochs, 1)
+    for name, count in (
+        ("--images-per-chip", images_per_chip),
+        ("--test-images", test_images),
+        ("--epochs", epochs),
+        ("--train-images", train_images),
+    ):
+        within(name, count, 1)
+    if train_images and not epochs:
+        raise ValueError(f"--train-images {train_images} needs --epochs: only a new training sees other images")
     for name, values in (("--drift-time", drift_time), ("--sigma-scale", sigma_scale)):
         for value in values or ():
             within(name, value, 0)
@@ -54,10 +73,19 @@ def evaluate(
     if replay:
         _replay(stored, trials, as_json)
         return
-    variation: dict[str, Any] = {"min_chips": chips, "max_chips": chips, "fidelity": "exact" if exact else "fast"}
-    times: Sequence[float | None] = drift_time or [stored.spec.variation.drift_time_s]
+    spec = stored.spec
+    times: Sequence[float | None] = drift_time or [spec.variation.drift_time_s]
     settings = [
-        variation | {"sigma_scale": scale, "drift_time_s": time_s, "epochs": epochs}
+        {
+            "chips": chips,
+            "images_per_chip": images_per_chip or spec.variation.images_per_chip,
+            "fidelity": "exact" if exact else "fast",
+            "sigma_scale": scale,
+            "drift_time_s": time_s,
+            "epochs": epochs,
+            "train_images": train_images or spec.dataset.train_images,
+            "test_images": test_images or spec.dataset.test_images,
+        }
         for scale, time_s in itertools.product(sigma_scale or [1.0], times)
     ]
     entries = []
@@ -74,19 +102,22 @@ def _measure(stored: StoredStudy, trial: FrozenTrial, settings: dict[str, Any]) 
     from pipeline.objective import versions
     from pipeline.reevaluate import reevaluate
 
-    changes = {name: settings[name] for name in ("min_chips", "max_chips", "fidelity", "drift_time_s")}
-    variation = stored.spec.variation.model_copy(update=changes)
+    spec = stored.spec
+    variation = {name: settings[name] for name in ("images_per_chip", "fidelity", "drift_time_s")}
+    variation |= {"min_chips": settings["chips"], "max_chips": settings["chips"]}
+    images = {name: settings[name] for name in ("train_images", "test_images")}
+    changed = spec.model_copy(update={"dataset": spec.dataset.model_copy(update=images)})
     validation, test = reevaluate(
-        stored.spec, trial, stored.checkpoints, variation, settings["sigma_scale"], settings["epochs"]
+        changed,
+        trial,
+        stored.checkpoints,
+        spec.variation.model_copy(update=variation),
+        settings["sigma_scale"],
+        settings["epochs"],
     )
+    trained = spec.training.epochs if spec.accuracy.source == "training" else None
     entry = {
-        "settings": {
-            "chips": settings["max_chips"],
-            "fidelity": settings["fidelity"],
-            "drift_time_s": settings["drift_time_s"],
-            "sigma_scale": settings["sigma_scale"],
-            "epochs": settings["epochs"] or stored.spec.training.epochs,
-        },
+        "settings": settings | {"epochs": settings["epochs"] or trained},
         "validation": validation.to_dict(),
         "test": test.to_dict(),
         "versions": versions(),

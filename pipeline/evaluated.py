@@ -75,8 +75,17 @@ class Evaluated:
         return self.design.accelerator.device.name
 
     def over_sigma(self) -> list[tuple[float, VariationReport]]:
-        """(programming errors as a multiple of the card's, accuracy on validation images) as measured later."""
-        found = {each["settings"]["sigma_scale"]: each["validation"] for each in self.remeasured}
+        """(programming errors as a multiple of the card's, accuracy on validation images) as measured later.
+
+        Of the newest measurement and those that differ from it in sigma alone: other training, other images or another
+        number of chips would be another curve.
+        """
+
+        def others(entry: dict[str, Any]) -> dict[str, Any]:
+            return {name: value for name, value in entry["settings"].items() if name != "sigma_scale"}
+
+        like = [each for each in self.remeasured if others(each) == others(self.remeasured[-1])]
+        found = {each["settings"]["sigma_scale"]: each["validation"] for each in like}
         return [(scale, VariationReport.from_dict(found[scale])) for scale in sorted(found)]
 
     def interval(self, name: str) -> tuple[float, float] | None:

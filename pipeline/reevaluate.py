@@ -20,6 +20,7 @@ from pipeline.objective import (
     RECALIBRATION_IMAGES,
     evaluate,
     load_checkpoint,
+    save_checkpoint,
     trained_network,
 )
 from pipeline.results import VariationReport
@@ -58,21 +59,19 @@ def reevaluate(
             same weights on the same versions.
         variation: Chips, fidelity and drift time of this measurement.
         sigma_scale: Programming errors, times the card's. The network stays as trained for the card's.
-        epochs: Train the network anew, for so long; None takes it as it is.
+        epochs: Train the network anew and on its own, for so long; None takes it as it is.
 
     Raises:
         ValueError: If no cell can be with that sigma.
     """
     torch.set_num_threads(1)  # as in the workers: sums in the same order, the same weights
     images = load_images(spec.dataset)
-    design = DesignPoint.from_dict(trial.user_attrs["design"])
     if epochs is None:
         network = finished_network(spec, trial, checkpoints, images)
     else:
-        training = spec.training.model_copy(update={"epochs": epochs})
-        longer = spec.model_copy(update={"training": training, "accuracy": AccuracySpec()})
-        network = new_network(longer, draws_of(trial), design, images)
+        network = retrained_network(spec, trial, checkpoints, images, epochs)
     if sigma_scale != 1:
+        design = DesignPoint.from_dict(trial.user_attrs["design"])
         network = moved_network(network, scaled_sigma(design, sigma_scale), images)
     recalibration = images.train[0][:RECALIBRATION_IMAGES]
     splits = [images.validation, images.test]
@@ -113,6 +112,22 @@ def finished_network(spec: StudySpec, trial: FrozenTrial, checkpoints: Path, ima
     design = DesignPoint.from_dict(trial.user_attrs["design"])
     path = checkpoints / str(trial.user_attrs["checkpoint"])
     return load_checkpoint(design, path) if path.is_file() else new_network(spec, draws_of(trial), design, images)
+
+
+def retrained_network(
+    spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet, epochs: int
+) -> nn.Module:
+    """A trial's network trained on its own for so many epochs; kept beside its checkpoint and taken from there."""
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    stem = Path(str(trial.user_attrs["checkpoint"])).stem
+    path = checkpoints / f"{stem}-{epochs}-epochs-{len(images.train[1])}-images.pt"
+    if path.is_file():
+        return load_checkpoint(design, path)
+    training = spec.training.model_copy(update={"epochs": epochs})
+    longer = spec.model_copy(update={"training": training, "accuracy": AccuracySpec()})
+    network = new_network(longer, draws_of(trial), design, images)
+    save_checkpoint(network, path)
+    return network
 
 
 def draws_of(trial: FrozenTrial) -> int:

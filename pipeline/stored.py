@@ -79,9 +79,9 @@ def stored_study(study_file: Path, storage: str | None, out: Path | None, data_d
 def remeasured(opened: optuna.Study, number: int) -> list[dict[str, Any]]:
     """What `nacim evaluate` measured of a trial after the search, oldest first.
 
-    Each is {"settings": ..., "validation": ..., "test": ..., "versions": ...}: plain settings, and the two reports as
-    `VariationReport.to_dict` gives them. Optuna lets no one change a finished trial, so that they are attributes of the
-    study, named by the trial.
+    Each is {"settings": ..., "validation": ..., "test": ..., "versions": ...}: plain settings (`epochs` null: weights
+    inherited from the supernet), and the two reports as `VariationReport.to_dict` gives them. Optuna lets no one change
+    a finished trial, so that they are attributes of the study, named by the trial.
     """
     found: list[dict[str, Any]] = opened.user_attrs.get(_key(number), [])
     return found
@@ -96,7 +96,10 @@ def add_remeasured(opened: optuna.Study, number: int, entry: dict[str, Any]) -> 
 
 def describe_settings(settings: dict[str, Any]) -> str:
     """The settings of a measurement in a few words."""
-    parts = [f"{settings['chips']} chips", settings["fidelity"], f"{settings['epochs']} epochs"]
+    parts = [f"{settings['chips']} chips", settings["fidelity"]]
+    parts += [f"{settings['images_per_chip']} images a chip"] if settings["images_per_chip"] else []
+    parts += [f"{settings['epochs']} epochs" if settings["epochs"] else "inherited weights"]
+    parts += [f"{settings['train_images']} training images"] if settings["train_images"] else []
     parts += [f"sigma x{settings['sigma_scale']:g}"] if settings["sigma_scale"] != 1 else []
     parts += [f"{settings['drift_time_s']:g} s after programming"] if settings["drift_time_s"] is not None else []
     return ", ".join(parts)

@@ -105,6 +105,7 @@ def test_measurements_are_noted_beside_the_trial_and_change_nothing_else(folder,
     _, output = nacim("evaluate", "tiny.yaml", *words, "--json")
     entries = json.loads(output)
     settings = {"chips": 3, "fidelity": "fast", "drift_time_s": 1000.0, "epochs": 6}
+    settings |= {"images_per_chip": None, "train_images": None, "test_images": None}
     assert [(entry["trial"], entry["settings"]) for entry in entries] == [
         (number, settings | {"sigma_scale": scale}) for scale in (0.0, 2.0) for number in (0, 1)
     ]
@@ -142,6 +143,19 @@ def test_longer_training_is_a_training_of_its_own(folder, nacim):
     assert entry["validation"]["float_accuracy"] < stored["float_accuracy"]
 
 
+def test_a_training_on_other_images_is_kept_for_further_measurements(folder, nacim, monkeypatch):
+    words = ("--trial", 0, "--chips", 2, "--epochs", 2, "--train-images", 200, "--test-images", 90, "--json")
+    _, output = nacim("evaluate", "tiny.yaml", *words, "--sigma-scale", 0)
+    (first,) = json.loads(output)
+    assert first["settings"] | {"epochs": 2, "train_images": 200, "test_images": 90} == first["settings"]
+    assert first["test"]["n_images"] == 90
+    monkeypatch.setattr("pipeline.reevaluate.new_network", None)  # it is not trained again
+    _, output = nacim("evaluate", "tiny.yaml", *words, "--sigma-scale", 2, "--images-per-chip", 50)
+    (second,) = json.loads(output)
+    assert second["test"]["noiseless"] == first["test"]["noiseless"]
+    assert second["settings"]["images_per_chip"] == 50
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -149,6 +163,7 @@ def test_longer_training_is_a_training_of_its_own(folder, nacim):
         (("--trial", 9), "the study has 4 trials"),
         ((), "--trial N"),
         (("--trial", 0, "--chips", 1), "--chips must be 2 or more"),
+        (("--trial", 0, "--train-images", 10), "--train-images 10 needs --epochs"),
         (("--trial", 0, "--sigma-scale", 1000), "programming_sigma"),
     ],
 )
