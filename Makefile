@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STUDY ?= studies/digits.yaml
+DATA ?= data
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help study report dashboard docs test check format bench clean
+.PHONY: help study report dashboard paper docs test check format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +25,9 @@ report: $(STAMP) ## write the study's HTML report from its database
 
 dashboard: $(STAMP) ## open optuna-dashboard on the study's database, read-only
 	$(BIN)/nacim dashboard $(STUDY)
+
+paper: $(STAMP) ## the paper's experiment on CIFAR-10, reduced to an hour (DATA=folder of cifar-10-batches-py)
+	$(BIN)/python benchmarks/paper.py --data-dir $(DATA)
 
 docs: $(STAMP) ## build the documentation's site into site/, links checked
 	$(BIN)/mkdocs build --quiet --strict

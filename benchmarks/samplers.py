@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import optuna
 from digits_table import SPACE, STUDY, TABLE, Surrogate, design_of, load_table
+from marked import write_block
 from optuna.samplers import BaseSampler, NSGAIISampler
 from sampler_plot import write_plot
 from scipy.stats import kendalltau
@@ -165,13 +166,6 @@ def table(found: dict[str, list[dict[str, Any]]], trials: int, volume: float) ->
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def write_block(name: str, text: str) -> None:
-    """Put `text` into docs/samplers.md, between the marks of `name`."""
-    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
-    before, rest = PAGE.read_text().split(begin)
-    PAGE.write_text(before + begin + text + "\n" + end + rest.split(end)[1])
-
-
 def held_out(folds: int = 5) -> dict[str, float]:
     """How well the surrogate predicts rows that it was not given."""
     rows = load_table()
@@ -231,7 +225,7 @@ def main() -> None:
         shown = "\n".join(f"- {name}: {value:.4g}" for name, value in held_out().items())
         print(shown)
         if arguments.write:
-            write_block("surrogate", shown)
+            write_block(PAGE, "surrogate", shown)
     elif arguments.what == "time":
         print_times(arguments.trials or 5000)
     else:
@@ -243,7 +237,7 @@ def main() -> None:
         shown = table(found, trials, volume)
         print(shown)
         if arguments.write:
-            write_block(arguments.what, shown)
+            write_block(PAGE, arguments.what, shown)
         if arguments.write and arguments.what == "compare":
             write_plot(PLOT, {name: curves(runs, trials) for name, runs in found.items()}, volume)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from hw_models.accelerator import Accelerator
@@ -9,6 +10,8 @@ from hw_models.mapping import map_network
 from pipeline.analog_layers import NoisyConv2d, NoisyLayer, NoisyLinear
 from pipeline.pooling import MaxPool2d
 from pipeline.topology import Layer
+
+FIXED_POINT_SPREAD = 0.25  # assumed: standard deviation at which formats from 3 fraction bits on do not round to zero
 
 
 def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Sequential:
@@ -52,9 +55,17 @@ def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Seque
             )
         modules.append(noisy)
         if layer.batch_norm:
+            if layer.weight_format:
+                _widen(noisy)
             modules.append(nn.BatchNorm2d(mvm.out_channels) if layer.is_conv else nn.BatchNorm1d(mvm.out_channels))
         if mvm.pooled:
             modules.append(MaxPool2d(2))
         if mvm.relu:
             modules.append(nn.ReLU())
     return nn.Sequential(*modules)
+
+
+@torch.no_grad()
+def _widen(layer: NoisyLayer) -> None:
+    spread = float(layer.weight.square().mean().sqrt())
+    layer.weight.mul_(max(1.0, FIXED_POINT_SPREAD / spread))

@@ -13,13 +13,11 @@ from torch import Tensor, nn
 from pipeline.analog_layers import NoisyLayer, noisy_layers
 from pipeline.data_files import image_of
 from pipeline.design_point import DesignPoint
-from pipeline.network import build_network
+from pipeline.network import FIXED_POINT_SPREAD, build_network
 from pipeline.study_spec import ABSENT, ConvSpace, Dimension, StudySpec
 from pipeline.topology import Layer, topology
 
 SharedWeights = dict[str, Tensor]
-
-_FIXED_POINT_SPREAD = 0.25  # assumed: standard deviation at which formats from 3 fraction bits on do not round to zero
 
 
 def shared_weights(spec: StudySpec, generator: torch.Generator) -> SharedWeights:
@@ -36,7 +34,7 @@ def shared_weights(spec: StudySpec, generator: torch.Generator) -> SharedWeights
         spread = math.sqrt(2 / math.prod(shape[1:]))
         layer = name.split("@")[0]
         if fixed and layer != "classifier":
-            spread = max(spread, _FIXED_POINT_SPREAD)
+            spread = max(spread, FIXED_POINT_SPREAD)
         shared[name] = torch.randn(shape, generator=generator) * spread
         shared[f"{layer}.scale"], shared[f"{layer}.shift"] = torch.ones(shape[0]), torch.zeros(shape[0])
     return shared
