@@ -94,6 +94,9 @@ def fill(opened: optuna.Study, trials: int, population: int) -> None:
         for statement in _STATEMENTS:
             insert, _, select = statement.partition(" SELECT ")
             connection.execute(sqlalchemy.text(f"{insert} {_NUMBERS} SELECT {select}"), values)
+    newest = (last.number + trials) // population - 1  # generations know their parents, as in a study that grew
+    ids = [trial._trial_id for trial in opened.get_trials(deepcopy=False)[-population:]]
+    backend_of(opened).set_study_system_attr(opened._study_id, f"{type(opened.sampler).__name__}:parent:{newest}", ids)
 
 
 def measure(runner: Runner, label: str) -> None:

@@ -71,7 +71,7 @@ def run(
     from pipeline.data_files import check_data
     from pipeline.progress import JsonProgress, LiveProgress, PlainProgress, Progress, front_table
     from pipeline.report import write_report
-    from pipeline.runner import Runner, stopped_like_ctrl_c
+    from pipeline.runner import Runner, end_run, stopped_like_ctrl_c
     from pipeline.search_space import SearchSpace
     from pipeline.showcase import prepare_dashboard
     from pipeline.study_lock import run_lock
@@ -90,8 +90,10 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"--out {folder}: {error.strerror}; choose a folder that can be made and written") from error
-    with stopped_like_ctrl_c(), run_lock(url, folder, study.spec.name) as keep_lock:
-        opened = open_study(study, url)
+    early = Patience(bound_s=patience, say=lambda message: print(message, file=sys.stderr), at_start=True)
+    with stopped_like_ctrl_c(), contextlib.ExitStack() as held:
+        keep_lock = early(lambda: held.enter_context(run_lock(url, folder, study.spec.name)))
+        opened = early(lambda: open_study(study, url))
         for_people = LiveProgress if console.is_terminal else PlainProgress
         view_kind: type[Progress] = Progress if quiet else JsonProgress if as_json else for_people
         earlier = pareto_report(opened).trials
@@ -108,6 +110,7 @@ def run(
             view.close()
     found, page = pareto_report(opened), write_report(opened, folder)
     prepare_dashboard(opened, folder, page)
+    waits(lambda: end_run(opened))
     if isinstance(view, JsonProgress):
         front = [trial.number for trial in found.front]
         view.tell("end", front=front, hypervolume=view.hypervolume(), database=show_url(url), report=str(page))

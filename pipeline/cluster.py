@@ -58,9 +58,9 @@ class ClusterWorker(Runner):
             self._opened
         )  # first: a trial told meanwhile counts twice, never zero times
         self._learn()
-        free = self._free_trial(session)
-        free_id = None if free is None else free._trial_id
-        in_work = [trial for trial in unfinished if trial._trial_id != free_id]
+        free, given_up = self._free_trial(session)
+        out = {trial._trial_id for trial in (free, *given_up) if trial is not None}
+        in_work = [trial for trial in unfinished if trial._trial_id not in out]
         self._elsewhere = {
             trial.user_attrs["design_hash"]: trial.number for trial in in_work if "design_hash" in trial.user_attrs
         }
@@ -68,16 +68,19 @@ class ClusterWorker(Runner):
             return optuna.Trial(self._opened, free._trial_id)
         return self._opened.ask() if len(self._known) + len(in_work) < self._goal_total else None
 
-    def _free_trial(self, session: Session) -> FrozenTrial | None:
-        """The first trial that was handed back or lost its worker."""
+    def _free_trial(self, session: Session) -> tuple[FrozenTrial | None, list[FrozenTrial]]:
+        """The first trial that was handed back or lost its worker, and those that were given up on the way to it."""
         unfinished = database.unfinished_trials(self._opened)
         silent = self._silent(unfinished)
+        given_up: list[FrozenTrial] = []
         for trial in unfinished:
             if trial.user_attrs.get("interrupted"):
-                return trial
-            if trial._trial_id in silent and self._outlives(session, trial, silent[trial._trial_id]):
-                return trial
-        return None
+                return trial, given_up
+            if trial._trial_id in silent:
+                if self._outlives(session, trial, silent[trial._trial_id]):
+                    return trial, given_up
+                given_up.append(trial)
+        return None, given_up
 
     def _learn(self) -> None:
         """What others have evaluated since."""
@@ -91,7 +94,7 @@ class ClusterWorker(Runner):
         """Trial id -> seconds of silence, of trials whose worker counts as dead."""
         if not unfinished or time.monotonic() < self._silence_proves_after:
             return {}
-        beats = heartbeats(self._opened)
+        beats = heartbeats(self._opened, unfinished)
         return {trial_id: silence_s for trial_id, silence_s in beats.items() if silence_s > self._grace_s}
 
     def _outlives(self, session: Session, trial: FrozenTrial, silence_s: float) -> bool:

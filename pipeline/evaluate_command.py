@@ -1,6 +1,7 @@
 """`nacim evaluate`: measure finished trials again, or train them anew and compare."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import sys
@@ -14,6 +15,7 @@ from pipeline.design_point import DesignPoint
 from pipeline.early_stopping import stopping_rule
 from pipeline.options import AsJson, DataDir, OutFolder, StorageUrl, StudyFile, print_json, within
 from pipeline.results import VariationReport
+from pipeline.storage import Patience
 from pipeline.stored import StoredStudy, add_remeasured, describe_settings, stored_study
 
 REPLAY_DIFFERS = 5  # exit code
@@ -88,17 +90,22 @@ def evaluate(
         }
         for scale, time_s in itertools.product(sigma_scale or [1.0], times)
     ]
-    entries = []
-    for each, found in itertools.product(settings, trials):
-        entries.append({"trial": found.number} | _measure(stored, found, each))
-        if not as_json:
-            _print_entry(entries[-1])
-    if as_json:
-        print_json(entries)
+    waits = Patience(say=lambda message: print(message, file=sys.stderr))
+    entries: list[dict[str, Any]] = []
+    try:
+        for each, found in itertools.product(settings, trials):
+            entry = _measure(stored, found, each)
+            entries.append({"trial": found.number} | entry)
+            if not as_json:
+                _print_entry(entries[-1])
+            waits(functools.partial(add_remeasured, stored.opened, found.number, entry))
+    finally:  # what was measured is shown even where it cannot be noted
+        if as_json:
+            print_json(entries)
 
 
 def _measure(stored: StoredStudy, trial: FrozenTrial, settings: dict[str, Any]) -> dict[str, Any]:
-    """Measure a trial once and note it in the database."""
+    """Measure a trial once: what is noted beside it."""
     from pipeline.objective import versions
     from pipeline.reevaluate import reevaluate
 
@@ -116,14 +123,12 @@ def _measure(stored: StoredStudy, trial: FrozenTrial, settings: dict[str, Any]) 
         settings["epochs"],
     )
     trained = spec.training.epochs if spec.accuracy.source == "training" else None
-    entry = {
+    return {
         "settings": settings | {"epochs": settings["epochs"] or trained},
         "validation": validation.to_dict(),
         "test": test.to_dict(),
         "versions": versions(),
     }
-    add_remeasured(stored.opened, trial.number, entry)
-    return entry
 
 
 def _print_entry(entry: dict[str, Any]) -> None:

@@ -3,11 +3,13 @@
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.storages._rdb.models import TrialHeartbeatModel
+from optuna.trial import FrozenTrial
 from sqlalchemy.orm import Session
 
 from pipeline.storage import backend_of
@@ -16,12 +18,13 @@ HEARTBEAT_S = 30  # assumed: between two signs of life of a trial's worker
 GRACE_BEATS = 4  # assumed: missed signs of life after which a worker counts as dead
 
 
-def heartbeats(opened: optuna.Study) -> dict[int, float]:
-    """Trial id -> seconds since its worker's last sign of life, by the server's clock; trials that have one."""
+def heartbeats(opened: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[int, float]:
+    """Trial id -> seconds since its worker's last sign of life, by the server's clock; of trials with one."""
     backend = backend_of(opened)
     with Session(backend.engine) as session:
         now = session.execute(sqlalchemy.select(sqlalchemy.func.current_timestamp())).scalar_one().replace(tzinfo=None)
-        rows = session.execute(sqlalchemy.select(TrialHeartbeatModel.trial_id, TrialHeartbeatModel.heartbeat))
+        table, ids = TrialHeartbeatModel, [trial._trial_id for trial in trials]
+        rows = session.execute(sqlalchemy.select(table.trial_id, table.heartbeat).where(table.trial_id.in_(ids)))
         return {trial_id: (now - beat).total_seconds() for trial_id, beat in rows}
 
 

@@ -1,6 +1,7 @@
 """One trial: cost first, then training, then accuracy over simulated chips."""
 
 import copy
+import os
 import platform
 import time
 from collections.abc import Iterator
@@ -158,7 +159,7 @@ def trained_network(
 def save_checkpoint(network: nn.Module, path: Path) -> None:
     """Write weights and ranges, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
+    unfinished = path.with_suffix(f".{os.getpid()}.part")  # two workers may hold one trial
     torch.save(network.state_dict(), unfinished)
     unfinished.replace(path)
 

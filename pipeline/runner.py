@@ -34,7 +34,15 @@ from pipeline.results import TrialResult
 from pipeline.samplers import generation_of
 from pipeline.search_space import SearchSpace
 from pipeline.spool import Spool, Spooled
-from pipeline.storage import DISK_ERRORS, DatabaseAway, Patience, StudyError, set_user_attributes, transaction
+from pipeline.storage import (
+    DISK_ERRORS,
+    DatabaseAway,
+    Patience,
+    StudyError,
+    lock_trial,
+    set_user_attributes,
+    transaction,
+)
 from pipeline.study_spec import Study
 from pipeline.topology import topology
 from pipeline.worker import evaluate_trial, start_worker
@@ -243,10 +251,14 @@ class Runner:
 
     def _hand_back(self) -> None:
         """Mark what is in work as free to be taken up."""
-        with transaction(self._opened):
-            for entry in self._running.values():
-                for trial in entry.trials:
-                    trial.set_user_attr("interrupted", True)
+        me = this_process()
+        with transaction(self._opened) as session:
+            for trial in [trial for entry in self._running.values() for trial in entry.trials]:
+                if lock_trial(session, trial._trial_id) is not TrialState.RUNNING:
+                    continue  # told just now
+                stored = self._opened._storage.get_trial(trial._trial_id).user_attrs
+                if stored["worker"] | me == stored["worker"]:  # else another worker has taken it over
+                    set_user_attributes(session, trial._trial_id, {"interrupted": True})
 
     def _new_pool(self, workers: int) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
@@ -310,7 +322,8 @@ class Runner:
     def _designed(self, session: Session, trial: optuna.Trial) -> _Asked:
         self._heart.sign(trial._trial_id)
         taken_up = {"interrupted": False} if trial.user_attrs.get("interrupted") else {}
-        set_user_attributes(session, trial._trial_id, {"worker": this_process()} | taken_up)
+        worker = this_process() | {"heartbeat_s": self._heartbeat_s}
+        set_user_attributes(session, trial._trial_id, {"worker": worker} | taken_up)
         try:
             design = self._space.suggest(trial)
             topology(design)
@@ -347,11 +360,16 @@ class Runner:
         self._view.started(number, entry.design)
 
     def _keep(self, entry: _Running, done: "Future[TrialResult]") -> None:
-        """Spool a result as soon as it is there; without room on the disk it waits in memory."""
+        """Spool a result as soon as it is there."""
         if not done.cancelled() and done.exception() is None:
-            spooled = Spooled(number=entry.trial.number, design_hash=entry.design.content_hash, result=done.result())
+            self._spool_result(entry, done.result())
+
+    def _spool_result(self, entry: _Running, result: TrialResult) -> None:
+        """Without room on the disk a result waits in memory."""
+        if not self._spool.holds(entry.trial.number):
+            key = entry.design.content_hash
             with contextlib.suppress(OSError):
-                self._spool.put(spooled)
+                self._spool.put(Spooled(number=entry.trial.number, design_hash=key, result=result))
 
     def _finish(self, pool: ProcessPoolExecutor, future: "Future[TrialResult]") -> None:
         error = future.exception()
@@ -375,13 +393,22 @@ class Runner:
         """Record a result, also for the trials that wait for the same design."""
 
         def step() -> list[FrozenTrial]:
+            self._spool_result(entry, result)  # again, if there was no room before
             with transaction(self._opened) as session:
                 objectives = self._study.spec.objectives
                 first = database.record(self._opened, session, entry.trial._trial_id, objectives, result)
                 twins = [database.reuse(self._opened, session, twin._trial_id, first) for twin in entry.twins]
                 return [first, *twins]
 
-        finished = self._in_database(step)
+        try:
+            finished = self._in_database(step)
+        except DatabaseAway as error:
+            if self._spool.holds(entry.trial.number):
+                raise
+            raise DatabaseAway(
+                f"the result of trial {entry.trial.number} is lost, for it could not be written to the spool either, "
+                f"and its design will be evaluated again: {error}"
+            ) from error
         self._spool.drop(entry.trial.number)
         self._known[entry.design.content_hash] = finished[0]
         for trial in entry.trials:
@@ -419,13 +446,21 @@ class Runner:
 def goal_of_run(opened: optuna.Study, trials: int, done: int) -> int:
     """Number of evaluated trials at which a run ends.
 
-    A run adds `trials` to what is there; if the last run of as many trials was cut off, its goal still holds.
+    A run adds `trials` to what is there; if the last run of as many trials was cut off before `end_run`, its goal still
+    holds.
     """
     last = opened.user_attrs.get("run")
-    if last and last["trials"] == trials and done < last["goal"]:
+    if last and last["trials"] == trials and not last.get("ended"):
         return int(last["goal"])
     opened.set_user_attr("run", {"trials": trials, "goal": done + trials})
     return done + trials
+
+
+def end_run(opened: optuna.Study) -> None:
+    """Note that a run has done all that it was to do, its report included: the same command begins a new one."""
+    run = opened.user_attrs["run"]
+    if len(database.evaluated_trials(opened)) >= run["goal"]:
+        opened.set_user_attr("run", run | {"ended": True})
 
 
 @contextlib.contextmanager

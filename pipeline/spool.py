@@ -53,6 +53,10 @@ class Spool:
             part.unlink(missing_ok=True)
             raise
 
+    def holds(self, number: int) -> bool:
+        """Whether a trial's result is there."""
+        return self._path(number).is_file()
+
     def drop(self, number: int) -> None:
         """The result is in the database."""
         with contextlib.suppress(OSError):

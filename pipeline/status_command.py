@@ -33,8 +33,8 @@ def _status(url: str, name: str) -> dict[str, Any]:
     from pipeline.study import evaluated_trials, load_study_read_only, unfinished_trials
 
     opened = load_study_read_only(url, name)
-    trials = opened.get_trials(deepcopy=False)
-    beats = {} if is_sqlite(url) else heartbeats(opened)
+    trials, unfinished = opened.get_trials(deepcopy=False), unfinished_trials(opened)
+    beats = {} if is_sqlite(url) else heartbeats(opened, unfinished)
     return {
         "study": name,
         "goal": (opened.user_attrs.get("run") or {}).get("goal"),
@@ -48,7 +48,7 @@ def _status(url: str, name: str) -> dict[str, Any]:
                 "silent_s": beats.get(trial._trial_id),
                 "outlived": len(trial.user_attrs.get("deaths", [])),
             }
-            for trial in unfinished_trials(opened)
+            for trial in unfinished
         ],
     }
 
@@ -61,7 +61,7 @@ def _table(workers: list[dict[str, Any]]) -> Table:
         silent_s = each["silent_s"]
         life = "-" if silent_s is None else f"{silent_s:.0f} s ago"
         state = "free: handed back" if each["interrupted"] else ""
-        if not state and silent_s is not None and silent_s > GRACE_BEATS * HEARTBEAT_S:
+        if not state and silent_s is not None and silent_s > GRACE_BEATS * each.get("heartbeat_s", HEARTBEAT_S):
             state = "silent: perhaps dead"
         if each["outlived"]:
             state = f"{state} outlived {each['outlived']}".strip()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import os
 import re
 import sqlite3
 import time
@@ -32,8 +33,14 @@ _CONNECT = {  # PostgreSQL: a connection that is gone is noticed within about a 
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
-    "options": "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
 }
+_SERVER_OPTIONS = (  # UTC: signs of life are compared without their time zone, which an hour of summer time would break
+    "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c timezone=UTC"
+)
+_WRONG = re.compile(  # what will not pass when a command begins, though the drivers call it operational
+    "unable to open database file|readonly database|password authentication failed|no password supplied|"
+    "does not exist|no pg_hba.conf entry|failed to resolve host|could not translate host name"
+)
 
 
 class StudyError(ValueError):
@@ -186,10 +193,12 @@ class Patience:
     Attributes:
         bound_s: Seconds from the first failure after which it gives up.
         say: Told what is waited for and until when, and when it is over.
+        at_start: A command begins; what is more likely a mistake (a password, a path) is not waited for.
     """
 
     bound_s: float = PATIENCE_S
     say: Callable[[str], None] = lambda message: None
+    at_start: bool = False
 
     def __call__(self, step: Callable[[], Result]) -> Result:
         """Do a step that may be repeated: whole or not at all, and harmless if it was done already.
@@ -202,7 +211,7 @@ class Patience:
             try:
                 result = step()
             except Exception as error:
-                if not passes(error):
+                if not passes(error) or (self.at_start and _WRONG.search(str(error))):
                     raise
                 now = time.monotonic()
                 if deadline is None:
@@ -260,14 +269,23 @@ def _engine_options(url: str) -> dict[str, Any]:
     if is_sqlite(url):
         return {"connect_args": {"timeout": _LOCK_WAIT_S}}
     if is_postgresql(url):
-        return {"connect_args": _CONNECT, "pool_pre_ping": True}
+        return {"connect_args": _connect_arguments(url), "pool_pre_ping": True}
     return {"pool_pre_ping": True}
+
+
+def _connect_arguments(url: str) -> dict[str, Any]:
+    """Ours, after the server options that the URL or PGOPTIONS asks for, which would be lost otherwise."""
+    asked = make_url(url).query.get("options") or os.environ.get("PGOPTIONS", "")
+    return _CONNECT | {"options": f"{asked} {_SERVER_OPTIONS}".strip()}
 
 
 def lone_engine(url: str) -> Engine:
     """Connections to PostgreSQL that are not shared, each statement on its own."""
     return sqlalchemy.create_engine(
-        with_driver(url), poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT", connect_args=_CONNECT
+        with_driver(url),
+        poolclass=sqlalchemy.NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args=_connect_arguments(url),
     )
 
 

@@ -18,7 +18,7 @@ from pipeline.worker_command import Goal, Heartbeat, needs_server
 
 Scheduler = Literal["slurm", "lsf", "pbs"]
 
-_SECRETS = ("NACIM_STORAGE", "PGPASSWORD", "PGPASSFILE", "PGUSER", "PGSERVICEFILE")
+_PASSED = ("NACIM_STORAGE", "PGPASSFILE", "PGUSER", "PGSERVICEFILE")  # to PBS jobs, whose variables all users can see
 _SUBMIT = {"slurm": ["sbatch"], "lsf": ["bsub"], "pbs": ["qsub"]}  # bsub reads the script from its input
 _HEADERS = {
     "slurm": """\
@@ -28,13 +28,13 @@ _HEADERS = {
 #SBATCH --cpus-per-task=1
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output={logs}/%A_%a.txt
+#SBATCH --output="{logs}/%A_%a.txt"
 """,
     "lsf": """\
 #BSUB -J "{name}[1-{workers}]"
 #BSUB -n 1
 #BSUB -r
-#BSUB -o {logs}/%J_%I.txt
+#BSUB -o "{logs}/%J_%I.txt"
 """,
     "pbs": """\
 #PBS -N {name}
@@ -63,6 +63,7 @@ def submit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; make and submit nothing.")] = False,
 ) -> None:
     """Make the study in PostgreSQL, then submit a job array of `nacim worker`."""
+    from pipeline.search_space import SearchSpace
     from pipeline.study import open_study
 
     within("--workers", workers, 2 if scheduler == "pbs" else 1)
@@ -71,8 +72,10 @@ def submit(
     study = load_study(study_file)
     folder, url = places(study, out, storage)
     needs_server(url)
+    SearchSpace(study).check()
     command = [sys.executable, "-m", "pipeline", "worker", str(study_file.resolve()), "--out", str(folder.resolve())]
-    command += ["--trials", str(trials or study.spec.trials), "--heartbeat", str(heartbeat), *_storage_option(url)]
+    command += ["--trials", str(trials or study.spec.trials), "--heartbeat", str(heartbeat)]
+    command += _storage_option(url, scheduler)
     logs = folder.resolve() / "workers"
     script = job_script(scheduler, f"nacim-{study.spec.name}", workers, logs, option or [], command)
     if dry_run:
@@ -86,11 +89,16 @@ def submit(
     _hand_over(scheduler, path)
 
 
-def _storage_option(url: str) -> list[str]:
+def _storage_option(url: str, scheduler: Scheduler) -> list[str]:
     """How workers learn the database; a password travels in the environment only."""
     parsed = make_url(url)
     if without_password(parsed) == parsed:
         return ["--storage", parsed.render_as_string()]
+    if scheduler == "pbs":
+        raise ValueError(
+            "the URL of the database has a password, and PBS shows the variables of a job to all users; leave it out "
+            "and use ~/.pgpass (PGPASSFILE)"
+        )
     if os.environ.get("NACIM_STORAGE") == url:
         return []
     raise ValueError(
@@ -115,7 +123,7 @@ def job_script(
     if any("\n" in line for line in options):
         raise ValueError("--option must be one line")
     header = _HEADERS[scheduler].format(name=name, workers=workers, logs=logs)
-    passed = ",".join(variable for variable in _SECRETS if variable in os.environ)
+    passed = ",".join(variable for variable in _PASSED if variable in os.environ)
     if scheduler == "pbs" and passed:  # SLURM and LSF pass the environment on by themselves
         options = [*options, f"-v {passed}"]
     lines = "".join(f"{_LETTERS[scheduler]} {line}\n" for line in options)

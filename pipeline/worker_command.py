@@ -1,5 +1,7 @@
 """`nacim worker`: one of many processes that work on one study, on this or other machines."""
 
+import contextlib
+import dataclasses
 import sys
 from typing import Annotated
 
@@ -52,17 +54,20 @@ def worker(
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=_LOG_WIDTH)
     waits = Patience(bound_s=patience, say=lambda message: console.print(message, soft_wrap=True))
-    with stopped_like_ctrl_c():
+    early = dataclasses.replace(waits, at_start=True)
+    with stopped_like_ctrl_c(), contextlib.ExitStack() as held:
         try:
-            opened = waits(lambda: open_study(study, url))
+            opened = early(lambda: open_study(study, url))
             study = with_supernet(study, folder, lambda line: console.print(line, soft_wrap=True))
-            with study_lock(url, study.spec.name, shared=True) as lock:
-                earlier, weights = pareto_report(opened).trials, folder / "checkpoints"
-                view = PlainProgress(study.spec.name, study.spec.objectives, earlier, console, weights)
-                runner = ClusterWorker(
+            lock = early(lambda: held.enter_context(study_lock(url, study.spec.name, shared=True)))
+            earlier = early(lambda: pareto_report(opened)).trials
+            view = PlainProgress(study.spec.name, study.spec.objectives, earlier, console, folder / "checkpoints")
+            runner = early(
+                lambda: ClusterWorker(
                     study, opened, folder, 1, view, patience=waits, keep_lock=lock.keep, heartbeat_s=heartbeat
                 )
-                runner.run(trials or study.spec.trials)
+            )
+            runner.run(trials or study.spec.trials)
         except KeyboardInterrupt:
             print("nacim: stopped; its trial is free for another worker", file=sys.stderr)
             raise SystemExit(130) from None

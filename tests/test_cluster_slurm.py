@@ -100,17 +100,28 @@ def test_a_submitted_study_reaches_its_goal_though_a_worker_is_killed(cluster, s
 
 @pytest.mark.parametrize("scheduler", ["slurm", "lsf", "pbs"])
 def test_a_dry_run_prints_the_script_without_the_password(tmp_path, scheduler, write_study, tiny):
-    url = "postgresql://me:hush@db.example:5432/nacim"
+    url = f"postgresql://me{'' if scheduler == 'pbs' else ':hush'}@db.example:5432/nacim"
     write_study(tiny)
     arguments = ("submit", "study.yaml", "--workers", 7, "--scheduler", scheduler, "--dry-run", "--option", "-q long")
-    done = nacim(*arguments, cwd=tmp_path, environment=os.environ | {"NACIM_STORAGE": url})
+    done = nacim(*arguments, cwd=tmp_path, environment=os.environ | {"NACIM_STORAGE": url, "PGPASSWORD": "hush"})
     assert done.returncode == 0, done.stderr
+    assert "PGPASSWORD" not in done.stdout, "PBS would show it to all users"
     assert "hush" not in done.stdout + done.stderr
-    assert "--storage" not in done.stdout, "the environment says it"
+    assert ("--storage" in done.stdout) == (scheduler == "pbs"), "else the environment says it"
     assert "1-7" in done.stdout
     assert f"#{ {'slurm': 'SBATCH', 'lsf': 'BSUB', 'pbs': 'PBS'}[scheduler] } -q long" in done.stdout
     assert not list(tmp_path.rglob("*.sh"))
     subprocess.run(["bash", "-n"], input=done.stdout, text=True, check=True)
+
+
+def test_a_password_in_the_url_is_refused_for_pbs(tmp_path, write_study, tiny):
+    write_study(tiny)
+    environment = os.environ | {"NACIM_STORAGE": "postgresql://me:hush@db.example/nacim"}
+    arguments = ("submit", "study.yaml", "--workers", 2, "--scheduler", "pbs", "--dry-run")
+    done = nacim(*arguments, cwd=tmp_path, environment=environment)
+    assert done.returncode == 2
+    assert "~/.pgpass" in done.stderr
+    assert "hush" not in done.stdout + done.stderr
 
 
 def test_a_password_on_the_command_line_of_submit_is_refused_with_two_ways_out(tmp_path, write_study, tiny):

@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline import runner as runner_module
-from pipeline.runner import RepeatedFailure, Runner, SpaceExhausted, goal_of_run
+from pipeline.runner import RepeatedFailure, Runner, SpaceExhausted, end_run, goal_of_run
 from pipeline.samplers import generation_of
 from pipeline.storage import StudyError
 from pipeline.study import open_study
@@ -216,13 +216,17 @@ def test_no_design_is_evaluated_twice_and_a_used_up_space_says_so(tiny, write_st
 def test_a_second_run_extends_and_the_same_command_finishes_a_cut_one(study, tmp_path):
     opened = run(study, tmp_path / "out", 3)
     before = everything(opened)
+    assert everything(run(study, tmp_path / "out", 3)) == before  # killed before its report: nothing is left to do
+    end_run(opened)
     opened = run(study, tmp_path / "out", 3)
     assert (
         len([t for t in opened.get_trials() if t.state is TrialState.COMPLETE and "reused_from" not in t.user_attrs])
         == 6
     )
     assert everything(opened)[: len(before)] == before
+    end_run(opened)
     assert goal_of_run(opened, 10, 6) == 16
+    end_run(opened)  # its time ran out before its goal
     assert goal_of_run(opened, 10, 9) == 16  # cut off at 9: the same command goes on to 16
     assert goal_of_run(opened, 2, 9) == 11  # another number is another wish
 
