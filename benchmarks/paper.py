@@ -38,6 +38,7 @@ from pipeline.study import load_study_read_only
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "paper.md"
 STUDIES = ("cifar10_nacim", "cifar10_quantnas", "cifar10_ptbnas")  # the longest first
+_IN_ORDER = ("cifar10_quantnas", "cifar10_ptbnas", "cifar10_nacim")  # of the table
 SIGMA_SCALES = (1.0, 2.0, 4.0)
 SERVES = 0.05  # assumed: a design that gives up more accuracy than that for its efficiency does not serve
 PAPER_GPU_HOURS = 59  # of the paper's search
@@ -244,6 +245,13 @@ class Experiment:
             file.write(json.dumps(note) + "\n")
 
 
+def tables(experiment: Experiment) -> str:
+    """All that the databases say, as Markdown."""
+    picks = [pick for study in _IN_ORDER for pick in experiment.picks(study)]
+    answers = claims(picks, experiment.costs(), experiment.judged())
+    return "\n\n".join([answers, table(picks), designs(picks), over_sigma(picks)])
+
+
 def table(picks: list[Pick]) -> str:
     """The chosen designs, those of the paper above them."""
     plain = next(pick for pick in picks if pick.study == "cifar10_quantnas")
@@ -327,11 +335,7 @@ def main() -> None:
     folder = options.out or Path("results") / f"paper-{options.scale}-{options.seed}"
     experiment = Experiment(SCALES[options.scale], folder.resolve(), options.data_dir.resolve(), options.seed)
     experiment.run(options.jobs)
-    picks = [
-        pick for study in ("cifar10_quantnas", "cifar10_ptbnas", "cifar10_nacim") for pick in experiment.picks(study)
-    ]
-    answers = claims(picks, experiment.costs(), experiment.judged())
-    text = "\n\n".join([answers, table(picks), designs(picks), over_sigma(picks)])
+    text = tables(experiment)
     (folder / "paper.md").write_text(text + "\n")
     print(f"\n{text}\n\nwritten to {folder / 'paper.md'}")
     if options.write:
