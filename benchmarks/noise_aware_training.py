@@ -1,7 +1,8 @@
 """Accuracy under variation of plain and of noise-aware training, sigma by sigma: the table in docs/noise_model.md.
 
     python benchmarks/noise_aware_training.py digits
-    python benchmarks/noise_aware_training.py fashion_mnist --data-dir DATA --train-images 8000 --epochs 5
+    python benchmarks/noise_aware_training.py fashion_mnist --data-dir DATA --train-images 8000 --epochs 5 \
+        --fidelity fast
 
 Each weight is a differential pair of 4-bit cells whose conductance errs by `sigma` times the range from g_off to g_on,
 the same at all levels; nothing else varies. Noise-aware training draws the same error at every step.
@@ -11,6 +12,7 @@ import argparse
 import dataclasses
 import os
 import statistics
+from typing import Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -28,6 +30,7 @@ from pipeline.topology import topology
 from pipeline.training import train
 from pipeline.variation import accuracy_under_variation
 
+Fidelity = Literal["exact", "fast"]
 SIGMAS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 SEEDS = (0, 1, 2)
 CHIPS = 16
@@ -71,7 +74,7 @@ def trained(sigma: float, strength: float, images: ImageSet, spec: TrainingSpec,
     return network
 
 
-def measured(network: nn.Module, sigma: float, images: ImageSet) -> list[float]:
+def measured(network: nn.Module, sigma: float, images: ImageSet, fidelity: Fidelity) -> list[float]:
     """`COLUMNS` of a network's weights on hardware of this sigma, test images."""
     point = design(sigma, images.train[0].shape[-1])
     on_chip = build_network(topology(point), point.accelerator).to(memory_format=torch.channels_last)
@@ -79,7 +82,7 @@ def measured(network: nn.Module, sigma: float, images: ImageSet) -> list[float]:
     calibrate(on_chip, images.train[0][:128])
     reports = []
     for recalibrate in (False, True):
-        spec = VariationSpec(min_chips=CHIPS, max_chips=CHIPS, recalibrate_batch_norm=recalibrate)
+        spec = VariationSpec(min_chips=CHIPS, max_chips=CHIPS, fidelity=fidelity, recalibrate_batch_norm=recalibrate)
         reports += accuracy_under_variation(on_chip, [images.test], spec, 0, images.train[0][:256])
     plain, recalibrated = reports
     return [plain.noiseless, plain.mean, plain.std, recalibrated.mean]
@@ -98,6 +101,7 @@ def main() -> None:
     parser.add_argument("--train-images", type=int, help="use the first N training images")
     parser.add_argument("--test-images", type=int, help="use the first N test images")
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--fidelity", choices=["exact", "fast"], default="exact")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     spec = TrainingSpec(epochs=arguments.epochs)
@@ -115,7 +119,7 @@ def main() -> None:
     for sigma in SIGMAS:
         networks = {"plain": plain, "noise-aware": [trained(sigma, 1.0, images, spec, seed) for seed in SEEDS]}
         for name, seeds in networks.items():
-            columns = zip(*(measured(network, sigma, images) for network in seeds), strict=True)
+            columns = zip(*(measured(network, sigma, images, arguments.fidelity) for network in seeds), strict=True)
             cells = [
                 cell(list(values), title != "std over chips") for title, values in zip(COLUMNS, columns, strict=True)
             ]

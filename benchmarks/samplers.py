@@ -33,7 +33,7 @@ from scipy.stats import kendalltau
 from hw_models.cost import estimate_cost
 from pipeline.pareto import hypervolume_history
 from pipeline.samplers import make_sampler
-from pipeline.samplers.evolution import ReproducibleNSGAII
+from pipeline.samplers.evolution import Known, ReproducibleNSGAII
 from pipeline.samplers.genome import Genome
 from pipeline.study_spec import SamplerSpec, Study
 from pipeline.topology import mvm_layers
@@ -49,7 +49,7 @@ SHOWN = (50, 100, 200, 500)
 class DuplicatesReused(ReproducibleNSGAII):
     """The default without its memory of what was proposed."""
 
-    def _known_before(self, study: optuna.Study, number: int) -> set[str | None]:
+    def _known_before(self, study: optuna.Study, number: int) -> Known:
         super()._known_before(study, number)
         return {None}
 

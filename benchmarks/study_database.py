@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import optuna
@@ -99,9 +100,10 @@ def fill(opened: optuna.Study, trials: int, population: int) -> None:
     backend_of(opened).set_study_system_attr(opened._study_id, f"{type(opened.sampler).__name__}:parent:{newest}", ids)
 
 
-def measure(runner: Runner, label: str) -> None:
+def measure(runner: Runner, label: str, profile: AbstractContextManager) -> None:
     one_trial(runner)
-    pairs = [one_trial(runner) for _ in range(_REPEATS)]
+    with profile:
+        pairs = [one_trial(runner) for _ in range(_REPEATS)]
     ask_s, tell_s = (statistics.median(values) for values in zip(*pairs, strict=True))
     print(f"{label}: ask {ask_s * 1e3:.1f} ms, tell {tell_s * 1e3:.1f} ms, together {(ask_s + tell_s) * 1e3:.1f} ms")
 
@@ -123,8 +125,7 @@ def main() -> None:
         runner = Runner(study, opened, Path(folder), 1, Quiet())
         print(f"{options.trials} finished trials: opened and read in {time.process_time() - start:.2f} s")
         profile = cProfile.Profile()
-        with profile if options.profile else contextlib.nullcontext():
-            measure(runner, "one transaction each      ")
+        measure(runner, "one transaction each      ", profile if options.profile else contextlib.nullcontext())
         if options.profile:
             pstats.Stats(profile).sort_stats("cumtime").print_stats(40)
 
@@ -134,7 +135,7 @@ def main() -> None:
                 yield session
 
         runner_module.transaction = bare
-        measure(runner, "each call its own (Optuna)")
+        measure(runner, "each call its own (Optuna)", contextlib.nullcontext())
 
 
 if __name__ == "__main__":

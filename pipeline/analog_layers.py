@@ -237,7 +237,7 @@ class NoisyLayer(nn.Module):
         """One product with the folded weights; converter and read noise added at the output."""
         assert self._programmed is not None
         assert self._crossbars is not None
-        weight = (self._programmed * scale).as_strided(self.weight.shape, self.weight.stride())  # as in training
+        weight = (self._programmed * scale).as_strided(self.weight.shape, self._programmed.stride())  # as in training
         y = self._product(codes, weight, bias)
         if self.accelerator.adc_bits is None and not self._crossbars.read_sigma:
             return y
@@ -456,7 +456,12 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
     Args:
         model: A model with crossbar layers.
         images: Training images, (n, channels, height, width); 64 to 256 are enough.
+
+    Raises:
+        ValueError: If there are fewer than 2 images, from which no deviation can be taken.
     """
+    if len(images) < 2:
+        raise ValueError(f"calibration needs 2 images or more, better 64 to 256, got {len(images)}")
     model.eval()
     program_chip(model, Chip.nominal(), "exact")
     for layer in noisy_layers(model):

@@ -114,17 +114,22 @@ def program(code: CellCode, codes: Tensor, generator: torch.Generator, drift_tim
     digits = code.digits(codes)
     errors = torch.randn(digits.shape, generator=generator)
     levels = digits + sigma_levels(code, digits) * errors
+    stuck = torch.zeros_like(levels, dtype=torch.bool)
     if device.stuck_on_rate or device.stuck_off_rate:
         fate = torch.rand(digits.shape, generator=generator)
         levels = torch.where(fate < device.stuck_on_rate, float(2**code.accelerator.cell_bits - 1), levels)
         levels = torch.where(fate > 1 - device.stuck_off_rate, 0.0, levels)
+        stuck = (fate < device.stuck_on_rate) | (fate > 1 - device.stuck_off_rate)
     if drift_time_s is not None and (device.drift_nu or device.drift_nu_sigma):
-        levels = _drifted(code, digits, levels, math.log(max(drift_time_s / device.drift_t0_s, 1.0)), generator)
+        log_age = math.log(max(drift_time_s / device.drift_t0_s, 1.0))
+        levels = _drifted(code, digits, levels, stuck, log_age, generator)
     return levels
 
 
-def _drifted(code: CellCode, digits: Tensor, levels: Tensor, log_age: float, generator: torch.Generator) -> Tensor:
-    """`levels` after drift, g(t) = g(t0) (t / t0)**-nu, and after global drift compensation.
+def _drifted(
+    code: CellCode, digits: Tensor, levels: Tensor, stuck: Tensor, log_age: float, generator: torch.Generator
+) -> Tensor:
+    """`levels` after drift, g(t) = g(t0) (t / t0)**-nu but for stuck cells, and after global drift compensation.
 
     The compensation is one factor a layer: total conductance written over total conductance read (Joshi et al., 2020).
     """
@@ -134,7 +139,7 @@ def _drifted(code: CellCode, digits: Tensor, levels: Tensor, log_age: float, gen
     spread = _held(device.drift_nu_sigma_law, log_u, device.drift_nu_sigma)
     nu = (mean + spread * torch.randn(digits.shape, generator=generator)).clamp(min=0)
     written = levels + code.baseline
-    read = written * torch.exp(-nu * log_age)
+    read = written * torch.where(stuck, 1.0, torch.exp(-nu * log_age))
     return read * (written.sum() / read.sum()) - code.baseline
 
 

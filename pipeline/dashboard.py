@@ -5,6 +5,7 @@ something are refused before they reach it.
 """
 
 import errno
+import functools
 import socketserver
 import warnings
 from collections.abc import Iterable
@@ -14,8 +15,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import _app
 from optuna_dashboard._pareto_front import get_pareto_front_trials
 
@@ -71,7 +73,9 @@ def dashboard_app(url: str, writable: bool, artifacts: Path | None = None) -> "W
     """
     _app.get_pareto_front_trials = _front_of_results
     store = FileSystemArtifactStore(str(artifacts)) if artifacts and artifacts.is_dir() else None
-    app = optuna_dashboard.wsgi(open_storage(url), artifact_store=store)
+    storage = open_storage(url)
+    storage.get_best_trial = functools.partial(_best_of_results, storage)  # type: ignore[method-assign]
+    app = optuna_dashboard.wsgi(storage, artifact_store=store)
     return app if writable else read_only(app)
 
 
@@ -80,6 +84,15 @@ def _front_of_results(trials: list[FrozenTrial], directions: list[StudyDirection
     evaluated = [trial for trial in trials if kind_of(trial) == "evaluated"]
     front: list[FrozenTrial] = get_pareto_front_trials(evaluated, directions)
     return front
+
+
+def _best_of_results(storage: RDBStorage, study_id: int) -> FrozenTrial:
+    """The best trial of a study with one objective, likewise; without a result the best of what there is."""
+    complete = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+    evaluated = [trial for trial in complete if kind_of(trial) == "evaluated"]
+    (direction,) = storage.get_study_directions(study_id)
+    best = max if direction is StudyDirection.MAXIMIZE else min
+    return best(evaluated or complete, key=lambda trial: float(trial.value or 0.0))
 
 
 def read_only(app: "WSGIApplication") -> "WSGIApplication":

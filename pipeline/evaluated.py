@@ -1,6 +1,7 @@
 """Measured trials, read back from the database: what reports, pages and figures are made of. No torch here."""
 
 import dataclasses
+import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -77,15 +78,15 @@ class Evaluated:
     def over_sigma(self) -> list[tuple[float, VariationReport]]:
         """(programming errors as a multiple of the card's, accuracy on validation images) as measured later.
 
-        Of the newest measurement and those that differ from it in sigma alone: other training, other images or another
-        number of chips would be another curve.
+        Measurements that differ in sigma and number of chips alone make one curve; of several curves the one with
+        the most points, and of equal ones the newest.
         """
-
-        def others(entry: dict[str, Any]) -> dict[str, Any]:
-            return {name: value for name, value in entry["settings"].items() if name != "sigma_scale"}
-
-        like = [each for each in self.remeasured if others(each) == others(self.remeasured[-1])]
-        found = {each["settings"]["sigma_scale"]: each["validation"] for each in like}
+        curves: dict[str, dict[float, dict[str, Any]]] = {}
+        for entry in self.remeasured:
+            others = {name: value for name, value in entry["settings"].items() if name not in ("sigma_scale", "chips")}
+            curve = curves.pop(json.dumps(others), {})
+            curves[json.dumps(others)] = curve | {entry["settings"]["sigma_scale"]: entry["validation"]}
+        found = max(reversed(curves.values()), key=len, default={})
         return [(scale, VariationReport.from_dict(found[scale])) for scale in sorted(found)]
 
     def interval(self, name: str) -> tuple[float, float] | None:

@@ -24,7 +24,7 @@ from pipeline.figure_style import (
     values_of,
 )
 from pipeline.metrics import METRICS
-from pipeline.pareto import hypervolume_history
+from pipeline.pareto import hypervolume_history, nondominated, to_losses
 from pipeline.published import PAPER
 
 _SMALL = {"size": 11, "color": GREY}
@@ -70,13 +70,20 @@ def front_figure(
 
 
 def comparison_figure(fronts: Mapping[str, Sequence[Evaluated]], x: str | None, y: str) -> go.Figure:
-    """The fronts of several studies over one another, with 95 % intervals; one colour and mark a study."""
+    """The fronts of several studies over one another, with 95 % intervals; one colour and mark a study.
+
+    A line joins what is a front in these two objectives; with more objectives the others hide behind it.
+    """
     figure = go.Figure()
     everything = [trial for front in fronts.values() for trial in front]
     shape = "vh" if x and METRICS[x].direction == "maximize" else "hv"
     for (name, front), style in zip(fronts.items(), device_styles(fronts).values(), strict=True):
         edge = sorted(front, key=lambda trial: trial.measured[x] if x else trial.number)
-        figure.add_trace(_marks(edge, name, style, x, y, is_front=True).update(mode="lines+markers"))
+        names = [x, y] if x else [y]
+        joined = nondominated(to_losses(names, [[trial.measured[name] for name in names] for trial in edge])).all()
+        figure.add_trace(_marks(edge, name, style, x, y, is_front=True))
+        if joined:
+            figure.data[-1].update(mode="lines+markers")
         figure.data[-1].update(line={"color": style.colour, "width": 1, "dash": "dot", "shape": shape})
     figure.update_layout(layout(_axis(everything, x), _axis(everything, y), height=460))
     return figure

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -160,7 +161,7 @@ class PlainProgress(Progress):
     """One line for each finished trial, for logs and pipes."""
 
     def say(self, message: str) -> None:
-        self._console.print(message, soft_wrap=True)
+        self._console.print(message, soft_wrap=True, markup=False)
 
     def begin(self, goal: int, done: int, workers: int) -> None:
         super().begin(goal, done, workers)
@@ -172,12 +173,16 @@ class PlainProgress(Progress):
         if outcome == "evaluated":
             values = [quantity(name, trial.user_attrs[name]) for name in self._objectives]
             design = DesignPoint.from_dict(trial.user_attrs["design"])
-            self._console.print(f"trial {trial.number}: {', '.join(values)} | {describe(design)}", soft_wrap=True)
-            self._console.print(f"  {self.summary()}", soft_wrap=True)
+            self._console.print(
+                f"trial {trial.number}: {', '.join(values)} | {describe(design)}", soft_wrap=True, markup=False
+            )
+            self._console.print(f"  {self.summary()}", soft_wrap=True, markup=False)
         elif outcome == "stopped early":
-            self._console.print(f"trial {trial.number} {reason_of(trial)}", soft_wrap=True)
+            self._console.print(f"trial {trial.number} {reason_of(trial)}", soft_wrap=True, markup=False)
         elif outcome == "failed":
-            self._console.print(f"trial {trial.number} failed: {trial.user_attrs['error']}", soft_wrap=True)
+            self._console.print(
+                f"trial {trial.number} failed: {trial.user_attrs['error']}", soft_wrap=True, markup=False
+            )
 
 
 class JsonProgress(Progress):
@@ -218,7 +223,7 @@ class LiveProgress(Progress):
     _live: Live | None = None
 
     def say(self, message: str) -> None:
-        self._console.print(message, soft_wrap=True)
+        self._console.print(message, soft_wrap=True, markup=False)
 
     def begin(self, goal: int, done: int, workers: int) -> None:
         super().begin(goal, done, workers)
@@ -287,7 +292,7 @@ def front_table(
     for trial in front[:limit]:
         shown = Evaluated.from_trial(trial)
         values = [shown.show(name) for name in objectives]
-        table.add_row(str(trial.number), *values, describe(shown.design))
+        table.add_row(str(trial.number), *values, escape(describe(shown.design)))
     if limit is not None and len(front) > limit:
         table.add_row("", *[""] * len(objectives), f"and {len(front) - limit} more")
     return table

@@ -28,7 +28,8 @@ def images_note(findings: Findings) -> str:
     first = findings.evaluated[0]
     chips = sorted({len(trial.validation.per_chip) for trial in findings.evaluated})
     best = winner(findings.evaluated, "accuracy_mean").validation
-    from_images = two_digits(196 * math.sqrt(best.mean * (1 - best.mean) / best.n_images))
+    mean = min(max(best.mean, 0.0), 1.0)  # chips that see few images are estimates and may leave 0 to 1
+    from_images = two_digits(196 * math.sqrt(mean * (1 - mean) / best.n_images))
     range_of_chips = f"{chips[0]}" if len(chips) == 1 else f"{chips[0]} to {chips[-1]}"
     return (
         f"Images: {escape(findings.identity['dataset']['name'])}. The search sees the accuracy on "

@@ -73,8 +73,10 @@ def _front(findings: Findings, styles: Styles, plots: Plots) -> str:
     note = (
         "Large marks with an outline are the Pareto front, bars 95 % intervals of the mean accuracy over simulated "
         "chips; faint marks are all other designs. Point at a mark to see the design; click a device in the legend to "
-        "hide it. Dotted lines: NACIM (Jiang et al., 2021) on CIFAR-10, under its own models, for orientation."
+        "hide it."
     )
+    if "tops_per_watt" in objectives[1:]:  # where the figure has it on its x axis
+        note += " Dotted lines: NACIM (Jiang et al., 2021) on CIFAR-10, under its own models, for orientation."
     is_pair = len(objectives) == 2
     views = [
         plots.place(f"front-{i}", heading, front_figure(findings.evaluated, findings.front, styles, x, y, is_pair))

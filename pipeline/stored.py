@@ -100,6 +100,7 @@ def describe_settings(settings: dict[str, Any]) -> str:
     parts += [f"{settings['images_per_chip']} images a chip"] if settings["images_per_chip"] else []
     parts += [f"{settings['epochs']} epochs" if settings["epochs"] else "inherited weights"]
     parts += [f"{settings['train_images']} training images"] if settings["train_images"] else []
+    parts += [f"{settings['test_images']} test images"] if settings["test_images"] else []
     parts += [f"sigma x{settings['sigma_scale']:g}"] if settings["sigma_scale"] != 1 else []
     parts += [f"{settings['drift_time_s']:g} s after programming"] if settings["drift_time_s"] is not None else []
     return ", ".join(parts)

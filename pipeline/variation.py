@@ -5,7 +5,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor, nn
 
-from pipeline.analog_layers import Fidelity, program_chip
+from pipeline.analog_layers import Fidelity, noisy_layers, program_chip
 from pipeline.chips import Chip, derive_seed
 from pipeline.results import VariationReport
 from pipeline.study_spec import VariationSpec
@@ -38,14 +38,22 @@ def accuracy_under_variation(
         study_seed: The chips are functions of it and of their number.
         recalibration_images: With `spec.recalibrate_batch_norm`, the training images from which each chip's batch
             normalisation takes its statistics anew.
+
+    Raises:
+        ValueError: If the model is not calibrated, or images are missing that `spec` needs.
     """
+    if spec.recalibrate_batch_norm and recalibration_images is None:
+        raise ValueError("recalibrate_batch_norm needs recalibration_images: some training images")
+    for layer in noisy_layers(model):
+        if layer.accelerator.adc_bits is not None and not layer.adc_full_scale:
+            raise ValueError(f"layer {layer.index} has no ADC range; call pipeline.analog_layers.calibrate first")
     device = next(model.parameters()).device
     splits = [(x.to(device), y.to(device)) for x, y in splits]
 
     def correct(chip: Chip, fidelity: Fidelity) -> list[Tensor]:
         """Per split, the score of each image; NaN for images that this chip does not see."""
         program_chip(model, chip, fidelity, spec.drift_time_s)
-        if spec.recalibrate_batch_norm and recalibration_images is not None and fidelity != "float":
+        if recalibration_images is not None and spec.recalibrate_batch_norm and fidelity != "float":
             recalibrate_batch_norm(model, chip, recalibration_images.to(device))
         answers, first = [], 0
         for images, labels in splits:
@@ -108,13 +116,14 @@ def summarize(
 def recalibrate_batch_norm(model: nn.Module, chip: Chip, images: Tensor) -> None:
     """Take batch-normalisation statistics anew on this chip: a digital correction of each column, no labels needed."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    usual = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum, momentum = None, norm.momentum
+        norm.momentum = None  # a plain mean over the batches
         norm.train()
     for part in torch.arange(len(images)).split(_BATCH):
         _logits(model, chip, images[part], part)
-    for norm in norms:
+    for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum
         norm.eval()
 

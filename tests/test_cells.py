@@ -94,6 +94,18 @@ def test_drift_spreads_conductances_by_the_power_law_and_keeps_the_compensated_m
     assert conductance.mean() == pytest.approx(1.0, rel=1e-4)
 
 
+def test_stuck_cells_do_not_drift():
+    code = code_of(device=device_with(drift_nu=0.1, drift_nu_sigma=0.0, stuck_on_rate=0.3, stuck_off_rate=0.3))
+    codes = torch.full((4000,), 42)  # 128 + 42: the digit 2 in each of the four slices
+    fresh = program(code, codes, torch.Generator().manual_seed(1))
+    old = program(code, codes, torch.Generator().manual_seed(1), drift_time_s=1e6)
+    stuck = (fresh == 0) | (fresh == 2**code.accelerator.cell_bits - 1)
+    change = (old + code.baseline) / (fresh + code.baseline)
+    restored = change[stuck].mean()  # the compensation, which all cells share
+    assert change[stuck].std() < 1e-4
+    assert change[~stuck].mean() == pytest.approx(float(restored) * (1e6 / code.accelerator.device.drift_t0_s) ** -0.1)
+
+
 def test_low_conductances_of_pcm_drift_faster():
     # Nandakumar et al., 2019: nu = -0.0155 ln(u) + 0.0244 from 0.049 to 0.1, spread -0.0125 ln(u) - 0.0059 from 0.008
     device = device_with(

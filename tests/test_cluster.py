@@ -179,6 +179,23 @@ def test_a_restart_of_the_server_costs_nothing(start, server, url, tmp_path):
     assert not list((tmp_path / "out" / "spool").iterdir())
 
 
+@pytest.mark.parametrize("kind", ["run", "worker"])
+def test_a_command_that_begins_while_the_server_is_away_waits_for_it(server, url, tmp_path, write_study, tiny, kind):
+    server.stop()
+    command = [sys.executable, "-m", "pipeline", kind, write_study(tiny), "--storage", url, "--trials", "1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
+    )
+    try:
+        assert any("waiting for the database until" in line for line in process.stdout)
+    finally:
+        server.start()
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "the database is back" in output
+    check_whole(url, 1)
+
+
 def test_lost_connections_cost_nothing(start, server, url, tmp_path):
     workers = start(6), start(6)
     wait_until(lambda: len(marks(tmp_path)) == 2, "both workers evaluate")

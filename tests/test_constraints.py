@@ -181,6 +181,16 @@ def test_infeasible_designs_are_not_on_the_dashboards_front(limited, write_study
         assert any(f"Trial {trial.number}\n" in best for trial in pareto_report(opened).front)
 
 
+def test_an_infeasible_design_is_not_the_dashboards_best_one(limited, write_study, tmp_path):
+    limited |= {"objectives": ["area_m2"], "constraints": [f"area_mm2 >= {LIMIT_MM2}"]}
+    opened = run(limited, write_study, tmp_path / "a")
+    smallest = min(opened.get_trials(states=(TrialState.COMPLETE,)), key=lambda trial: trial.values[0])
+    assert kind_of(smallest) == "infeasible", "else this test shows nothing"
+    with running(f"sqlite:///{tmp_path / 'a' / 'study.db'}") as address:
+        (best,) = json.loads(request("GET", f"{address}/api/studies/1?after=0")[1])["best_trials"]
+    assert best["number"] == pareto_report(opened).front[0].number
+
+
 def test_the_dashboard_still_needs_constraints_under_their_old_name(tmp_path):
     """When this fails, the dashboard reads Optuna 5's constraints: drop `_DASHBOARD_KEY` in pipeline.constraints."""
     url = f"sqlite:///{tmp_path / 'study.db'}"

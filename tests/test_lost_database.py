@@ -94,6 +94,35 @@ def test_a_result_that_cannot_be_written_is_spooled_and_recorded_by_the_next_run
     assert not Spool(tmp_path / "out" / "spool", study).left()
 
 
+@pytest.mark.parametrize("room_comes_back", [True, False])
+def test_a_full_disk_takes_database_and_spool(study, tmp_path, room_comes_back):
+    """A file in the place of the spool's folder stands for the full disk."""
+    (tmp_path / "out").mkdir()
+    in_the_way = tmp_path / "out" / "spool"
+    in_the_way.write_text("")
+
+    def at_first_wait(view: LockAtStart) -> None:
+        if room_comes_back:
+            in_the_way.unlink(missing_ok=True)
+
+    with pytest.raises(DatabaseAway, match="results are kept" if room_comes_back else "result of trial 0 is lost"):
+        locked_run(study, tmp_path / "out", 0.5, at_first_wait)
+    if room_comes_back:
+        assert [spooled.number for spooled in Spool(in_the_way, study).left()] == [0]
+
+
+def test_what_is_more_likely_a_mistake_is_not_waited_for_when_a_command_begins(tmp_path):
+    asked = []
+
+    def refused() -> None:
+        asked.append(1)
+        raise sqlalchemy.exc.OperationalError("connect", {}, Exception('password authentication failed for user "me"'))
+
+    with pytest.raises(sqlalchemy.exc.OperationalError):
+        Patience(bound_s=300, at_start=True)(refused)
+    assert len(asked) == 1
+
+
 def test_a_step_that_breaks_anywhere_is_repeated_without_a_trace(study, tmp_path, monkeypatch):
     """Before the commit, and after it: the connection breaks and nobody knows whether it was written."""
     whole = everything(run(study, tmp_path / "whole", 12))

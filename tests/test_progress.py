@@ -32,7 +32,7 @@ def shown(kind: type[Progress], study: optuna.Study, folder: Path, running: bool
         if "design" in trial.user_attrs:
             view.started(trial.number, DesignPoint.from_dict(trial.user_attrs["design"]))
         if trial.state is optuna.trial.TrialState.FAIL:
-            trial.user_attrs["error"] = "made-up failure"
+            trial.user_attrs["error"] = "made-up failure [enforce fail at alloc.cpp] [/data/a.png]"
         view.finished(trial)
     if running:
         view.started(99, DesignPoint.from_dict(study.trials[0].user_attrs["design"]))
@@ -67,7 +67,7 @@ def test_scripts_get_one_json_object_a_line_for_each_event(study, tmp_path):
         "stopped early": 0,
         "failed": 1,
     }
-    assert events[-1]["error"] == "made-up failure"
+    assert events[-1]["error"].startswith("made-up failure")
 
 
 def test_a_quiet_run_prints_nothing(study, tmp_path):
@@ -78,7 +78,7 @@ def test_plain_lines_name_each_evaluated_trial_and_each_failure(study, tmp_path)
     _, text = shown(PlainProgress, study, tmp_path)
     for trial in pareto_report(study).trials:
         assert f"trial {trial.number}: accuracy" in text
-    assert "failed: made-up failure" in text
+    assert "failed: made-up failure [enforce fail at alloc.cpp] [/data/a.png]" in text
 
 
 def test_a_sparkline_grows_with_its_values_and_ends_full():

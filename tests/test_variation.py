@@ -1,5 +1,6 @@
 """Accuracy over chips: what varies, what does not, and when it stops."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -8,7 +9,7 @@ from torch import nn
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
-from pipeline.analog_layers import calibrate
+from pipeline.analog_layers import calibrate, noisy_layers
 from pipeline.design_point import DesignPoint, ImageSpec, LinearSpec
 from pipeline.network import build_network
 from pipeline.study_spec import VariationSpec
@@ -91,6 +92,19 @@ def test_recalibrated_batch_norm_is_better_and_leaves_the_model_as_it_was(traine
     assert recalibrated.mean > plain.mean
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_model_without_ranges_or_images_to_recalibrate_on_is_refused(trained):
+    network, splits = trained
+    with pytest.raises(ValueError, match="recalibration_images"):
+        accuracy_under_variation(network, splits, chips(2, recalibrate_batch_norm=True), 0)
+    fresh = copy.deepcopy(network)
+    for layer in noisy_layers(fresh):
+        layer.adc_full_scale.zero_()
+    with pytest.raises(ValueError, match=r"layer 0 has no ADC range; call .*calibrate"):
+        accuracy_under_variation(fresh, splits, chips(2), 0)
+    with pytest.raises(ValueError, match="2 images or more"):
+        calibrate(fresh, splits[0][0][:1])
 
 
 def test_statistics_by_hand():

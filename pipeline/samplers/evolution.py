@@ -12,11 +12,14 @@ from optuna.samplers import NSGAIIISampler, NSGAIISampler
 from optuna.samplers._ga import BaseGASampler
 from optuna.trial import FrozenTrial, TrialState
 
+from pipeline.design_point import DesignPoint
 from pipeline.pareto import to_losses
 from pipeline.samplers.breeding import child, rank_and_crowding, tournament
 from pipeline.samplers.draws import seed32, stream
 from pipeline.samplers.genome import Genes, Genome
 from pipeline.samplers.preselection import Preselection
+
+Known = set[DesignPoint | None]
 
 _TRIES = 100  # assumed: children bred at most to find new ones
 
@@ -58,7 +61,8 @@ class _Evolution(BaseGASampler):
         self._size = population_size
         self._mutation = 1 / max(len(genome.names), 1) if mutation_probability is None else mutation_probability
         self._candidates = candidates
-        self._noted: dict[int, str | None] = {}  # trial number -> design
+        self._noted: dict[int, None] = {}  # numbers of the trials whose designs are known
+        self._known: Known = {None}
         self._litters: dict[int, dict[int, Genes]] = {}  # generation -> trial number -> genes
         self._stock: _Stock | None = None
 
@@ -79,22 +83,23 @@ class _Evolution(BaseGASampler):
         genes = self._child(rng, study, generation, known) if generation else self._newcomer(rng, trial.number, known)
         return self._genome.parameters(genes)
 
-    def _known_before(self, study: optuna.Study, number: int) -> set[str | None]:
+    def _known_before(self, study: optuna.Study, number: int) -> Known:
         """Designs of the trials before `number`, and None for what cannot exist. Looks at each trial once."""
         if self._noted and next(reversed(self._noted)) >= number:
-            self._noted, self._litters = {}, {}
+            self._noted, self._known, self._litters = {}, {None}, {}
         for trial in study._get_trials(deepcopy=False, use_cache=True)[:number]:
             if trial.number not in self._noted and len(trial.params) == len(self._genome.names):
                 genes = self._genome.genes(trial.params)
-                self._noted[trial.number] = self._genome.key(genes)
+                self._noted[trial.number] = None
+                self._known.add(self._genome.design(genes))
                 self._litters.setdefault(generation_of(trial), {})[trial.number] = genes
-        return {None, *self._noted.values()}
+        return self._known
 
-    def _newcomer(self, rng: np.random.Generator, number: int, known: set[str | None]) -> Genes:
+    def _newcomer(self, rng: np.random.Generator, number: int, known: Known) -> Genes:
         """A member of the first generation; a random one where the planned one is known or not allowed."""
         if number < self._size:
             genes: Genes = self.first_generation()[number]
-            if self._genome.key(genes) not in known and not self._genome.violation(genes):
+            if self._genome.design(genes) not in known and not self._genome.violation(genes):
                 return genes
         return self._stranger(rng, known)
 
@@ -106,12 +111,12 @@ class _Evolution(BaseGASampler):
         ]
         return np.stack(columns, axis=1)
 
-    def _stranger(self, rng: np.random.Generator, known: set[str | None]) -> Genes:
+    def _stranger(self, rng: np.random.Generator, known: Known) -> Genes:
         """A random design that is new and allowed, or else comes near."""
         drawn = self._new(known, (self._genome.random(rng) for _ in range(_TRIES)), 1)
         return drawn[0] if drawn else self._genome.random(rng)
 
-    def _child(self, rng: np.random.Generator, study: optuna.Study, generation: int, known: set[str | None]) -> Genes:
+    def _child(self, rng: np.random.Generator, study: optuna.Study, generation: int, known: Known) -> Genes:
         """The most promising of some new children; a random design if there are none."""
         stock = self._stock_of(study, generation)
         bred = (stock.child(rng, self._genome.sizes, self._mutation) for _ in range(_TRIES))
@@ -120,16 +125,17 @@ class _Evolution(BaseGASampler):
             return children[0] if children else self._stranger(rng, known)
         return children[stock.preselection.best(np.array(children), self._litters.get(generation, {}))]
 
-    def _new(self, known: set[str | None], proposed: Iterable[Genes], count: int) -> list[Genes]:
+    def _new(self, known: Known, proposed: Iterable[Genes], count: int) -> list[Genes]:
         """The first `count` of `proposed` that are not known and keep the constraints.
 
         If none of them does, the one that breaks the constraints least; an empty list if all are known.
         """
-        known, allowed, broken = set(known), list[Genes](), list[tuple[float, Genes]]()
+        met, allowed, broken = Known(), list[Genes](), list[tuple[float, Genes]]()
         for genes in proposed:
-            if (key := self._genome.key(genes)) in known:
+            design = self._genome.design(genes)
+            if design in known or design in met:
                 continue
-            known.add(key)
+            met.add(design)
             if violation := self._genome.violation(genes):
                 broken.append((violation, genes))
             else:

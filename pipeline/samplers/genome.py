@@ -10,11 +10,12 @@ from optuna.distributions import BaseDistribution
 from hw_models.cost_report import CostReport
 from hw_models.errors import InfeasibleDesign
 from pipeline.constraints import Constraint, known_figures
+from pipeline.design_point import DesignPoint
 from pipeline.pareto import to_losses
 from pipeline.search_space import SearchSpace, distribution_of
 from pipeline.study_spec import ABSENT, Dimension, Scalar
 
-_REMEMBERED = 1000  # designs, so that key, constraints and cost of a child compute it once
+_REMEMBERED = 1000  # designs, so that design, constraints and cost of a child compute it once
 Genes = np.ndarray  # (parameters,) or (designs, parameters): positions in `Genome.values`
 
 
@@ -59,10 +60,10 @@ class Genome:
         """Drawn uniformly."""
         return np.asarray(rng.integers(self.sizes))
 
-    def key(self, genes: Genes) -> str | None:
-        """The content hash of the design, or None if it cannot exist."""
+    def design(self, genes: Genes) -> DesignPoint | None:
+        """The design, by which equal genes and genes of equal meaning are told; None if it cannot exist."""
         try:
-            return self._design(tuple(genes.tolist())).content_hash
+            return self._design(tuple(genes.tolist()))
         except InfeasibleDesign:
             return None
 
