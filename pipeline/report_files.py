@@ -21,7 +21,7 @@ def write_trials_csv(findings: Findings, path: Path) -> None:
 
 
 def write_trials_json(findings: Findings, path: Path) -> None:
-    """Everything the report shows, for programs: question, objectives, identity, hypervolume and all measured trials.
+    """Everything the report shows, for programs: question, objectives, identity and all measured trials.
 
     Trials have the columns of the CSV, their design, cost by component and layer, and accuracy chip by chip.
     """
