@@ -125,10 +125,11 @@ def report(
     study_files: Annotated[list[Path], typer.Argument(metavar="STUDY.yaml...", help="One or more study files.")],
     storage: StorageUrl = None,
     out: OutFolder = None,
+    png: Annotated[bool, typer.Option("--png", help="Also write each figure as a PNG file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the report of each study from its database, prepare the dashboard, and compare if there are several."""
-    from pipeline.report import write_comparison, write_report
+    from pipeline.report import write_comparison, write_pictures, write_report
     from pipeline.showcase import prepare_dashboard
 
     studies = [load_study(path) for path in study_files]
@@ -137,6 +138,9 @@ def report(
     pages = [write_report(each, folder) for each, (folder, _) in zip(opened, found, strict=True)]
     for each, (folder, _), page in zip(opened, found, pages, strict=True):
         prepare_dashboard(each, folder, page)
+    if png:
+        for each, (folder, _) in zip(opened, found, strict=True):
+            write_pictures(each, folder)
     path = write_comparison(opened, out or Path("results")) if opened[1:] else pages[0]
     if as_json:
         facts = [_facts(each) for each in opened]

@@ -6,6 +6,7 @@ from pathlib import Path
 from string import Template
 
 import optuna
+import plotly.io
 from plotly.offline import get_plotlyjs
 
 from pipeline.evaluated import Findings, read_findings
@@ -16,6 +17,7 @@ from pipeline.report_provenance import definitions, images_note, provenance
 from pipeline.report_sections import study_sections
 
 _PAGE = Path(__file__).with_name("report.html")
+_PICTURE_WIDTH = 900  # pixels
 
 
 def write_report(opened: optuna.Study, folder: Path) -> Path:
@@ -37,6 +39,24 @@ def write_report(opened: optuna.Study, folder: Path) -> Path:
     path = folder / f"{findings.name}-report.html"
     write_whole(path, report_page([findings]))
     return path
+
+
+def write_pictures(opened: optuna.Study, folder: Path) -> list[Path]:
+    """Write each figure of the report as `NAME-FIGURE.png`, twice 900 pixels wide.
+
+    Raises:
+        ValueError: If kaleido, or the Chromium or Chrome that it draws with, is not there.
+    """
+    findings, plots = read_findings(opened), Plots()
+    study_sections(findings, plots)
+    paths = [folder / f"{findings.name}-{name}.png" for name in plots.figures]
+    try:
+        plotly.io.write_images(list(plots.figures.values()), paths, width=_PICTURE_WIDTH, scale=2)
+    except (ImportError, ValueError) as error:  # plotly's ValueError: kaleido is not installed
+        raise ValueError("--png needs the package kaleido; install it with: pip install 'nacim[png]'") from error
+    except RuntimeError as error:
+        raise ValueError(f"--png needs Chromium or Chrome on this machine: {error}".splitlines()[0]) from error
+    return paths
 
 
 def write_comparison(studies: Sequence[optuna.Study], folder: Path) -> Path:

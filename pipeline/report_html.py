@@ -26,9 +26,14 @@ def section(heading: str, note_html: str, *parts_html: str) -> str:
 
 
 class Plots:
-    """Places for figures, and their data, which the page's script draws. Hover texts are kept once for all figures."""
+    """Places for figures, and their data, which the page's script draws. Hover texts are kept once for all figures.
+
+    Attributes:
+        figures: What was placed, by name.
+    """
 
     def __init__(self) -> None:
+        self.figures: dict[str, go.Figure] = {}
         self._texts: dict[str, int] = {}
         self._uses: dict[str, int] = {}
 
@@ -43,6 +48,7 @@ class Plots:
         self._uses[name] = self._uses.get(name, 0) + 1
         if self._uses[name] > 1:
             name = f"{name}-of-{self._uses[name]}"
+        self.figures[name] = figure
         plain = json.loads(figure.to_json())
         for trace in plain["data"]:
             if "hovertext" in trace:

@@ -75,10 +75,16 @@ def main(study_file: Path) -> None:
         page.open(report.as_uri(), DRAWN)
         page.run(SETTLED)
         page.screenshot(IMAGES / "report.png", whole=False)
-    best = pareto_report(opened).front[0].number
+    front = pareto_report(opened).front
+    shown = " && ".join(f"document.body.innerText.includes('Trial {trial.number}\\n')" for trial in front)
+    best = front[0].number
     with dashboard_server(url, 0, False, artifact_folder(folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/dashboard/studies/1"
+        with chromium_page(1280, 1100) as page:  # the front is there, or this fails
+            page.open(address, f"document.querySelectorAll('.scatterlayer .point').length > 0 && {shown}")
+            page.run(SETTLED)
+            page.screenshot(IMAGES / "dashboard-front.png", whole=False)
         with chromium_page(1280, 1100) as page:
             page.open(f"{address}/trials?numbers={best}", "document.body.innerText.includes('Shares of the cost')")
             page.run(SETTLED)

@@ -8,15 +8,16 @@ from html import escape
 
 import optuna
 import pytest
-from chromium import chromium_page
+from chromium import BINARY, chromium_page
 from made_up import CONTENT, made_up_study
+from PIL import Image
 
 from pipeline.evaluated import component_parts, layer_parts, read_findings
 from pipeline.figure_style import axis_title, device_styles
 from pipeline.figures import front_figure
 from pipeline.figures_parts import breakdown_figure, component_colours
 from pipeline.metrics import METRICS
-from pipeline.report import report_page, write_comparison, write_report
+from pipeline.report import report_page, write_comparison, write_pictures, write_report
 
 DRAWN = (
     "document.readyState === 'complete' && "
@@ -62,6 +63,18 @@ def test_the_report_works_offline_in_a_browser(study, findings, tmp_path):
 
         assert page.problems == []
         assert page.requests == [path.as_uri()]
+
+
+def test_each_figure_is_a_picture_too(study, findings, tmp_path):
+    pytest.importorskip("kaleido")
+    if BINARY is None:
+        pytest.skip("no Chromium or Chrome is installed; with apt-get: chromium")
+    pictures = write_pictures(study, tmp_path)
+    assert tmp_path / f"{findings.name}-front-0.png" in pictures
+    for path in pictures:
+        with Image.open(path) as picture:
+            assert picture.width == 1800
+            assert picture.convert("L").getextrema()[0] < 128, "something is drawn"
 
 
 def test_a_click_on_a_column_sorts_by_its_numbers(study, findings, tmp_path):
