@@ -9,12 +9,13 @@ from torch import nn
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
-from pipeline.analog_layers import calibrate, noisy_layers
+from pipeline.analog_layers import calibrate, noisy_layers, program_chip
+from pipeline.chips import Chip
 from pipeline.design_point import DesignPoint, ImageSpec, LinearSpec
 from pipeline.network import build_network
 from pipeline.study_spec import VariationSpec
 from pipeline.topology import topology
-from pipeline.variation import accuracy_under_variation, summarize
+from pipeline.variation import accuracy_under_variation, recalibrate_batch_norm, summarize
 
 CLASSES = 4
 
@@ -92,6 +93,19 @@ def test_recalibrated_batch_norm_is_better_and_leaves_the_model_as_it_was(traine
     assert recalibrated.mean > plain.mean
     for name, value in network.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_recalibrated_statistics_are_those_of_the_given_images_alone(trained):
+    network, splits = copy.deepcopy(trained[0]), trained[1]
+    (norm,) = (module for module in network.modules() if isinstance(module, nn.BatchNorm1d))
+    seen = []
+    norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    program_chip(network, Chip.number(0, 3))
+    recalibrate_batch_norm(network, Chip.number(0, 3), splits[0][0][:40])
+    (inputs,) = seen
+    assert torch.allclose(norm.running_mean, inputs.mean(0), atol=1e-5)
+    assert torch.allclose(norm.running_var, inputs.var(0), rtol=1e-4)
+    assert not norm.training
 
 
 def test_a_model_without_ranges_or_images_to_recalibrate_on_is_refused(trained):
