@@ -4,6 +4,8 @@ The study must have run (`nacim run`). Not a test: pictures change with the stud
 """
 
 import io
+import re
+import shutil
 import sys
 import threading
 from pathlib import Path
@@ -17,7 +19,7 @@ from pipeline.options import places
 from pipeline.pareto import pareto_report
 from pipeline.phase import phase_file, say, told_in
 from pipeline.progress import LiveProgress
-from pipeline.report import write_report
+from pipeline.report import write_pictures, write_report
 from pipeline.showcase import artifact_folder, prepare_dashboard
 from pipeline.study import load_study_read_only
 from pipeline.study_spec import load_study
@@ -49,17 +51,18 @@ def terminal(opened, folder: Path) -> None:
             for trial in in_work:
                 view.started(trial.number, DesignPoint.from_dict(trial.user_attrs["design"]))
             console.print(view._render())
-    svg = folder / "terminal.svg"
-    console.save_svg(str(svg), title=f"nacim run studies/{opened.study_name}.yaml")
+    drawn = console.export_svg(title=f"nacim run studies/{opened.study_name}.yaml")
+    drawn = re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.S)  # which would be fetched from elsewhere
+    shown = folder / "terminal.html"
+    shown.write_text(f"<!doctype html><meta charset='utf-8'><body style='margin: 0'>{drawn}")
+    box = "document.querySelector('svg').viewBox.baseVal"
     with chromium_page(1180, 700) as page:
-        page.open(svg.as_uri(), "document.readyState === 'complete'")
-        height = page.run(
-            "document.documentElement.viewBox.baseVal.height / document.documentElement.viewBox.baseVal.width"
-        )
+        page.open(shown.as_uri(), "document.readyState === 'complete'")
+        height = page.run(f"{box}.height / {box}.width")
     with chromium_page(1180, int(1180 * height)) as page:
-        page.open(svg.as_uri(), "document.readyState === 'complete'")
+        page.open(shown.as_uri(), "document.readyState === 'complete'")
         page.screenshot(IMAGES / "terminal.png", whole=False)
-    svg.unlink()
+    shown.unlink()
 
 
 def main(study_file: Path) -> None:
@@ -70,6 +73,8 @@ def main(study_file: Path) -> None:
     opened = load_study_read_only(url, study.spec.name)
     report = write_report(opened, folder)
     prepare_dashboard(opened, folder, report)
+    (front_picture,) = (path for path in write_pictures(opened, folder) if path.stem.endswith("-front-0"))
+    shutil.copyfile(front_picture, IMAGES / "front.png")
     terminal(opened, folder)
     with chromium_page(1120, 1250) as page:
         page.open(report.as_uri(), DRAWN)
