@@ -34,8 +34,10 @@ WEIGHT_CLIP_RMS = 2.5  # clip of IBM aihwkit's LAYER_GAUSSIAN weight clipping; o
 INPUT_CLIP_RMS = 4.0  # assumed: beyond four times the rms an activation is cut
 FAST_ERROR_LIMIT = 0.1  # converter error over signal, above which `fast` is not trusted; see docs/noise_model.md
 _RANGE_MOMENTUM = 0.1  # assumed: of the running input range, as torch.nn.BatchNorm2d
-_SUMS_IN_MEMORY = 2**23  # column sums that calibration looks at (32 MiB)
+_CALIBRATION_PRODUCTS = 2**23  # of weights and inputs, for column sums from which a layer's full scale is sampled
+_CALIBRATION_VECTORS = 256  # input vectors that are looked at in any case
 _CALIBRATION_SUMS = 2**17  # column sums of a layer from which its full scale is chosen
+_CALIBRATION_CHIPS = 4  # on which the converters' error is measured, each on its share of the images
 
 
 class NoisyLayer(nn.Module):
@@ -46,10 +48,11 @@ class NoisyLayer(nn.Module):
         input_range: Largest input that is coded, scalar; follows the data in training, then frozen. Zero: unknown.
         signed_inputs: Negative inputs have been seen; they are then coded in two's complement, else cut to 0.
         adc_full_scale: Full scale of the layer's converters in levels, scalar; 0 until `calibrate`.
-        adc_bias, adc_std: Mean and standard deviation of the converters' error of an output, in codes, (out_channels,).
-        adc_common_std: Standard deviation of the part of that error that all outputs of a window share, scalar: columns
+        adc_bias, adc_std: Mean and standard deviation of the converters' error of an output, in codes,
+            (2, out_channels); here and below first with ideal cells, then on chips whose cells err.
+        adc_common_std: Standard deviation of the part of that error that all outputs of a window share, (2,): columns
             see the same inputs, so that their offsets round and saturate together. `adc_std` is the rest.
-        adc_error_ratio: Standard deviation of the converters' error over that of the outputs, scalar.
+        adc_error_ratio: Standard deviation of the converters' error over that of the outputs, (2,).
         noise_strength: Weight noise in training, as a multiple of the device's own; 0 is plain training.
         fidelity: How the layer runs outside training.
         chip: The chip whose cells are programmed; None before `program_chip`.
@@ -79,10 +82,12 @@ class NoisyLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
-        for name in ("input_range", "adc_full_scale", "adc_common_std", "adc_error_ratio"):
+        for name in ("input_range", "adc_full_scale"):
             self.register_buffer(name, torch.tensor(0.0))
+        for name in ("adc_common_std", "adc_error_ratio"):
+            self.register_buffer(name, torch.zeros(2))
         for name in ("adc_bias", "adc_std"):
-            self.register_buffer(name, torch.zeros(shape[0]))
+            self.register_buffer(name, torch.zeros(2, shape[0]))
         self.register_buffer("signed_inputs", torch.tensor(False))
         self.accelerator = accelerator
         self.mapping = mapping
@@ -98,7 +103,8 @@ class NoisyLayer(nn.Module):
         self._crossbars: Crossbars | None = None
         self._programmed: Tensor | None = None
         self._weight_value = 0.0
-        self._calibrating = False
+        self._ranging = False  # calibration sets the layer's ranges
+        self._errors: list[tuple[Tensor, Tensor]] | None = None  # calibration collects the converters' errors
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """A digital layer's state dict has no ranges; those in place then stay."""
@@ -200,15 +206,19 @@ class NoisyLayer(nn.Module):
             return self._product(x, self.weight, self.bias)
         if self._programmed is None:
             raise RuntimeError("no chip is programmed; call pipeline.analog_layers.program_chip first")
-        if self._calibrating and not self.input_range:
+        if self._ranging and not self.input_range:
             self._observe(x.detach(), 1.0)
         codes = self.input_codes(x)
-        if self._calibrating:
-            self._calibrate(codes)
+        if self._ranging:
+            self._set_full_scale(codes)
         scale, bias = self.input_step.item() * self._weight_value, None if self.bias is None else self.bias.detach()
-        if self.fidelity == "exact" or self.adc_error_ratio > FAST_ERROR_LIMIT:
-            return self._from_windows(self._exact(codes, scale, bias), codes)
-        return self._fast(codes, scale, bias)
+        if self.fidelity != "exact" and self.adc_error_ratio[self._cells] <= FAST_ERROR_LIMIT:
+            return self._fast(codes, scale, bias)
+        y = self._exact(codes, scale, bias)
+        if self._errors is not None:
+            ideal = self._to_windows(self._product(codes, self._programmed * scale, bias))
+            self._errors.append(((y - ideal).flatten(0, -2) / scale, ideal.flatten(0, -2) / scale))
+        return self._from_windows(y, codes)
 
     def _exact(self, codes: Tensor, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
         """Every conversion, (images, windows, out_channels)."""
@@ -242,39 +252,44 @@ class NoisyLayer(nn.Module):
         if self.accelerator.adc_bits is None and not self._crossbars.read_sigma:
             return y
         y = self._to_windows(y)
+        mean, std, common_std = (x[self._cells] for x in (self.adc_bias, self.adc_std, self.adc_common_std))
         if self.compiled and y.device.type == "cpu" and y.dtype == torch.float32:
             y, vectors = y.contiguous(), self.input_vectors(codes)
-            self._crossbars.add_noise(y, vectors, scale, self.adc_bias, self.adc_std, self.adc_common_std)
+            self._crossbars.add_noise(y, vectors, scale, mean, std, common_std)
             return self._from_windows(y, codes)
-        variance = self.adc_std.square()
+        variance = std.square()
         if self._crossbars.read_sigma:
             per_cell = self._crossbars.read_sigma**2 * float(self._crossbars.significance.square().sum())
             variance = variance + per_cell * self._power(codes)
         chip, images = self._crossbars.chip, self._crossbars.images(len(y))
         noise = chip.read_noise(y, images, self.index, 0)
-        common = self.adc_common_std * chip.read_noise(y[..., :1], images, self.index, 1)
+        common = common_std * chip.read_noise(y[..., :1], images, self.index, 1)
         y = torch.addcmul(y, noise, variance.sqrt_().mul_(scale))
-        return self._from_windows(y.add_((self.adc_bias + common).mul_(scale)), codes)
+        return self._from_windows(y.add_((mean + common).mul_(scale)), codes)
 
     # Calibration and programming.
 
-    def _calibrate(self, codes: Tensor) -> None:
-        """Set the full scale from column sums of these inputs; measure the error that converters then leave."""
-        assert self._programmed is not None
-        self._set_full_scale(codes[: max(1, _SUMS_IN_MEMORY // (codes[:1].numel() * self.weight[:, :1].numel()))])
-        ideal = self._to_windows(self._product(codes, self._programmed, None)).flatten(0, -2)
-        error = self._exact(codes).flatten(0, -2) - ideal
-        self.adc_error_ratio.copy_(
-            error.std(0).square().mean().sqrt() / ideal.std(0).square().mean().sqrt().clamp(1e-9)
-        )
-        self.adc_bias.copy_(error.mean(0))
-        error -= self.adc_bias
+    @property
+    def _cells(self) -> int:
+        """Which of the two converter errors holds for the chip."""
+        assert self.chip is not None
+        return 0 if self.chip.ideal_cells else 1
+
+    def _set_errors(self) -> None:
+        """Take the statistics of the errors that were collected."""
+        assert self._errors is not None
+        error, ideal = (torch.cat(parts) for parts in zip(*self._errors, strict=True))
+        self._errors = None
+        spread = ideal.std(0).square().mean().sqrt().clamp(1e-9)
+        self.adc_error_ratio[self._cells] = error.std(0).square().mean().sqrt() / spread
+        self.adc_bias[self._cells] = error.mean(0)
+        error -= self.adc_bias[self._cells]
         common = error.mean(1, keepdim=True)
-        self.adc_common_std.copy_(common.std())
-        self.adc_std.copy_((error - common).std(0))
+        self.adc_common_std[self._cells] = common.std()
+        self.adc_std[self._cells] = (error - common).std(0)
 
     def _set_full_scale(self, codes: Tensor) -> None:
-        """Choose the full scale from a sample of column sums, each weighed by its slice and cycle."""
+        """Choose the full scale from column sums of random input vectors, each weighed by its slice and cycle."""
         assert self._crossbars is not None
         if self.accelerator.adc_bits is None:
             return
@@ -282,7 +297,9 @@ class NoisyLayer(nn.Module):
         chance, share = torch.Generator().manual_seed(0), math.ceil(_CALIBRATION_SUMS / len(self.mapping.row_blocks))
         cycles = adc.cycle_values(self.accelerator, bool(self.signed_inputs)).square()
         samples, weights = [], []
-        for _, sums in self._crossbars.column_sums(self.input_vectors(codes).vectors(0, len(codes))):
+        count = max(_CALIBRATION_VECTORS, _CALIBRATION_PRODUCTS // self.weight.numel())
+        vectors = self.input_vectors(codes).sample(count, chance)
+        for _, sums in self._crossbars.column_sums(vectors):
             weight = (cycles[:, None, None, None] * value[:, None]).to(sums).expand(sums.shape)
             picks = torch.randint(sums.numel(), (share,), generator=chance).to(sums.device)
             samples.append(sums.flatten()[picks])
@@ -449,9 +466,10 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
     """Fix each layer's ADC full scale, once, on training images and ideal cells; all chips keep it.
 
     The rule: of 39 full scales from 5 % to 100 % of a layer's largest column sum, the one with the least squared error
-    of the layer's digital output, each sum weighed by its slice and cycle. The same pass measures the error that is
-    left, which the `fast` fidelity adds at the output. Input ranges that training has not set (a converted digital
-    model) are set here: the smaller of the largest input and four times the rms, signed if any input is negative.
+    of the layer's digital output, each sum weighed by its slice and cycle. The error that converters then leave, which
+    the `fast` fidelity adds at the output, is measured on four simulated chips of its own, each on a quarter of the
+    images. Input ranges that training has not set (a converted digital model) are set here: the smaller of the largest
+    input and four times the rms, signed if any input is negative.
 
     Args:
         model: A model with crossbar layers.
@@ -463,11 +481,26 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
     if len(images) < 2:
         raise ValueError(f"calibration needs 2 images or more, better 64 to 256, got {len(images)}")
     model.eval()
-    program_chip(model, Chip.nominal(), "exact")
-    for layer in noisy_layers(model):
-        layer._calibrating = True
+    layers = noisy_layers(model)
+    chips = [Chip.for_calibration(index) for index in range(_CALIBRATION_CHIPS)]
     try:
-        model(images)
+        for layer in layers:
+            layer._ranging = True
+        _measure_errors(model, [Chip.nominal()], images)
+        for layer in layers:
+            layer._ranging = False
+        _measure_errors(model, chips, images)
     finally:
-        for layer in noisy_layers(model):
-            layer._calibrating = False
+        for layer in layers:
+            layer._ranging, layer._errors = False, None
+
+
+def _measure_errors(model: nn.Module, chips: list[Chip], images: Tensor) -> None:
+    """What converters add, on chips each of which sees its share of the images."""
+    for layer in noisy_layers(model):
+        layer._errors = []
+    for chip, part in zip(chips, images.chunk(len(chips)), strict=False):  # fewer images than chips are enough
+        program_chip(model, chip, "exact")
+        model(part)
+    for layer in noisy_layers(model):
+        layer._set_errors()

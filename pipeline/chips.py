@@ -27,12 +27,14 @@ class Chip:
 
     Attributes:
         seed: The chip's seed.
-        ideal_cells: Cells hold exactly what is written and read without noise; converters still convert.
+        ideal_cells: Cells hold exactly what is written and are read without noise; converters still convert.
+        ideal_reads: Cells are read without noise.
         images: Index of each image of the batch now in the network; set it before each batch.
     """
 
     seed: int
     ideal_cells: bool = False
+    ideal_reads: bool = False
     images: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
 
     @classmethod
@@ -43,7 +45,12 @@ class Chip:
     @classmethod
     def nominal(cls) -> "Chip":
         """A chip without device errors."""
-        return cls(seed=derive_seed("nominal chip"), ideal_cells=True)
+        return cls(seed=derive_seed("nominal chip"), ideal_cells=True, ideal_reads=True)
+
+    @classmethod
+    def for_calibration(cls, index: int) -> "Chip":
+        """A chip on which converters' errors alone are measured: cells err, reads do not."""
+        return cls(seed=derive_seed("calibration chip", index), ideal_reads=True)
 
     def cell_generator(self, layer: int) -> torch.Generator:
         """The stream from which the cells of one layer are drawn."""
@@ -70,7 +77,7 @@ class Chip:
         A pool of normal numbers is drawn once; each image and place reads it from a pseudo-random start. That is as
         good as drawing anew while the values of one read are few against the pool.
         """
-        pool = _noise_pool(device, max(_POOL_SIZE, 4 * count))
+        pool = _noise_pool(device, max(_POOL_SIZE, 1 << (4 * count - 1).bit_length()))  # few sizes: few pools
         salt = derive_seed(self.seed, "read", *place) & 0x7FFFFFFF
         mixed = (images.to(device) + 1) * 0x9E3779B1 + salt * 0x85EBCA6B
         mixed = ((mixed ^ (mixed >> 17)) * 0x2C1B3C6D) & 0x7FFFFFFFFFFFFFF

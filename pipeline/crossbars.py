@@ -53,7 +53,7 @@ class Crossbars:
 
     def __post_init__(self) -> None:
         device = self.code.accelerator.device
-        self.read_sigma = 0.0 if self.chip.ideal_cells else device.read_sigma / self.code.step
+        self.read_sigma = 0.0 if self.chip.ideal_reads else device.read_sigma / self.code.step
         self.significance = self.code.significance()
         self.known_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
 

@@ -78,7 +78,18 @@ class InputVectors:
 
     def vectors(self, start: int, stop: int) -> Tensor:
         """Input vectors of some images, (images, windows, rows)."""
+        return self.codes[start:stop].flatten(1)[:, self._places()]
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` input vectors drawn without repeat from all images, or all if they are fewer, (1, count, rows)."""
+        total = len(self) * self.windows
+        chosen = torch.arange(total) if count >= total else torch.randperm(total, generator=generator)[:count]
+        chosen = chosen.to(self.codes.device)
+        image, window = chosen // self.windows, chosen % self.windows
+        return self.codes.flatten(1)[image[:, None], self._places()[window]][None]
+
+    def _places(self) -> Tensor:
+        """Where each window's rows lie in an image, (windows, rows)."""
         height, width, step_down, step_right = self.grid
         first = torch.arange(height)[:, None] * step_down + torch.arange(width) * step_right
-        places = (first.reshape(-1, 1) + torch.from_numpy(self.rows.offsets)).to(self.codes.device)
-        return self.codes[start:stop].flatten(1)[:, places]
+        return (first.reshape(-1, 1) + torch.from_numpy(self.rows.offsets)).to(self.codes.device)

@@ -9,7 +9,6 @@ import torch
 from optuna.trial import FrozenTrial
 from torch import nn
 
-from hw_models.accelerator import Accelerator
 from pipeline.analog_layers import calibrate, noisy_layers
 from pipeline.data import ImageSet, load_images
 from pipeline.design_point import DesignPoint
@@ -153,17 +152,12 @@ def _check_supernet(spec: StudySpec) -> None:
 
 
 def moved_network(network: nn.Module, design: DesignPoint, images: ImageSet) -> nn.Module:
-    """A trained network on other hardware; converters are calibrated anew if ideal cells already differ."""
+    """A trained network on other hardware, calibrated anew where it differs (cells of other errors: same ranges)."""
     moved = build_network(topology(design), design.accelerator)
     moved.load_state_dict(network.state_dict())
-    if _with_ideal_cells(noisy_layers(network)[0].accelerator) != _with_ideal_cells(design.accelerator):
+    if noisy_layers(network)[0].accelerator != design.accelerator:
         calibrate(moved, images.train[0][:CALIBRATION_IMAGES])
     return moved.eval()
-
-
-def _with_ideal_cells(chip: Accelerator) -> Accelerator:
-    """All of the hardware that calibration sees."""
-    return dataclasses.replace(chip, device=dataclasses.replace(chip.device, programming_sigma=(0.0,), read_sigma=0.0))
 
 
 def with_device(design: DesignPoint, **changes: Any) -> DesignPoint:

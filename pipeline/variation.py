@@ -12,6 +12,7 @@ from pipeline.study_spec import VariationSpec
 
 _DIGITS = 12  # accuracies are rounded to, so that equal shares of images are equal numbers
 _BATCH = 500  # images at a time; results do not depend on it
+_RECALIBRATION = 2**28  # number of the first recalibration image: their read noise is not that of images to be judged
 
 
 @torch.no_grad()
@@ -122,7 +123,7 @@ def recalibrate_batch_norm(model: nn.Module, chip: Chip, images: Tensor) -> None
         norm.momentum = None  # a plain mean over the batches
         norm.train()
     for part in torch.arange(len(images)).split(_BATCH):
-        _logits(model, chip, images[part], part)
+        _logits(model, chip, images[part], _RECALIBRATION + part)
     for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum
         norm.eval()

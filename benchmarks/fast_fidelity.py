@@ -1,0 +1,124 @@
+"""How far the `fast` fidelity is from `exact`, on digits: the table in docs/noise_model.md.
+
+    python benchmarks/fast_fidelity.py [--write]
+
+One network, plainly trained, is measured on hardware after hardware, without batch-norm recalibration: nothing hides
+what converters and cells do. "Noise only" is `fast` without its rule that layers whose converters err much run exactly.
+"""
+
+import argparse
+import dataclasses
+import math
+import os
+from pathlib import Path
+from typing import Literal
+from unittest.mock import patch
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
+from marked import write_block
+from torch import nn
+
+from hw_models.accelerator import Accelerator, WeightEncoding
+from hw_models.devices import load_card
+from pipeline import analog_layers
+from pipeline.analog_layers import calibrate
+from pipeline.data import ImageSet, load_images
+from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec
+from pipeline.network import build_network
+from pipeline.study_spec import DatasetSpec, TrainingSpec, VariationSpec
+from pipeline.topology import topology
+from pipeline.training import train
+from pipeline.variation import accuracy_under_variation
+
+PAGE = Path(__file__).parents[1] / "docs" / "noise_model.md"
+CHIPS = 6
+ADC_BITS = (2, 3, 4, 5, 6, 8)
+CELLS: tuple[tuple[str, int, WeightEncoding], ...] = (
+    ("rram", 2, "offset"),
+    ("pcm", 2, "offset"),
+    ("fefet", 4, "differential"),
+    ("sram", 1, "differential"),
+)
+ENCODINGS: tuple[WeightEncoding, ...] = ("offset", "differential")
+SIGMAS = (0.05, 0.1, 0.2, 0.3)  # of g_on, at all levels, in 4-bit cells
+WORDS = {"rram": "RRAM", "pcm": "PCM", "fefet": "FeFET", "sram": "SRAM"}
+
+
+def hardware(
+    device: str, cell_bits: int, encoding: WeightEncoding, adc_bits: int, sigma: float | None = None
+) -> DesignPoint:
+    """conv12-24 with 8-bit weights and 4-bit inputs; `sigma` of g_on replaces the card's programming error."""
+    card = load_card(device).device
+    if sigma is not None:
+        card = dataclasses.replace(card, programming_sigma=(sigma,))
+    accelerator = Accelerator(
+        device=card,
+        crossbar_size=128,
+        cell_bits=cell_bits,
+        weight_bits=8,
+        weight_encoding=encoding,
+        input_bits=4,
+        adc_bits=adc_bits,
+    )
+    convs = (ConvSpec(filters=12, kernel=3), ConvSpec(filters=24, kernel=3, pool=True))
+    image = ImageSpec(channels=1, height=8, width=8, classes=10)
+    return DesignPoint(accelerator=accelerator, image=image, convs=convs)
+
+
+def trained(images: ImageSet) -> nn.Module:
+    """The network, without noise in training."""
+    design = hardware("rram", 2, "offset", 8)
+    torch.manual_seed(0)
+    network = build_network(topology(design), design.accelerator)
+    train(network, images.train, TrainingSpec(epochs=10), 1)
+    return network
+
+
+def accuracy(network: nn.Module, design: DesignPoint, images: ImageSet, fidelity: Literal["fast", "exact"]) -> float:
+    """Mean accuracy on validation images over `CHIPS` chips."""
+    on_chip = build_network(topology(design), design.accelerator)
+    on_chip.load_state_dict(network.state_dict())
+    calibrate(on_chip, images.train[0][:128])
+    spec = VariationSpec(min_chips=CHIPS, max_chips=CHIPS, fidelity=fidelity)
+    return accuracy_under_variation(on_chip, [images.validation], spec, 0)[0].mean
+
+
+def row(network: nn.Module, name: str, designs: list[DesignPoint], images: ImageSet) -> str:
+    """A line of the table."""
+    with patch.object(analog_layers, "FAST_ERROR_LIMIT", math.inf):
+        noise_only = [accuracy(network, design, images, "fast") for design in designs]
+    fast = [accuracy(network, design, images, "fast") for design in designs]
+    exact = [accuracy(network, design, images, "exact") for design in designs]
+    cells = [" / ".join(f"{100 * value:.1f}" for value in values) for values in (noise_only, fast, exact)]
+    print(f"{name}: fast is at most {100 * max(abs(a - b) for a, b in zip(fast, exact, strict=True)):.1f} points off")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/noise_model.md")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    images = load_images(DatasetSpec())
+    network = trained(images)
+    lines = [
+        f"| cells | noise only, ADC bits {' / '.join(map(str, ADC_BITS))} | `fast` | `exact` |",
+        "| --- " * 4 + "|",
+    ]
+    for device, cell_bits, encoding in CELLS:
+        designs = [hardware(device, cell_bits, encoding, bits) for bits in ADC_BITS]
+        lines.append(row(network, f"{WORDS[device]}, {cell_bits} b, {encoding}", designs, images))
+    lines += ["", f"| 4 b, 8-bit ADC | noise only, sigma {' / '.join(map(str, SIGMAS))} | `fast` | `exact` |"]
+    lines.append("| --- " * 4 + "|")
+    for encoding in ENCODINGS:
+        designs = [hardware("rram", 4, encoding, 8, sigma) for sigma in SIGMAS]
+        lines.append(row(network, encoding, designs, images))
+    print("\n".join(lines))
+    if options.write:
+        write_block(PAGE, "fast", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
