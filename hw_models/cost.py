@@ -119,6 +119,7 @@ def _layer_cost(chip: Chip, mapped: LayerMapping, figures: LayerFigures) -> Laye
         area_m2=mapped.tiles * sum(tile.area_m2.values()),
         latency_s=cycles * clock_s,
         dynamic_energy_j=math.fsum(figures.dynamic_energy_j.values()),
+        area_by_component_m2={name: mapped.tiles * value for name, value in tile.area_m2.items()},
         latency_by_component_s={name: value * clock_s for name, value in figures.cycles.items()},
         energy_by_component_j=figures.dynamic_energy_j,
         leakage_power_w=mapped.tiles * figures.tile_leakage_w,

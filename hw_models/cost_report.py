@@ -34,7 +34,8 @@ class LayerCost:
         mapped_as: `novel` or `conventional`.
         tiles, speedup, utilisation, conversions: See `LayerMapping`.
         area_m2: Its tiles.
-        latency_s, dynamic_energy_j: Its sums over components.
+        latency_s, dynamic_energy_j: Its sums over components, as `area_m2`.
+        area_by_component_m2: Of its tiles, per component of `COMPONENTS`.
         latency_by_component_s, energy_by_component_j: Per component of `COMPONENTS` that it uses; dynamic energy.
         leakage_power_w: Of its own tiles.
         leakage_energy_j: Of all other tiles while it runs.
@@ -49,6 +50,7 @@ class LayerCost:
     area_m2: float
     latency_s: float
     dynamic_energy_j: float
+    area_by_component_m2: Mapping[str, float]
     latency_by_component_s: Mapping[str, float]
     energy_by_component_j: Mapping[str, float]
     leakage_power_w: float

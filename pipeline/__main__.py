@@ -125,6 +125,9 @@ def report(
     study_files: Annotated[list[Path], typer.Argument(metavar="STUDY.yaml...", help="One or more study files.")],
     storage: StorageUrl = None,
     out: OutFolder = None,
+    trial: Annotated[
+        list[int] | None, typer.Option(help="Number of a trial to look at part by part, instead of the front.")
+    ] = None,
     png: Annotated[bool, typer.Option("--png", help="Also write each figure as a PNG file.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -132,15 +135,18 @@ def report(
     from pipeline.report import write_comparison, write_pictures, write_report
     from pipeline.showcase import prepare_dashboard
 
+    chosen = trial or []
+    if chosen and len(study_files) > 1:
+        raise ValueError(f"--trial chooses designs of one study, got {len(study_files)} studies; report each by itself")
     studies = [load_study(path) for path in study_files]
     found = [places(study, out, storage) for study in studies]
     opened = [load_study_read_only(url, study.spec.name) for study, (_, url) in zip(studies, found, strict=True)]
-    pages = [write_report(each, folder) for each, (folder, _) in zip(opened, found, strict=True)]
+    pages = [write_report(each, folder, chosen) for each, (folder, _) in zip(opened, found, strict=True)]
     for each, (folder, _), page in zip(opened, found, pages, strict=True):
         prepare_dashboard(each, folder, page)
     if png:
         for each, (folder, _) in zip(opened, found, strict=True):
-            write_pictures(each, folder)
+            write_pictures(each, folder, chosen)
     path = write_comparison(opened, out or Path("results")) if opened[1:] else pages[0]
     if as_json:
         facts = [_facts(each) for each in opened]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -17,6 +18,7 @@ from pipeline.metrics import METRICS
 from pipeline.pareto import ParetoReport, pareto_report
 from pipeline.results import VariationReport
 
+_ROUNDING = 1e-12  # of a total: differences below are none
 LEAST_TRIALS_FOR_IMPORTANCE = 40  # assumed: the best tenth are then four designs; fewer say nothing
 
 
@@ -127,6 +129,7 @@ class Findings:
         pareto: Objectives, trials, front and counts.
         evaluated: All measured trials, by number.
         front: Those on the front, best first objective first.
+        chosen: Those to be looked at part by part, if not the front.
         importance: Objective -> parameter -> how much it says about being among the best tenth, shares of 1; empty
             for a study too small to tell.
     """
@@ -138,30 +141,43 @@ class Findings:
     pareto: ParetoReport
     evaluated: tuple[Evaluated, ...]
     front: tuple[Evaluated, ...]
+    chosen: tuple[Evaluated, ...]
     importance: dict[str, dict[str, float]]
 
 
-def read_findings(opened: optuna.Study) -> Findings:
-    """Read everything that a study has measured."""
+def read_findings(opened: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
+    """Read everything that a study has measured.
+
+    Args:
+        opened: The study.
+        chosen: Numbers of trials to look at part by part.
+
+    Raises:
+        ValueError: If one of them has not been evaluated.
+    """
     pareto = pareto_report(opened)
-    drift_time_s = opened.user_attrs["identity"]["variation"]["drift_time_s"]
+    kept = opened.user_attrs  # once: it is read from the database each time
+    drift_time_s = kept["identity"]["variation"]["drift_time_s"]
     again = {
         trial.number: [
             each
-            for each in opened.user_attrs.get(f"remeasured:{trial.number}", ())
+            for each in kept.get(f"remeasured:{trial.number}", ())
             if each["settings"]["drift_time_s"] == drift_time_s
         ]
         for trial in pareto.trials
     }
     evaluated = {trial.number: Evaluated.from_trial(trial, again[trial.number]) for trial in pareto.trials}
+    if missing := [number for number in chosen if number not in evaluated]:
+        raise ValueError(f"trial {missing[0]} has not been evaluated; the report's table lists those that were")
     return Findings(
         name=opened.study_name,
-        question=opened.user_attrs["question"],
-        identity=opened.user_attrs["identity"],
-        device_sources=opened.user_attrs["device_sources"],
+        question=kept["question"],
+        identity=kept["identity"],
+        device_sources=kept["device_sources"],
         pareto=pareto,
         evaluated=tuple(evaluated.values()),
         front=tuple(evaluated[trial.number] for trial in pareto.front),
+        chosen=tuple(evaluated[number] for number in dict.fromkeys(chosen)),
         importance=_importance(pareto),
     )
 
@@ -221,10 +237,20 @@ def component_parts(trial: Evaluated, name: str) -> dict[str, float]:
     return {component: value for component, value in parts.items() if value}
 
 
-def layer_parts(trial: Evaluated, name: str) -> dict[str, float]:
-    """Layer -> its part of `energy_j`, `area_m2` or `latency_s`; `shared` is what no layer owns."""
+def layer_components(trial: Evaluated, name: str) -> dict[str, dict[str, float]]:
+    """Layer -> component -> part of `energy_j`, `area_m2` or `latency_s`; the layer `shared` is what no layer owns."""
+    stem, unit = name.rsplit("_", 1)
     layers: list[dict[str, Any]] = trial.cost["layers"]
+    parts: dict[str, dict[str, float]] = {layer["name"]: layer[f"{stem}_by_component_{unit}"] for layer in layers}
     if name == "energy_j":
-        return {layer["name"]: layer["dynamic_energy_j"] + layer["leakage_energy_j"] for layer in layers}
-    parts = {layer["name"]: layer[name] for layer in layers}
-    return parts | {"shared": trial.cost["shared_area_m2"]} if name == "area_m2" else parts
+        return {layer["name"]: parts[layer["name"]] | {"leakage": layer["leakage_energy_j"]} for layer in layers}
+    if name == "area_m2":
+        owned = {key: math.fsum(part.get(key, 0.0) for part in parts.values()) for key in component_parts(trial, name)}
+        left = {key: value - owned[key] for key, value in component_parts(trial, name).items()}
+        parts["shared"] = {key: value for key, value in left.items() if value > _ROUNDING * trial.cost["area_m2"]}
+    return parts
+
+
+def layer_parts(trial: Evaluated, name: str) -> dict[str, float]:
+    """Layer -> its part of `energy_j`, `area_m2` or `latency_s`."""
+    return {layer: math.fsum(parts.values()) for layer, parts in layer_components(trial, name).items()}

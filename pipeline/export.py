@@ -24,7 +24,7 @@ TABLE_COLUMNS = (
 _EXAMPLE_IMAGES = 2  # what the ONNX exporter runs; the file takes any number of images
 _MODULE = '''"""{title}: the network in float, as plain torch layers. Needs torch alone.
 
-Input: images (n, {channels}, {height}, {width}), values 0 to 1. Output: (n, {classes}), one score a class.
+Input: images (n, {channels}, {height}, {width}), values 0 to 1. Output: {output}, one score a class.
 """
 
 from pathlib import Path
@@ -88,7 +88,7 @@ def _write_torch(network: nn.Module, title: str, design: DesignPoint, folder: Pa
         channels=image.channels,
         height=image.height,
         width=image.width,
-        classes=image.classes,
+        output=f"(n, {image.classes}{f', {image.height}, {image.width}' if image.masks else ''})",
     )
     module.write_text(text, encoding="utf-8")
     torch.save(network.state_dict(), weights)

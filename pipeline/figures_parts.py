@@ -1,13 +1,12 @@
 """Figures of where cost comes from and which choices matter."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from pipeline.evaluated import Evaluated, component_parts
-from pipeline.figure_style import COLOURS, GREY, LEGEND_BELOW, layout, mark, rounded, spoken
+from pipeline.evaluated import Evaluated, component_parts, layer_components
+from pipeline.figure_style import COLOURS, GREY, LEGEND_BELOW, axis_title, layout, mark, rounded, spoken
 from pipeline.metrics import METRICS
 
 
@@ -62,51 +61,45 @@ def mean_shares(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go.Figure:
-    """Energy of each layer by component, and its area, of a few designs; what no layer owns is `shared`."""
-    places = [(mark(trial), layer["name"]) for trial in trials for layer in trial.cost["layers"]]
-    energies = [_layer_energy(layer) for trial in trials for layer in trial.cost["layers"]]
-    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.03, column_widths=[0.65, 0.35])
-    largest = [name for name in colours if any(name in parts for parts in energies)]
-    for name in [*largest, "other"]:
-        members = {name} if name in colours else {key for parts in energies for key in parts} - set(colours)
-        values = [METRICS["energy_j"].scale * sum(parts.get(key, 0.0) for key in members) for parts in energies]
-        if any(values):
+    """Energy and area of each layer by component, of a few designs; `shared` is what no layer owns."""
+    totals = ("energy_j", "area_m2")
+    by_layer = [[layer_components(trial, name) for trial in trials] for name in totals]
+    names = [list(area) for area in by_layer[1]]  # with `shared`, which has no energy
+    places = [(mark(trial), layer) for trial, own in zip(trials, names, strict=True) for layer in own]
+    figure = make_subplots(cols=2, shared_yaxes=True, horizontal_spacing=0.03, column_widths=[0.55, 0.45])
+    known: set[str] = set()
+    for column, (total, designs) in enumerate(zip(totals, by_layer, strict=True), start=1):
+        metric = METRICS[total]
+        cells = [parts.get(layer, {}) for parts, own in zip(designs, names, strict=True) for layer in own]
+        for group in [*colours, "other"]:
+            members = {group} if group in colours else {key for parts in cells for key in parts} - set(colours)
+            values = [metric.scale * sum(parts.get(key, 0.0) for key in members) for parts in cells]
+            if not any(values):
+                continue
             figure.add_bar(
                 y=[list(axis) for axis in zip(*places, strict=True)],
                 x=rounded(values),
-                name=spoken(name),
+                name=spoken(group),
+                legendgroup=group,
+                showlegend=group not in known,
                 orientation="h",
-                marker={"color": colours.get(name, GREY), "line": {"color": "#ffffff", "width": 0.5}},
-                hovertemplate="%{fullData.name}: %{x:.4g} nJ<extra></extra>",
-                col=1,
+                marker={"color": colours.get(group, GREY), "line": {"color": "#ffffff", "width": 0.5}},
+                hovertemplate=f"%{{fullData.name}}: %{{x:.4g}} {metric.unit}<extra></extra>",
+                col=column,
                 row=1,
             )
-    areas = [METRICS["area_m2"].scale * layer["area_m2"] for trial in trials for layer in trial.cost["layers"]]
-    figure.add_bar(
-        y=[list(axis) for axis in zip(*places, strict=True)],
-        x=rounded(areas),
-        orientation="h",
-        marker={"color": GREY},
-        showlegend=False,
-        hovertemplate="area: %{x:.4g} mm2<extra></extra>",
-        col=2,
-        row=1,
-    )
+            known.add(group)
     y_axis = {"autorange": "reversed", "showgrid": False, "type": "multicategory"}
-    figure.update_layout(layout({"title": "energy [nJ]"}, y_axis, height=170 + 30 * len(places)))
-    axis = figure.layout.xaxis.to_plotly_json()
+    figure.update_layout(layout({"title": axis_title(totals[0])}, y_axis, height=170 + 30 * len(places)))
+    axis, domain = figure.layout.xaxis.to_plotly_json(), figure.layout.xaxis2.domain
     figure.update_layout(
-        xaxis2=axis
-        | {"title": "area [mm2]", "anchor": "y2", "title_standoff": 8, "domain": figure.layout.xaxis2.domain}
+        xaxis2=axis | {"title": axis_title(totals[1]), "anchor": "y2", "title_standoff": 8, "domain": domain},
+        yaxis2=y_axis,
+        barmode="stack",
+        bargap=0.25,
+        legend=LEGEND_BELOW | {"traceorder": "normal"},
     )
-    figure.update_layout(yaxis2={"autorange": "reversed", "type": "multicategory", "showgrid": False})
-    figure.update_layout(barmode="stack", bargap=0.25, legend=LEGEND_BELOW | {"traceorder": "normal"})
     return figure
-
-
-def _layer_energy(layer: Mapping[str, Any]) -> dict[str, float]:
-    parts: dict[str, float] = dict(layer["energy_by_component_j"])
-    return parts | {"leakage": layer["leakage_energy_j"]}
 
 
 def importance_figure(importance: Mapping[str, Mapping[str, float]]) -> go.Figure:

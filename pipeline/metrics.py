@@ -11,6 +11,7 @@ class Metric:
     Attributes:
         direction: Which way is better.
         unit: For people; SI with the prefix of `scale`.
+        stored_unit: Of the stored value.
         scale: Stored value times this is the number shown.
         label: Short text for tables and axes.
         meaning: One sentence.
@@ -18,6 +19,7 @@ class Metric:
 
     direction: Literal["maximize", "minimize"]
     unit: str
+    stored_unit: str
     scale: float
     label: str
     meaning: str
@@ -26,9 +28,14 @@ class Metric:
         """The value with four significant digits, in `unit`."""
         return f"{value * self.scale:.4g}"
 
+    @property
+    def heading(self) -> str:
+        """What a stored value is, such as `area [m2]`."""
+        return self.label if self.stored_unit in self.label else f"{self.label} [{self.stored_unit}]"
+
 
 def _accuracy(label: str, meaning: str) -> Metric:
-    return Metric(direction="maximize", unit="%", scale=100, label=label, meaning=meaning)
+    return Metric(direction="maximize", unit="%", stored_unit="0 to 1", scale=100, label=label, meaning=meaning)
 
 
 METRICS: dict[str, Metric] = {
@@ -42,28 +49,54 @@ METRICS: dict[str, Metric] = {
     "tops_per_watt": Metric(
         direction="maximize",
         unit="TOPS/W",
+        stored_unit="TOPS/W",
         scale=1,
         label="TOPS/W",
         meaning="Operations (2 per multiply-accumulate, at the design's own bits) per energy, with leakage and the "
         "reference's post-layout factor 1.22.",
     ),
     "tops": Metric(
-        direction="maximize", unit="TOPS", scale=1, label="TOPS", meaning="Operations per second, one image at a time."
+        direction="maximize",
+        unit="TOPS",
+        stored_unit="TOPS",
+        scale=1,
+        label="TOPS",
+        meaning="Operations per second, one image at a time.",
     ),
     "tops_per_mm2": Metric(
-        direction="maximize", unit="TOPS/mm2", scale=1, label="TOPS/mm2", meaning="Operations per second and chip area."
+        direction="maximize",
+        unit="TOPS/mm2",
+        stored_unit="TOPS/mm2",
+        scale=1,
+        label="TOPS/mm2",
+        meaning="Operations per second and chip area.",
     ),
-    "area_m2": Metric(direction="minimize", unit="mm2", scale=1e6, label="area", meaning="Chip area."),
-    "latency_s": Metric(direction="minimize", unit="us", scale=1e6, label="latency", meaning="Time of one inference."),
+    "area_m2": Metric(
+        direction="minimize", unit="mm2", stored_unit="m2", scale=1e6, label="area", meaning="Chip area."
+    ),
+    "latency_s": Metric(
+        direction="minimize", unit="us", stored_unit="s", scale=1e6, label="latency", meaning="Time of one inference."
+    ),
     "energy_j": Metric(
-        direction="minimize", unit="nJ", scale=1e9, label="energy", meaning="Energy of one inference, leakage included."
+        direction="minimize",
+        unit="nJ",
+        stored_unit="J",
+        scale=1e9,
+        label="energy",
+        meaning="Energy of one inference, leakage included.",
     ),
     "edp_js": Metric(
-        direction="minimize", unit="pJ s", scale=1e12, label="EDP", meaning="Energy times latency of one inference."
+        direction="minimize",
+        unit="pJ s",
+        stored_unit="J s",
+        scale=1e12,
+        label="EDP",
+        meaning="Energy times latency of one inference.",
     ),
     "tops_per_watt_own_data": Metric(
         direction="maximize",
         unit="TOPS/W",
+        stored_unit="TOPS/W",
         scale=1,
         label="TOPS/W, own data",
         meaning="TOPS/W at the trained network's own bit densities and weights in place of the assumed ones.",
@@ -71,11 +104,17 @@ METRICS: dict[str, Metric] = {
     "energy_own_data_j": Metric(
         direction="minimize",
         unit="nJ",
+        stored_unit="J",
         scale=1e9,
         label="energy, own data",
         meaning="Energy of one inference at the trained network's own bit densities and weights.",
     ),
     "leakage_power_w": Metric(
-        direction="minimize", unit="uW", scale=1e6, label="leakage", meaning="Leakage power of the chip."
+        direction="minimize",
+        unit="uW",
+        stored_unit="W",
+        scale=1e6,
+        label="leakage",
+        meaning="Leakage power of the chip.",
     ),
 }

@@ -231,6 +231,11 @@ class LiveProgress(Progress):
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._live.start()
 
+    def finished(self, trial: FrozenTrial) -> None:
+        super().finished(trial)
+        if kind_of(trial) == "failed":  # stays above the view
+            self.say(f"trial {trial.number} failed: {trial.user_attrs['error']}")
+
     def close(self) -> None:
         if self._live:
             self._live.stop()

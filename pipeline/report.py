@@ -20,7 +20,7 @@ _PAGE = Path(__file__).with_name("report.html")
 _PICTURE_WIDTH = 900  # pixels
 
 
-def write_report(opened: optuna.Study, folder: Path) -> Path:
+def write_report(opened: optuna.Study, folder: Path, chosen: Sequence[int] = ()) -> Path:
     """Write `NAME-report.html`, `NAME-trials.csv` and `NAME-trials.json` from what the database holds.
 
     Nothing is computed again.
@@ -28,11 +28,15 @@ def write_report(opened: optuna.Study, folder: Path) -> Path:
     Args:
         opened: Study with any number of measured trials, none included.
         folder: Where to; made if missing.
+        chosen: Numbers of trials to look at part by part; empty takes the front.
 
     Returns:
         The path of the page.
+
+    Raises:
+        ValueError: If a chosen trial has not been evaluated.
     """
-    findings = read_findings(opened)
+    findings = read_findings(opened, chosen)
     folder.mkdir(parents=True, exist_ok=True)
     write_trials_csv(findings, folder / f"{findings.name}-trials.csv")
     write_trials_json(findings, folder / f"{findings.name}-trials.json")
@@ -41,13 +45,13 @@ def write_report(opened: optuna.Study, folder: Path) -> Path:
     return path
 
 
-def write_pictures(opened: optuna.Study, folder: Path) -> list[Path]:
-    """Write each figure of the report as `NAME-FIGURE.png`, twice 900 pixels wide.
+def write_pictures(opened: optuna.Study, folder: Path, chosen: Sequence[int] = ()) -> list[Path]:
+    """Write each figure of the report as `NAME-FIGURE.png`, twice 900 pixels wide; arguments as in `write_report`.
 
     Raises:
         ValueError: If kaleido, or the Chromium or Chrome that it draws with, is not there.
     """
-    findings, plots = read_findings(opened), Plots()
+    findings, plots = read_findings(opened, chosen), Plots()
     study_sections(findings, plots)
     paths = [folder / f"{findings.name}-{name}.png" for name in plots.figures]
     try:

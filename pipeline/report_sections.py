@@ -158,7 +158,7 @@ def _device_row(findings: Findings, device: str, floors: Sequence[float]) -> lis
 
 
 def _breakdown(findings: Findings, plots: Plots) -> str:
-    trials = _spread(findings.front)
+    trials = _spread(findings.chosen or findings.front)
     totals = ("energy_j", "area_m2")
     colours = component_colours(trials, totals)
     largest, bars = [], []
@@ -170,10 +170,12 @@ def _breakdown(findings: Findings, plots: Plots) -> str:
             f"<h3>{label.capitalize()}</h3>",
             plots.place(f"parts-{name}", f"Shares of the {label}", breakdown_figure(trials, name, colours)),
         ]
-    note = f"Best {METRICS[findings.pareto.objectives[0]].label} on top. Grey: all components but the eight largest."
-    chosen = _spread(findings.front, _MOST_BY_LAYER)
-    layers = "Energy by layer and component, and area by layer: the ends and the middle of the front"
-    bars += [f"<h3>{layers}</h3>", plots.place("layers", layers, layers_figure(chosen, colours))]
+    order = "" if findings.chosen else f"Best {METRICS[findings.pareto.objectives[0]].label} on top. "
+    note = f"{order}Grey: all components but the eight largest."
+    by_layer = trials if findings.chosen else _spread(findings.front, _MOST_BY_LAYER)
+    which = "the chosen designs" if findings.chosen else "the ends and the middle of the front"
+    layers = f"Energy and area by layer and component: {which}"
+    bars += [f"<h3>{layers}</h3>", plots.place("layers", layers, layers_figure(by_layer, colours))]
     outside: list[list[Cell]] = [
         [str(trial.number), "; ".join(reasons)] for trial in trials if (reasons := trial.cost["outside_reference"])
     ]
@@ -181,15 +183,15 @@ def _breakdown(findings: Findings, plots: Plots) -> str:
         f"{len(outside)} of {_count(len(trials), 'design')} outside what the cost model's reference tool vouches for"
     )
     why = details(doubts, table(["trial", "why"], outside)) if outside else ""
-    heading = f"What takes most on the front: {', '.join(largest)}"
+    heading = f"What takes most {_where(findings)}: {', '.join(largest)}"
     return section(heading, f"{note}{_shown(findings, trials)}", *bars, why)
 
 
 def _chips(findings: Findings, styles: Styles, plots: Plots) -> str:
-    trials = _spread(findings.front)
+    trials = _spread(findings.chosen or findings.front)
     widest = max(trials, key=_chip_spread)
     points = two_digits(100 * _chip_spread(widest))
-    heading = f"Chips of one design on the front differ by up to {points} points of accuracy (trial {widest.number})"
+    heading = f"Chips of one design {_where(findings)} differ by up to {points} points (trial {widest.number})"
     note = "Each mark is one simulated chip on the validation images; boxes hold the middle half of them."
     return section(
         heading,
@@ -268,6 +270,11 @@ def _spread(trials: Sequence[Evaluated], most: int = _MOST_BARS) -> list[Evaluat
     return [trials[round(i * step)] for i in range(most)]
 
 
+def _where(findings: Findings) -> str:
+    return "among the chosen" if findings.chosen else "on the front"
+
+
 def _shown(findings: Findings, trials: Sequence[Evaluated]) -> str:
-    n_front = len(findings.front)
-    return "" if len(trials) == n_front else f" Shown: {len(trials)} of the front's {n_front} designs, evenly along it."
+    everything = findings.chosen or findings.front
+    left = len(everything) - len(trials)
+    return f" Shown: {len(trials)} of {len(everything)} designs {_where(findings)}, evenly along it." if left else ""

@@ -34,7 +34,11 @@ def require(
     within("--accuracy", accuracy, 0, 1)
     stored = stored_study(study_file, storage, out, data_dir)
     found = stored.trial(trial)
-    answers = requirements(stored.spec, found, stored.checkpoints, accuracy, chips, retrain)
+    answers = []
+    with Console(stderr=True).status("training and measuring") as status:  # shows on a terminal alone
+        for answer in requirements(stored.spec, found, stored.checkpoints, accuracy, chips, retrain):
+            answers.append(answer)
+            status.update(f"searched: {', '.join(each.name for each in answers)}; going on")
     if as_json:
         settings = {"accuracy": accuracy, "chips": chips, "retrain": retrain, "images": "test"}
         print_json(

@@ -20,7 +20,7 @@ from pipeline.progress import describe
 from pipeline.storage import transaction
 
 _TOTALS = ("energy_j", "area_m2", "latency_s")
-_MOST_NOTES = 50  # designs on a front that get a note and artefacts; a long front has them evenly along it
+_MOST_BARS = 50  # designs in a figure that gives each one a bar of its own
 
 
 def artifact_folder(folder: Path) -> Path:
@@ -42,12 +42,10 @@ def prepare_dashboard(opened: optuna.Study, folder: Path, report: Path) -> None:
     findings = read_findings(opened)
     store = artifact_folder(folder)
     store.mkdir(parents=True, exist_ok=True)
-    step = max(1, -(-len(findings.front) // _MOST_NOTES))
-    chosen = list(zip(findings.pareto.front, findings.front, strict=True))[::step]
     with transaction(opened):
         save_note(opened, _study_note(findings))
         _save_figures(opened, findings)
-        for trial, shown in chosen:
+        for trial, shown in zip(findings.pareto.front, findings.front, strict=True):
             save_note(optuna.Trial(opened, trial._trial_id), _trial_note(findings, shown))
             if shown.checkpoint and (weights := folder / "checkpoints" / shown.checkpoint).is_file():
                 _attach(opened, store, weights, trial)
@@ -79,7 +77,7 @@ def _save_figures(opened: optuna.Study, findings: Findings) -> None:
         f"front-{i}": front_figure(findings.evaluated, findings.front, styles, x, y, joined=len(objectives) == 2)
         for i, (x, y) in enumerate(pairs(objectives))
     }
-    shown = findings.front[:_MOST_NOTES]
+    shown = findings.front[:: -(-len(findings.front) // _MOST_BARS)]  # a long front evenly along it
     colours = component_colours(shown, ("energy_j", "area_m2"))
     figures |= {f"parts-{name}": breakdown_figure(shown, name, colours) for name in ("energy_j", "area_m2")}
     figures["hypervolume"] = hypervolume_figure(objectives, findings.evaluated)
@@ -100,7 +98,7 @@ _TITLES = {
 
 def _study_note(findings: Findings) -> str:
     objectives = "\n".join(
-        f"| `{name}` | {METRICS[name].direction} | {METRICS[name].unit} | {METRICS[name].meaning} |"
+        f"| {METRICS[name].heading} | {METRICS[name].direction} | {METRICS[name].unit} | {METRICS[name].meaning} |"
         for name in findings.pareto.objectives
     )
     front = ", ".join(f"{trial.number}" for trial in findings.front) or "none yet"

@@ -56,7 +56,7 @@ def _layers(shown: Evaluated) -> Table:
     table = _table("Network", "layer", "inputs", "kernel", "outputs", "pooled", "MACs")
     for layer in mvm_layers(shown.design):
         inputs = f"{layer.in_channels}x{layer.in_height}x{layer.in_width}"
-        kernel = f"{layer.kernel}x{layer.kernel}" if layer.name.startswith("conv") else ""
+        kernel = "" if layer.kernel == layer.in_height == 1 else f"{layer.kernel}x{layer.kernel}"
         table.add_row(
             layer.name, inputs, kernel, str(layer.out_channels), "2x2" if layer.pooled else "", f"{layer.macs:,}"
         )

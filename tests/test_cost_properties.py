@@ -65,6 +65,7 @@ def test_breakdowns_sum_to_their_totals(accelerator, layers):
         assert sum(by_component.values()) == near(total, rel=1e-9)
         assert sum(of_layers) == near(total, rel=1e-9)
     for layer in report.layers:
+        assert sum(layer.area_by_component_m2.values()) == near(layer.area_m2, rel=1e-9)
         assert sum(layer.energy_by_component_j.values()) == near(layer.dynamic_energy_j, rel=1e-9)
         assert sum(layer.latency_by_component_s.values()) == near(layer.latency_s, rel=1e-9)
     assert sum(layer.leakage_energy_j for layer in report.layers) == near(report.leakage_energy_j, rel=1e-9)

@@ -121,7 +121,7 @@ def test_the_dashboard_shows_the_front_in_a_browser(study):
         page.wait(lambda: "Best Trials" in page.run("document.body.innerText"), "list of best trials")
         text = page.run("document.body.innerText")
         assert all(f"Trial {number}\n" in text for number in front)
-        assert "accuracy_mean" in text
+        assert "accuracy [0 to 1]" in text
         assert page.problems == []
         assert [asked for asked in page.requests if not asked.startswith((address, "data:"))] == []
 

@@ -48,6 +48,7 @@ def test_the_live_view_shows_counts_front_sparkline_and_what_each_worker_does(st
     for part in ("12/20 trials", "1 reused", "1 infeasible", "1 failed", "left", "best accuracy", "█", "Front so far"):
         assert part in text
     assert "trial 99   training, epoch 3 of 30" in text
+    assert "failed: made-up failure [enforce fail at alloc.cpp] [/data/a.png]" in text
     for trial in pareto_report(study).front[:8]:
         assert f"{trial.number} " in text
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import subprocess
 import sys
+from collections import Counter
 from html import escape
 
 import optuna
@@ -12,12 +13,15 @@ from chromium import BINARY, chromium_page
 from made_up import CONTENT, made_up_study
 from PIL import Image
 
-from pipeline.evaluated import component_parts, layer_parts, read_findings
-from pipeline.figure_style import axis_title, device_styles
+from pipeline.evaluated import component_parts, layer_components, layer_parts, read_findings
+from pipeline.figure_style import axis_title, device_styles, mark
 from pipeline.figures import front_figure
-from pipeline.figures_parts import breakdown_figure, component_colours
+from pipeline.figures_noise import sigma_figure
+from pipeline.figures_parts import breakdown_figure, component_colours, layers_figure
 from pipeline.metrics import METRICS
 from pipeline.report import report_page, write_comparison, write_pictures, write_report
+from pipeline.report_html import Plots
+from pipeline.report_sections import study_sections
 
 DRAWN = (
     "document.readyState === 'complete' && "
@@ -209,6 +213,52 @@ def test_parts_sum_to_the_totals(findings):
         for name in ("energy_j", "area_m2", "latency_s"):
             assert sum(component_parts(trial, name).values()) == pytest.approx(trial.measured[name], rel=1e-9)
             assert sum(layer_parts(trial, name).values()) == pytest.approx(trial.measured[name], rel=1e-9)
+
+
+def test_bars_of_layers_and_components_add_up_to_the_totals(findings):
+    trials = findings.front[:2]
+    figure = layers_figure(trials, component_colours(findings.front, ["energy_j", "area_m2"]))
+    for name, axis in (("energy_j", "x"), ("area_m2", "x2")):
+        bars = [bar for bar in figure.data if bar.xaxis == axis]
+        assert {"adc", "array"} <= {bar.name.lower() for bar in bars}
+        drawn = sum(sum(bar.x) for bar in bars)
+        assert drawn == pytest.approx(METRICS[name].scale * sum(t.measured[name] for t in trials), rel=1e-3)
+        for trial in trials:
+            by_component = Counter()
+            for parts in layer_components(trial, name).values():
+                by_component.update(parts)
+            assert +by_component == pytest.approx(component_parts(trial, name), rel=1e-9)
+    assert "shared" in figure.data[0].y[1]
+
+
+def test_chosen_designs_are_looked_at_in_place_of_the_front(study, findings, tmp_path):
+    behind = [trial.number for trial in findings.evaluated if trial not in findings.front][:2]
+    page = write_report(study, tmp_path, behind).read_text()
+    assert "What takes most among the chosen" in page
+    assert "What takes most on the front" not in page
+    plots = Plots()
+    study_sections(read_findings(study, behind), plots)
+    shown = {label.split()[0] for bar in plots.figures["parts-energy_j"].data for label in bar.y}
+    assert shown == {mark(trial).split()[0] for trial in read_findings(study, behind).chosen}
+    with pytest.raises(ValueError, match="trial 999 has not been evaluated"):
+        read_findings(study, [999])
+
+
+def test_measurements_at_other_errors_make_one_curve_a_design(findings):
+    report = dataclasses.asdict(findings.front[0].validation)
+
+    def entry(scale: float, mean: float, chips: int = 8, **other: object) -> dict:
+        settings = {"sigma_scale": scale, "chips": chips, "drift_time_s": None, "epochs": None} | other
+        changed = report | {"mean": mean, "mean_low": mean - 0.01, "mean_high": mean + 0.02}
+        return {"settings": settings, "validation": changed, "test": changed}
+
+    entries = (entry(2.0, 0.7), entry(0.5, 0.9, chips=20), entry(1.0, 0.8), entry(2.0, 0.6), entry(1.0, 0.1, epochs=3))
+    trial = dataclasses.replace(findings.front[0], remeasured=entries)
+    (curve,) = sigma_figure([trial], device_styles([trial.device])).data
+    assert list(curve.x) == [0.5, 1.0, 2.0]
+    assert list(curve.y) == [90, 80, 60], "the newest of each, of equal settings"
+    assert list(curve.error_y.array) == pytest.approx([2, 2, 2])
+    assert list(curve.error_y.arrayminus) == pytest.approx([1, 1, 1])
 
 
 def test_bars_of_a_breakdown_fill_the_scale(findings):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import runpy
 
 import numpy as np
 import pytest
@@ -13,14 +14,15 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.analog_layers import noisy_layers
 from pipeline.data import ShuffledBatches, load_images
 from pipeline.data_files import DataError, check_data, read_parts
-from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec, LinearSpec
+from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec, LinearSpec, load_design
+from pipeline.export import can_write_onnx, export_design
 from pipeline.network import build_network
-from pipeline.objective import evaluate
+from pipeline.objective import RECALIBRATION_IMAGES, evaluate, load_checkpoint
 from pipeline.search_space import SearchSpace
 from pipeline.study_spec import DatasetSpec, load_study
 from pipeline.supernet import draw_design, train_supernet
 from pipeline.topology import mvm_layers, topology
-from pipeline.variation import score
+from pipeline.variation import accuracy_under_variation, score
 
 
 @pytest.fixture
@@ -99,6 +101,31 @@ def test_networks_learn_masks_and_designs_inherit(nuclei, tmp_path):
     train_supernet(study, load_images(study.spec.dataset).train, path, lambda epoch, loss: None)
     inherited = evaluate(design, study.with_supernet(path).spec, 0)
     assert 0 <= inherited.validation.mean <= 1
+
+
+def test_an_exported_network_of_masks_comes_back_the_same(nuclei, tmp_path):
+    design = draw_design(SearchSpace(nuclei), random.Random(0))
+    spec = nuclei.spec.model_copy(update={"training": nuclei.spec.training.model_copy(update={"epochs": 2})})
+    images = load_images(spec.dataset)
+    result = evaluate(design, spec, 0, tmp_path / "trial.pt")
+    export_design("masks", design, tmp_path / "trial.pt", tmp_path / "out")
+    again = load_design(tmp_path / "out" / "design.yaml")
+    assert estimate_cost(again.accelerator, mvm_layers(again)).to_dict() == result.cost
+    network = load_checkpoint(again, tmp_path / "out" / "checkpoint.pt")
+    recalibration = images.train[0][:RECALIBRATION_IMAGES]
+    splits = [images.validation, images.test]
+    reports = accuracy_under_variation(network, splits, spec.variation, spec.seed, recalibration)
+    assert reports == [result.validation, result.test]
+    plain = runpy.run_path(str(tmp_path / "out" / "network.py"))
+    assert "Output: (n, 2, 32, 32)" in plain["__doc__"]
+    with torch.no_grad():
+        scores = plain["network"]()(images.validation[0])
+    assert scores.shape[1:] == (2, 32, 32)
+    assert score(scores, images.validation[1]).mean().item() == pytest.approx(result.validation.float_accuracy)
+    if can_write_onnx():
+        session = pytest.importorskip("onnx.reference").ReferenceEvaluator(str(tmp_path / "out" / "network.onnx"))
+        (found,) = session.run(None, {"images": images.validation[0].numpy()})
+        np.testing.assert_allclose(found, scores, rtol=1e-4, atol=1e-4)
 
 
 def test_smaller_images_are_block_means_and_masks_majorities(tmp_path):
