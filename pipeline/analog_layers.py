@@ -13,6 +13,7 @@ added at the output with the variance that `exact` shows; layers whose converter
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -55,7 +56,8 @@ class NoisyLayer(nn.Module):
         adc_error_ratio: Standard deviation of the converters' error over that of the outputs, (2,).
         noise_strength: Weight noise in training, as a multiple of the device's own; 0 is plain training.
         fidelity: How the layer runs outside training.
-        chip: The chip whose cells are programmed; None before `program_chip`.
+        crossbars: Of each chip whose cells are programmed; empty before `program_chips`. With several chips the images
+            of a batch belong to them in equal shares, chip after chip.
         compiled: Exact passes on a CPU use `pipeline.kernels`; False keeps to torch, with the same results.
     """
 
@@ -98,10 +100,9 @@ class NoisyLayer(nn.Module):
         )
         self.noise_strength = 0.0
         self.fidelity: Fidelity = "fast"
-        self.chip: Chip | None = None
         self.compiled = True
-        self._crossbars: Crossbars | None = None
-        self._programmed: Tensor | None = None
+        self.crossbars: list[Crossbars] = []
+        self._programmed: list[Tensor] = []  # folded weights of each chip
         self._weight_value = 0.0
         self._ranging = False  # calibration sets the layer's ranges
         self._errors: list[tuple[Tensor, Tensor]] | None = None  # calibration collects the converters' errors
@@ -115,6 +116,10 @@ class NoisyLayer(nn.Module):
     # What the two kinds of layer do differently.
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        raise NotImplementedError
+
+    def _products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
+        """`_product` of each chip's share of the images with its own weights."""
         raise NotImplementedError
 
     def input_vectors(self, codes: Tensor) -> InputVectors:
@@ -139,13 +144,13 @@ class NoisyLayer(nn.Module):
 
     @property
     def conversions(self) -> int:
-        """ADC conversions that exact passes have made on this chip, for audits."""
-        return self._crossbars.conversions if self._crossbars else 0
+        """ADC conversions that exact passes have made on these chips, for audits."""
+        return sum(each.conversions for each in self.crossbars)
 
     @property
     def cycles(self) -> int:
-        """Input cycles that exact passes have made on this chip, for audits."""
-        return self._crossbars.cycles if self._crossbars else 0
+        """Input cycles that exact passes have made on these chips, for audits."""
+        return sum(each.cycles for each in self.crossbars)
 
     # Codes.
 
@@ -204,7 +209,7 @@ class NoisyLayer(nn.Module):
             return self._training_pass(x)
         if self.fidelity == "float":
             return self._product(x, self.weight, self.bias)
-        if self._programmed is None:
+        if not self.crossbars:
             raise RuntimeError("no chip is programmed; call pipeline.analog_layers.program_chip first")
         if self._ranging and not self.input_range:
             self._observe(x.detach(), 1.0)
@@ -216,16 +221,18 @@ class NoisyLayer(nn.Module):
             return self._fast(codes, scale, bias)
         y = self._exact(codes, scale, bias)
         if self._errors is not None:
-            ideal = self._to_windows(self._product(codes, self._programmed * scale, bias))
+            ideal = self._to_windows(self._product(codes, self._programmed[0] * scale, bias))
             self._errors.append(((y - ideal).flatten(0, -2) / scale, ideal.flatten(0, -2) / scale))
         return self._from_windows(y, codes)
 
     def _exact(self, codes: Tensor, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
         """Every conversion, (images, windows, out_channels)."""
-        assert self._crossbars is not None
-        self._crossbars.compiled = self.compiled
-        vectors = self.input_vectors(codes)
-        return self._crossbars.outputs(vectors, self.adc_full_scale, bool(self.signed_inputs), scale, bias)
+        parts = []
+        for crossbars, own in zip(self.crossbars, codes.chunk(len(self.crossbars)), strict=True):
+            crossbars.compiled = self.compiled
+            vectors = self.input_vectors(own)
+            parts.append(crossbars.outputs(vectors, self.adc_full_scale, bool(self.signed_inputs), scale, bias))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _training_pass(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -245,35 +252,37 @@ class NoisyLayer(nn.Module):
 
     def _fast(self, codes: Tensor, scale: float, bias: Tensor | None) -> Tensor:
         """One product with the folded weights; converter and read noise added at the output."""
-        assert self._programmed is not None
-        assert self._crossbars is not None
-        weight = (self._programmed * scale).as_strided(self.weight.shape, self._programmed.stride())  # as in training
-        y = self._product(codes, weight, bias)
-        if self.accelerator.adc_bits is None and not self._crossbars.read_sigma:
+        weights = [(each * scale).as_strided(each.shape, each.stride()) for each in self._programmed]  # as in training
+        y = self._product(codes, weights[0], bias) if len(weights) == 1 else self._products(codes, weights, bias)
+        if self.accelerator.adc_bits is None and not self.crossbars[0].read_sigma:
             return y
-        y = self._to_windows(y)
+        shares = zip(self.crossbars, self._to_windows(y).chunk(len(weights)), codes.chunk(len(weights)), strict=True)
+        noisy = [self._with_noise(crossbars, own, own_codes, scale) for crossbars, own, own_codes in shares]
+        return self._from_windows(noisy[0] if len(noisy) == 1 else torch.cat(noisy), codes)
+
+    def _with_noise(self, crossbars: Crossbars, y: Tensor, codes: Tensor, scale: float) -> Tensor:
+        """One chip's outputs (images, windows, out_channels) with converter and read noise."""
         mean, std, common_std = (x[self._cells] for x in (self.adc_bias, self.adc_std, self.adc_common_std))
         if self.compiled and y.device.type == "cpu" and y.dtype == torch.float32:
             y, vectors = y.contiguous(), self.input_vectors(codes)
-            self._crossbars.add_noise(y, vectors, scale, mean, std, common_std)
-            return self._from_windows(y, codes)
+            crossbars.add_noise(y, vectors, scale, mean, std, common_std)
+            return y
         variance = std.square()
-        if self._crossbars.read_sigma:
-            per_cell = self._crossbars.read_sigma**2 * float(self._crossbars.significance.square().sum())
+        if crossbars.read_sigma:
+            per_cell = crossbars.read_sigma**2 * float(crossbars.significance.square().sum())
             variance = variance + per_cell * self._power(codes)
-        chip, images = self._crossbars.chip, self._crossbars.images(len(y))
+        chip, images = crossbars.chip, crossbars.images(len(y))
         noise = chip.read_noise(y, images, self.index, 0)
         common = common_std * chip.read_noise(y[..., :1], images, self.index, 1)
         y = torch.addcmul(y, noise, variance.sqrt_().mul_(scale))
-        return self._from_windows(y.add_((mean + common).mul_(scale)), codes)
+        return y.add_((mean + common).mul_(scale))
 
     # Calibration and programming.
 
     @property
     def _cells(self) -> int:
-        """Which of the two converter errors holds for the chip."""
-        assert self.chip is not None
-        return 0 if self.chip.ideal_cells else 1
+        """Which of the two converter errors holds."""
+        return 0 if self.crossbars[0].chip.ideal_cells else 1
 
     def _set_errors(self) -> None:
         """Take the statistics of the errors that were collected."""
@@ -290,7 +299,6 @@ class NoisyLayer(nn.Module):
 
     def _set_full_scale(self, codes: Tensor) -> None:
         """Choose the full scale from column sums of random input vectors, each weighed by its slice and cycle."""
-        assert self._crossbars is not None
         if self.accelerator.adc_bits is None:
             return
         value = self.code.significance().square()
@@ -299,7 +307,7 @@ class NoisyLayer(nn.Module):
         samples, weights = [], []
         count = max(_CALIBRATION_VECTORS, _CALIBRATION_PRODUCTS // self.weight.numel())
         vectors = self.input_vectors(codes).sample(count, chance)
-        for _, sums in self._crossbars.column_sums(vectors):
+        for _, sums in self.crossbars[0].column_sums(vectors):
             weight = (cycles[:, None, None, None] * value[:, None]).to(sums).expand(sums.shape)
             picks = torch.randint(sums.numel(), (share,), generator=chance).to(sums.device)
             samples.append(sums.flatten()[picks])
@@ -307,25 +315,28 @@ class NoisyLayer(nn.Module):
         best = adc.best_full_scale(torch.cat(samples), torch.cat(weights), self.accelerator.adc_bits)
         self.adc_full_scale.copy_(best)
 
-    def program_chip(self, chip: Chip, drift_time_s: float | None = None) -> None:
-        """Write the weights into the cells of `chip`."""
+    def program_chips(self, chips: Sequence[Chip], drift_time_s: float | None = None) -> None:
+        """Write the weights into the cells of each chip."""
         codes = self.weight_codes().cpu()
         self._weight_value = self.weight_step.item()
-        if chip.ideal_cells:
-            levels = self.code.digits(codes)
-        else:
-            levels = program(self.code, codes, chip.cell_generator(self.index), drift_time_s)
-        self.chip = chip
-        rows_last = levels.permute(0, 1, 3, 4, 2) if levels.dim() == 5 and self._kernel_major else levels
-        self._crossbars = Crossbars(
-            code=self.code,
-            mapping=self.mapping,
-            index=self.index,
-            chip=chip,
-            levels=rows_last.flatten(2).to(self.weight.device),
-        )
-        folded = self.code.fold(levels).to(self.weight.device)
-        self._programmed = torch.empty_like(self.weight, requires_grad=False).copy_(folded)
+        self.crossbars, self._programmed = [], []
+        for chip in chips:
+            if chip.ideal_cells:
+                levels = self.code.digits(codes)
+            else:
+                levels = program(self.code, codes, chip.cell_generator(self.index), drift_time_s)
+            rows_last = levels.permute(0, 1, 3, 4, 2) if levels.dim() == 5 and self._kernel_major else levels
+            self.crossbars.append(
+                Crossbars(
+                    code=self.code,
+                    mapping=self.mapping,
+                    index=self.index,
+                    chip=chip,
+                    levels=rows_last.flatten(2).to(self.weight.device),
+                )
+            )
+            folded = self.code.fold(levels).to(self.weight.device)
+            self._programmed.append(torch.empty_like(self.weight, requires_grad=False).copy_(folded))
 
 
 class NoisyConv2d(NoisyLayer):
@@ -361,6 +372,11 @@ class NoisyConv2d(NoisyLayer):
 
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight, bias, self.stride, self.padding)
+
+    def _products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
+        chips, biases = len(weights), None if bias is None else bias.repeat(len(weights))
+        y = F.conv2d(side_by_side(x, chips), torch.cat(weights), biases, self.stride, self.padding, groups=chips)
+        return one_after_another(y, chips)
 
     def _out_size(self, x: Tensor) -> tuple[int, int]:
         height, width = ((side + 2 * self.padding - self.weight.shape[-1]) // self.stride + 1 for side in x.shape[2:])
@@ -405,6 +421,10 @@ class NoisyLinear(NoisyLayer):
     def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
 
+    def _products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
+        y = x.reshape(len(weights), -1, x.shape[-1]) @ torch.stack(weights).mT
+        return (y if bias is None else y + bias).reshape(*x.shape[:-1], -1)
+
     def input_vectors(self, codes: Tensor) -> InputVectors:
         features = codes.shape[-1]
         vectors = InputVectors.room(tuple(codes.shape), features, codes.device).copy_(codes)
@@ -443,6 +463,16 @@ def _quantised(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
     return y
 
 
+def side_by_side(x: Tensor, chips: int) -> Tensor:
+    """Images of several chips, (chips * n, channels, ...) -> (n, chips * channels, ...), a chip a group of channels."""
+    return x.view(chips, -1, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
+
+
+def one_after_another(x: Tensor, chips: int) -> Tensor:
+    """The inverse of `side_by_side`."""
+    return x.view(len(x), chips, -1, *x.shape[2:]).transpose(0, 1).flatten(0, 1)
+
+
 def noisy_layers(model: nn.Module) -> list[NoisyLayer]:
     """The crossbar layers of a model, in order."""
     return [module for module in model.modules() if isinstance(module, NoisyLayer)]
@@ -456,9 +486,19 @@ def set_noise_strength(model: nn.Module, strength: float) -> None:
 
 def program_chip(model: nn.Module, chip: Chip, fidelity: Fidelity = "fast", drift_time_s: float | None = None) -> None:
     """Write a model's weights into the cells of one chip and choose how its layers run from now on."""
+    program_chips(model, [chip], fidelity, drift_time_s)
+
+
+def program_chips(
+    model: nn.Module, chips: Sequence[Chip], fidelity: Fidelity = "fast", drift_time_s: float | None = None
+) -> None:
+    """`program_chip` for several chips at once: a batch then holds the images of each, as many for all, in their order.
+
+    Either all or none of them have ideal cells.
+    """
     for layer in noisy_layers(model):
         layer.fidelity = fidelity
-        layer.program_chip(chip, drift_time_s)
+        layer.program_chips(chips, drift_time_s)
 
 
 @torch.no_grad()

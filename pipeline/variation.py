@@ -1,17 +1,22 @@
 """Accuracy over simulated chips."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.special import stdtrit
 from torch import Tensor, nn
 
-from pipeline.analog_layers import Fidelity, noisy_layers, program_chip
+from pipeline.analog_layers import Fidelity, noisy_layers, one_after_another, program_chips, side_by_side
 from pipeline.chips import Chip, derive_seed
 from pipeline.results import VariationReport
 from pipeline.study_spec import VariationSpec
 
 _DIGITS = 12  # accuracies are rounded to, so that equal shares of images are equal numbers
 _BATCH = 500  # images at a time; results do not depend on it
+_CHIPS_ON_GPU = 8  # assumed: enough to fill a GPU with the small networks of a search, at 8 times the activations
 _RECALIBRATION = 2**28  # number of the first recalibration image: their read noise is not that of images to be judged
 
 
@@ -22,6 +27,7 @@ def accuracy_under_variation(
     spec: VariationSpec,
     study_seed: int,
     recalibration_images: Tensor | None = None,
+    chips_at_once: int | None = None,
 ) -> list[VariationReport]:
     """Accuracy of a calibrated model on simulated chips, one report for each split.
 
@@ -39,6 +45,8 @@ def accuracy_under_variation(
         study_seed: The chips are functions of it and of their number.
         recalibration_images: With `spec.recalibrate_batch_norm`, the training images from which each chip's batch
             normalisation takes its statistics anew.
+        chips_at_once: Chips in one batch; None: 8 on a GPU, else 1, which is faster on a CPU. It has no say in which
+            chips are simulated.
 
     Raises:
         ValueError: If the model is not calibrated, or images are missing that `spec` needs.
@@ -51,38 +59,39 @@ def accuracy_under_variation(
     device = next(model.parameters()).device
     splits = [(x.to(device), y.to(device)) for x, y in splits]
 
-    def correct(chip: Chip, fidelity: Fidelity) -> list[Tensor]:
-        """Per split, the score of each image; NaN for images that this chip does not see."""
-        program_chip(model, chip, fidelity, spec.drift_time_s)
-        if recalibration_images is not None and spec.recalibrate_batch_norm and fidelity != "float":
-            recalibrate_batch_norm(model, chip, recalibration_images.to(device))
+    def correct(chips: list[Chip], fidelity: Fidelity) -> list[Tensor]:
+        """Per split, the score of each image on each chip, (chips, n); NaN for images that a chip does not see."""
+        program_chips(model, chips, fidelity, spec.drift_time_s)
         answers, first = [], 0
-        for images, labels in splits:
-            chosen = _own_images(chip, len(labels), spec.images_per_chip)
-            answer = torch.full((len(labels),), torch.nan, dtype=torch.float64, device=device)
-            for part in chosen.split(_BATCH):
-                answer[part] = score(_logits(model, chip, images[part], first + part), labels[part])
-            answers.append(answer)
-            first += len(labels)
+        with contextlib.ExitStack() as until_judged:
+            if recalibration_images is not None and spec.recalibrate_batch_norm and fidelity != "float":
+                until_judged.enter_context(recalibrated_batch_norm(model, chips, recalibration_images.to(device)))
+            for images, labels in splits:
+                chosen = torch.stack([_own_images(chip, len(labels), spec.images_per_chip) for chip in chips])
+                answer = torch.full((len(chips), len(labels)), torch.nan, dtype=torch.float64, device=device)
+                for part in chosen.split(_BATCH, 1):
+                    logits = _logits(model, chips, images[part.flatten()], first + part)
+                    scores = score(logits, labels[part.flatten()])
+                    answer[torch.arange(len(chips))[:, None], part] = scores.view(part.shape)
+                answers.append(answer)
+                first += len(labels)
         return answers
 
     model.eval()
-    statistics = {name: value.clone() for name, value in model.state_dict().items()}
-    nominal = Chip.nominal()
+    nominal = [Chip.nominal()]
     float_accuracy = [_share(answer) for answer in correct(nominal, "float")]
     nominal_answers = correct(nominal, spec.fidelity)
     noiseless = [_share(answer) for answer in nominal_answers]
-    if spec.recalibrate_batch_norm:
-        model.load_state_dict(statistics)
+    at_once = chips_at_once or (_CHIPS_ON_GPU if device.type == "cuda" else 1)
     per_chip: list[list[float]] = []
-    for index in range(spec.max_chips):
-        answers = correct(Chip.number(study_seed, index), spec.fidelity)
-        lost = [_share(b - a) for a, b in zip(answers, nominal_answers, strict=True)]
-        per_chip.append([round(before - less, _DIGITS) for before, less in zip(noiseless, lost, strict=True)])
-        if spec.recalibrate_batch_norm:
-            model.load_state_dict(statistics)
-        if index + 1 >= spec.min_chips and _half_width([chip[0] for chip in per_chip]) <= spec.half_width:
-            break
+    while len(per_chip) < spec.max_chips and not _is_enough(per_chip, spec):
+        numbers = range(len(per_chip), min(len(per_chip) + at_once, spec.max_chips))
+        answers = correct([Chip.number(study_seed, index) for index in numbers], spec.fidelity)
+        for chip in range(len(numbers)):
+            lost = [_share(b - a[chip]) for a, b in zip(answers, nominal_answers, strict=True)]
+            per_chip.append([round(before - less, _DIGITS) for before, less in zip(noiseless, lost, strict=True)])
+            if _is_enough(per_chip, spec):
+                break
     return [
         summarize([chip[i] for chip in per_chip], noiseless[i], float_accuracy[i], len(y), spec)
         for i, (_, y) in enumerate(splits)
@@ -113,20 +122,58 @@ def summarize(
     )
 
 
-@torch.no_grad()
-def recalibrate_batch_norm(model: nn.Module, chip: Chip, images: Tensor) -> None:
-    """Take batch-normalisation statistics anew on this chip: a digital correction of each column, no labels needed."""
+@contextlib.contextmanager
+def recalibrated_batch_norm(model: nn.Module, chips: Sequence[Chip], images: Tensor) -> Iterator[None]:
+    """Batch normalisation with statistics of these images on each chip: a digital correction of each column, no labels.
+
+    The model's own statistics hold again at the end.
+
+    Args:
+        model: With these chips programmed.
+        chips: Several at once, as for `analog_layers.program_chips`.
+        images: (n, channels, height, width), the same for each chip.
+    """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    usual = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches
-        norm.train()
-    for part in torch.arange(len(images)).split(_BATCH):
-        _logits(model, chip, images[part], _RECALIBRATION + part)
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
-        norm.eval()
+    own = [_ChipNorm(norm, len(chips)) for norm in norms]
+    try:
+        for norm, each in zip(norms, own, strict=True):
+            vars(norm)["forward"] = each
+        with torch.no_grad():
+            for part in torch.arange(len(images)).split(_BATCH):
+                numbers = (_RECALIBRATION + part).expand(len(chips), -1)
+                _logits(model, chips, images[part.repeat(len(chips))], numbers)
+        for each in own:
+            each.collects = False
+        yield
+    finally:
+        for norm in norms:
+            vars(norm).pop("forward", None)
+
+
+class _ChipNorm:
+    """The forward pass of a batch normalisation, with statistics of each chip's own."""
+
+    def __init__(self, norm: nn.modules.batchnorm._BatchNorm, chips: int) -> None:
+        self._chips, self._eps = chips, norm.eps
+        self._weight, self._bias = (None if x is None else x.repeat(chips) for x in (norm.weight, norm.bias))
+        like = next(norm.parameters()) if norm.affine else torch.zeros(())
+        self.mean = torch.zeros(chips * norm.num_features, device=like.device)
+        self.var = torch.ones(chips * norm.num_features, device=like.device)
+        self.collects = True
+        self._batches = 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.collects:
+            self._batches += 1
+        share = 1 / self._batches  # so that the statistics are plain means over the batches
+        wide = side_by_side(x, self._chips)
+        y = F.batch_norm(wide, self.mean, self.var, self._weight, self._bias, self.collects, share, self._eps)
+        return one_after_another(y, self._chips)
+
+
+def _is_enough(per_chip: list[list[float]], spec: VariationSpec) -> bool:
+    """Whether the interval of the first split's mean is narrow enough."""
+    return len(per_chip) >= spec.min_chips and _half_width([chip[0] for chip in per_chip]) <= spec.half_width
 
 
 def _own_images(chip: Chip, count: int, wanted: int | None) -> Tensor:
@@ -156,9 +203,17 @@ def _share(answers: Tensor) -> float:
     return round(float(answers.nanmean()), _DIGITS)
 
 
-def _logits(model: nn.Module, chip: Chip, images: Tensor, numbers: Tensor) -> Tensor:
-    """The model's output; `numbers` tell the images from each other, whatever the batch."""
-    chip.images = numbers
+def _logits(model: nn.Module, chips: Sequence[Chip], images: Tensor, numbers: Tensor) -> Tensor:
+    """The model's output for the chips' images, one chip's after the other's.
+
+    Args:
+        model: With these chips programmed.
+        chips: Several at once.
+        images: (chips * n, ...).
+        numbers: (chips, n); tell a chip's images from each other, whatever the batch.
+    """
+    for chip, own in zip(chips, numbers, strict=True):
+        chip.images = own
     logits: Tensor = model(images)
     return logits
 

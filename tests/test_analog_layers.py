@@ -154,12 +154,12 @@ def test_device_errors_stay_the_same_within_a_chip_and_differ_between_chips():
     calibrate(network, images)
     program_chip(network, Chip.number(0, 4))
     layer = noisy_layers(network)[1]
-    first = layer._crossbars.levels.clone()
-    run(network, images, layer.chip, "exact")
+    first = layer.crossbars[0].levels.clone()
+    run(network, images, layer.crossbars[0].chip, "exact")
     program_chip(network, Chip.number(0, 5))
-    other = layer._crossbars.levels.clone()
+    other = layer.crossbars[0].levels.clone()
     program_chip(network, Chip.number(0, 4))
-    assert torch.equal(layer._crossbars.levels, first)
+    assert torch.equal(layer.crossbars[0].levels, first)
     assert not torch.equal(other, first)
 
 

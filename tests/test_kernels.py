@@ -55,7 +55,7 @@ def test_any_number_of_cycles_gives_the_same_outputs(input_bits):
     network, images = network_of(design_with("rram", input_bits=input_bits))
     calibrate(network, images)
     layer = noisy_layers(network)[1]
-    layer.program_chip(Chip.number(0, 0))
+    layer.program_chips([Chip.number(0, 0)])
     codes = torch.randint(0, 2**input_bits, (5, 6, 4, 4), generator=torch.Generator().manual_seed(0)).float()
     outputs = []
     for layer.compiled in (True, False):
@@ -108,7 +108,7 @@ def test_digital_cells_give_the_same_codes_to_the_last_bit():
     network, images = network_of(design_with("sram", adc_bits=3, crossbar_size=64))
     calibrate(network, images)
     layer = noisy_layers(network)[1]
-    layer.program_chip(Chip.nominal())
+    layer.program_chips([Chip.nominal()])
     codes = torch.randint(0, 16, (5, 6, 4, 4), generator=torch.Generator().manual_seed(0)).float()
     compiled = layer._exact(codes)
     layer.compiled = False
@@ -119,7 +119,7 @@ def test_one_layer_reads_images_of_two_sizes():
     network, images = network_of(design_with("rram", image=(3, 9, 11)))
     calibrate(network, images)
     layer = noisy_layers(network)[0]
-    layer.program_chip(Chip.number(0, 0))
+    layer.program_chips([Chip.number(0, 0)])
     for size in ((9, 11), (6, 7)):
         codes = torch.randint(0, 16, (4, 3, *size), generator=torch.Generator().manual_seed(0)).float()
         outputs = []
@@ -154,8 +154,8 @@ def test_read_noise_of_both_paths_is_the_same_draw():
     calibrate(network, images)
     layer = noisy_layers(network)[2]
     codes = torch.rand(20, 28).mul(15).round()
-    layer.program_chip(Chip.number(0, 0))
-    layer.chip.images = torch.arange(20)
+    layer.program_chips([Chip.number(0, 0)])
+    layer.crossbars[0].chip.images = torch.arange(20)
     compiled = layer._exact(codes)
     layer.compiled = False
     plain = layer._exact(codes)

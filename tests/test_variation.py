@@ -9,13 +9,14 @@ from torch import nn
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
+from pipeline import variation as variation_module
 from pipeline.analog_layers import calibrate, noisy_layers, program_chip
 from pipeline.chips import Chip
-from pipeline.design_point import DesignPoint, ImageSpec, LinearSpec
+from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec, LinearSpec
 from pipeline.network import build_network
 from pipeline.study_spec import VariationSpec
 from pipeline.topology import topology
-from pipeline.variation import accuracy_under_variation, recalibrate_batch_norm, summarize
+from pipeline.variation import accuracy_under_variation, recalibrated_batch_norm, summarize
 
 CLASSES = 4
 
@@ -41,6 +42,26 @@ def trained():
         optimizer.step()
     calibrate(network, images[:64])
     return network, [(images[:120], labels[:120]), (images[120:], labels[120:])]
+
+
+@pytest.fixture(scope="module")
+def convolutions(trained):
+    """Convolutions before it, so that chips lie side by side in channels."""
+    torch.manual_seed(1)
+    cell = dataclasses.replace(load_card("rram").device, programming_sigma=(0.1,))
+    chip = Accelerator(device=cell, crossbar_size=64, cell_bits=2, weight_bits=6, input_bits=4, adc_bits=6)
+    image = ImageSpec(channels=1, height=4, width=4, classes=CLASSES)
+    convs = (ConvSpec(filters=5, kernel=3), ConvSpec(filters=6, kernel=3, stride=2))
+    network = build_network(topology(DesignPoint(accelerator=chip, image=image, convs=convs)), chip)
+    images, labels = trained[1][0]
+    optimizer = torch.optim.Adam(network.parameters(), 0.01)
+    network.train()
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), labels).backward()
+        optimizer.step()
+    calibrate(network, images[:64])
+    return network, trained[1]
 
 
 def chips(count: int, **changes) -> VariationSpec:
@@ -100,12 +121,48 @@ def test_recalibrated_statistics_are_those_of_the_given_images_alone(trained):
     (norm,) = (module for module in network.modules() if isinstance(module, nn.BatchNorm1d))
     seen = []
     norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    program_chip(network, Chip.number(0, 3))
-    recalibrate_batch_norm(network, Chip.number(0, 3), splits[0][0][:40])
-    (inputs,) = seen
-    assert torch.allclose(norm.running_mean, inputs.mean(0), atol=1e-5)
-    assert torch.allclose(norm.running_var, inputs.var(0), rtol=1e-4)
-    assert not norm.training
+    chip = Chip.number(0, 3)
+    program_chip(network, chip)
+    with recalibrated_batch_norm(network, [chip], splits[0][0][:40]):
+        (inputs,) = seen
+        assert torch.allclose(norm.forward.mean, inputs.mean(0), atol=1e-5)
+        assert torch.allclose(norm.forward.var, inputs.var(0), rtol=1e-4)
+        expected = (inputs - inputs.mean(0)) / (inputs.var(0) + norm.eps).sqrt() * norm.weight + norm.bias
+        assert torch.allclose(norm(inputs), expected, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(norm(inputs), torch.nn.BatchNorm1d.forward(norm, inputs))
+
+
+@pytest.mark.parametrize("fidelity", ["fast", "exact"])
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("changes", [{}, {"images_per_chip": 50}, {"recalibrate_batch_norm": True}], ids=str)
+def test_several_chips_at_once_are_the_same_chips(convolutions, changes, compiled, fidelity):
+    network, splits = convolutions
+    for layer in noisy_layers(network):
+        layer.compiled = compiled
+    spec = chips(2, max_chips=7, half_width=0.02, fidelity=fidelity, **changes)
+    one, three = (
+        accuracy_under_variation(network, splits, spec, 3, splits[0][0][:40], chips_at_once=at_once)
+        for at_once in (1, 3)
+    )
+    for alone, together in zip(one, three, strict=True):
+        assert len(set(alone.per_chip)) > 1
+        assert len(together.per_chip) == len(alone.per_chip)
+        assert together.per_chip == pytest.approx(alone.per_chip, abs=1.01 / 50)  # rounding may turn an image
+
+
+def test_recalibration_and_judging_share_no_read_noise(trained, monkeypatch):
+    network, splits = trained
+    seen = []
+
+    def logits(model, chips, images, numbers, own=variation_module._logits):
+        seen.append(set(numbers.flatten().tolist()))
+        return own(model, chips, images, numbers)
+
+    monkeypatch.setattr(variation_module, "_logits", logits)
+    accuracy_under_variation(network, splits, chips(2, recalibrate_batch_norm=True), 0, splits[0][0])
+    *_, recalibration, first, second = seen
+    assert not recalibration & first
+    assert not first & second
 
 
 def test_a_model_without_ranges_or_images_to_recalibrate_on_is_refused(trained):
