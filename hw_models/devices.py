@@ -138,6 +138,12 @@ class CellDevice:
         )
 
     @property
+    def errs(self) -> bool:
+        """Whether a cell may hold or give anything but what was written. If not, all chips are alike."""
+        rates = (self.read_sigma, self.stuck_on_rate, self.stuck_off_rate, self.drift_nu, self.drift_nu_sigma)
+        return any((*self.programming_sigma, *rates))
+
+    @property
     def max_cell_bits(self) -> int:
         """Whole bits that one cell holds."""
         return int(math.log2(self.conductance_levels))

@@ -142,8 +142,9 @@ def report(
     found = [places(study, out, storage) for study in studies]
     opened = [load_study_read_only(url, study.spec.name) for study, (_, url) in zip(studies, found, strict=True)]
     pages = [write_report(each, folder, chosen) for each, (folder, _) in zip(opened, found, strict=True)]
-    for each, (folder, _), page in zip(opened, found, pages, strict=True):
-        prepare_dashboard(each, folder, page)
+    if not chosen:
+        for each, (folder, _), page in zip(opened, found, pages, strict=True):
+            prepare_dashboard(each, folder, page)
     if png:
         for each, (folder, _) in zip(opened, found, strict=True):
             write_pictures(each, folder, chosen)

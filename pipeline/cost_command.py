@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -150,9 +151,15 @@ def _totals(report: CostReport, adc_model: AdcModel) -> Table:
 
 
 def _components(report: CostReport) -> Table:
-    table = Table(title="By component (dynamic energy)", title_justify="left")
+    table = Table(
+        title="By component (dynamic energy)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for heading in ("component", "area mm2", "%", "latency us", "%", "energy nJ", "%"):
-        table.add_column(heading, justify="left" if heading == "component" else "right")
+        table.add_column(heading, justify="left" if heading == "component" else "right", overflow="fold")
     for name in COMPONENTS:
         cells = [name]
         for parts, total, scale in (
@@ -166,9 +173,10 @@ def _components(report: CostReport) -> Table:
 
 
 def _layers(report: CostReport) -> Table:
-    table = Table(title="By layer", title_justify="left")
+    table = Table(title="By layer", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("layer", "mapping", "tiles", "copies", "used", "area mm2", "latency us", "%", "energy nJ", "%"):
-        table.add_column(heading, justify="left" if heading in ("layer", "mapping") else "right")
+        is_name = heading in ("layer", "mapping")
+        table.add_column(heading, justify="left" if is_name else "right", overflow="fold", no_wrap=is_name)
     for layer in report.layers:
         energy_j = layer.dynamic_energy_j + layer.leakage_energy_j
         table.add_row(
@@ -177,13 +185,13 @@ def _layers(report: CostReport) -> Table:
             str(layer.tiles),
             str(layer.speedup),
             f"{layer.utilisation:.1%}",
-            f"{layer.area_m2 * 1e6:.4g}",
-            f"{layer.latency_s * 1e6:.4g}",
+            f"{layer.area_m2 * 1e6:.3g}",
+            f"{layer.latency_s * 1e6:.3g}",
             f"{layer.latency_s / report.latency_s:.1%}",
-            f"{energy_j * 1e9:.4g}",
+            f"{energy_j * 1e9:.3g}",
             f"{energy_j / report.energy_j:.1%}",
         )
-    table.add_row("shared", "", "", "", "", f"{report.shared_area_m2 * 1e6:.4g}", "", "", "", "")
+    table.add_row("shared", "", "", "", "", f"{report.shared_area_m2 * 1e6:.3g}", "", "", "", "")
     return table
 
 

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -23,9 +25,20 @@ def list_cards(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps([_plain(card) for card in cards], indent=2))
         return
-    table = Table()
-    for heading in ("card", "cell", "R on kOhm", "on/off", "levels", "sigma on", "sigma off", "read", "drift"):
-        table.add_column(heading)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in (
+        "card",
+        "cell",
+        "R on kOhm",
+        "on/off",
+        "levels",
+        "sigma max",
+        "sigma on",
+        "sigma off",
+        "read",
+        "drift nu",
+    ):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "card")
     for card in cards:
         table.add_row(*_summary(card))
     Console().print(table)
@@ -69,9 +82,10 @@ def _summary(card: DeviceCard) -> list[str]:
         "-" if device.g_on_siemens is None else f"{device.r_on_ohm / 1e3:.4g}",
         "-" if device.on_off_ratio is None else f"{device.on_off_ratio:.4g}",
         str(device.conductance_levels),
-        f"{device.sigma_at(1):.2%}",
-        f"{device.sigma_at(_lowest(device)):.2%}",
-        f"{device.read_sigma:.2%}",
+        f"{max(map(device.sigma_at, np.linspace(_lowest(device), 1, 101).tolist())):.1%}",
+        f"{device.sigma_at(1):.1%}",
+        f"{device.sigma_at(_lowest(device)):.1%}",
+        f"{device.read_sigma:.1%}",
         f"{device.drift_nu:.3g}",
     ]
 

@@ -102,6 +102,12 @@ class Evaluated:
         return text if interval is None else f"{text} ± {two_digits(half_width(self.validation) * metric.scale)}"
 
 
+def serving(trials: Sequence[Evaluated]) -> list[Evaluated]:
+    """Those at least half as accurate as the best one: a front may end in designs that are of no use."""
+    enough = max((trial.measured["accuracy_mean"] for trial in trials), default=0.0) / 2
+    return [trial for trial in trials if trial.measured["accuracy_mean"] >= enough]
+
+
 def winner(trials: Iterable[Evaluated], name: str) -> Evaluated:
     """The trial with the best value of a metric."""
     sign = 1 if METRICS[name].direction == "maximize" else -1

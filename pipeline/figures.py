@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from pipeline.evaluated import Evaluated
+from pipeline.evaluated import Evaluated, serving
 from pipeline.figure_style import (
     COLOURS,
     FAINT,
@@ -166,6 +166,7 @@ def _look_at_front(
     figure: go.Figure, trials: Sequence[Evaluated], front: Sequence[Evaluated], x: str | None, y: str
 ) -> None:
     """Cut the axes where the front would be squeezed by a few designs far worse, and say so."""
+    front = serving(front)
     hidden: set[int] = set()
     for name, axis in ((x, figure.layout.xaxis), (y, figure.layout.yaxis)):
         if name is None or axis.type == "log":

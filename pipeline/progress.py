@@ -23,6 +23,7 @@ from pipeline.pareto import KINDS, hypervolume_history, kind_of, nondominated, r
 from pipeline.phase import read_phase
 
 _FRONT_ROWS = 8
+_FIRST_ESTIMATE = 5  # trials that a run has done; the first ones compile kernels and start workers
 _BLOCKS, _SPARKS = "▁▂▃▄▅▆▇█", 40
 
 
@@ -142,7 +143,7 @@ class Progress:
         if self._done >= self._goal:
             return ""
         new = self._done - self._done_before
-        if not new:
+        if new < _FIRST_ESTIMATE:
             return "? left"
         seconds = (time.monotonic() - self._start) / new * (self._goal - self._done)
         return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"

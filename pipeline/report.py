@@ -23,6 +23,8 @@ _PICTURE_WIDTH = 900  # pixels
 def write_report(opened: optuna.Study, folder: Path, chosen: Sequence[int] = ()) -> Path:
     """Write `NAME-report.html`, `NAME-trials.csv` and `NAME-trials.json` from what the database holds.
 
+    A report of chosen designs is called `NAME-report-of-3-5.html`.
+
     Nothing is computed again.
 
     Args:
@@ -40,7 +42,8 @@ def write_report(opened: optuna.Study, folder: Path, chosen: Sequence[int] = ())
     folder.mkdir(parents=True, exist_ok=True)
     write_trials_csv(findings, folder / f"{findings.name}-trials.csv")
     write_trials_json(findings, folder / f"{findings.name}-trials.json")
-    path = folder / f"{findings.name}-report.html"
+    which = "".join(f"-{trial.number}" for trial in findings.chosen)
+    path = folder / f"{findings.name}-report{f'-of{which}' if which else ''}.html"
     write_whole(path, report_page([findings]))
     return path
 

@@ -27,17 +27,22 @@ def images_note(findings: Findings) -> str:
         return ""
     first = findings.evaluated[0]
     chips = sorted({len(trial.validation.per_chip) for trial in findings.evaluated})
-    best = winner(findings.evaluated, "accuracy_mean").validation
-    mean = min(max(best.mean, 0.0), 1.0)  # chips that see few images are estimates and may leave 0 to 1
-    from_images = two_digits(196 * math.sqrt(mean * (1 - mean) / best.n_images))
     range_of_chips = f"{chips[0]}" if len(chips) == 1 else f"{chips[0]} to {chips[-1]}"
     return (
         f"Images: {escape(findings.identity['dataset']['name'])}. The search sees the accuracy on "
         f"{first.validation.n_images} validation images; that on {first.test.n_images} test images is reported beside "
         f"it and steers nothing. Each design is tried on {range_of_chips} simulated chips, the same ones for all "
         "designs; ± and bars are 95 % intervals of the mean over chips (Student's t), images taken "
-        f"as they are: other {best.n_images} images would move the best accuracy by about ± {from_images} points."
+        f"as they are: {other_images(findings)}."
     )
+
+
+def other_images(findings: Findings) -> str:
+    """What the choice of images does to the best accuracy."""
+    best = winner(findings.evaluated, "accuracy_mean").validation
+    mean = min(max(best.mean, 0.0), 1.0)  # chips that see few images are estimates and may leave 0 to 1
+    points = two_digits(196 * math.sqrt(mean * (1 - mean) / best.n_images))
+    return f"other {best.n_images} images would move the best accuracy by about ± {points} points"
 
 
 def provenance(findings: Findings) -> str:

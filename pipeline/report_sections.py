@@ -1,10 +1,20 @@
 """The sections of a report about one study."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from pipeline.evaluated import Evaluated, Findings, component_parts, half_width, two_digits, winner
+from pipeline.evaluated import (
+    Evaluated,
+    Findings,
+    component_parts,
+    design_columns,
+    half_width,
+    serving,
+    two_digits,
+    winner,
+)
 from pipeline.figure_style import Style, axis_title, device_styles, spoken
 from pipeline.figures import front_figure, hypervolume_figure, pairs
 from pipeline.figures_noise import chips_figure, noise_figure, rank_figure, sigma_figure
@@ -17,10 +27,17 @@ from pipeline.figures_parts import (
     mean_shares,
 )
 from pipeline.metrics import METRICS
+from pipeline.pareto import nondominated, to_losses
 from pipeline.progress import describe
 from pipeline.report_html import Cell, Number, Plots, details, filtered, section, table
+from pipeline.report_provenance import other_images
 
 _MOST_BARS = 24  # designs in figures that give each one a bar of its own
+_HARDWARE = (
+    *("tech_node_nm", "crossbar_size", "adc_bits", "adc_type", "cols_per_adc"),
+    *("cell_bits", "weight_bits", "input_bits", "weight_encoding", "mapping"),
+)
+_FEW = 10  # assumed: a device with fewer designs was hardly tried
 _MOST_BY_LAYER = 3  # designs that are shown layer by layer
 
 Styles = Mapping[str, Style]
@@ -60,7 +77,8 @@ def _head(findings: Findings) -> str:
 def _best(trials: Iterable[Evaluated], name: str) -> str:
     best, metric = winner(trials, name), METRICS[name]
     unit = "" if metric.unit == metric.label else f" {metric.unit}"
-    return f"best {metric.label} {best.show(name)}{unit} (trial {best.number}, {best.device})"
+    at = "" if name.startswith("accuracy") else f", at {best.show('accuracy_mean')} % accuracy"
+    return f"best {metric.label} {best.show(name)}{unit} (trial {best.number}, {best.device}{at})"
 
 
 def _front(findings: Findings, styles: Styles, plots: Plots) -> str:
@@ -77,12 +95,34 @@ def _front(findings: Findings, styles: Styles, plots: Plots) -> str:
     )
     if "tops_per_watt" in objectives[1:]:  # where the figure has it on its x axis
         note += " Dotted lines: NACIM (Jiang et al., 2021) on CIFAR-10, under its own models, for orientation."
+    outside = sum(bool(trial.cost["outside_reference"]) for trial in findings.front)
+    note += (
+        f" Bars leave out that {other_images(findings)}, and another training by some tenths: designs closer than that "
+        f"are not told apart. Costs of {outside} of the {_count(n_front, 'design')} on the front are beyond what the "
+        "cost model's reference tool vouches for."
+    )
     is_pair = len(objectives) == 2
     views = [
         plots.place(f"front-{i}", heading, front_figure(findings.evaluated, findings.front, styles, x, y, is_pair))
         for i, (x, y) in enumerate(pairs(objectives))
     ]
+    if "tops_per_watt" in objectives and "energy_j" not in objectives and n_all > 1:
+        views += _by_energy(findings, styles, plots)
     return section(heading, note, *views, _trial_table(findings))
+
+
+def _by_energy(findings: Findings, styles: Styles, plots: Plots) -> list[str]:
+    """The same designs by energy per inference, which compares designs of other bits and sizes."""
+    names = ("accuracy_mean", "energy_j")
+    losses = to_losses(names, [[trial.measured[name] for name in names] for trial in findings.evaluated])
+    front = [trial for trial, stays in zip(findings.evaluated, nondominated(losses), strict=True) if stays]
+    both = sum(trial in findings.front for trial in front)
+    title = (
+        f"By energy of an inference {_count(len(front), 'design')} lead, {both} of them from the front above: TOPS/W "
+        "counts operations of any width, so that large networks of few bits look good in it"
+    )
+    figure = front_figure(findings.evaluated, front, styles, "energy_j", "accuracy_mean", joined=True)
+    return [f"<h3>{title}</h3>", plots.place("energy", title, figure)]
 
 
 def _trial_table(findings: Findings) -> str:
@@ -117,23 +157,65 @@ def _value(trial: Evaluated, name: str) -> Number:
 def _devices(findings: Findings) -> str:
     names = sorted({trial.device for trial in findings.evaluated})
     best = {name: winner([t for t in findings.evaluated if t.device == name], "accuracy_mean") for name in names}
-    accurate, frugal = (winner(findings.evaluated, name) for name in ("accuracy_mean", "tops_per_watt"))
+    accurate, frugal = (winner(serving(findings.evaluated), name) for name in ("accuracy_mean", "tops_per_watt"))
     near = [
         name
         for name, trial in best.items()
         if name != accurate.device and trial.validation.mean_high >= accurate.validation.mean_low
     ]
     tied = f" ({', '.join(near)} within its 95 % interval)" if near else ""
-    heading = f"{accurate.device} reaches the best accuracy{tied}, {frugal.device} the best TOPS/W"
+    efficient = "and also" if frugal.device == accurate.device else frugal.device
+    heading = f"{accurate.device} reaches the best accuracy{tied}, {efficient} the best TOPS/W"
     heads = ["device", "designs", "on the front", "best accuracy [%]", "its TOPS/W", "trial"]
     heads += ["best TOPS/W", "its accuracy [%]", "trial", "lost to device errors [points]"]
     floors = _floors(accurate.measured["accuracy_mean"])
     heads += [f"best TOPS/W at {100 * floor:.4g} % or more" for floor in floors]
     note = (
-        "The best that the search found with each device; &ndash; where it found no design so accurate. The column on "
-        "device errors is what they cost the middle (median) design: accuracy without them less the mean over chips."
+        "The best that the search found with each device; &ndash; where it found no design so accurate, which does not "
+        "mean that there is none. The column on device errors is what they cost the middle (median) design: accuracy "
+        "without them less the mean over chips."
     )
-    return section(heading, note, table(heads, [_device_row(findings, name, floors) for name in names]))
+    if few := [escape(name) for name in names if sum(t.device == name for t in findings.evaluated) < _FEW]:
+        note += (
+            f" <b>Hardly tried: {', '.join(few)}</b>, with fewer than {_FEW} designs each; a study of that device "
+            "alone tells what it can do."
+        )
+    if assumed := [escape(name) for name in names if _assumed(findings, name)]:
+        note += f" Programming errors are assumed, not measured, for {', '.join(assumed)}."
+    rows = [_device_row(findings, name, floors) for name in names]
+    return section(heading, note, table(heads, rows), _choices(findings, floors))
+
+
+def _choices(findings: Findings, floors: Sequence[float]) -> str:
+    """What was reached with each crossbar size, converter and so on: choices of hardware that vary."""
+    groups: dict[tuple[str, str], list[Evaluated]] = {}
+    for trial in findings.evaluated:
+        for name, value in design_columns(trial.design).items():
+            if name in _HARDWARE:
+                groups.setdefault((name, str(value)), []).append(trial)
+    varies = Counter(name for name, _ in groups)
+    heads = ["choice", "value", "designs", "on the front", "best accuracy [%]"]
+    heads += [f"best TOPS/W at {100 * floor:.4g} % or more" for floor in floors]
+    rows: list[list[Cell]] = []
+    for (name, value), own in sorted(
+        groups.items(), key=lambda group: (_HARDWARE.index(group[0][0]), _size(group[0][1]))
+    ):
+        if varies[name] > 1:
+            cells = [str(len(own)), str(sum(trial in findings.front for trial in own))]
+            cells += [winner(own, "accuracy_mean").show("accuracy_mean"), *_efficient(own, floors)]
+            rows.append([name.replace("_", " "), value, *(Number(text, 0) for text in cells)])
+    return details("The same by crossbar size, converters and bits", table(heads, rows)) if rows else ""
+
+
+def _size(value: str) -> tuple[float, str]:
+    """Numbers by size, then words."""
+    return (float(value), "") if value.isdecimal() else (math.inf, value)
+
+
+def _assumed(findings: Findings, device: str) -> bool:
+    sigma = findings.identity["devices"].get(device, {}).get("programming_sigma", ())
+    source = findings.device_sources.get(device, {}).get("programming_sigma", "")
+    return any(sigma) and source.lower().startswith("assumed")
 
 
 def _floors(best: float) -> list[float]:
@@ -152,9 +234,13 @@ def _device_row(findings: Findings, device: str, floors: Sequence[float]) -> lis
         *(frugal.show("tops_per_watt"), frugal.show("accuracy_mean"), str(frugal.number)),
         two_digits(lost),
     ]
+    return [device, *(Number(text, 0) for text in [*cells, *_efficient(own, floors)])]
+
+
+def _efficient(own: Sequence[Evaluated], floors: Sequence[float]) -> list[str]:
+    """The best TOPS/W at each accuracy."""
     reached = [[trial for trial in own if trial.measured["accuracy_mean"] >= floor] for floor in floors]
-    cells += [winner(group, "tops_per_watt").show("tops_per_watt") if group else "\N{EN DASH}" for group in reached]
-    return [device, *(Number(text, 0) for text in cells)]
+    return [winner(group, "tops_per_watt").show("tops_per_watt") if group else "\N{EN DASH}" for group in reached]
 
 
 def _breakdown(findings: Findings, plots: Plots) -> str:
@@ -188,7 +274,7 @@ def _breakdown(findings: Findings, plots: Plots) -> str:
 
 
 def _chips(findings: Findings, styles: Styles, plots: Plots) -> str:
-    trials = _spread(findings.chosen or findings.front)
+    trials = _spread(findings.chosen or serving(findings.front))
     widest = max(trials, key=_chip_spread)
     points = two_digits(100 * _chip_spread(widest))
     heading = f"Chips of one design {_where(findings)} differ by up to {points} points (trial {widest.number})"
@@ -214,6 +300,8 @@ def _noise(findings: Findings, styles: Styles, plots: Plots) -> str:
             f"Without device errors trial {without.number} ({without.device}) wins; with them it is number {rank}, "
             f"and trial {with_errors.number} ({with_errors.device}) wins"
         )
+        if without.validation.mean_high >= with_errors.validation.mean_low:
+            heading += ", within its 95 % interval"
     note = "The further below the line, the more device errors cost. Converters and bit widths count on both axes."
     dataset = findings.identity["dataset"]["name"]
     parts = [plots.place("noise", heading, noise_figure(findings.evaluated, findings.front, styles, dataset))]
@@ -229,7 +317,10 @@ def _noise(findings: Findings, styles: Styles, plots: Plots) -> str:
 def _progress(findings: Findings, plots: Plots) -> str:
     newest, last = max(trial.number for trial in findings.front), findings.evaluated[-1].number
     heading = f"The front last changed with trial {newest}; the last trial evaluated is {last}"
-    note = "Hypervolume: how much of the objectives' space the front dominates. While it climbs, more trials pay."
+    note = (
+        "Hypervolume: how much of the objectives' space the front dominates. While it climbs, more trials pay; where "
+        "it is flat, a design may still have won tenths of a point, which hardly change it."
+    )
     figure = hypervolume_figure(findings.pareto.objectives, findings.evaluated)
     return section(heading, note, plots.place("progress", heading, figure))
 

@@ -63,7 +63,7 @@ def require(
     device = found.user_attrs["design"]["accelerator"]["device"]["name"]
     network = "trained anew at each step" if retrain else "as trained for the card"
     table = Table(title=f"Trial {found.number} ({device}), accuracy of at least {accuracy:.1%}", title_justify="left")
-    for heading in ("property", "card", "bound", "in other words", "holds at", "no longer at", "searched"):
+    for heading in ("property", "now", "bound", "in other words", "holds at", "no longer at", "searched"):
         table.add_column(heading)
     for each in answers:
         ends = " to ".join(_quantity(value, each.unit) for value in each.searched)

@@ -53,12 +53,18 @@ def _design(shown: Evaluated) -> Table:
 
 
 def _layers(shown: Evaluated) -> Table:
-    table = _table("Network", "layer", "inputs", "kernel", "outputs", "pooled", "MACs")
-    for layer in mvm_layers(shown.design):
+    table = _table("Network", "layer", "inputs", "kernel", "outputs", "pooled", "MACs", "mapped as")
+    for layer, cost in zip(mvm_layers(shown.design), shown.cost["layers"], strict=True):
         inputs = f"{layer.in_channels}x{layer.in_height}x{layer.in_width}"
         kernel = "" if layer.kernel == layer.in_height == 1 else f"{layer.kernel}x{layer.kernel}"
         table.add_row(
-            layer.name, inputs, kernel, str(layer.out_channels), "2x2" if layer.pooled else "", f"{layer.macs:,}"
+            layer.name,
+            inputs,
+            kernel,
+            str(layer.out_channels),
+            "2x2" if layer.pooled else "",
+            f"{layer.macs:,}",
+            cost["mapped_as"],
         )
     return table
 

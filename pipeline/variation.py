@@ -84,6 +84,8 @@ def accuracy_under_variation(
     noiseless = [_share(answer) for answer in nominal_answers]
     at_once = chips_at_once or (_CHIPS_ON_GPU if device.type == "cuda" else 1)
     per_chip: list[list[float]] = []
+    if not any(layer.accelerator.device.errs for layer in noisy_layers(model)):
+        per_chip = [noiseless] * spec.min_chips  # all chips are alike
     while len(per_chip) < spec.max_chips and not _is_enough(per_chip, spec):
         numbers = range(len(per_chip), min(len(per_chip) + at_once, spec.max_chips))
         answers = correct([Chip.number(study_seed, index) for index in numbers], spec.fidelity)

@@ -13,8 +13,9 @@ from pipeline.analog_layers import FAST_ERROR_LIMIT, calibrate, noisy_layers
 from pipeline.chips import Chip
 from pipeline.data import load_images
 from pipeline.network import build_network
-from pipeline.study_spec import DatasetSpec
+from pipeline.study_spec import DatasetSpec, VariationSpec
 from pipeline.topology import topology
+from pipeline.variation import accuracy_under_variation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -54,7 +55,7 @@ def test_fast_is_as_near_where_cells_err_much(network, digits, encoding, sigma):
 
 
 def test_converters_that_err_much_are_simulated_one_by_one(network, digits):
-    design = fast_fidelity.hardware("sram", 1, "differential", 3)
+    design = fast_fidelity.hardware("pcm", 2, "offset", 6)
     on_chip = build_network(topology(design), design.accelerator)
     on_chip.load_state_dict(network.state_dict())
     calibrate(on_chip, digits.train[0][:128])
@@ -63,6 +64,24 @@ def test_converters_that_err_much_are_simulated_one_by_one(network, digits):
     run(on_chip, digits.train[0][:10], Chip.number(0, 0), "fast")
     for layer, error in zip(noisy_layers(on_chip), errors, strict=True):
         assert (layer.conversions > 0) == (error > FAST_ERROR_LIMIT)
+
+
+@pytest.mark.parametrize("adc_bits", [3, 6])
+def test_chips_of_digital_cells_are_all_alike(network, digits, adc_bits):
+    """Their converters err, but each chip's in the same way: `fast` must not draw that error anew."""
+    design = fast_fidelity.hardware("sram", 1, "differential", adc_bits)
+    on_chip = build_network(topology(design), design.accelerator)
+    on_chip.load_state_dict(network.state_dict())
+    calibrate(on_chip, digits.train[0][:128])
+    outputs = [run(on_chip, digits.train[0][:20], Chip.number(0, index), "fast") for index in range(2)]
+    assert torch.equal(*outputs)
+    reports = [
+        accuracy_under_variation(on_chip, [digits.validation], VariationSpec(min_chips=3, fidelity=fidelity), 0)[0]
+        for fidelity in ("fast", "exact")
+    ]
+    for report in reports:
+        assert report.per_chip == (report.noiseless,) * 3
+    assert reports[0].noiseless == reports[1].noiseless
 
 
 @pytest.mark.parametrize("encoding", ["offset", "differential"])

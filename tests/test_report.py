@@ -46,7 +46,7 @@ def test_the_report_works_offline_in_a_browser(study, findings, tmp_path):
     front = {trial.number for trial in findings.front}
     with chromium_page() as page:
         page.open(path.as_uri(), DRAWN)
-        assert page.run("document.querySelectorAll('.plot').length") == 9
+        assert page.run("document.querySelectorAll('.plot').length") == 10
         assert page.run("document.querySelectorAll('#plot-front-0 .errorbar').length") == len(front)
         assert page.run("document.querySelector('.question').textContent") == CONTENT["question"]
         assert {int(number) for number in column(page, 0)} == front
