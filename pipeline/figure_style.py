@@ -1,10 +1,12 @@
 """What all figures share: colours, marks, axes and the card that hovering shows."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from hw_models.devices import shipped_card_names
 from pipeline.evaluated import Evaluated
 from pipeline.metrics import METRICS
 from pipeline.progress import describe
@@ -27,11 +29,14 @@ class Style:
 
 
 def device_styles(devices: Iterable[str]) -> dict[str, Style]:
-    """A colour and a symbol for each device, the same in all figures of a study."""
-    names = list(dict.fromkeys(devices))
+    """A colour and a symbol for each device, for a shipped card the same in all reports."""
+    names, shipped = list(dict.fromkeys(devices)), shipped_card_names()
+    places = {name: shipped.index(name) for name in names if name in shipped}
+    free = (i for i in itertools.count() if i not in places.values())
+    numbers = {name: places[name] if name in places else next(free) for name in names}
     return {
         name: Style(COLOURS[i % len(COLOURS)], SYMBOLS[(i + i // len(COLOURS)) % len(SYMBOLS)])
-        for i, name in enumerate(names)
+        for name, i in numbers.items()
     }
 
 

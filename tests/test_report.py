@@ -309,6 +309,9 @@ def test_axes_carry_units(findings):
 def test_every_device_has_a_mark_of_its_own():
     styles = device_styles(f"device {i}" for i in range(20))
     assert len(set(styles.values())) == 20
+    mixed = device_styles(["mine", "rram", "yours", "fefet"])
+    assert len(set(mixed.values())) == 4
+    assert mixed["rram"] == device_styles(["rram"])["rram"], "a shipped card looks the same in all reports"
 
 
 @pytest.mark.parametrize(
