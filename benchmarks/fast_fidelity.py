@@ -39,11 +39,10 @@ CELLS: tuple[tuple[str, int, WeightEncoding], ...] = (
     ("rram", 2, "offset"),
     ("pcm", 2, "offset"),
     ("fefet", 4, "differential"),
-    ("sram", 1, "differential"),
 )
 ENCODINGS: tuple[WeightEncoding, ...] = ("offset", "differential")
-SIGMAS = (0.05, 0.1, 0.2, 0.3)  # of g_on, at all levels, in 4-bit cells
-WORDS = {"rram": "RRAM", "pcm": "PCM", "fefet": "FeFET", "sram": "SRAM"}
+SIGMAS = (0.05, 0.1, 0.15, 0.2)  # of g_on, at all levels, in 4-bit cells
+WORDS = {"rram": "RRAM", "pcm": "PCM", "fefet": "FeFET"}
 
 
 def hardware(

@@ -33,7 +33,7 @@ Fidelity = Literal["float", "fast", "exact"]
 
 WEIGHT_CLIP_RMS = 2.5  # clip of IBM aihwkit's LAYER_GAUSSIAN weight clipping; outliers would cost range
 INPUT_CLIP_RMS = 4.0  # assumed: beyond four times the rms an activation is cut
-FAST_ERROR_LIMIT = 0.1  # converter error over signal, above which `fast` is not trusted; see docs/noise_model.md
+FAST_ERROR_LIMIT = 0.15  # converter error over signal, above which `fast` is not trusted; see docs/noise_model.md
 _RANGE_MOMENTUM = 0.1  # assumed: of the running input range, as torch.nn.BatchNorm2d
 _CALIBRATION_PRODUCTS = 2**23  # of weights and inputs, for column sums from which a layer's full scale is sampled
 _CALIBRATION_VECTORS = 256  # input vectors that are looked at in any case
@@ -105,7 +105,7 @@ class NoisyLayer(nn.Module):
         self._programmed: list[Tensor] = []  # folded weights of each chip
         self._weight_value = 0.0
         self._ranging = False  # calibration sets the layer's ranges
-        self._errors: list[tuple[Tensor, Tensor]] | None = None  # calibration collects the converters' errors
+        self._errors: _ErrorSums | None = None  # calibration collects the converters' errors
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """A digital layer's state dict has no ranges; those in place then stay."""
@@ -211,6 +211,10 @@ class NoisyLayer(nn.Module):
             return self._product(x, self.weight, self.bias)
         if not self.crossbars:
             raise RuntimeError("no chip is programmed; call pipeline.analog_layers.program_chip first")
+        if len(x) % len(self.crossbars):
+            raise ValueError(
+                f"{len(x)} images are no equal shares of {len(self.crossbars)} chips; program one, or others"
+            )
         if self._ranging and not self.input_range:
             self._observe(x.detach(), 1.0)
         codes = self.input_codes(x)
@@ -222,7 +226,7 @@ class NoisyLayer(nn.Module):
         y = self._exact(codes, scale, bias)
         if self._errors is not None:
             ideal = self._to_windows(self._product(codes, self._programmed[0] * scale, bias))
-            self._errors.append(((y - ideal).flatten(0, -2) / scale, ideal.flatten(0, -2) / scale))
+            self._errors.add((y - ideal).flatten(0, -2) / scale, ideal.flatten(0, -2) / scale)
         return self._from_windows(y, codes)
 
     @property
@@ -292,17 +296,12 @@ class NoisyLayer(nn.Module):
         return 0 if self.crossbars[0].chip.ideal_cells else 1
 
     def _set_errors(self) -> None:
-        """Take the statistics of the errors that were collected."""
-        assert self._errors is not None
-        error, ideal = (torch.cat(parts) for parts in zip(*self._errors, strict=True))
+        """Take the statistics of the errors that were collected, if the network used the layer."""
+        if self._errors is not None and self._errors.count:
+            ratio, bias, std, common_std = self._errors.statistics()
+            self.adc_error_ratio[self._cells], self.adc_common_std[self._cells] = ratio, common_std
+            self.adc_bias[self._cells], self.adc_std[self._cells] = bias, std
         self._errors = None
-        spread = ideal.std(0).square().mean().sqrt().clamp(1e-9)
-        self.adc_error_ratio[self._cells] = error.std(0).square().mean().sqrt() / spread
-        self.adc_bias[self._cells] = error.mean(0)
-        error -= self.adc_bias[self._cells]
-        common = error.mean(1, keepdim=True)
-        self.adc_common_std[self._cells] = common.std()
-        self.adc_std[self._cells] = (error - common).std(0)
 
     def _set_full_scale(self, codes: Tensor) -> None:
         """Choose the full scale from column sums of random input vectors, each weighed by its slice and cycle."""
@@ -344,6 +343,32 @@ class NoisyLayer(nn.Module):
             )
             folded = self.code.fold(levels).to(self.weight.device)
             self._programmed.append(torch.empty_like(self.weight, requires_grad=False).copy_(folded))
+
+
+class _ErrorSums:
+    """Converters' errors of a layer's outputs, as sums: those of all images would not fit into memory."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: Tensor | float = 0.0
+
+    def add(self, error: Tensor, ideal: Tensor) -> None:
+        """Errors and outputs without them, both (windows, out_channels)."""
+        error, ideal = error.double(), ideal.double()
+        common = error.mean(1, keepdim=True).expand_as(error)
+        parts = (error, ideal, common, error.square(), ideal.square(), common.square(), error * common)
+        self.count += len(error)
+        self._sums = self._sums + torch.stack([part.sum(0) for part in parts])
+
+    def statistics(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`NoisyLayer.adc_error_ratio`, `adc_bias`, `adc_std` and `adc_common_std` for these cells."""
+        assert isinstance(self._sums, Tensor)
+        error, ideal, common = self._sums[:3] / self.count
+        squares = self._sums[3:] / self.count
+        var, ideal_var, common_var = squares[:3] - torch.stack([error, ideal, common]).square()
+        rest = var + common_var - 2 * (squares[3] - error * common)
+        ratio = (var.mean() / ideal_var.mean().clamp(1e-18)).clamp(0).sqrt()
+        return ratio, error, rest.clamp(0).sqrt(), common_var[0].clamp(0).sqrt()
 
 
 class NoisyConv2d(NoisyLayer):
@@ -536,16 +561,18 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
         _measure_errors(model, [Chip.nominal()], images)
         for layer in layers:
             layer._ranging = False
-        _measure_errors(model, chips, images)
+        if any(layer.accelerator.device.errs and layer.accelerator.adc_bits is not None for layer in layers):
+            _measure_errors(model, chips, images)
     finally:
         for layer in layers:
             layer._ranging, layer._errors = False, None
+    program_chip(model, Chip.nominal(), "exact")
 
 
 def _measure_errors(model: nn.Module, chips: list[Chip], images: Tensor) -> None:
     """What converters add, on chips each of which sees its share of the images."""
     for layer in noisy_layers(model):
-        layer._errors = []
+        layer._errors = _ErrorSums()
     for chip, part in zip(chips, images.chunk(len(chips)), strict=False):  # fewer images than chips are enough
         program_chip(model, chip, "exact")
         model(part)

@@ -27,7 +27,7 @@ class Chip:
 
     Attributes:
         seed: The chip's seed.
-        ideal_cells: Cells hold exactly what is written and are read without noise; converters still convert.
+        ideal_cells: Cells hold exactly what is written; converters still convert.
         ideal_reads: Cells are read without noise.
         images: Index of each image of the batch now in the network; set it before each batch.
     """

@@ -31,8 +31,8 @@ def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
 
     Args:
         model: Its convolutions have square kernels, one stride and one zero padding for both sides, no groups and no
-            dilation. A layer that is used twice is one set of cells; its uses share one range of inputs and converters,
-            those of the use that calibration meets last, and draw the same read noise. Better give each a layer.
+            dilation. A layer that is used twice is one set of cells; its uses share the input range of the first and
+            the converter range of the last one in calibration, and draw the same read noise. Better give each a layer.
         hardware: The accelerator; layers are laid out on its crossbars by `hw_models.mapping`.
 
     Raises:

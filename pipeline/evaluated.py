@@ -104,7 +104,8 @@ class Evaluated:
 
 def serving(trials: Sequence[Evaluated]) -> list[Evaluated]:
     """Those at least half as accurate as the best one: a front may end in designs that are of no use."""
-    enough = max((trial.measured["accuracy_mean"] for trial in trials), default=0.0) / 2
+    best = max((trial.measured["accuracy_mean"] for trial in trials), default=0.0)
+    enough = min(best, best / 2)  # estimates from few images may be below 0
     return [trial for trial in trials if trial.measured["accuracy_mean"] >= enough]
 
 
@@ -156,7 +157,7 @@ def read_findings(opened: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
 
     Args:
         opened: The study.
-        chosen: Numbers of trials to look at part by part.
+        chosen: Numbers of trials to look at part by part; of a reused one the trial that it repeats is taken.
 
     Raises:
         ValueError: If one of them has not been evaluated.
@@ -173,6 +174,12 @@ def read_findings(opened: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
         for trial in pareto.trials
     }
     evaluated = {trial.number: Evaluated.from_trial(trial, again[trial.number]) for trial in pareto.trials}
+    repeats = {
+        t.number: t.user_attrs["reused_from"]
+        for t in opened.get_trials(deepcopy=False)
+        if "reused_from" in t.user_attrs
+    }
+    chosen = [repeats.get(number, number) for number in chosen]
     if missing := [number for number in chosen if number not in evaluated]:
         raise ValueError(f"trial {missing[0]} has not been evaluated; the report's table lists those that were")
     return Findings(
@@ -247,7 +254,9 @@ def layer_components(trial: Evaluated, name: str) -> dict[str, dict[str, float]]
     """Layer -> component -> part of `energy_j`, `area_m2` or `latency_s`; the layer `shared` is what no layer owns."""
     stem, unit = name.rsplit("_", 1)
     layers: list[dict[str, Any]] = trial.cost["layers"]
-    parts: dict[str, dict[str, float]] = {layer["name"]: layer[f"{stem}_by_component_{unit}"] for layer in layers}
+    key = f"{stem}_by_component_{unit}"
+    # Early databases know a layer's area as a whole alone.
+    parts: dict[str, dict[str, float]] = {layer["name"]: layer.get(key) or {"other": layer[name]} for layer in layers}
     if name == "energy_j":
         return {layer["name"]: parts[layer["name"]] | {"leakage": layer["leakage_energy_j"]} for layer in layers}
     if name == "area_m2":

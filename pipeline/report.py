@@ -42,8 +42,7 @@ def write_report(opened: optuna.Study, folder: Path, chosen: Sequence[int] = ())
     folder.mkdir(parents=True, exist_ok=True)
     write_trials_csv(findings, folder / f"{findings.name}-trials.csv")
     write_trials_json(findings, folder / f"{findings.name}-trials.json")
-    which = "".join(f"-{trial.number}" for trial in findings.chosen)
-    path = folder / f"{findings.name}-report{f'-of{which}' if which else ''}.html"
+    path = folder / f"{findings.name}-report{_of_chosen(findings)}.html"
     write_whole(path, report_page([findings]))
     return path
 
@@ -56,7 +55,7 @@ def write_pictures(opened: optuna.Study, folder: Path, chosen: Sequence[int] = (
     """
     findings, plots = read_findings(opened, chosen), Plots()
     study_sections(findings, plots)
-    paths = [folder / f"{findings.name}-{name}.png" for name in plots.figures]
+    paths = [folder / f"{findings.name}-{name}{_of_chosen(findings)}.png" for name in plots.figures]
     try:
         plotly.io.write_images(list(plots.figures.values()), paths, width=_PICTURE_WIDTH, scale=2)
     except (ImportError, ValueError) as error:  # plotly's ValueError: kaleido is not installed
@@ -64,6 +63,11 @@ def write_pictures(opened: optuna.Study, folder: Path, chosen: Sequence[int] = (
     except RuntimeError as error:
         raise ValueError(f"--png needs Chromium or Chrome on this machine: {error}".splitlines()[0]) from error
     return paths
+
+
+def _of_chosen(findings: Findings) -> str:
+    """End of the names of files about chosen designs."""
+    return f"-of-{'-'.join(str(trial.number) for trial in findings.chosen)}" if findings.chosen else ""
 
 
 def write_comparison(studies: Sequence[optuna.Study], folder: Path) -> Path:

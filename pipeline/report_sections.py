@@ -47,7 +47,8 @@ def study_sections(findings: Findings, plots: Plots) -> list[str]:
     """Headings, figures and tables of a study; only the first of them if nothing has been evaluated."""
     if not findings.evaluated:
         return [_head(findings)]
-    styles = device_styles([*findings.identity["devices"], *(t.device for t in findings.evaluated)])
+    cards = [card["name"] for card in findings.identity["devices"].values()]
+    styles = device_styles([*cards, *(trial.device for trial in findings.evaluated)])
     return [
         _head(findings),
         _front(findings, styles, plots),
@@ -165,7 +166,7 @@ def _devices(findings: Findings) -> str:
     ]
     tied = f" ({', '.join(near)} within its 95 % interval)" if near else ""
     efficient = "and also" if frugal.device == accurate.device else frugal.device
-    heading = f"{accurate.device} reaches the best accuracy{tied}, {efficient} the best TOPS/W"
+    heading = f"{accurate.device} reaches the best accuracy{tied}, {efficient} the best TOPS/W at half of it or more"
     heads = ["device", "designs", "on the front", "best accuracy [%]", "its TOPS/W", "trial"]
     heads += ["best TOPS/W", "its accuracy [%]", "trial", "lost to device errors [points]"]
     floors = _floors(accurate.measured["accuracy_mean"])
@@ -213,9 +214,11 @@ def _size(value: str) -> tuple[float, str]:
 
 
 def _assumed(findings: Findings, device: str) -> bool:
-    sigma = findings.identity["devices"].get(device, {}).get("programming_sigma", ())
-    source = findings.device_sources.get(device, {}).get("programming_sigma", "")
-    return any(sigma) and source.lower().startswith("assumed")
+    for path, card in findings.identity["devices"].items():  # a card of one's own is known by its path
+        if card["name"] == device:
+            source = findings.device_sources.get(path, {}).get("programming_sigma", "")
+            return any(card["programming_sigma"]) and source.lower().startswith("assumed")
+    return False
 
 
 def _floors(best: float) -> list[float]:
@@ -244,7 +247,7 @@ def _efficient(own: Sequence[Evaluated], floors: Sequence[float]) -> list[str]:
 
 
 def _breakdown(findings: Findings, plots: Plots) -> str:
-    trials = _spread(findings.chosen or findings.front)
+    trials = _spread(_looked_at(findings))
     totals = ("energy_j", "area_m2")
     colours = component_colours(trials, totals)
     largest, bars = [], []
@@ -258,7 +261,7 @@ def _breakdown(findings: Findings, plots: Plots) -> str:
         ]
     order = "" if findings.chosen else f"Best {METRICS[findings.pareto.objectives[0]].label} on top. "
     note = f"{order}Grey: all components but the eight largest."
-    by_layer = trials if findings.chosen else _spread(findings.front, _MOST_BY_LAYER)
+    by_layer = trials if findings.chosen else _spread(trials, _MOST_BY_LAYER)
     which = "the chosen designs" if findings.chosen else "the ends and the middle of the front"
     layers = f"Energy and area by layer and component: {which}"
     bars += [f"<h3>{layers}</h3>", plots.place("layers", layers, layers_figure(by_layer, colours))]
@@ -274,7 +277,7 @@ def _breakdown(findings: Findings, plots: Plots) -> str:
 
 
 def _chips(findings: Findings, styles: Styles, plots: Plots) -> str:
-    trials = _spread(findings.chosen or serving(findings.front))
+    trials = _spread(_looked_at(findings))
     widest = max(trials, key=_chip_spread)
     points = two_digits(100 * _chip_spread(widest))
     heading = f"Chips of one design {_where(findings)} differ by up to {points} points (trial {widest.number})"
@@ -361,11 +364,21 @@ def _spread(trials: Sequence[Evaluated], most: int = _MOST_BARS) -> list[Evaluat
     return [trials[round(i * step)] for i in range(most)]
 
 
+def _looked_at(findings: Findings) -> list[Evaluated]:
+    """Designs for figures that look into each one."""
+    return list(findings.chosen) or serving(findings.front)
+
+
 def _where(findings: Findings) -> str:
     return "among the chosen" if findings.chosen else "on the front"
 
 
 def _shown(findings: Findings, trials: Sequence[Evaluated]) -> str:
-    everything = findings.chosen or findings.front
-    left = len(everything) - len(trials)
-    return f" Shown: {len(trials)} of {len(everything)} designs {_where(findings)}, evenly along it." if left else ""
+    """What of `_looked_at` and of the front is left out."""
+    everything = _looked_at(findings)
+    text = ""
+    if len(trials) < len(everything):
+        text = f" Shown: {len(trials)} of {len(everything)} designs {_where(findings)}, evenly along it."
+    if not findings.chosen and (useless := len(findings.front) - len(everything)):
+        text += f" Left out: {_count(useless, 'design')} less than half as accurate as the best one."
+    return text

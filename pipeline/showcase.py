@@ -71,7 +71,8 @@ def _attach(opened: optuna.Study, folder: Path, file: Path, trial: FrozenTrial |
 def _save_figures(opened: optuna.Study, findings: Findings) -> None:
     if not findings.evaluated:
         return
-    styles = device_styles([*findings.identity["devices"], *(t.device for t in findings.evaluated)])
+    cards = [card["name"] for card in findings.identity["devices"].values()]
+    styles = device_styles([*cards, *(trial.device for trial in findings.evaluated)])
     objectives = findings.pareto.objectives
     figures = {
         f"front-{i}": front_figure(findings.evaluated, findings.front, styles, x, y, joined=len(objectives) == 2)

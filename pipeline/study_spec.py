@@ -19,7 +19,7 @@ from pipeline.yaml_file import read_yaml
 
 ABSENT = "absent"
 _MOST_VALUES = 10_000  # assumed: of one parameter
-SCHEMA_VERSION = 3  # of what a database holds; raise it when stored values change their meaning
+SCHEMA_VERSION = 2  # of what a database holds; raise it when stored values change their meaning
 Scalar = str | int | bool
 Augmentation = Literal["none", "crop", "crop_and_flip"]
 

@@ -94,6 +94,7 @@ def accuracy_under_variation(
             per_chip.append([round(before - less, _DIGITS) for before, less in zip(noiseless, lost, strict=True)])
             if _is_enough(per_chip, spec):
                 break
+    program_chips(model, nominal, spec.fidelity)  # the model serves batches of any size again
     return [
         summarize([chip[i] for chip in per_chip], noiseless[i], float_accuracy[i], len(y), spec)
         for i, (_, y) in enumerate(splits)
@@ -134,8 +135,17 @@ def recalibrated_batch_norm(model: nn.Module, chips: Sequence[Chip], images: Ten
         model: With these chips programmed.
         chips: Several at once, as for `analog_layers.program_chips`.
         images: (n, channels, height, width), the same for each chip.
+
+    Raises:
+        ValueError: If a batch normalisation is of a class with a forward pass of its own.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        if type(norm).forward is not nn.modules.batchnorm._BatchNorm.forward:
+            raise ValueError(
+                f"{type(norm).__name__} does more than normalise and cannot be recalibrated; put the rest of "
+                "it into a layer behind, or leave recalibrate_batch_norm off"
+            )
     own = [_ChipNorm(norm, len(chips)) for norm in norms]
     try:
         for norm, each in zip(norms, own, strict=True):
@@ -158,17 +168,17 @@ class _ChipNorm:
     def __init__(self, norm: nn.modules.batchnorm._BatchNorm, chips: int) -> None:
         self._chips, self._eps = chips, norm.eps
         self._weight, self._bias = (None if x is None else x.repeat(chips) for x in (norm.weight, norm.bias))
-        like = next(norm.parameters()) if norm.affine else torch.zeros(())
-        self.mean = torch.zeros(chips * norm.num_features, device=like.device)
-        self.var = torch.ones(chips * norm.num_features, device=like.device)
+        self.mean, self.var = torch.zeros(0), torch.ones(0)  # (chips * channels,) from the first batch on
         self.collects = True
         self._batches = 0
 
     def __call__(self, x: Tensor) -> Tensor:
+        wide = side_by_side(x, self._chips)
+        if not self._batches:
+            self.mean, self.var = wide.new_zeros(wide.shape[1]), wide.new_ones(wide.shape[1])
         if self.collects:
             self._batches += 1
         share = 1 / self._batches  # so that the statistics are plain means over the batches
-        wide = side_by_side(x, self._chips)
         y = F.batch_norm(wide, self.mean, self.var, self._weight, self._bias, self.collects, share, self._eps)
         return one_after_another(y, self._chips)
 

@@ -55,7 +55,7 @@ def test_fast_is_as_near_where_cells_err_much(network, digits, encoding, sigma):
 
 
 def test_converters_that_err_much_are_simulated_one_by_one(network, digits):
-    design = fast_fidelity.hardware("pcm", 2, "offset", 6)
+    design = fast_fidelity.hardware("fefet", 4, "differential", 4)
     on_chip = build_network(topology(design), design.accelerator)
     on_chip.load_state_dict(network.state_dict())
     calibrate(on_chip, digits.train[0][:128])

@@ -10,7 +10,7 @@ from torch import nn
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
 from pipeline import variation as variation_module
-from pipeline.analog_layers import calibrate, noisy_layers, program_chip
+from pipeline.analog_layers import calibrate, noisy_layers, program_chip, program_chips
 from pipeline.chips import Chip
 from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec, LinearSpec
 from pipeline.network import build_network
@@ -139,6 +139,7 @@ def test_several_chips_at_once_are_the_same_chips(convolutions, changes, compile
     network, splits = convolutions
     for layer in noisy_layers(network):
         layer.compiled = compiled
+        layer.adc_error_ratio.zero_()  # `fast` is fast in all layers
     spec = chips(2, max_chips=7, half_width=0.02, fidelity=fidelity, **changes)
     one, three = (
         accuracy_under_variation(network, splits, spec, 3, splits[0][0][:40], chips_at_once=at_once)
@@ -148,6 +149,44 @@ def test_several_chips_at_once_are_the_same_chips(convolutions, changes, compile
         assert len(set(alone.per_chip)) > 1
         assert len(together.per_chip) == len(alone.per_chip)
         assert together.per_chip == pytest.approx(alone.per_chip, abs=1.01 / 50)  # rounding may turn an image
+
+
+@pytest.mark.parametrize("fidelity", ["fast", "exact"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_each_chip_of_a_batch_gives_its_own_outputs(convolutions, compiled, fidelity):
+    network, splits = convolutions
+    images, several = splits[0][0][:12], [Chip.number(7, index) for index in range(3)]
+    for layer in noisy_layers(network):
+        layer.compiled = compiled
+        layer.adc_error_ratio.zero_()
+
+    def outputs(chips: list[Chip], batch: torch.Tensor) -> torch.Tensor:
+        program_chips(network, chips, fidelity)
+        with torch.no_grad():
+            for chip in chips:
+                chip.images = torch.arange(4)
+            return network(batch)
+
+    together = outputs(several, images).split(4)
+    for chip, part, own in zip(several, images.split(4), together, strict=True):
+        torch.testing.assert_close(own, outputs([chip], part), rtol=1e-3, atol=1e-3 * float(own.std()))
+    assert (together[0] - together[1]).abs().mean() > 0.01 * together[0].std()
+    program_chips(network, several, fidelity)
+    with pytest.raises(ValueError, match="10 images are no equal shares of 3 chips"):
+        network(images[:10])
+
+
+def test_a_normalisation_that_does_more_is_not_recalibrated(trained):
+    class Activated(nn.BatchNorm1d):
+        def forward(self, x):
+            return super().forward(x).relu()
+
+    network = nn.Sequential(copy.deepcopy(trained[0]), Activated(CLASSES))
+    with (
+        pytest.raises(ValueError, match="Activated does more than normalise"),
+        recalibrated_batch_norm(network, [Chip.nominal()], trained[1][0][0]),
+    ):
+        pass
 
 
 def test_recalibration_and_judging_share_no_read_noise(trained, monkeypatch):
