@@ -71,7 +71,7 @@ class Scale:
 SCALES = {
     "reduced": Scale(
         changes={
-            "dataset": {"validation_images": 500, "test_images": 500},
+            "dataset": {"validation_images": 500, "test_images": 100},
             "accuracy": {"supernet_epochs": 15},
             "variation": {"images_per_chip": 100},
             "sampler": {"population_size": 10},
