@@ -289,11 +289,11 @@ def front_table(
 ) -> Table:
     """A table of trials: number, objectives with units, accuracy with its 95 % interval, and the design."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("trial", justify="right")
+    table.add_column("trial", justify="right", no_wrap=True)
     for name in objectives:
         metric = METRICS[name]
         heading = metric.label if metric.unit in metric.label else f"{metric.label} \\[{metric.unit}]"
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("design", overflow="ellipsis", no_wrap=limit is not None)
     for trial in front[:limit]:
         shown = Evaluated.from_trial(trial)
