@@ -289,16 +289,15 @@ def front_table(
 ) -> Table:
     """A table of trials: number, objectives with units, accuracy with its 95 % interval, and the design."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("trial", justify="right", no_wrap=True)
-    for name in objectives:
-        metric = METRICS[name]
-        heading = metric.label if metric.unit in metric.label else f"{metric.label} \\[{metric.unit}]"
-        table.add_column(heading, justify="right", no_wrap=True)
+    shown = [Evaluated.from_trial(trial) for trial in front[:limit]]
+    metrics = [METRICS[name] for name in objectives]
+    heads = ["trial", *(m.label if m.unit in m.label else f"{m.label} [{m.unit}]" for m in metrics)]
+    rows = [[str(trial.number), *(trial.show(name) for name in objectives)] for trial in shown]
+    for head, *cells in zip(heads, *rows, strict=True):
+        table.add_column(escape(head), justify="right", min_width=max(map(len, [head, *cells])))  # the design gives way
     table.add_column("design", overflow="ellipsis", no_wrap=limit is not None)
-    for trial in front[:limit]:
-        shown = Evaluated.from_trial(trial)
-        values = [shown.show(name) for name in objectives]
-        table.add_row(str(trial.number), *values, escape(describe(shown.design)))
+    for row, trial in zip(rows, shown, strict=True):
+        table.add_row(*row, escape(describe(trial.design)))
     if limit is not None and len(front) > limit:
         table.add_row("", *[""] * len(objectives), f"and {len(front) - limit} more")
     return table
