@@ -35,10 +35,10 @@ WEIGHT_CLIP_RMS = 2.5  # clip of IBM aihwkit's LAYER_GAUSSIAN weight clipping; o
 INPUT_CLIP_RMS = 4.0  # assumed: beyond four times the rms an activation is cut
 FAST_ERROR_LIMIT = 0.15  # converter error over signal, above which `fast` is not trusted; see docs/noise_model.md
 _RANGE_MOMENTUM = 0.1  # assumed: of the running input range, as torch.nn.BatchNorm2d
-_CALIBRATION_PRODUCTS = 2**23  # of weights and inputs, for column sums from which a layer's full scale is sampled
-_CALIBRATION_VECTORS = 256  # input vectors that are looked at in any case
-_CALIBRATION_SUMS = 2**17  # column sums of a layer from which its full scale is chosen
-_CALIBRATION_CHIPS = 4  # on which the converters' error is measured, each on its share of the images
+_CALIBRATION_PRODUCTS = 2**23  # assumed: of weights and inputs, from whose column sums a full scale is sampled
+_CALIBRATION_VECTORS = 256  # assumed: input vectors that are looked at in any case
+_CALIBRATION_SUMS = 2**17  # assumed: column sums of a layer from which its full scale is chosen
+_CALIBRATION_CHIPS = 4  # assumed: on which the converters' error is measured, each on its share of the images
 
 
 class NoisyLayer(nn.Module):
@@ -108,9 +108,11 @@ class NoisyLayer(nn.Module):
         self._errors: _ErrorSums | None = None  # calibration collects the converters' errors
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """A digital layer's state dict has no ranges; those in place then stay."""
+        """A digital layer's state dict has no ranges; those in place then stay. Early ones know one converter error."""
         for name, value in self.named_buffers(recurse=False):
-            state_dict.setdefault(prefix + name, value)
+            found = state_dict.setdefault(prefix + name, value)
+            if name.startswith("adc_") and found.dim() == value.dim() - 1:
+                state_dict[prefix + name] = found.expand_as(value)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     # What the two kinds of layer do differently.

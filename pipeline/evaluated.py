@@ -18,7 +18,7 @@ from pipeline.metrics import METRICS
 from pipeline.pareto import ParetoReport, pareto_report
 from pipeline.results import VariationReport
 
-_ROUNDING = 1e-12  # of a total: differences below are none
+_ROUNDING = 1e-12  # assumed, of a total: differences below are none
 LEAST_TRIALS_FOR_IMPORTANCE = 40  # assumed: the best tenth are then four designs; fewer say nothing
 
 
@@ -255,8 +255,10 @@ def layer_components(trial: Evaluated, name: str) -> dict[str, dict[str, float]]
     stem, unit = name.rsplit("_", 1)
     layers: list[dict[str, Any]] = trial.cost["layers"]
     key = f"{stem}_by_component_{unit}"
-    # Early databases know a layer's area as a whole alone.
-    parts: dict[str, dict[str, float]] = {layer["name"]: layer.get(key) or {"other": layer[name]} for layer in layers}
+    if any(key not in layer for layer in layers):  # early databases know a layer's area as a whole alone
+        whole = {layer["name"]: {"other": layer[name]} for layer in layers}
+        return whole | {"shared": {"other": trial.cost["shared_area_m2"]}}
+    parts: dict[str, dict[str, float]] = {layer["name"]: layer[key] for layer in layers}
     if name == "energy_j":
         return {layer["name"]: parts[layer["name"]] | {"leakage": layer["leakage_energy_j"]} for layer in layers}
     if name == "area_m2":

@@ -45,12 +45,6 @@ def mark(trial: Evaluated) -> str:
     return f"#{trial.number} {escape(trial.device, quote=False)}"
 
 
-def axis_title(name: str) -> str:
-    """Label and unit of a metric, such as `area [mm2]`; a label that is its unit stands alone."""
-    metric = METRICS[name]
-    return metric.label if metric.label == metric.unit else f"{metric.label} [{metric.unit}]"
-
-
 def by_device(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> Iterable[tuple[str, Style, list[Evaluated]]]:
     for device, style in styles.items():
         if own := [trial for trial in trials if trial.device == device]:

@@ -15,7 +15,6 @@ from pipeline.figure_style import (
     INK,
     LOG_FROM,
     Style,
-    axis_title,
     by_device,
     card,
     device_styles,
@@ -192,8 +191,8 @@ def _axis(trials: Sequence[Evaluated], name: str | None) -> dict[str, Any]:
     values = [trial.measured[name] for trial in trials]
     spans = bool(values) and min(values) > 0 and max(values) > LOG_FROM * min(values)
     if not spans:
-        return {"title": axis_title(name), "type": "linear"}
+        return {"title": METRICS[name].title, "type": "linear"}
     ticks = [float(f"{digit}e{power}") for power in range(-30, 31) for digit in (1, 2, 5)]
     near = [tick for tick in ticks if min(values) / 2.5 <= tick / METRICS[name].scale <= max(values) * 2.5]
     texts = [f"{tick:.10g}" for tick in near]
-    return {"title": axis_title(name), "type": "log", "tickvals": near, "ticktext": texts}
+    return {"title": METRICS[name].title, "type": "log", "tickvals": near, "ticktext": texts}

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from pipeline.evaluated import Evaluated, design_columns
-from pipeline.figure_style import FAINT, GREY, INK, LEGEND_BELOW, Style, axis_title, by_device, card, layout
+from pipeline.figure_style import FAINT, GREY, INK, LEGEND_BELOW, Style, by_device, card, layout
 from pipeline.metrics import METRICS
 
 
@@ -92,7 +92,7 @@ def _metric_axis(trials: Sequence[Evaluated], name: str) -> _Axis:
     low, high = min(values), max(values)
     heights = [(value - low) / (high - low) if high > low else 0.5 for value in values]
     ticks = [(0.0, metric.show(low)), (1.0, metric.show(high))] if high > low else [(0.5, metric.show(low))]
-    return _Axis(axis_title(name), heights, ticks)
+    return _Axis(METRICS[name].title, heights, ticks)
 
 
 def _line_groups(

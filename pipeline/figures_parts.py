@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from pipeline.evaluated import Evaluated, component_parts, layer_components
-from pipeline.figure_style import COLOURS, GREY, LEGEND_BELOW, axis_title, layout, mark, rounded, spoken
+from pipeline.figure_style import COLOURS, GREY, LEGEND_BELOW, layout, mark, rounded, spoken
 from pipeline.metrics import METRICS
 
 
@@ -90,10 +90,10 @@ def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go
             )
             known.add(group)
     y_axis = {"autorange": "reversed", "showgrid": False, "type": "multicategory"}
-    figure.update_layout(layout({"title": axis_title(totals[0])}, y_axis, height=170 + 30 * len(places)))
+    figure.update_layout(layout({"title": METRICS[totals[0]].title}, y_axis, height=170 + 30 * len(places)))
     axis, domain = figure.layout.xaxis.to_plotly_json(), figure.layout.xaxis2.domain
     figure.update_layout(
-        xaxis2=axis | {"title": axis_title(totals[1]), "anchor": "y2", "title_standoff": 8, "domain": domain},
+        xaxis2=axis | {"title": METRICS[totals[1]].title, "anchor": "y2", "title_standoff": 8, "domain": domain},
         yaxis2=y_axis,
         barmode="stack",
         bargap=0.25,

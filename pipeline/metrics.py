@@ -11,27 +11,35 @@ class Metric:
     Attributes:
         direction: Which way is better.
         unit: For people; SI with the prefix of `scale`.
-        stored_unit: Of the stored value.
         scale: Stored value times this is the number shown.
         label: Short text for tables and axes.
         meaning: One sentence.
+        stored_unit: Of the stored value; None: `unit`.
     """
 
     direction: Literal["maximize", "minimize"]
     unit: str
-    stored_unit: str
     scale: float
     label: str
     meaning: str
+    stored_unit: str | None = None
 
     def show(self, value: float) -> str:
         """The value with four significant digits, in `unit`."""
         return f"{value * self.scale:.4g}"
 
     @property
-    def heading(self) -> str:
-        """What a stored value is, such as `area [m2]`."""
-        return self.label if self.stored_unit in self.label else f"{self.label} [{self.stored_unit}]"
+    def title(self) -> str:
+        """Label and unit of the number shown, such as `area [mm2]`; a label that names its unit stands alone."""
+        return self._with(self.unit)
+
+    @property
+    def stored_title(self) -> str:
+        """Label and unit of the stored value, such as `area [m2]`."""
+        return self._with(self.stored_unit or self.unit)
+
+    def _with(self, unit: str) -> str:
+        return self.label if unit in self.label else f"{self.label} [{unit}]"
 
 
 def _accuracy(label: str, meaning: str) -> Metric:
@@ -49,7 +57,6 @@ METRICS: dict[str, Metric] = {
     "tops_per_watt": Metric(
         direction="maximize",
         unit="TOPS/W",
-        stored_unit="TOPS/W",
         scale=1,
         label="TOPS/W",
         meaning="Operations (2 per multiply-accumulate, at the design's own bits) per energy, with leakage and the "
@@ -58,7 +65,6 @@ METRICS: dict[str, Metric] = {
     "tops": Metric(
         direction="maximize",
         unit="TOPS",
-        stored_unit="TOPS",
         scale=1,
         label="TOPS",
         meaning="Operations per second, one image at a time.",
@@ -66,7 +72,6 @@ METRICS: dict[str, Metric] = {
     "tops_per_mm2": Metric(
         direction="maximize",
         unit="TOPS/mm2",
-        stored_unit="TOPS/mm2",
         scale=1,
         label="TOPS/mm2",
         meaning="Operations per second and chip area.",
@@ -96,7 +101,6 @@ METRICS: dict[str, Metric] = {
     "tops_per_watt_own_data": Metric(
         direction="maximize",
         unit="TOPS/W",
-        stored_unit="TOPS/W",
         scale=1,
         label="TOPS/W, own data",
         meaning="TOPS/W at the trained network's own bit densities and weights in place of the assumed ones.",

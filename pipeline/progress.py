@@ -23,7 +23,7 @@ from pipeline.pareto import KINDS, hypervolume_history, kind_of, nondominated, r
 from pipeline.phase import read_phase
 
 _FRONT_ROWS = 8
-_FIRST_ESTIMATE = 5  # trials that a run has done; the first ones compile kernels and start workers
+_FIRST_ESTIMATE = 5  # assumed: trials that a run has done; the first ones compile kernels and start workers
 _BLOCKS, _SPARKS = "▁▂▃▄▅▆▇█", 40
 
 
@@ -290,8 +290,7 @@ def front_table(
     """A table of trials: number, objectives with units, accuracy with its 95 % interval, and the design."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     shown = [Evaluated.from_trial(trial) for trial in front[:limit]]
-    metrics = [METRICS[name] for name in objectives]
-    heads = ["trial", *(m.label if m.unit in m.label else f"{m.label} [{m.unit}]" for m in metrics)]
+    heads = ["trial", *(METRICS[name].title for name in objectives)]
     rows = [[str(trial.number), *(trial.show(name) for name in objectives)] for trial in shown]
     for head, *cells in zip(heads, *rows, strict=True):
         table.add_column(escape(head), justify="right", min_width=max(map(len, [head, *cells])))  # the design gives way

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from html import escape
 
 from pipeline.evaluated import Findings, winner
-from pipeline.figure_style import axis_title
 from pipeline.figures import comparison_figure, pairs
 from pipeline.metrics import METRICS
 from pipeline.report_html import Cell, Number, Plots, section, table
@@ -24,7 +23,7 @@ def comparison(studies: Sequence[Findings], plots: Plots) -> str:
         "Marks and bars: designs on each study's own front with 95 % intervals. Accuracies compare only between "
         "studies of one data set and the same device cards; the settings that differ are listed below."
     )
-    heads = ["study", "designs", "on the front", *(f"best {axis_title(name)}" for name in objectives)]
+    heads = ["study", "designs", "on the front", *(f"best {METRICS[name].title}" for name in objectives)]
     rows = [_row(findings, objectives) for findings in studies]
     return (
         f"<h1>{escape(', '.join(findings.name for findings in studies))}</h1>"

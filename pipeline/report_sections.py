@@ -15,7 +15,7 @@ from pipeline.evaluated import (
     two_digits,
     winner,
 )
-from pipeline.figure_style import Style, axis_title, device_styles, spoken
+from pipeline.figure_style import Style, device_styles, spoken
 from pipeline.figures import front_figure, hypervolume_figure, pairs
 from pipeline.figures_noise import chips_figure, noise_figure, rank_figure, sigma_figure
 from pipeline.figures_parallel import parallel_figure
@@ -98,9 +98,9 @@ def _front(findings: Findings, styles: Styles, plots: Plots) -> str:
         note += " Dotted lines: NACIM (Jiang et al., 2021) on CIFAR-10, under its own models, for orientation."
     outside = sum(bool(trial.cost["outside_reference"]) for trial in findings.front)
     note += (
-        f" Bars leave out that {other_images(findings)}, and another training by some tenths: designs closer than that "
-        f"are not told apart. Costs of {outside} of the {_count(n_front, 'design')} on the front are beyond what the "
-        "cost model's reference tool vouches for."
+        f" Bars leave out that {other_images(findings)}, and what another training would change: designs closer than "
+        f"that are not told apart. Costs of {outside} of the {_count(n_front, 'design')} on the front are beyond what "
+        "the cost model's reference tool vouches for."
     )
     is_pair = len(objectives) == 2
     views = [
@@ -130,7 +130,8 @@ def _trial_table(findings: Findings) -> str:
     """All designs, those on the front first; the page shows the front until asked for more."""
     objectives = findings.pareto.objectives
     totals = [name for name in ("area_m2", "latency_s", "energy_j") if name not in objectives]
-    heads = ["trial", "device", *map(axis_title, objectives), "accuracy on test images [%]", *map(axis_title, totals)]
+    heads = ["trial", "device", *(METRICS[name].title for name in objectives), "accuracy on test images [%]"]
+    heads += [METRICS[name].title for name in totals]
     best = {trial.number for trial in findings.front}
     others = [trial for trial in findings.evaluated if trial.number not in best]
     rows: list[list[Cell]] = [

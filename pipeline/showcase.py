@@ -99,7 +99,7 @@ _TITLES = {
 
 def _study_note(findings: Findings) -> str:
     objectives = "\n".join(
-        f"| {METRICS[name].heading} | {METRICS[name].direction} | {METRICS[name].unit} | {METRICS[name].meaning} |"
+        f"| {METRICS[name].stored_title} | {METRICS[name].direction} | {METRICS[name].unit} | {METRICS[name].meaning} |"
         for name in findings.pareto.objectives
     )
     front = ", ".join(f"{trial.number}" for trial in findings.front) or "none yet"

@@ -68,7 +68,7 @@ def _make_study(study: Study, storage: RDBStorage, sampler: optuna.samplers.Base
         opened = optuna.create_study(study_name=spec.name, storage=storage, sampler=sampler, directions=directions)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            opened.set_metric_names([METRICS[name].heading for name in spec.objectives])
+            opened.set_metric_names([METRICS[name].stored_title for name in spec.objectives])
         opened.set_user_attr("question", spec.question)
         opened.set_user_attr("identity", study.identity())
         opened.set_user_attr("device_sources", study.sources)

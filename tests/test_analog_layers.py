@@ -14,6 +14,7 @@ from pipeline.adc import adc_step, convert
 from pipeline.analog_layers import (
     NoisyConv2d,
     NoisyLinear,
+    _ErrorSums,
     _quantised,
     calibrate,
     noisy_layers,
@@ -130,6 +131,38 @@ def test_adc_saturates_and_its_range_is_frozen_over_batches():
     assert ((codes * adc_step(full_scale, 5) - sums)[sums < full_scale].abs() <= 0.501 * adc_step(full_scale, 5)).all()
     run(network, images * 0.3, Chip.number(0, 0), "exact")
     assert torch.equal(layer.adc_full_scale, full_scale)
+
+
+def test_errors_of_converters_are_summed_over_parts():
+    torch.manual_seed(0)
+    error, ideal = torch.randn(600, 3) * torch.tensor([1.0, 2.0, 3.0]) + 0.5, torch.randn(600, 3) * 20
+    sums = _ErrorSums()
+    for part in (slice(0, 100), slice(100, 600)):
+        sums.add(error[part], ideal[part])
+    ratio, bias, std, common_std = sums.statistics()
+    common = error.mean(1, keepdim=True)
+    near = {"rtol": 0.01, "atol": 1e-6, "check_dtype": False}
+    expected = error.var(0).mean().sqrt() / ideal.var(0).mean().sqrt()
+    torch.testing.assert_close(ratio, expected, **near)
+    torch.testing.assert_close(bias, error.mean(0), **near)
+    torch.testing.assert_close(std, (error - common).std(0), **near)
+    torch.testing.assert_close(common_std, common.std(), **near)
+
+
+def test_a_checkpoint_with_one_converter_error_is_read():
+    network, images = network_of(design_with(adc_bits=5))
+    calibrate(network, images)
+    early = {
+        name: value[0]
+        if name.rsplit(".", 1)[-1] in ("adc_bias", "adc_std", "adc_common_std", "adc_error_ratio")
+        else value
+        for name, value in network.state_dict().items()
+    }
+    again, _ = network_of(design_with(adc_bits=5))
+    again.load_state_dict(early)
+    for layer, old in zip(noisy_layers(again), noisy_layers(network), strict=True):
+        assert torch.equal(layer.adc_std, old.adc_std[:1].expand(2, -1))
+        assert torch.equal(layer.adc_full_scale, old.adc_full_scale)
 
 
 def test_the_full_scale_comes_from_all_calibration_images():

@@ -14,7 +14,7 @@ from made_up import CONTENT, made_up_study
 from PIL import Image
 
 from pipeline.evaluated import component_parts, layer_components, layer_parts, read_findings
-from pipeline.figure_style import axis_title, device_styles, mark
+from pipeline.figure_style import device_styles, mark
 from pipeline.figures import front_figure
 from pipeline.figures_noise import sigma_figure
 from pipeline.figures_parts import breakdown_figure, component_colours, layers_figure
@@ -215,6 +215,13 @@ def test_parts_sum_to_the_totals(findings):
             assert sum(layer_parts(trial, name).values()) == pytest.approx(trial.measured[name], rel=1e-9)
 
 
+def test_an_early_database_knows_layers_areas_as_a_whole(findings):
+    trial = findings.evaluated[0]
+    layers = [{k: v for k, v in layer.items() if k != "area_by_component_m2"} for layer in trial.cost["layers"]]
+    early = dataclasses.replace(trial, cost=trial.cost | {"layers": layers})
+    assert layer_parts(early, "area_m2") == pytest.approx(layer_parts(trial, "area_m2"), rel=1e-9)
+
+
 def test_bars_of_layers_and_components_add_up_to_the_totals(findings):
     trials = findings.front[:2]
     figure = layers_figure(trials, component_colours(findings.front, ["energy_j", "area_m2"]))
@@ -303,7 +310,7 @@ def test_axes_carry_units(findings):
     styles = device_styles(findings.identity["devices"])
     figure = front_figure(findings.evaluated, findings.front, styles, "energy_j", "accuracy_mean", joined=True)
     assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("energy [nJ]", "accuracy [%]")
-    assert axis_title("tops_per_watt") == "TOPS/W"
+    assert METRICS["tops_per_watt"].title == "TOPS/W"
 
 
 def test_every_device_has_a_mark_of_its_own():
