@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ SCALES = {
         changes={
             "dataset": {"validation_images": 500, "test_images": 100},
             "accuracy": {"supernet_epochs": 15},
-            "variation": {"images_per_chip": 100},
+            "variation": {"min_chips": 6, "max_chips": 6, "images_per_chip": 100},
             "sampler": {"population_size": 10},
         },
         trials={"cifar10_nacim": 40, "cifar10_quantnas": 16, "cifar10_ptbnas": 16},
@@ -156,10 +156,11 @@ class Experiment:
             RuntimeError: If a command fails; the same command goes on.
         """
         with ThreadPoolExecutor(jobs) as pool:
-            searches = [pool.submit(self._search, study) for study in STUDIES]
+            searches = {pool.submit(self._search, study): study for study in STUDIES}
             finals: list[Future[None]] = []
-            for study, search in zip(STUDIES, searches, strict=True):
+            for search in as_completed(searches):
                 search.result()
+                study = searches[search]
                 numbers = {pick.trial.number for pick in self.picks(study)}
                 finals += [pool.submit(self._measure, study, number) for number in sorted(numbers)]
             for final in finals:
