@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 STUDY ?= studies/digits.yaml
 DATA ?= data
 STAMP := $(VENV)/.installed
+TOOLS := $(VENV)/.tools
 
 .DEFAULT_GOAL := help
 .PHONY: help study report dashboard paper docs test check format bench clean
@@ -15,6 +16,10 @@ help: ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): 2 GB of packages, some minutes"
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[onnx,png]"
+	@touch $@
+
+$(TOOLS): $(STAMP) # what tests, checks and documentation need beside
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
@@ -30,18 +35,18 @@ dashboard: $(STAMP) ## open optuna-dashboard on the study's database, read-only
 paper: $(STAMP) ## the paper's experiment on CIFAR-10, reduced to an hour (DATA=folder of cifar-10-batches-py)
 	$(BIN)/python benchmarks/paper.py --data-dir $(DATA)
 
-docs: $(STAMP) ## build the documentation's site into site/, links checked
+docs: $(TOOLS) ## build the documentation's site into site/, links checked
 	$(BIN)/mkdocs build --quiet --strict
 
-test: $(STAMP) ## set up, then run all tests
+test: $(TOOLS) ## set up, then run all tests
 	$(BIN)/pytest -n auto --dist loadgroup
 
-check: $(STAMP) ## what CI asks beside the tests: format, lint, types
+check: $(TOOLS) ## what CI asks beside the tests: format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(STAMP) ## rewrite the code in the house's format
+format: $(TOOLS) ## rewrite the code in the house's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

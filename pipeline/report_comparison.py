@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
+
 from pipeline.evaluated import Findings, winner
 from pipeline.figures import comparison_figure, pairs
 from pipeline.metrics import METRICS
+from pipeline.pareto import nondominated, to_losses
 from pipeline.report_html import Cell, Number, Plots, section, table
 from pipeline.report_provenance import flat
 
@@ -20,11 +23,14 @@ def comparison(studies: Sequence[Findings], plots: Plots) -> str:
         plots.place(f"fronts-{i}", title, comparison_figure(fronts, x, y)) for i, (x, y) in enumerate(pairs(objectives))
     ]
     note = (
-        "Marks and bars: designs on each study's own front with 95 % intervals. Accuracies compare only between "
+        "Marks and bars: designs on each study's own front with 95 % intervals. The joint front: what no design of any "
+        "of these studies beats in all objectives. Accuracies compare only between "
         "studies of one data set and the same device cards; the settings that differ are listed below."
     )
-    heads = ["study", "designs", "on the front", *(f"best {METRICS[name].title}" for name in objectives)]
-    rows = [_row(findings, objectives) for findings in studies]
+    bests = [f"best {METRICS[name].title}" for name in objectives]
+    heads = ["study", "designs", "on its own front", "on the joint front", *bests]
+    joint = _on_the_joint_front(studies, objectives)
+    rows = [_row(findings, count, objectives) for findings, count in zip(studies, joint, strict=True)]
     return (
         f"<h1>{escape(', '.join(findings.name for findings in studies))}</h1>"
         + section(title, note, *(views if fronts else ()), table(heads, rows))
@@ -32,14 +38,23 @@ def comparison(studies: Sequence[Findings], plots: Plots) -> str:
     )
 
 
-def _row(findings: Findings, objectives: Sequence[str]) -> list[Cell]:
+def _on_the_joint_front(studies: Sequence[Findings], objectives: Sequence[str]) -> list[int]:
+    """How many designs of each study no design of any study beats in all objectives."""
+    values = [[trial.measured[name] for name in objectives] for study in studies for trial in study.evaluated]
+    stay = nondominated(to_losses(objectives, values))
+    ends = np.cumsum([len(study.evaluated) for study in studies])[:-1]
+    return [int(part.sum()) for part in np.split(stay, ends)]
+
+
+def _row(findings: Findings, on_joint_front: int, objectives: Sequence[str]) -> list[Cell]:
     best = [winner(findings.evaluated, name) for name in objectives] if findings.evaluated else []
     cells = [
         f"{trial.show(name)} (trial {trial.number}, {trial.device})"
         for trial, name in zip(best, objectives, strict=bool(best))
     ]
-    counts = [Number(str(len(group)), len(group)) for group in (findings.evaluated, findings.front)]
-    return [findings.name, *counts, *(cells or [""] * len(objectives))]
+    counts = [len(findings.evaluated), len(findings.front), on_joint_front]
+    numbers = [Number(str(count), count) for count in counts]
+    return [findings.name, *numbers, *(cells or [""] * len(objectives))]
 
 
 def _differences(studies: Sequence[Findings]) -> str:

@@ -13,7 +13,8 @@ class VariationReport:
 
     Attributes:
         per_chip: Accuracy of each simulated chip, chip 0 first.
-        mean, std, p05, worst: Mean, standard deviation (n - 1), 5th percentile and minimum over the chips.
+        mean, std, p05, worst: Mean, standard deviation (n - 1), 5th percentile and minimum over the chips; the last
+            two are 0 at least.
         mean_low, mean_high: 95 % confidence interval of the mean over all possible chips, Student's t, test images as
             they are.
         noiseless: The same hardware, converters and bit widths included, without device errors.

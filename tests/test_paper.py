@@ -11,20 +11,28 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import paper  # noqa: E402  a script, not of a package
 
+PACKED = ROOT / "docs" / "paper"
+SEEDS = sorted(int(folder.name.removeprefix("seed-")) for folder in PACKED.glob("seed-*"))
+
+
+def unpacked(seed, folder) -> paper.Experiment:
+    for study in paper.STUDIES:
+        (folder / study).mkdir(parents=True)
+        packed = (PACKED / f"seed-{seed}" / f"{study}.db.gz").read_bytes()
+        (folder / study / "study.db").write_bytes(gzip.decompress(packed))
+    (folder / "costs.jsonl").write_text((PACKED / f"seed-{seed}" / "costs.jsonl").read_text())
+    return paper.Experiment(paper.SCALES["reduced"], folder, folder / "no data", seed)
+
 
 @pytest.fixture
 def experiment(tmp_path) -> paper.Experiment:
-    for study in paper.STUDIES:
-        (tmp_path / study).mkdir()
-        packed = (ROOT / "docs" / "paper" / f"{study}.db.gz").read_bytes()
-        (tmp_path / study / "study.db").write_bytes(gzip.decompress(packed))
-    (tmp_path / "costs.jsonl").write_text((ROOT / "docs" / "paper" / "costs.jsonl").read_text())
-    return paper.Experiment(paper.SCALES["reduced"], tmp_path, tmp_path / "no data", 1)
+    return unpacked(1, tmp_path)
 
 
-def test_the_tables_in_the_documentation_are_made_from_the_databases_beside_it(experiment):
+def test_the_tables_in_the_documentation_are_made_from_the_databases_beside_it(tmp_path):
     page = (ROOT / "docs" / "paper.md").read_text()
-    assert page.split("<!-- reduced -->\n")[1].split("\n<!-- end of reduced -->")[0] == paper.tables(experiment)
+    experiments = {seed: unpacked(seed, tmp_path / str(seed)) for seed in SEEDS}
+    assert page.split("<!-- reduced -->\n")[1].split("\n<!-- end of reduced -->")[0] == paper.tables(experiments)
 
 
 def test_what_is_done_is_not_done_again(experiment, monkeypatch):

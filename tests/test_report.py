@@ -134,7 +134,16 @@ def test_two_studies_share_a_folder_and_a_page_that_compares_them(tmp_path):
         page.open(path.as_uri(), DRAWN)
         text = page.run("document.body.innerText")
         settings = page.run("[...document.querySelectorAll('tr')].map((row) => row.textContent)")
+        counts = page.run(
+            "[...document.querySelector('table').querySelectorAll('tbody tr')].map("
+            "(row) => [...row.children].slice(1, 4).map((cell) => Number(cell.textContent)))"
+        )
         assert page.problems == []
+    found = [read_findings(study) for study in studies]
+    points = [[(t.measured["accuracy_mean"], t.measured["tops_per_watt"]) for t in each.evaluated] for each in found]
+    every = [point for each in points for point in each]
+    unbeaten = [[all(p == q or p[0] > q[0] or p[1] > q[1] for q in every) for p in each] for each in points]
+    assert counts == [[6, len(f.front), sum(stay)] for f, stay in zip(found, unbeaten, strict=True)]
     for name in ("one", "two"):
         assert f"Where {name} comes from" in text
     assert "seed34" in settings

@@ -52,12 +52,12 @@ def test_looking_at_results_does_not_load_torch(module):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_conda_users_get_the_environment_that_make_installs():
+def test_conda_users_get_all_that_make_installs():
     makefile = (ROOT / "Makefile").read_text()
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
-    (installed,) = re.findall(r"pip install .*?(-c constraints\.txt) (-e) \"(.*?)\"", makefile)
-    assert pip == [installed[0], f"{installed[1]} {installed[2]}"]
+    *_, (pins, editable, everything) = re.findall(r"pip install .*?(-c constraints\.txt) (-e) \"(.*?)\"", makefile)
+    assert pip == [pins, f"{editable} {everything}"]
     (python,) = [entry for entry in environment["dependencies"] if str(entry).startswith("python=")]
     low, high = re.findall(r"3\.(\d+)", PYPROJECT["project"]["requires-python"])
     assert int(low) <= int(python.removeprefix("python=3.")) < int(high)

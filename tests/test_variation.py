@@ -226,6 +226,11 @@ def test_statistics_by_hand():
     assert report.p05 == pytest.approx(0.81)
 
 
+def test_no_chip_is_shown_below_nothing():
+    report = summarize([-0.02, 0.08, 0.1], 0.4, 0.5, 2000, chips(3, images_per_chip=50))
+    assert (report.worst, report.p05, report.mean) == (0, 0, pytest.approx(0.16 / 3))
+
+
 def test_chips_on_their_own_images_estimate_the_same_mean_more_narrowly_than_chips_on_the_same_few(trained):
     network, splits = trained
     whole, _ = accuracy_under_variation(network, splits, chips(30), 6)
