@@ -200,8 +200,8 @@ class NoisyLayer(nn.Module):
                     "put a ReLU before the layer or change the accelerator"
                 )
             self.signed_inputs.fill_(True)
-        rms = torch.linalg.vector_norm(x) / math.sqrt(x.numel())
-        top = torch.minimum(torch.maximum(high, -low), INPUT_CLIP_RMS * rms)
+        rms = torch.linalg.vector_norm(x, dtype=torch.float32) / math.sqrt(x.numel())  # also under autocast
+        top = torch.minimum(torch.maximum(high, -low).float(), INPUT_CLIP_RMS * rms)
         self.input_range.copy_(torch.where(self.input_range > 0, self.input_range.lerp(top, momentum), top))
 
     # Forward passes.

@@ -16,7 +16,7 @@ from pipeline.cells import CellCode
 from pipeline.chips import Chip
 from pipeline.input_vectors import InputVectors, Rows
 
-_SUMS_IN_MEMORY = 2**23  # column sums held at once by the torch path (32 MiB)
+_SUMS_IN_MEMORY = 2**23  # column sums held at once by the torch path (32 MiB), 16 times as many on a GPU
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -79,7 +79,8 @@ class Crossbars:
         if self.compiled and inputs.codes.device.type == "cpu" and accelerator.adc_bits is not None and in_one:
             return self._with_kernels(inputs, images, full_scale, accelerator.adc_bits, signed, scale, bias)
         sums_of_image = inputs.windows * accelerator.input_cycles * self.levels[..., 0].numel()
-        chunk = max(1, _SUMS_IN_MEMORY // sums_of_image)
+        room = _SUMS_IN_MEMORY * (16 if inputs.codes.device.type == "cuda" else 1)
+        chunk = max(1, room // sums_of_image)
         starts = range(0, len(inputs), chunk)
         parts = [(inputs.vectors(start, start + chunk), images[start : start + chunk]) for start in starts]
         y = torch.cat([self._with_torch(vectors, ids, full_scale, signed) for vectors, ids in parts]) * scale

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pipeline.chips import derive_seed
 from pipeline.data_files import read_parts
+from pipeline.gpu import compute_device
 from pipeline.study_spec import Augmentation, DatasetSpec, TrainingSpec
 
 Split = tuple[Tensor, Tensor]
@@ -40,7 +41,8 @@ def load_images(spec: DatasetSpec) -> ImageSet:
     """Read the data set of a study; a worker that judges many designs reads it once.
 
     Returns:
-        The splits, to be read only. A value takes four bytes: all of CIFAR-10 needs 0.7 GB in each worker.
+        The splits on the device that computes, to be read only. A value takes four bytes: all of CIFAR-10 needs 0.7 GB
+        in each worker.
 
     Raises:
         DataError: If a file is missing or damaged.
@@ -133,7 +135,7 @@ def moved(images: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
     if flip:
         mirrored = torch.rand(count, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, width - 1 - columns, columns)
-    columns = columns + right
+    rows, columns = rows.to(images.device), (columns + right).to(images.device)
     picked: Tensor = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return picked.permute(0, 3, 1, 2)
 
@@ -150,4 +152,4 @@ def _tensors(images: Tensor, labels: Tensor, count: int | None) -> Split:
     """The first `count` images in 0 to 1: the analog layers take inputs without a sign."""
     images = images[:count]
     scaled = images.float() if images.is_floating_point() else images.float().div_(255)
-    return scaled.contiguous(), labels[:count].long()
+    return scaled.contiguous().to(compute_device()), labels[:count].long().to(compute_device())

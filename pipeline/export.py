@@ -68,7 +68,7 @@ def export_design(title: str, design: DesignPoint, checkpoint: Path, folder: Pat
     weights, card = folder / "checkpoint.pt", folder / "design.yaml"
     shutil.copyfile(checkpoint, weights)
     card.write_text(yaml.safe_dump(design.to_dict(), sort_keys=False), encoding="utf-8")
-    network = to_digital(load_checkpoint(design, weights))
+    network = to_digital(load_checkpoint(design, weights)).cpu()
     files = [weights, card, *_write_torch(network, title, design, folder), _write_table(design, folder)]
     return [*files, _write_onnx(network, design, folder)] if can_write_onnx() else files
 

@@ -18,6 +18,7 @@ from pipeline.chips import derive_seed
 from pipeline.data import ImageSet, Split, load_images
 from pipeline.design_point import DesignPoint
 from pipeline.early_stopping import StoppingRule
+from pipeline.gpu import compute_device
 from pipeline.network import build_network
 from pipeline.network_activity import measured_activity
 from pipeline.phase import say
@@ -115,7 +116,7 @@ class Midway:
         if epoch not in self._rule.checkpoints:
             return False
         with torch.random.fork_rng():
-            accuracy = self._accuracies(copy.deepcopy(network).cpu())
+            accuracy = self._accuracies(copy.deepcopy(network))
         self.curve.append({"epoch": epoch} | accuracy)
         self.stopped = self._rule.verdict(epoch, accuracy)
         return self.stopped is not None
@@ -160,7 +161,7 @@ def save_checkpoint(network: nn.Module, path: Path) -> None:
     """Write weights and ranges, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.part")  # two workers may hold one trial
-    torch.save(network.state_dict(), unfinished)
+    torch.save({name: value.cpu() for name, value in network.state_dict().items()}, unfinished)
     unfinished.replace(path)
 
 
@@ -168,7 +169,7 @@ def load_checkpoint(design: DesignPoint, path: Path) -> nn.Module:
     """The network of a checkpoint, ranges included, ready for `accuracy_under_variation`."""
     network = build_network(topology(design), design.accelerator)
     network.load_state_dict(torch.load(path, weights_only=True))
-    return network.eval()
+    return network.to(compute_device()).eval()
 
 
 def versions() -> dict[str, str]:

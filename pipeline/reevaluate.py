@@ -13,6 +13,7 @@ from pipeline.analog_layers import calibrate, noisy_layers
 from pipeline.data import ImageSet, load_images
 from pipeline.design_point import DesignPoint
 from pipeline.early_stopping import StoppingRule
+from pipeline.gpu import compute_device
 from pipeline.network import build_network
 from pipeline.objective import (
     CALIBRATION_IMAGES,
@@ -153,7 +154,7 @@ def _check_supernet(spec: StudySpec) -> None:
 
 def moved_network(network: nn.Module, design: DesignPoint, images: ImageSet) -> nn.Module:
     """A trained network on other hardware, calibrated anew where it differs (cells of other errors: same ranges)."""
-    moved = build_network(topology(design), design.accelerator)
+    moved = build_network(topology(design), design.accelerator).to(compute_device())
     moved.load_state_dict(network.state_dict())
     if noisy_layers(network)[0].accelerator != design.accelerator:
         calibrate(moved, images.train[0][:CALIBRATION_IMAGES])

@@ -16,6 +16,7 @@ from pipeline.analog_layers import set_noise_strength
 from pipeline.chips import derive_seed
 from pipeline.data import ImageSet, ShuffledBatches, Split
 from pipeline.design_point import DesignPoint
+from pipeline.gpu import compute_device
 from pipeline.search_space import SearchSpace
 from pipeline.shared_weights import SharedWeights, build_channels_last, part_of, shared_weights
 from pipeline.study_spec import Study, StudySpec
@@ -61,7 +62,7 @@ def inherited_network(design: DesignPoint, spec: StudySpec, trial_number: int, i
     assert spec.accuracy.checkpoint is not None
     seed = derive_seed(spec.seed, trial_number, "inherited") % 2**32
     torch.manual_seed(seed)
-    network = build_channels_last(design)
+    network = build_channels_last(design).to(compute_device())
     shared = _read(Path(spec.accuracy.checkpoint))
     network.load_state_dict(part_of(shared, design, network), strict=False)  # statistics and ranges: next line
     _settle(network, ShuffledBatches(images.train, spec.training.batch_size, seed), spec.training.noise_strength)
@@ -92,7 +93,7 @@ class _Training:
         self._space = SearchSpace(study)
         self._split = split
         self._seed = derive_seed(study.spec.seed, "supernet")
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = compute_device()
         fresh = shared_weights(study.spec, torch.Generator().manual_seed(self._seed))
         self.shared = {name: weight.to(self._device).requires_grad_() for name, weight in fresh.items()}
         self.epoch = 0
@@ -133,8 +134,8 @@ class _Training:
         strength = self._spec.training.noise_strength * (min(1.0, progress / ramp) if ramp else 1.0)
         set_noise_strength(network, strength)
         parameters = part_of(self.shared, design, network)
-        logits = functional_call(network, parameters, (images.to(self._device),))
-        return nn.functional.cross_entropy(logits, labels.to(self._device))
+        logits = functional_call(network, parameters, (images,))
+        return nn.functional.cross_entropy(logits, labels)
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.analog_layers import set_noise_strength
 from pipeline.data import ImageData, Split
+from pipeline.gpu import compute_device
 from pipeline.phase import say
 from pipeline.study_spec import TrainingSpec
 
@@ -99,4 +100,4 @@ def train(
             plugins=[LightningEnvironment()],
         )
         trainer.fit(module, batches)
-    network.eval()
+    network.to(compute_device()).eval()  # Lightning leaves it on the CPU

@@ -1,0 +1,118 @@
+"""What a GPU gives: training steps and accuracy over chips against one CPU core of the same machine.
+
+    python benchmarks/gpu.py studies/cifar10_nacim.yaml --data-dir data
+
+Networks are drawn from the study's space. Times are medians over the steps of all networks; the two devices train and
+judge the same ones. Mixed precision and torch.compile are timed to see whether they would pay; `nacim` uses neither.
+"""
+
+import argparse
+import copy
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.analog_layers import calibrate, set_noise_strength
+from pipeline.data import ShuffledBatches, load_images
+from pipeline.gpu import compute_device
+from pipeline.objective import CALIBRATION_IMAGES, RECALIBRATION_IMAGES
+from pipeline.search_space import SearchSpace
+from pipeline.shared_weights import build_channels_last
+from pipeline.study_spec import load_study
+from pipeline.supernet import draw_design
+from pipeline.variation import accuracy_under_variation
+
+CPU = torch.device("cpu")
+NETWORKS = 3
+STEPS = {"cuda": 30, "cpu": 5}
+CHIPS_AT_ONCE = (1, 8, 32)
+CHIPS = 32
+IMAGES_PER_CHIP = 200
+
+
+def step_times(network: nn.Module, batches: list[tuple[Tensor, Tensor]], bfloat16: bool, compiled: bool) -> list[float]:
+    """Seconds of each training step after the first ones."""
+    network.train()
+    set_noise_strength(network, 1.0)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    run: Callable[[Tensor], Tensor] = torch.compile(network) if compiled else network
+    there, times = batches[0][0].device, []
+    for images, labels in batches:
+        start = time.perf_counter()
+        with torch.autocast(there.type, torch.bfloat16, enabled=bfloat16):
+            loss = nn.functional.cross_entropy(run(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for the device
+        times.append(time.perf_counter() - start)
+    return times[len(times) // 3 :]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--compile", action="store_true", help="also time torch.compile: a minute a network")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    gpu = compute_device()
+    if gpu == CPU:
+        raise SystemExit("no GPU here")
+    study = load_study(options.study, data_dir=options.data_dir)
+    spec, images = study.spec, load_images(study.spec.dataset)
+    chance = random.Random(2)
+    networks = []
+    while len(networks) < NETWORKS:
+        torch.manual_seed(len(networks))
+        networks.append(build_channels_last(draw_design(SearchSpace(study), chance)))
+
+    def median(there: torch.device, bfloat16: bool = False, compiled: bool = False, tf32: bool = False) -> float:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+        drawn = zip(range(STEPS[there.type]), ShuffledBatches(images.train, spec.training.batch_size, 0), strict=False)
+        batches = [(x.to(there), y.to(there)) for _, (x, y) in drawn]
+        each = [step_times(copy.deepcopy(n).to(there), batches, bfloat16, compiled) for n in networks]
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        return statistics.median(seconds for times in each for seconds in times)
+
+    print(torch.cuda.get_device_name(), "against one CPU core of the same machine")
+    core = median(CPU)
+    rows = {"CPU": core, "GPU, float32": median(gpu), "GPU, TensorFloat-32": median(gpu, tf32=True)}
+    rows["GPU, bfloat16"] = median(gpu, bfloat16=True)
+    if options.compile:
+        rows["GPU, compiled"] = median(gpu, compiled=True)
+    print(f"| training step of {spec.training.batch_size} images | ms | times the core |\n| --- | --- | --- |")
+    for name, seconds in rows.items():
+        print(f"| {name} | {1000 * seconds:.1f} | {core / seconds:.1f} |", flush=True)
+
+    batches = list(ShuffledBatches(images.train, spec.training.batch_size, 0))[: STEPS["cuda"]]
+    for network in networks:
+        step_times(network.to(gpu), batches, False, False)  # an untrained network's answers would be a toss
+    print(f"| accuracy over {CHIPS} chips of {IMAGES_PER_CHIP} images | s | times the core | mean |")
+    print("| --- | --- | --- | --- |")
+    chips = {"min_chips": CHIPS, "max_chips": CHIPS, "images_per_chip": IMAGES_PER_CHIP}
+    variation = spec.variation.model_copy(update=chips)
+    found: dict[str, tuple[float, float]] = {}
+    for place, at_once in [(CPU, 1), *((gpu, count) for count in CHIPS_AT_ONCE)]:
+        seconds, means = 0.0, []
+        for network in networks:
+            moved = copy.deepcopy(network).to(place)
+            train, split = images.train[0].to(place), (images.validation[0].to(place), images.validation[1].to(place))
+            calibrate(moved, train[:CALIBRATION_IMAGES])
+            start = time.perf_counter()
+            recalibration = train[:RECALIBRATION_IMAGES]
+            (report,) = accuracy_under_variation(moved, [split], variation, 0, recalibration, at_once)
+            seconds += time.perf_counter() - start
+            means.append(report.mean)
+        name = "CPU" if place == CPU else f"GPU, {at_once} at once"
+        found[name] = (seconds / len(networks), statistics.mean(means))
+        print(f"| {name} | {found[name][0]:.1f} | {found['CPU'][0] / found[name][0]:.1f} | {found[name][1]:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
