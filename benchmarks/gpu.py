@@ -3,7 +3,8 @@
     python benchmarks/gpu.py studies/cifar10_nacim.yaml --data-dir data
 
 Networks are drawn from the study's space. Times are medians over the steps of all networks; the two devices train and
-judge the same ones. Mixed precision and torch.compile are timed to see whether they would pay; `nacim` uses neither.
+judge the same ones. `nacim` trains in TensorFloat-32 and judges in float32; bfloat16 and torch.compile are timed to
+see whether they would pay.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from pipeline.analog_layers import calibrate, set_noise_strength
 from pipeline.data import ShuffledBatches, load_images
-from pipeline.gpu import compute_device
+from pipeline.gpu import compute_device, round_products
 from pipeline.objective import CALIBRATION_IMAGES, RECALIBRATION_IMAGES
 from pipeline.search_space import SearchSpace
 from pipeline.shared_weights import build_channels_last
@@ -28,10 +29,10 @@ from pipeline.supernet import draw_design
 from pipeline.variation import accuracy_under_variation
 
 CPU = torch.device("cpu")
-NETWORKS = 3
+NETWORKS = 2
 STEPS = {"cuda": 30, "cpu": 5}
-CHIPS_AT_ONCE = (1, 8, 32)
-CHIPS = 32
+CHIPS_AT_ONCE = (1, 8, 16)
+CHIPS = 16
 IMAGES_PER_CHIP = 200
 
 
@@ -73,11 +74,11 @@ def main() -> None:
         networks.append(build_channels_last(draw_design(SearchSpace(study), chance)))
 
     def median(there: torch.device, bfloat16: bool = False, compiled: bool = False, tf32: bool = False) -> float:
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+        round_products(tf32)
         drawn = zip(range(STEPS[there.type]), ShuffledBatches(images.train, spec.training.batch_size, 0), strict=False)
         batches = [(x.to(there), y.to(there)) for _, (x, y) in drawn]
         each = [step_times(copy.deepcopy(n).to(there), batches, bfloat16, compiled) for n in networks]
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        round_products(False)
         return statistics.median(seconds for times in each for seconds in times)
 
     print(torch.cuda.get_device_name(), "against one CPU core of the same machine")

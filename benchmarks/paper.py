@@ -65,6 +65,7 @@ class Scale:
         chips: At the card's error; other errors get a quarter of them.
         images_per_chip: Of chosen designs.
         ranked: Designs of the joint search that are trained on their own as well, to see how the search ranks them.
+        ranked_epochs: Of that training, on the search's images.
     """
 
     changes: dict[str, dict[str, Any]]
@@ -75,6 +76,7 @@ class Scale:
     chips: int
     images_per_chip: int
     ranked: int = 0
+    ranked_epochs: int = 12
 
 
 SCALES = {
@@ -95,7 +97,7 @@ SCALES = {
     "full": Scale(
         changes={},
         trials={},
-        epochs=30,
+        epochs=20,
         train_images=45_000,
         test_images=10_000,
         chips=64,
@@ -251,12 +253,12 @@ class Experiment:
         }
 
     def _ranking_settings(self) -> dict[str, Any]:
-        """Images, chips and epochs are the study's: training alone tells the two judgements apart."""
+        """Images and chips are the study's: training alone tells the two judgements apart."""
         content = self._content(JOINT)
         return {
             "chips": content["variation"]["max_chips"],
             "images_per_chip": content["variation"]["images_per_chip"],
-            "epochs": content["training"]["epochs"],
+            "epochs": self._scale.ranked_epochs,
             "train_images": content["dataset"]["train_images"],
             "test_images": content["dataset"]["test_images"],
         }

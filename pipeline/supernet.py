@@ -16,7 +16,7 @@ from pipeline.analog_layers import set_noise_strength
 from pipeline.chips import derive_seed
 from pipeline.data import ImageSet, ShuffledBatches, Split
 from pipeline.design_point import DesignPoint
-from pipeline.gpu import compute_device
+from pipeline.gpu import compute_device, round_products
 from pipeline.search_space import SearchSpace
 from pipeline.shared_weights import SharedWeights, build_channels_last, part_of, shared_weights
 from pipeline.study_spec import Study, StudySpec
@@ -49,6 +49,7 @@ def train_supernet(study: Study, train_split: Split, path: Path, report: Callabl
     unfinished = path.with_suffix(".unfinished")
     if unfinished.is_file():
         training.load(torch.load(unfinished, weights_only=True))
+    round_products(True)  # the process does nothing else
     while training.epoch < spec.accuracy.supernet_epochs:
         loss = training.run_epoch()
         _write(training.state(), unfinished)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.analog_layers import set_noise_strength
 from pipeline.data import ImageData, Split
-from pipeline.gpu import compute_device
+from pipeline.gpu import compute_device, round_products
 from pipeline.phase import say
 from pipeline.study_spec import TrainingSpec
 
@@ -42,6 +42,7 @@ class NoisyClassifier(pl.LightningModule):
         self.after_epoch = after_epoch
 
     def on_train_epoch_start(self) -> None:
+        round_products(True)
         say(f"training, epoch {self.current_epoch + 1} of {self.spec.epochs}")
 
     def on_train_batch_start(self, batch: Split, batch_index: int) -> None:
@@ -57,6 +58,7 @@ class NoisyClassifier(pl.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
+        round_products(False)
         if self.after_epoch is not None and self.after_epoch(self.network, self.current_epoch + 1):
             self.trainer.should_stop = True
 
@@ -99,5 +101,8 @@ def train(
             num_sanity_val_steps=0,
             plugins=[LightningEnvironment()],
         )
-        trainer.fit(module, batches)
+        try:
+            trainer.fit(module, batches)
+        finally:
+            round_products(False)
     network.to(compute_device()).eval()  # Lightning leaves it on the CPU
