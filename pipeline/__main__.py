@@ -1,7 +1,7 @@
 """The command `nacim`. Heavy libraries are imported by the command that needs them.
 
 Exit codes: 0 done; 2 bad input, nothing written; 3 the database or the disk failed, results are kept; 4 the run
-stopped because trials kept failing or the search space is used up; 5 a replayed trial differs; 130 interrupted,
+stopped because trainings failed or the search space is used up; 5 a replayed trial differs; 130 interrupted,
 finished trials are kept.
 """
 
@@ -93,7 +93,7 @@ def run(
     early = Patience(bound_s=patience, say=lambda message: print(message, file=sys.stderr), at_start=True)
     with stopped_like_ctrl_c(), contextlib.ExitStack() as held:
         keep_lock = early(lambda: held.enter_context(run_lock(url, folder, study.spec.name)))
-        opened = early(lambda: open_study(study, url))
+        opened = early(lambda: open_study(study, url, replace_empty=True))
         for_people = LiveProgress if console.is_terminal else PlainProgress
         view_kind: type[Progress] = Progress if quiet else JsonProgress if as_json else for_people
         earlier = pareto_report(opened).trials
@@ -117,7 +117,7 @@ def run(
     elif not quiet:
         console.print(front_table(found.objectives, found.front))
         console.print(f"{view.summary()}", soft_wrap=True)
-        console.print(f"database  {show_url(url)}\nreport    {page}", soft_wrap=True)
+        console.print(f"database  {show_url(url)}\nreport    {page}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -225,8 +225,9 @@ def dashboard(
     from pipeline.showcase import artifact_folder
 
     within("--port", port, 1, 65535)
-    folder, url = places(load_study(study_file), out, storage)
-    load_study_read_only(url)
+    study = load_study(study_file)
+    folder, url = places(study, out, storage)
+    load_study_read_only(url, study.spec.name)
     serve(url, port, writable, artifact_folder(folder))
 
 
@@ -248,12 +249,14 @@ def _exit_codes() -> Iterator[None]:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
+    from pipeline.results import TrainingDiverged
     from pipeline.runner import RepeatedFailure, SpaceExhausted
     from pipeline.storage import DISK_ERRORS, DatabaseAway, cause_of
+    from pipeline.supernet_file import SupernetDied
 
     try:
         yield
-    except (RepeatedFailure, SpaceExhausted) as error:
+    except (RepeatedFailure, SpaceExhausted, SupernetDied, TrainingDiverged) as error:
         _stop(str(error), 4)
     except DatabaseAway as error:
         _stop(str(error), 3)

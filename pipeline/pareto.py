@@ -41,8 +41,10 @@ def kind_of(trial: FrozenTrial) -> str:
     """The one of `KINDS` that a trial is. Only an `evaluated` one is a result: on fronts, in figures and in counts.
 
     Optuna calls others complete too: an infeasible one has not been trained, one stopped early not to the end, and a
-    reused one repeats another.
+    reused one repeats another, or one that was in work at the same time.
     """
+    if "duplicate_of" in trial.user_attrs:
+        return "reused"
     if trial.state is not TrialState.COMPLETE:
         return _STATES.get(trial.state, "running")
     return next((kind for mark, kind in _MARKS.items() if mark in trial.user_attrs), "evaluated")

@@ -54,7 +54,7 @@ def _format(weight_format: FixedPoint | None) -> str:
 def quantity(name: str, value: float) -> str:
     """A measured value with its label and unit: `accuracy 97.5 %`, `28.2 TOPS/W`."""
     metric = METRICS[name]
-    label = "" if metric.unit in metric.label else f"{metric.label} "
+    label = "" if metric.unit == metric.label else f"{metric.label} "
     return f"{label}{metric.show(value)} {metric.unit}"
 
 
@@ -86,6 +86,7 @@ class Progress:
 
     def begin(self, goal: int, done: int, workers: int) -> None:
         self._goal, self._done_before, self._start = goal, done, time.monotonic()
+        self._earlier, self._counts = len(self._trials), dict.fromkeys(self._counts, 0)  # `done` holds results spooled
 
     def started(self, number: int, design: DesignPoint) -> None:
         self._running[number] = design

@@ -1,10 +1,14 @@
-"""What is measured on one design. No torch here, so that a report opens fast."""
+"""What is measured on one design, and what ends without a measurement. No torch here, so that a report opens fast."""
 
 import dataclasses
 from typing import Any
 
 from hw_models.cost import CostReport
 from pipeline.metrics import METRICS
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is not a finite number any more."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

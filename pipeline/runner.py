@@ -170,15 +170,21 @@ class Runner:
             while True:
                 in_time = deadline is None or time.monotonic() < deadline
                 waits = False
-                while in_time and not waits and len(self._known) + len(self._running) < goal and self._may_ask():
+                while (
+                    in_time
+                    and not waits
+                    and idle < _IDLE_TRIALS
+                    and len(self._known) + len(self._running) < goal
+                    and self._may_ask()
+                ):
                     asked = self._take(pool)
                     waits = asked is None
                     idle = 0 if asked or waits else idle + 1
-                    if idle >= _IDLE_TRIALS:
-                        raise SpaceExhausted(
-                            f"the last {idle} designs proposed were known, break a constraint or cannot exist"
-                            f"{self._last_infeasible and f' (last: {self._last_infeasible})'}; widen the search space"
-                        )
+                if idle >= _IDLE_TRIALS and not self._running:  # what is in work is finished first
+                    raise SpaceExhausted(
+                        f"the last {idle} designs proposed were known, break a constraint or cannot exist"
+                        f"{self._last_infeasible and f' (last: {self._last_infeasible})'}; widen the search space"
+                    )
                 if not self._running and not waits:
                     return
                 pool = self._wait(pool)
@@ -386,8 +392,9 @@ class Runner:
         self._heart.leave(entry.trial._trial_id)
         if entry.twins:
             self._submit(pool, _Running(trial=entry.twins[0], design=entry.design, twins=entry.twins[1:]))
-        self._view.finished(failed)
-        self._stop_if_repeated(failed.user_attrs["error"])
+        if failed.state is TrialState.FAIL:  # else another process has taken it over
+            self._view.finished(failed)
+            self._stop_if_repeated(failed.user_attrs["error"])
 
     def _finished(self, entry: _Running, result: TrialResult) -> None:
         """Record a result, also for the trials that wait for the same design."""

@@ -30,12 +30,13 @@ from pipeline.storage import (
 from pipeline.study_spec import SCHEMA_VERSION, Study, StudySpec
 
 
-def open_study(study: Study, url: str) -> optuna.Study:
+def open_study(study: Study, url: str, replace_empty: bool = False) -> optuna.Study:
     """Open a study in its database, or make it.
 
     Args:
         study: The study file with its cards.
         url: SQLAlchemy URL, such as `sqlite:///results/digits/study.db`.
+        replace_empty: A study of that name without any trial may be another one; for who holds it alone.
 
     Raises:
         StudyError: If the database is not one of ours, is from a newer release, or holds a study of the same name whose
@@ -46,9 +47,11 @@ def open_study(study: Study, url: str) -> optuna.Study:
     sampler = make_sampler(study)
     with one_at_a_time(url):
         found = {known.study_name: known for known in storage.get_all_studies()}.get(spec.name)
-        if found and "nacim_schema" not in found.user_attrs and not storage.get_n_trials(found._study_id):
-            optuna.delete_study(study_name=spec.name, storage=storage)  # of an older release, cut off while it was made
-            found = None
+        if found and not storage.get_n_trials(found._study_id):
+            cut_off = "nacim_schema" not in found.user_attrs  # an older release, while it made the study
+            if cut_off or (replace_empty and found.user_attrs["identity"] != study.identity()):
+                optuna.delete_study(study_name=spec.name, storage=storage)
+                found = None
         if found:
             _check_same(study, found.user_attrs, url)
         let_readers_in(storage)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from hw_models.accelerator import Accelerator
@@ -441,6 +442,8 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
         raise ValueError(f"{path}: {_first_problem(error)}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    if spec.accuracy.checkpoint is not None:
+        raise ValueError(f"{path}: unknown key 'accuracy.checkpoint'; a run finds the supernet in its output folder")
     devices: dict[str, CellDevice] = {}
     sources: dict[str, dict[str, str]] = {}
     for name in map(str, spec.hardware.device.values):
@@ -471,13 +474,21 @@ def _offer(word: str, known: Any) -> str:
 def _first_problem(error: ValidationError) -> str:
     """The first of pydantic's findings as one line."""
     problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
+    model: Any = StudySpec
+    fields = _fields(model)
+    parts: list[str] = []
+    for part in problem["loc"]:
+        if part == model.__name__:  # pydantic names the alternatives of a key, the file does not
+            continue
+        parts.append(str(part))
+        fields = _fields(model)
+        if part in fields:
+            annotation = fields[part].annotation
+            candidates = [annotation, *get_args(annotation)]
+            model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+    place = ".".join(parts)
     if problem["type"] == "extra_forbidden":
-        model: Any = StudySpec
-        for part in problem["loc"][:-1]:
-            model = _model_of(model, part)
-        known = model.model_fields
-        return f"unknown key {place!r}{_offer(str(problem['loc'][-1]), known)}; allowed here: {', '.join(known)}"
+        return f"unknown key {place!r}{_offer(parts[-1], fields)}; allowed here: {', '.join(fields)}"
     if problem["type"] == "missing":
         return f"{place} is missing"
     message = problem["msg"].removeprefix("Value error, ")
@@ -485,9 +496,6 @@ def _first_problem(error: ValidationError) -> str:
     return f"{place + ': ' if place else ''}{message}{shown}"
 
 
-def _model_of(model: Any, part: str | int) -> Any:
-    if isinstance(part, int):
-        return model
-    annotation = model.model_fields[part].annotation
-    candidates = [annotation, *get_args(annotation)]
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+def _fields(model: type[BaseModel]) -> dict[Any, FieldInfo]:
+    """What a file may say, by its name there."""
+    return {field.alias or name: field for name, field in model.model_fields.items() if not field.exclude}

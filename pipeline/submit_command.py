@@ -11,7 +11,7 @@ import typer
 from sqlalchemy.engine import make_url
 
 from pipeline.heartbeat import HEARTBEAT_S
-from pipeline.options import OutFolder, StorageUrl, StudyFile, places, within
+from pipeline.options import DataDir, OutFolder, StorageUrl, StudyFile, places, within
 from pipeline.storage import show_url, without_password
 from pipeline.study_spec import load_study
 from pipeline.worker_command import Goal, Heartbeat, needs_server
@@ -55,6 +55,7 @@ def submit(
     trials: Goal = None,
     storage: StorageUrl = None,
     out: OutFolder = None,
+    data_dir: DataDir = None,
     option: Annotated[
         list[str] | None,
         typer.Option(help="A line for the scheduler, such as --option=--gres=gpu:1; may come several times."),
@@ -63,18 +64,21 @@ def submit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; make and submit nothing.")] = False,
 ) -> None:
     """Make the study in PostgreSQL, then submit a job array of `nacim worker`."""
+    from pipeline.data_files import check_data
     from pipeline.search_space import SearchSpace
     from pipeline.study import open_study
 
     within("--workers", workers, 2 if scheduler == "pbs" else 1)
     within("--trials", trials, 1)
     within("--heartbeat", heartbeat, 1)
-    study = load_study(study_file)
+    study = load_study(study_file, data_dir=data_dir)
     folder, url = places(study, out, storage)
     needs_server(url)
     SearchSpace(study).check()
+    check_data(study.spec.dataset)
     command = [sys.executable, "-m", "pipeline", "worker", str(study_file.resolve()), "--out", str(folder.resolve())]
     command += ["--trials", str(trials or study.spec.trials), "--heartbeat", str(heartbeat)]
+    command += ["--data-dir", str(Path(data_dir).resolve())] if data_dir else []
     command += _storage_option(url, scheduler)
     logs = folder.resolve() / "workers"
     script = job_script(scheduler, f"nacim-{study.spec.name}", workers, logs, option or [], command)

@@ -17,11 +17,12 @@ from pipeline.chips import derive_seed
 from pipeline.data import ImageSet, ShuffledBatches, Split
 from pipeline.design_point import DesignPoint
 from pipeline.gpu import compute_device, round_products
+from pipeline.results import TrainingDiverged
 from pipeline.search_space import SearchSpace
 from pipeline.shared_weights import SharedWeights, build_channels_last, part_of, shared_weights
 from pipeline.study_spec import Study, StudySpec
 from pipeline.topology import topology
-from pipeline.training import TrainingDiverged, train
+from pipeline.training import train
 
 FINE_TUNING_RATE = 0.3  # assumed: peak learning rate of fine-tuning over that of the training
 _SETTLING_BATCHES = 8  # assumed: training batches from which input ranges and batch-norm statistics are taken

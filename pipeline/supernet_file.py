@@ -19,6 +19,10 @@ _FORMAT = 1  # of the shared weights; raise it when they change their meaning
 _REPORT_S = 10  # at least so long between two lines of progress
 
 
+class SupernetDied(RuntimeError):
+    """The process that trains the supernet is gone."""
+
+
 def supernet_key(study: Study) -> str:
     """Twelve hexadecimal digits of all that the supernet's weights depend on: data, space, training and seed.
 
@@ -50,7 +54,7 @@ def with_supernet(study: Study, folder: Path, say: Callable[[str], None]) -> Stu
 
     Raises:
         OSError: If a file cannot be written.
-        RuntimeError: If the training fails.
+        SupernetDied, TrainingDiverged: If the training fails.
     """
     if study.spec.accuracy.source == "training":
         return study
@@ -97,7 +101,7 @@ def _train(study: Study, path: Path, say: Callable[[str], None]) -> None:
         process.join()
         here.close()
     if not path.is_file():
-        raise RuntimeError("the supernet's training died, perhaps for lack of memory; the same command goes on with it")
+        raise SupernetDied("the supernet's training died, perhaps for lack of memory; the same command goes on with it")
 
 
 def _train_and_report(study: Study, path: Path, connection: Connection) -> None:

@@ -15,12 +15,8 @@ from pipeline.analog_layers import set_noise_strength
 from pipeline.data import ImageData, Split
 from pipeline.gpu import compute_device, round_products
 from pipeline.phase import say
+from pipeline.results import TrainingDiverged
 from pipeline.study_spec import TrainingSpec
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss is not a finite number any more."""
-
 
 AfterEpoch = Callable[[nn.Module, int], bool]  # the network and the epochs done so far -> whether to stop
 

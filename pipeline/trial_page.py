@@ -15,7 +15,7 @@ from pipeline.metrics import METRICS
 from pipeline.results import VariationReport
 from pipeline.stored import describe_settings
 from pipeline.study_spec import StudySpec
-from pipeline.topology import mvm_layers
+from pipeline.topology import mvm_layers, topology
 
 _TOTALS = ("energy_j", "area_m2", "latency_s")
 
@@ -53,16 +53,22 @@ def _design(shown: Evaluated) -> Table:
 
 
 def _layers(shown: Evaluated) -> Table:
-    table = _table("Network", "layer", "inputs", "kernel", "outputs", "pooled", "MACs", "mapped as")
-    for layer, cost in zip(mvm_layers(shown.design), shown.cost["layers"], strict=True):
+    table = _table(
+        "Network", "layer", "inputs", "kernel", "stride", "outputs", "pooled", "weights", "MACs", "mapped as"
+    )
+    chip = shown.design.accelerator
+    for whole, cost in zip(topology(shown.design), shown.cost["layers"], strict=True):
+        layer, fixed = whole.mvm, whole.weight_format
         inputs = f"{layer.in_channels}x{layer.in_height}x{layer.in_width}"
         kernel = "" if layer.kernel == layer.in_height == 1 else f"{layer.kernel}x{layer.kernel}"
         table.add_row(
             layer.name,
             inputs,
             kernel,
+            str(whole.stride) if whole.is_conv else "",
             str(layer.out_channels),
             "2x2" if layer.pooled else "",
+            f"{fixed.bits} b ({fixed.integer_bits}.{fixed.fraction_bits})" if fixed else f"{chip.weight_bits} b",
             f"{layer.macs:,}",
             cost["mapped_as"],
         )

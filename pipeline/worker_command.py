@@ -53,12 +53,12 @@ def worker(
     needs_server(url)
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=_LOG_WIDTH)
-    waits = Patience(bound_s=patience, say=lambda message: console.print(message, soft_wrap=True))
+    waits = Patience(bound_s=patience, say=lambda message: console.print(message, soft_wrap=True, markup=False))
     early = dataclasses.replace(waits, at_start=True)
     with stopped_like_ctrl_c(), contextlib.ExitStack() as held:
         try:
             opened = early(lambda: open_study(study, url))
-            study = with_supernet(study, folder, lambda line: console.print(line, soft_wrap=True))
+            study = with_supernet(study, folder, waits.say)
             lock = early(lambda: held.enter_context(study_lock(url, study.spec.name, shared=True)))
             earlier = early(lambda: pareto_report(opened)).trials
             view = PlainProgress(study.spec.name, study.spec.objectives, earlier, console, folder / "checkpoints")

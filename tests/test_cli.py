@@ -14,9 +14,14 @@ from pathlib import Path
 import optuna
 import pytest
 import yaml
+from conftest import TINY_STUDY
 from snapshot import snapshot
 
+from pipeline import __main__, dashboard, supernet_file
+from pipeline.results import TrainingDiverged
+from pipeline.study import open_study
 from pipeline.study_spec import load_study
+from pipeline.supernet_file import SupernetDied
 
 ENVIRONMENT = os.environ | {"COLUMNS": "200", "PYTHONWARNINGS": "ignore"}
 
@@ -29,8 +34,6 @@ def nacim(*arguments: object, cwd: Path, **options) -> subprocess.CompletedProce
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A folder in which a tiny study has run once with 4 trials."""
-    from conftest import TINY_STUDY
-
     folder = tmp_path_factory.mktemp("study")
     (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY_STUDY | {"question": "Does it run?"}))
     done = nacim("run", "tiny.yaml", "--workers", 2, cwd=folder)
@@ -151,8 +154,6 @@ def test_an_exported_trial_has_a_folder_of_its_own_and_costs_the_same(finished, 
 
 
 def test_a_study_with_a_users_own_card_is_one_command(tmp_path):
-    from conftest import TINY_STUDY
-
     from hw_models.devices import CARD_FOLDER
 
     card = yaml.safe_load((CARD_FOLDER / "fefet.yaml").read_text()) | {"name": "mine"}
@@ -214,9 +215,21 @@ def wait_for_a_running_trial(path: Path) -> None:
     pytest.fail("no trial is in work beside a complete one")
 
 
-def test_ctrl_c_keeps_what_is_complete_and_the_next_run_takes_the_rest_up(tmp_path):
-    from conftest import TINY_STUDY
+@pytest.mark.parametrize("error", [TrainingDiverged("loss is nan; lower the rate"), SupernetDied("it is gone")])
+def test_a_supernet_that_fails_ends_with_4_and_says_so_in_one_line(error, tmp_path, monkeypatch, capsys):
+    def fail(study, path, say):
+        raise error
 
+    content = TINY_STUDY | {"accuracy": {"from": "supernet", "supernet_epochs": 2}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(supernet_file, "_train", fail)
+    monkeypatch.setattr(sys, "argv", ["nacim", "run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="4"):
+        __main__.main()
+    assert capsys.readouterr().err == f"nacim: {error}\n"
+
+
+def test_ctrl_c_keeps_what_is_complete_and_the_next_run_takes_the_rest_up(tmp_path):
     slow = TINY_STUDY | {"training": {"epochs": 15}, "trials": 3}
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(slow))
     command = [sys.executable, "-m", "pipeline", "run", "tiny.yaml", "--workers", "1"]
@@ -261,6 +274,16 @@ def test_a_full_disk_stops_the_run_with_3_and_keeps_what_was_finished(finished, 
     assert "Traceback" not in done.stderr
     assert [t.values for t in complete_trials(tmp_path)][:1] == kept
     assert nacim("run", "tiny.yaml", "--trials", 1, "--workers", 1, cwd=tmp_path).returncode == 0
+
+
+def test_the_dashboard_finds_its_study_among_others(finished, tmp_path, monkeypatch):
+    (tmp_path / "other.yaml").write_text((finished / "tiny.yaml").read_text().replace("name: tiny", "name: other"))
+    url, served = f"sqlite:///{tmp_path / 'study.db'}", []
+    for path in (finished / "tiny.yaml", tmp_path / "other.yaml"):
+        open_study(load_study(path), url)
+    monkeypatch.setattr(dashboard, "serve", lambda *arguments: served.append(arguments[0]))
+    __main__.dashboard(tmp_path / "other.yaml", storage=url)
+    assert served == [url]
 
 
 def test_help_names_every_command():

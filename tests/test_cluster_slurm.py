@@ -103,6 +103,7 @@ def test_a_dry_run_prints_the_script_without_the_password(tmp_path, scheduler, w
     url = f"postgresql://me{'' if scheduler == 'pbs' else ':hush'}@db.example:5432/nacim"
     write_study(tiny)
     arguments = ("submit", "study.yaml", "--workers", 7, "--scheduler", scheduler, "--dry-run", "--option", "-q long")
+    arguments += ("--data-dir", "images")
     done = nacim(*arguments, cwd=tmp_path, environment=os.environ | {"NACIM_STORAGE": url, "PGPASSWORD": "hush"})
     assert done.returncode == 0, done.stderr
     assert "PGPASSWORD" not in done.stdout, "PBS would show it to all users"
@@ -110,6 +111,7 @@ def test_a_dry_run_prints_the_script_without_the_password(tmp_path, scheduler, w
     assert ("--storage" in done.stdout) == (scheduler == "pbs"), "else the environment says it"
     assert "1-7" in done.stdout
     assert f"#{ {'slurm': 'SBATCH', 'lsf': 'BSUB', 'pbs': 'PBS'}[scheduler] } -q long" in done.stdout
+    assert f"--data-dir {tmp_path / 'images'}" in done.stdout
     assert not list(tmp_path.rglob("*.sh"))
     subprocess.run(["bash", "-n"], input=done.stdout, text=True, check=True)
 

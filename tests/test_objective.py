@@ -9,9 +9,10 @@ from pipeline import objective, training
 from pipeline.analog_layers import noisy_layers, program_chip
 from pipeline.chips import Chip
 from pipeline.objective import evaluate, load_checkpoint
+from pipeline.results import TrainingDiverged
 from pipeline.search_space import SearchSpace
 from pipeline.study_spec import load_study
-from pipeline.training import TrainingDiverged, train
+from pipeline.training import train
 
 
 @pytest.fixture

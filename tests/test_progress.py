@@ -71,6 +71,15 @@ def test_scripts_get_one_json_object_a_line_for_each_event(study, tmp_path):
     assert events[-1]["error"].startswith("made-up failure")
 
 
+def test_a_result_left_by_an_earlier_run_counts_once(study, tmp_path):
+    view = Progress("made-up", OBJECTIVES, [], Console(file=io.StringIO()), tmp_path)
+    view.finished(pareto_report(study).trials[0])  # found in the spool
+    view.begin(20, 1, 2)
+    assert view.counts() == "1/20 trials"
+    view.finished(pareto_report(study).trials[1])
+    assert view.counts() == "2/20 trials"
+
+
 def test_a_quiet_run_prints_nothing(study, tmp_path):
     assert shown(Progress, study, tmp_path)[1] == ""
 

@@ -198,6 +198,18 @@ def test_causes_that_differ_in_numbers_only_are_one_cause(study, tmp_path):
         run(study, tmp_path / "out", 6, evaluate=fake_evaluation.fail_with_a_path)
 
 
+def test_a_used_up_space_does_not_cut_off_what_is_in_work(tiny, write_study, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner_module, "_IDLE_TRIALS", 2)
+    tiny["hardware"] = {"device": ["sram", "rram"], "adc_bits": 5}
+    tiny["network"] = {"convs": [{"filters": 4}]}
+    study = load_study(write_study(tiny))
+    with pytest.raises(SpaceExhausted):
+        run(study, tmp_path / "out", 10, workers=2, evaluate=fake_evaluation.evaluate_slowly)
+    trials = open_study(study, f"sqlite:///{tmp_path / 'out' / 'study.db'}").get_trials()
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert not any(trial.user_attrs.get("interrupted") for trial in trials)
+
+
 def test_no_design_is_evaluated_twice_and_a_used_up_space_says_so(tiny, write_study, tmp_path, monkeypatch):
     monkeypatch.setattr(runner_module, "_IDLE_TRIALS", 60)
     tiny["hardware"] = {"device": ["sram", "rram"], "adc_bits": [5, 6]}

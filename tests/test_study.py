@@ -56,6 +56,19 @@ def test_a_study_cut_off_while_it_was_made_is_made_again(study, tmp_path):
     assert open_study(study, url).user_attrs["nacim_schema"] == SCHEMA_VERSION
 
 
+def test_a_study_without_trials_may_change_for_who_holds_it_alone(tiny, write_study, tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    open_study(load_study(write_study(tiny)), url)
+    tiny["training"]["learning_rate"] = 0.001
+    changed = load_study(write_study(tiny))
+    assert open_study(changed, url, replace_empty=True).user_attrs["identity"] == changed.identity()
+    opened = open_study(changed, url)
+    opened.ask()
+    tiny["training"]["learning_rate"] = 0.002
+    with pytest.raises(StudyError, match="learning_rate"):
+        open_study(load_study(write_study(tiny)), url, replace_empty=True)
+
+
 def test_reading_does_not_make_a_database(tmp_path):
     with pytest.raises(StudyError, match="no such database"):
         load_study_read_only(f"sqlite:///{tmp_path / 'none.db'}")

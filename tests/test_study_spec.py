@@ -63,6 +63,21 @@ def set_key(content: dict, dotted: str, value: object) -> dict:
             ["variation", "min_chips 50", "max_chips 2"],
             id="more chips at least than at most",
         ),
+        pytest.param(
+            "early_stopping",
+            {"quantil": 0.5},
+            ["unknown key 'early_stopping.quantil'", "did you mean 'quantile'"],
+            id="unknown key of an alternative",
+        ),
+        pytest.param(
+            "accuracy",
+            {"form": "supernet"},
+            ["'accuracy.form'", "did you mean 'from'"],
+            id="unknown key, an alias near",
+        ),
+        pytest.param(
+            "accuracy", {"checkpoint": "x.pt"}, ["unknown key 'accuracy.checkpoint'"], id="a key of the run's"
+        ),
         pytest.param("name", "a/b", ["name", "a/b"], id="a name that is a path"),
         pytest.param("dataset.name", "imagenet", ["dataset.name", "imagenet", "digits"], id="unknown data set"),
     ],

@@ -1,5 +1,7 @@
 """One trial as a page in the terminal."""
 
+import copy
+
 import pytest
 from made_up import CONTENT, made_up_study
 from rich.console import Console
@@ -20,6 +22,10 @@ def trial(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lines(trial) -> list[str]:
+    return page_of(trial)
+
+
+def page_of(trial) -> list[str]:
     console = Console(width=100)
     with console.capture() as capture:
         console.print(trial_page(StudySpec.model_validate(CONTENT), trial))
@@ -45,6 +51,15 @@ def test_the_page_shows_every_layer_and_total(trial, lines):
     for name, metric in METRICS.items():
         if not name.startswith("accuracy"):
             line_of(lines, metric.label.split()[0], metric.show(shown.measured[name]))
+
+
+def test_the_page_shows_strides_and_fixed_point_formats(trial):
+    fixed = copy.deepcopy(trial)
+    conv = fixed.user_attrs["design"]["convs"][0]
+    conv |= {"stride": 2, "pool": False, "weight_format": {"integer_bits": 1, "fraction_bits": 4}}
+    line = line_of(page_of(fixed), "conv1", "(1.4)")
+    weights, stride = line.split("(1.4)")[0].split()[-2:], line.split()[3]
+    assert (stride, weights) == ("2", ["6", "b"])
 
 
 def test_shares_are_those_of_the_energy(trial, lines):
