@@ -84,7 +84,7 @@ def train(
     batches = ImageData(data, spec, seed)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = NoisyClassifier(network, spec, spec.epochs * len(batches.train_dataloader()), after_epoch)
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.ERROR)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on loggers, workers and schedules that does not concern a search
         trainer = pl.Trainer(
