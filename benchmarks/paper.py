@@ -211,7 +211,7 @@ class Experiment:
         ]
 
     def costs(self) -> list[dict[str, Any]]:
-        """Each command that ended, well or not: study, what ("search" or "measure"), wall and CPU seconds."""
+        """Each command that ended, well or not: study, what ("search", "measure" or "rank"), wall and CPU seconds."""
         path = self._folder / "costs.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 

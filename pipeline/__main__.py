@@ -53,6 +53,10 @@ _LOG_WIDTH = 160  # columns of tables where there is no terminal
 TrialNumber = Annotated[int, typer.Option("--trial", help="Number of the trial.")]
 
 
+def _console() -> Console:
+    return Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
+
+
 @app.command()
 def run(
     study_file: StudyFile,
@@ -85,7 +89,7 @@ def run(
     SearchSpace(study).check()
     check_data(study.spec.dataset)
     folder, url = places(study, out, storage)
-    console = Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
+    console = _console()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -186,7 +190,7 @@ def show(
         values = {"trial": found.number, "values": found.values} | found.user_attrs
         print_json(values | ({"remeasured": again} if again else {}))
     else:
-        Console().print(trial_page(stored.spec, found, again))
+        _console().print(trial_page(stored.spec, found, again))
 
 
 @app.command()

@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault(
@@ -11,6 +12,8 @@ import yaml
 
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background, children included
 
 TINY_STUDY = {
     "name": "tiny",
