@@ -164,7 +164,9 @@ def _facts(opened: optuna.Study) -> dict[str, Any]:
     """Counts, front and hypervolume of a study."""
     found = pareto_report(opened)
     front = [
-        {"trial": t.number, "design": t.user_attrs["design"]} | {n: t.user_attrs[n] for n in METRICS}
+        {"trial": t.number, "design": t.user_attrs["design"]}
+        | {n: t.user_attrs[n] for n in METRICS}
+        | {"variation": t.user_attrs["variation"], "outside_reference": t.user_attrs["cost"]["outside_reference"]}
         for t in found.front
     ]
     history = hypervolume_history(found.objectives, [trial.values for trial in found.trials])
