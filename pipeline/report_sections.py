@@ -100,8 +100,8 @@ def _front(findings: Findings, styles: Styles, plots: Plots) -> str:
     note += (
         f" Bars leave out that {other_images(findings)}, and what another training would change: designs closer than "
         f"that are not told apart. Costs of {outside} of the {_count(n_front, 'design')} on the front are beyond what "
-        "the cost model's reference tool vouches for, and that tool is a simulator: measured chips lie several times off "
-        "(docs/cost_model.md)."
+        "the cost model's reference tool vouches for, and that tool is a simulator: measured chips lie several times "
+        "off (docs/cost_model.md)."
     )
     is_pair = len(objectives) == 2
     views = [
@@ -169,8 +169,8 @@ def _devices(findings: Findings) -> str:
     tied = f" ({', '.join(near)} within its 95 % interval)" if near else ""
     efficient = "and also" if frugal.device == accurate.device else frugal.device
     heading = (
-        f"{accurate.device} reaches the best accuracy{tied}, {efficient} the best TOPS/W among designs of at least half "
-        "that accuracy"
+        f"{accurate.device} reaches the best accuracy{tied}, {efficient} the best TOPS/W among designs of at least "
+        "half that accuracy"
     )
     heads = ["device", "designs", "on the front", "best accuracy [%]", "its TOPS/W", "trial"]
     heads += ["best TOPS/W", "its accuracy [%]", "trial", "lost to device errors [points]"]
