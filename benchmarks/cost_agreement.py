@@ -8,8 +8,8 @@ import json
 import statistics
 from pathlib import Path
 
-from hw_models.reference_input import read_densities, read_networks, read_rows
-from hw_models.reference_table import evaluate_rows
+from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows
+from hw_models.validation.neurosim_table import evaluate_rows
 
 NOT_FIGURES = ("outside_reference", "error")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from hw_models.accelerator import Accelerator
 from hw_models.cost import estimate_cost
 from hw_models.devices import load_card
-from hw_models.reference_input import read_networks
+from hw_models.validation.neurosim_input import read_networks
 
 NETWORKS = Path(__file__).parent.parent / "tests" / "golden" / "networks.json"
 REFERENCE_VGG8_S = 204.0  # one run of DNN+NeuroSim V1.3 with VGG-8, as recorded with its table

@@ -2,7 +2,7 @@
 
     python benchmarks/digits_table.py            # goes on where it was stopped; about 1.2 s of one core per design
 
-Each design is trained and judged as the study does it (`pipeline.objective.evaluate`), with the number of its row as
+Each design is trained and judged as the study does it (`pipeline.trial.evaluate.evaluate`), with the number of its row as
 trial number. The first rows are drawn at random; each further batch comes from searches on a surrogate of the rows
 before it, so that the table is densest near the front. Costs are not stored: the cost model gives them in under a
 millisecond.
@@ -24,12 +24,13 @@ from sklearn.ensemble import GradientBoostingRegressor
 
 from hw_models.cost import estimate_cost
 from hw_models.errors import InfeasibleDesign
-from pipeline.design_point import DesignPoint
-from pipeline.pareto import nondominated
-from pipeline.search_space import SearchSpace
-from pipeline.study_spec import ABSENT, load_study
-from pipeline.topology import mvm_layers
-from pipeline.worker import evaluate_trial, start_worker
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.pareto import nondominated
+from pipeline.design.topology import mvm_layers
+from pipeline.run.worker import evaluate_trial, start_worker
+from pipeline.study.dimension import ABSENT
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study
 
 TABLE = Path(__file__).parent / "digits_designs.csv.gz"
 STUDY = load_study(Path(__file__).parents[1] / "studies" / "digits.yaml")

@@ -15,11 +15,13 @@ from pathlib import Path
 import optuna
 from rich.console import Console
 
-from pipeline.pareto import hypervolume_history, kind_of, pareto_report
-from pipeline.progress import Progress
-from pipeline.runner import Runner
-from pipeline.study import open_study
-from pipeline.study_spec import EarlyStoppingSpec, Study, load_study
+from pipeline.cli.progress import Progress
+from pipeline.database.open_study import open_study
+from pipeline.database.trials import kind_of, pareto_report
+from pipeline.design.pareto import hypervolume_history
+from pipeline.run.runner import Runner
+from pipeline.study.study_file import StudyDefinition, load_study
+from pipeline.study.study_spec import EarlyStoppingSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +34,7 @@ class Outcome:
     front: int
 
 
-def run(study: Study, trials: int) -> Outcome:
+def run(study: StudyDefinition, trials: int) -> Outcome:
     """Run a study in a temporary folder."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -18,15 +18,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pipeline.analog_layers import calibrate, set_noise_strength
-from pipeline.data import ShuffledBatches, load_images
-from pipeline.gpu import compute_device, round_products
-from pipeline.objective import CALIBRATION_IMAGES, RECALIBRATION_IMAGES
-from pipeline.search_space import SearchSpace
-from pipeline.shared_weights import build_channels_last
-from pipeline.study_spec import load_study
-from pipeline.supernet import draw_design
-from pipeline.variation import accuracy_under_variation
+from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
+from pipeline.analog.model import set_noise_strength
+from pipeline.compute_device import compute_device, round_products
+from pipeline.data.batches import ShuffledBatches, load_images
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study
+from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
+from pipeline.trial.shared_weights import build_channels_last
+from pipeline.trial.supernet import draw_design
+from pipeline.trial.variation import accuracy_under_variation
 
 CPU = torch.device("cpu")
 NETWORKS = 2

@@ -21,14 +21,15 @@ from torch import nn
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
-from pipeline.analog_layers import calibrate
-from pipeline.data import ImageSet, load_images
-from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec
-from pipeline.network import build_network
-from pipeline.study_spec import DatasetSpec, TrainingSpec, VariationSpec
-from pipeline.topology import topology
-from pipeline.training import train
-from pipeline.variation import accuracy_under_variation
+from pipeline.analog.calibration import calibrate
+from pipeline.data.batches import ImageSet, load_images
+from pipeline.data.spec import DatasetSpec
+from pipeline.design.design_point import ConvSpec, DesignPoint, ImageSpec
+from pipeline.design.topology import topology
+from pipeline.study.study_spec import TrainingSpec, VariationSpec
+from pipeline.trial.network import build_network
+from pipeline.trial.training import train
+from pipeline.trial.variation import accuracy_under_variation
 
 Fidelity = Literal["exact", "fast"]
 SIGMAS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)

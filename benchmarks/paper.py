@@ -34,13 +34,13 @@ from marked import write_block
 from optuna.trial import FrozenTrial
 from supernet import tau_with_interval
 
-from pipeline.design_point import DesignPoint
-from pipeline.pareto import pareto_report
-from pipeline.progress import describe
-from pipeline.published import PAPER
-from pipeline.results import VariationReport
-from pipeline.stored import remeasured
-from pipeline.study import load_study_read_only
+from pipeline.database.open_study import load_study_read_only
+from pipeline.database.remeasured import remeasured
+from pipeline.database.trials import pareto_report
+from pipeline.design.describe import describe
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.results import VariationReport
+from pipeline.report.figures.published import PAPER
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "paper.md"

@@ -31,12 +31,13 @@ from sampler_plot import write_plot
 from scipy.stats import kendalltau
 
 from hw_models.cost import estimate_cost
-from pipeline.pareto import hypervolume_history
+from pipeline.design.pareto import hypervolume_history
+from pipeline.design.topology import mvm_layers
 from pipeline.samplers import make_sampler
 from pipeline.samplers.evolution import Known, ReproducibleNSGAII
 from pipeline.samplers.genome import Genome
-from pipeline.study_spec import SamplerSpec, Study
-from pipeline.topology import mvm_layers
+from pipeline.study.study_file import StudyDefinition
+from pipeline.study.study_spec import SamplerSpec
 
 OBJECTIVES = ("accuracy_mean", "tops_per_watt")
 KEPT = Path("results/samplers.json")
@@ -54,7 +55,7 @@ class DuplicatesReused(ReproducibleNSGAII):
         return {None}
 
 
-def study_of(seed: int, **sampler: Any) -> Study:
+def study_of(seed: int, **sampler: Any) -> StudyDefinition:
     """The digits study with another seed and sampler."""
     spec = STUDY.spec.model_copy(update={"seed": seed, "sampler": SamplerSpec(**sampler)})
     return dataclasses.replace(STUDY, spec=spec)

@@ -21,14 +21,14 @@ import optuna
 import sqlalchemy
 
 from hw_models.cost import estimate_cost
-from pipeline import runner as runner_module
-from pipeline.metrics import METRICS
-from pipeline.results import TrialResult, VariationReport
-from pipeline.runner import Runner
-from pipeline.storage import backend_of
-from pipeline.study import open_study
-from pipeline.study_spec import load_study
-from pipeline.topology import mvm_layers
+from pipeline.database.open_study import open_study
+from pipeline.database.transaction import backend_of
+from pipeline.design.metrics import METRICS
+from pipeline.design.results import TrialResult, VariationReport
+from pipeline.design.topology import mvm_layers
+from pipeline.run import runner as runner_module
+from pipeline.run.runner import Runner
+from pipeline.study.study_file import load_study
 
 _STUDY = Path(__file__).parent.parent / "studies" / "digits.yaml"
 _REPEATS = 30

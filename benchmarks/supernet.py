@@ -20,14 +20,16 @@ import torch
 from scipy.stats import kendalltau
 from torch import nn
 
-from pipeline.analog_layers import calibrate
-from pipeline.data import ImageSet, load_images
-from pipeline.design_point import DesignPoint
-from pipeline.objective import CALIBRATION_IMAGES, RECALIBRATION_IMAGES, trained_network
-from pipeline.search_space import SearchSpace
-from pipeline.study_spec import StudySpec, load_study
-from pipeline.supernet import draw_design, train_supernet
-from pipeline.variation import accuracy_under_variation
+from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
+from pipeline.data.batches import ImageSet, load_images
+from pipeline.design.design_point import DesignPoint
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study
+from pipeline.study.study_spec import StudySpec
+from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
+from pipeline.trial.evaluate import trained_network
+from pipeline.trial.supernet import draw_design, train_supernet
+from pipeline.trial.variation import accuracy_under_variation
 
 _BOOTSTRAPS = 2000
 

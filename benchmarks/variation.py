@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
 from pipeline import to_analog, to_digital
-from pipeline.analog_layers import calibrate, noisy_layers, program_chip, set_noise_strength
-from pipeline.chips import Chip
-from pipeline.data import load_images
-from pipeline.study_spec import DatasetSpec
+from pipeline.analog.calibration import calibrate
+from pipeline.analog.model import noisy_layers, program_chip, set_noise_strength
+from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.data.batches import load_images
+from pipeline.data.spec import DatasetSpec
 
 BATCH = 64
 
@@ -86,7 +87,7 @@ def chips(plain: nn.Module, images: Tensor, accelerator: Accelerator, fidelity: 
     number = iter(range(10**9))
 
     def one_chip() -> None:
-        chip = Chip.number(0, next(number))
+        chip = SimulatedChip.number(0, next(number))
         program_chip(network, chip, fidelity)  # type: ignore[arg-type]
         for part in torch.arange(len(images)).split(BATCH):
             chip.images = part

@@ -14,9 +14,9 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.runner import Runner
-from pipeline.study import open_study
-from pipeline.study_spec import load_study
+from pipeline.database.open_study import open_study
+from pipeline.run.runner import Runner
+from pipeline.study.study_file import load_study
 
 _STUDY = Path(__file__).parent.parent / "studies" / "digits.yaml"
 

@@ -138,7 +138,7 @@ class CellDevice:
         )
 
     @property
-    def errs(self) -> bool:
+    def is_noisy(self) -> bool:
         """Whether a cell may hold or give anything but what was written. If not, all chips are alike."""
         rates = (self.read_sigma, self.stuck_on_rate, self.stuck_off_rate, self.drift_nu, self.drift_nu_sigma)
         return any((*self.programming_sigma, *rates))

@@ -10,14 +10,15 @@ import fake_evaluation
 import optuna
 from rich.console import Console
 
-from pipeline.cluster import ClusterWorker
-from pipeline.pareto import pareto_report
-from pipeline.progress import PlainProgress
-from pipeline.runner import Runner, stopped_like_ctrl_c
-from pipeline.storage import Patience
-from pipeline.study import open_study
-from pipeline.study_lock import run_lock, study_lock
-from pipeline.study_spec import load_study
+from pipeline.cli.progress import PlainProgress
+from pipeline.database.lock import run_lock, study_lock
+from pipeline.database.open_study import open_study
+from pipeline.database.patience import Patience
+from pipeline.database.trials import pareto_report
+from pipeline.run.cluster import ClusterWorker
+from pipeline.run.goal import stopped_like_ctrl_c
+from pipeline.run.runner import Runner
+from pipeline.study.study_file import load_study
 
 
 def main(kind: str, path: str, url: str, out: str, goal: str, evaluation: str, heartbeat: str, workers: str) -> None:

@@ -11,9 +11,12 @@ from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
-from pipeline import chips
-from pipeline.analog_layers import Fidelity, NoisyLinear, calibrate, program_chip
-from pipeline.design_point import FixedPoint
+from hw_models.number_format import FixedPoint
+from pipeline.analog import simulated_chip as chips
+from pipeline.analog.base import Fidelity
+from pipeline.analog.calibration import calibrate
+from pipeline.analog.linear import NoisyLinear
+from pipeline.analog.model import program_chip
 
 DRIFT_NU = 0.06
 WHOLE_WEIGHT = 127 / 128

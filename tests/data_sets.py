@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data_files import CHECKSUMS, CIFAR10_FILES, IDX_FILES
+from pipeline.data.files import CHECKSUMS, CIFAR10_FILES, IDX_FILES
 
 
 def md5(content: bytes) -> str:

@@ -7,12 +7,12 @@ import signal
 import time
 from pathlib import Path
 
-from pipeline.constraints import known_figures
-from pipeline.design_point import DesignPoint
-from pipeline.early_stopping import StoppingRule
-from pipeline.metrics import METRICS
-from pipeline.results import TrialResult, VariationReport
-from pipeline.study_spec import StudySpec
+from pipeline.design.constraints import known_figures
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.metrics import METRICS
+from pipeline.design.results import TrialResult, VariationReport
+from pipeline.design.stopping_rule import StoppingRule
+from pipeline.study.study_spec import StudySpec
 
 
 def made_up_result(design: DesignPoint, trial_number: int) -> TrialResult:

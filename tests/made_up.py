@@ -9,12 +9,13 @@ import yaml
 
 from hw_models.cost import estimate_cost
 from hw_models.errors import InfeasibleDesign
-from pipeline.design_point import DesignPoint
-from pipeline.results import TrialResult, VariationReport, measured_values
-from pipeline.search_space import SearchSpace
-from pipeline.study import _attributes, open_study
-from pipeline.study_spec import load_study
-from pipeline.topology import mvm_layers
+from pipeline.database.open_study import open_study
+from pipeline.database.records import _attributes
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.results import TrialResult, VariationReport, measured_values
+from pipeline.design.topology import mvm_layers
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study
 
 CONTENT = {
     "name": "made-up",

@@ -13,16 +13,16 @@ from pathlib import Path
 from chromium import chromium_page
 from rich.console import Console
 
-from pipeline.dashboard import dashboard_server
-from pipeline.design_point import DesignPoint
-from pipeline.options import places
-from pipeline.pareto import pareto_report
+from pipeline.cli.progress import LiveProgress
+from pipeline.database.open_study import load_study_read_only
+from pipeline.database.places import places
+from pipeline.database.trials import pareto_report
+from pipeline.design.design_point import DesignPoint
 from pipeline.phase import phase_file, say, told_in
-from pipeline.progress import LiveProgress
-from pipeline.report import write_pictures, write_report
-from pipeline.showcase import artifact_folder, prepare_dashboard
-from pipeline.study import load_study_read_only
-from pipeline.study_spec import load_study
+from pipeline.report.dashboard_notes import artifact_folder, prepare_dashboard
+from pipeline.report.dashboard_server import dashboard_server
+from pipeline.report.page import write_pictures, write_report
+from pipeline.study.study_file import load_study
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 DRAWN = (

@@ -23,11 +23,13 @@ from conftest import TINY_STUDY
 from optuna.trial import FrozenTrial, TrialState
 from postgres import Server
 
-from pipeline.design_point import DesignPoint
-from pipeline.runner import Runner
-from pipeline.storage import StudyError, backend_of
-from pipeline.study import evaluated_trials, load_study_read_only, open_study
-from pipeline.study_spec import Study, load_study
+from pipeline.database.open_study import load_study_read_only, open_study
+from pipeline.database.records import evaluated_trials
+from pipeline.database.storage import StudyError
+from pipeline.database.transaction import backend_of
+from pipeline.design.design_point import DesignPoint
+from pipeline.run.runner import Runner
+from pipeline.study.study_file import StudyDefinition, load_study
 
 GOAL = 30
 _WAIT_S = 300
@@ -50,7 +52,7 @@ class Quiet:
 class Soak:
     """One setting: a study that is killed again and again, then finished and checked."""
 
-    def __init__(self, study: Study, url: str, folder: Path, setting: tuple, draw: random.Random) -> None:
+    def __init__(self, study: StudyDefinition, url: str, folder: Path, setting: tuple, draw: random.Random) -> None:
         _, self.kind, self.processes, self.workers, _ = setting
         self.study, self.url, self.folder, self.draw = study, url, folder, draw
         self.seen: dict[int, tuple] = {}

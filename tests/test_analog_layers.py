@@ -10,22 +10,18 @@ import torch.nn.functional as F
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
 from hw_models.mapping import map_network
-from pipeline.adc import adc_step, convert
-from pipeline.analog_layers import (
-    NoisyConv2d,
-    NoisyLinear,
-    _ErrorSums,
-    _quantised,
-    calibrate,
-    noisy_layers,
-    program_chip,
-    set_noise_strength,
-)
-from pipeline.cells import code_sigma
-from pipeline.chips import Chip
-from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec, LinearSpec
-from pipeline.network import build_network
-from pipeline.topology import mvm_layers, topology
+from pipeline.analog.adc import adc_step, convert
+from pipeline.analog.calibration import calibrate
+from pipeline.analog.cells import code_sigma
+from pipeline.analog.conv import NoisyConv2d
+from pipeline.analog.converter_errors import ErrorSums
+from pipeline.analog.linear import NoisyLinear
+from pipeline.analog.model import noisy_layers, program_chip, set_noise_strength
+from pipeline.analog.quantise import quantised
+from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec
+from pipeline.design.topology import mvm_layers, topology
+from pipeline.trial.network import build_network
 
 QUIET = {"programming_sigma": (0.0,), "read_sigma": 0.0, "stuck_on_rate": 0.0, "stuck_off_rate": 0.0}
 
@@ -45,7 +41,7 @@ def design_with(device="rram", image=(1, 8, 8), quiet=False, **hardware) -> Desi
         accelerator=Accelerator(device=cell, **(defaults | hardware)),
         image=ImageSpec(channels=image[0], height=image[1], width=image[2], classes=5),
         convs=(ConvSpec(filters=6, kernel=3, pool=True), ConvSpec(filters=7, kernel=3, stride=2)),
-        hidden=(LinearSpec(units=9),),
+        hidden=(HiddenSpec(units=9),),
     )
 
 
@@ -59,7 +55,7 @@ def network_of(design: DesignPoint, seed: int = 0) -> tuple[torch.nn.Sequential,
     return network.eval(), images
 
 
-def run(network: torch.nn.Module, images: torch.Tensor, chip: Chip, fidelity: str) -> torch.Tensor:
+def run(network: torch.nn.Module, images: torch.Tensor, chip: SimulatedChip, fidelity: str) -> torch.Tensor:
     program_chip(network, chip, fidelity)
     chip.images = torch.arange(len(images))
     with torch.no_grad():
@@ -72,7 +68,7 @@ def run(network: torch.nn.Module, images: torch.Tensor, chip: Chip, fidelity: st
 def test_ideal_converters_and_quiet_cells_give_the_quantised_product(encoding, mapping, device):
     design = design_with(device, quiet=True, weight_encoding=encoding, mapping=mapping, adc_bits=None, input_bits=5)
     network, images = network_of(design)
-    exact = run(network, images, Chip.number(0, 0), "exact")
+    exact = run(network, images, SimulatedChip.number(0, 0), "exact")
     x = images
     for module in network:
         if isinstance(module, NoisyConv2d | NoisyLinear):
@@ -85,7 +81,7 @@ def test_ideal_converters_and_quiet_cells_give_the_quantised_product(encoding, m
         else:
             x = module(x)
     torch.testing.assert_close(exact, x.detach(), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(run(network, images, Chip.number(0, 0), "fast"), exact, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(run(network, images, SimulatedChip.number(0, 0), "fast"), exact, rtol=1e-4, atol=1e-4)
 
 
 def test_many_bits_without_noise_approach_plain_torch():
@@ -98,7 +94,10 @@ def test_many_bits_without_noise_approach_plain_torch():
     network.eval()
     for layer in noisy_layers(network):
         layer.input_range.mul_(4)  # no activation is cut either
-    hardware, plain = run(network, images, Chip.nominal(), "exact"), run(network, images, Chip.nominal(), "float")
+    hardware, plain = (
+        run(network, images, SimulatedChip.nominal(), "exact"),
+        run(network, images, SimulatedChip.nominal(), "float"),
+    )
     torch.testing.assert_close(hardware, plain, rtol=0, atol=float(0.005 * plain.std()))
 
 
@@ -111,7 +110,7 @@ def test_the_network_makes_the_conversions_that_the_cost_model_charges(mapping, 
     )
     network, images = network_of(design)
     calibrate(network, images)
-    run(network, images, Chip.number(0, 0), "exact")
+    run(network, images, SimulatedChip.number(0, 0), "exact")
     charged = map_network(design.accelerator, mvm_layers(design)).layers
     assert len(charged) == len(noisy_layers(network)) == 4
     for layer, place in zip(noisy_layers(network), charged, strict=True):
@@ -129,14 +128,14 @@ def test_adc_saturates_and_its_range_is_frozen_over_batches():
     assert torch.equal(codes.unique(), torch.arange(32.0))
     assert (codes[sums > full_scale] == 31).all()
     assert ((codes * adc_step(full_scale, 5) - sums)[sums < full_scale].abs() <= 0.501 * adc_step(full_scale, 5)).all()
-    run(network, images * 0.3, Chip.number(0, 0), "exact")
+    run(network, images * 0.3, SimulatedChip.number(0, 0), "exact")
     assert torch.equal(layer.adc_full_scale, full_scale)
 
 
 def test_errors_of_converters_are_summed_over_parts():
     torch.manual_seed(0)
     error, ideal = torch.randn(600, 3) * torch.tensor([1.0, 2.0, 3.0]) + 0.5, torch.randn(600, 3) * 20
-    sums = _ErrorSums()
+    sums = ErrorSums()
     for part in (slice(0, 100), slice(100, 600)):
         sums.add(error[part], ideal[part])
     ratio, bias, std, common_std = sums.statistics()
@@ -185,13 +184,13 @@ def test_the_full_scale_comes_from_all_calibration_images():
 def test_device_errors_stay_the_same_within_a_chip_and_differ_between_chips():
     network, images = network_of(design_with("rram"))
     calibrate(network, images)
-    program_chip(network, Chip.number(0, 4))
+    program_chip(network, SimulatedChip.number(0, 4))
     layer = noisy_layers(network)[1]
     first = layer.crossbars[0].levels.clone()
     run(network, images, layer.crossbars[0].chip, "exact")
-    program_chip(network, Chip.number(0, 5))
+    program_chip(network, SimulatedChip.number(0, 5))
     other = layer.crossbars[0].levels.clone()
-    program_chip(network, Chip.number(0, 4))
+    program_chip(network, SimulatedChip.number(0, 4))
     assert torch.equal(layer.crossbars[0].levels, first)
     assert not torch.equal(other, first)
 
@@ -200,8 +199,8 @@ def test_device_errors_stay_the_same_within_a_chip_and_differ_between_chips():
 def test_results_do_not_depend_on_how_images_are_cut_into_batches(fidelity):
     network, images = network_of(design_with("pcm"))
     calibrate(network, images)
-    whole = run(network, images, Chip.number(1, 0), fidelity)
-    chip = Chip.number(1, 0)
+    whole = run(network, images, SimulatedChip.number(1, 0), fidelity)
+    chip = SimulatedChip.number(1, 0)
     program_chip(network, chip, fidelity)
     parts = []
     for part in torch.arange(len(images)).split(7):
@@ -225,8 +224,8 @@ def test_read_noise_is_fresh_for_every_read_and_has_the_variance_of_theory(fidel
     layer.input_range.fill_(1.0)
     n_images = 400
     images = torch.rand(1, 1, 1, 40).expand(n_images, -1, -1, -1).contiguous()
-    noisy = run(network, images, Chip.number(2, 0), fidelity)
-    quiet = run(network, images, Chip.nominal(), fidelity)
+    noisy = run(network, images, SimulatedChip.number(2, 0), fidelity)
+    quiet = run(network, images, SimulatedChip.nominal(), fidelity)
     error = ((noisy - quiet) / (layer.input_step * layer.weight_step)).flatten()
     codes = layer.input_codes(images[0]).flatten().int()
     cycles = sum(4**i * ((codes >> i) & 1).sum().item() for i in range(3))
@@ -264,7 +263,7 @@ def test_training_noise_is_independent_between_weights_and_has_the_devices_stren
 
 def test_gradients_pass_where_nothing_was_cut():
     x = torch.tensor([-4.0, -3.4, 0.2, 3.4, 3.6], requires_grad=True)
-    _quantised(x, torch.tensor(1.0), -3, 3).sum().backward()
+    quantised(x, torch.tensor(1.0), -3, 3).sum().backward()
     assert x.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0]
 
 
@@ -292,5 +291,5 @@ def test_a_converter_that_is_finer_than_a_level_loses_nothing_of_digital_cells()
         step = adc_step(layer.adc_full_scale, 8)
         assert (1 / step).round().item() == pytest.approx(1 / step.item(), rel=1e-5)
     ideal, same_images = network_of(design_with("sram", adc_bits=None))
-    exact = run(network, images, Chip.nominal(), "exact")
-    torch.testing.assert_close(exact, run(ideal, same_images, Chip.nominal(), "exact"), rtol=1e-5, atol=1e-5)
+    exact = run(network, images, SimulatedChip.nominal(), "exact")
+    torch.testing.assert_close(exact, run(ideal, same_images, SimulatedChip.nominal(), "exact"), rtol=1e-5, atol=1e-5)

@@ -8,7 +8,7 @@ import torch
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
-from pipeline.cells import CellCode, code_sigma, program
+from pipeline.analog.cells import CellCode, code_sigma, program
 
 RRAM = load_card("rram").device
 N_CELLS = 200_000

@@ -17,11 +17,13 @@ import yaml
 from conftest import TINY_STUDY
 from snapshot import snapshot
 
-from pipeline import __main__, dashboard, supernet_file
-from pipeline.results import TrainingDiverged
-from pipeline.study import open_study
-from pipeline.study_spec import load_study
-from pipeline.supernet_file import SupernetDied
+from pipeline.cli import app as __main__
+from pipeline.database.open_study import open_study
+from pipeline.design.results import TrainingDiverged
+from pipeline.report import dashboard_server as dashboard
+from pipeline.run import supernet_file
+from pipeline.run.supernet_file import SupernetDied
+from pipeline.study.study_file import load_study
 
 ENVIRONMENT = os.environ | {"COLUMNS": "200", "PYTHONWARNINGS": "ignore"}
 

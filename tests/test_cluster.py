@@ -17,13 +17,14 @@ from postgres import Server
 from test_runner import StopAfter, everything
 from test_runner import run as run_on_sqlite
 
-from pipeline import study as database
-from pipeline.cluster import ClusterWorker
-from pipeline.runner import Runner
-from pipeline.storage import StudyError, backend_of, transaction
-from pipeline.study import evaluated_trials
-from pipeline.study_lock import run_lock, study_lock
-from pipeline.study_spec import Study, load_study
+from pipeline.database import open_study as open_study_module
+from pipeline.database.lock import run_lock, study_lock
+from pipeline.database.records import evaluated_trials
+from pipeline.database.storage import StudyError
+from pipeline.database.transaction import backend_of, transaction
+from pipeline.run.cluster import ClusterWorker
+from pipeline.run.runner import Runner
+from pipeline.study.study_file import StudyDefinition, load_study
 
 pytestmark = pytest.mark.xdist_group("cluster")
 WAIT_S = 300  # far above what anything here takes
@@ -42,7 +43,7 @@ def url(server: Server) -> str:
 
 
 @pytest.fixture
-def study(tiny, write_study) -> Study:
+def study(tiny, write_study) -> StudyDefinition:
     return load_study(write_study(tiny))
 
 
@@ -57,17 +58,17 @@ def closed_connections() -> Iterator[None]:
 
 
 def open_study(*arguments, **options) -> optuna.Study:
-    _opened.append(database.open_study(*arguments, **options))
+    _opened.append(open_study_module.open_study(*arguments, **options))
     return _opened[-1]
 
 
 def load_study_read_only(*arguments) -> optuna.Study:
-    _opened.append(database.load_study_read_only(*arguments))
+    _opened.append(open_study_module.load_study_read_only(*arguments))
     return _opened[-1]
 
 
 @pytest.fixture
-def start(study: Study, url: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
+def start(study: StudyDefinition, url: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     """Start workers (or a run); whatever is left of them dies with the test."""
     started = []
 

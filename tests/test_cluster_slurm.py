@@ -15,7 +15,7 @@ from postgres import PASSWORD, Server
 from slurm import Cluster
 from test_cluster import check_whole, closed_connections, wait_until  # noqa: F401
 
-from pipeline.submit_command import job_script
+from pipeline.cli.submit import job_script
 
 pytestmark = pytest.mark.xdist_group("cluster")
 

@@ -12,14 +12,14 @@ from rich.console import Console
 from test_dashboard import request, running
 from test_runner import StopAfter, everything
 
-from pipeline.constraints import QUANTITIES, Constraint, known_figures, untrained_values
-from pipeline.design_point import DesignPoint
-from pipeline.evaluated import read_findings
-from pipeline.pareto import kind_of, pareto_report
-from pipeline.progress import Progress
-from pipeline.runner import Runner, SpaceExhausted
-from pipeline.study import open_study
-from pipeline.study_spec import load_study
+from pipeline.cli.progress import Progress
+from pipeline.database.open_study import open_study
+from pipeline.database.trials import kind_of, pareto_report
+from pipeline.design.constraints import QUANTITIES, Constraint, known_figures, untrained_values
+from pipeline.design.design_point import DesignPoint
+from pipeline.report.findings import read_findings
+from pipeline.run.runner import Runner, SpaceExhausted
+from pipeline.study.study_file import load_study
 
 LIMIT_MM2 = 0.12  # about a third of the tiny study's designs are as small
 
@@ -103,7 +103,7 @@ def test_infeasible_designs_do_not_change_with_workers_or_interruptions(limited,
 
 
 def test_constraints_that_nothing_keeps_end_the_run_with_the_reason(limited, write_study, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.runner._IDLE_TRIALS", 5)
+    monkeypatch.setattr("pipeline.run.runner._IDLE_TRIALS", 5)
     limited["constraints"] = ["area_mm2 <= 0.0001"]
     with pytest.raises(SpaceExhausted, match=r"area 0\.\d+ mm2 > 0\.0001 mm2"):
         run(limited, write_study, tmp_path / "a")
@@ -192,7 +192,7 @@ def test_an_infeasible_design_is_not_the_dashboards_best_one(limited, write_stud
 
 
 def test_the_dashboard_still_needs_constraints_under_their_old_name(tmp_path):
-    """When this fails, the dashboard reads Optuna 5's constraints: drop `_DASHBOARD_KEY` in pipeline.constraints."""
+    """When this fails, the dashboard reads Optuna 5's constraints: drop `_DASHBOARD_KEY` in pipeline.design.constraints."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = optuna.create_study(study_name="new names only", storage=url, directions=["maximize", "maximize"])
     trial = study.ask()

@@ -9,10 +9,13 @@ from test_analog_layers import design_with, run
 from torch import nn
 
 import pipeline
-from pipeline.analog_layers import NoisyConv2d, calibrate, noisy_layers, set_noise_strength
-from pipeline.chips import Chip, derive_seed
-from pipeline.study_spec import VariationSpec
-from pipeline.variation import accuracy_under_variation
+from pipeline.analog.calibration import calibrate
+from pipeline.analog.conv import NoisyConv2d
+from pipeline.analog.model import noisy_layers, set_noise_strength
+from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.seeds import derive_seed
+from pipeline.study.study_spec import VariationSpec
+from pipeline.trial.variation import accuracy_under_variation
 
 HARDWARE = design_with("rram").accelerator
 FINE = design_with("rram", quiet=True, input_bits=12, weight_bits=12, cell_bits=4, adc_bits=None).accelerator
@@ -66,11 +69,11 @@ def test_ideal_hardware_equals_the_users_network(digital):
     analog = pipeline.to_analog(model, FINE)
     calibrate(analog, images)
     plain = model(images).detach()
-    torch.testing.assert_close(run(analog, images, Chip.nominal(), "float"), plain)
+    torch.testing.assert_close(run(analog, images, SimulatedChip.nominal(), "float"), plain)
     for layer in noisy_layers(analog):
         layer.input_range.mul_(3)  # nothing is cut
     for fidelity in ("fast", "exact"):
-        hardware = run(analog, images, Chip.number(0, 0), fidelity)
+        hardware = run(analog, images, SimulatedChip.number(0, 0), fidelity)
         torch.testing.assert_close(hardware, plain, rtol=0, atol=float(0.02 * plain.std()))
 
 
@@ -79,7 +82,10 @@ def test_state_dicts_go_both_ways(digital):
     analog = pipeline.to_analog(model, HARDWARE)
     fresh = pipeline.to_analog(Residual(), HARDWARE)
     fresh.load_state_dict(model.state_dict())
-    assert torch.equal(run(fresh.eval(), images, Chip.nominal(), "float"), run(analog, images, Chip.nominal(), "float"))
+    assert torch.equal(
+        run(fresh.eval(), images, SimulatedChip.nominal(), "float"),
+        run(analog, images, SimulatedChip.nominal(), "float"),
+    )
     back = pipeline.to_digital(analog)
     assert back.state_dict().keys() == model.state_dict().keys()
     assert not noisy_layers(back)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hw_models.reference_input import read_densities, read_networks, read_rows
-from hw_models.reference_table import FIGURES, evaluate_rows
+from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows
+from hw_models.validation.neurosim_table import FIGURES, evaluate_rows
 
 GOLDEN = Path(__file__).parent / "golden"
 NETWORKS = read_networks(GOLDEN / "networks.json")

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_mapping import RRAM, chip, conv, dense
 
-from hw_models.activity import (
+from hw_models.circuits.cell import cell_in_crossbar
+from hw_models.circuits.converters import CurrentDecision, converters, survey_bound_j
+from hw_models.circuits.crossbar import crossbar
+from hw_models.circuits.digital import AdderTree, HTree
+from hw_models.circuits.gates import addition_cycles, drain_f
+from hw_models.circuits.technology import linear_curve, technology
+from hw_models.cost import POST_LAYOUT_ENERGY, estimate_cost
+from hw_models.cost.activity import (
     Activity,
     LayerActivity,
     assumed_activity,
@@ -19,14 +26,7 @@ from hw_models.activity import (
     spread_density,
     tilt_levels,
 )
-from hw_models.cell import cell_in_crossbar
-from hw_models.converters import CurrentDecision, converters, survey_bound_j
-from hw_models.cost import POST_LAYOUT_ENERGY, estimate_cost
-from hw_models.crossbar import crossbar
 from hw_models.devices import load_card
-from hw_models.digital import AdderTree, HTree
-from hw_models.gates import addition_cycles, drain_f
-from hw_models.technology import linear_curve, technology
 
 NODES = (45, 32, 22, 14, 10, 7)
 

@@ -12,9 +12,9 @@ from test_cost_model import near
 from test_mapping import RRAM, chip, chips, conv, dense, networks
 
 from hw_models.accelerator import Accelerator
-from hw_models.activity import Activity, LayerActivity, assumed_activity, spread_density
-from hw_models.converters import SLOW_COMPARATOR_NM
+from hw_models.circuits.converters import SLOW_COMPARATOR_NM
 from hw_models.cost import COMPONENTS, CostReport, estimate_cost
+from hw_models.cost.activity import Activity, LayerActivity, assumed_activity, spread_density
 from hw_models.layers import MvmLayer
 
 FEW = settings(max_examples=50, deadline=None)

@@ -18,11 +18,11 @@ from chromium import chromium_page
 from made_up import made_up_study
 from snapshot import rows
 
-from pipeline.dashboard import dashboard_server, serve
-from pipeline.pareto import pareto_report
-from pipeline.report import write_report
-from pipeline.showcase import artifact_folder, prepare_dashboard
-from pipeline.study import load_study_read_only
+from pipeline.database.open_study import load_study_read_only
+from pipeline.database.trials import pareto_report
+from pipeline.report.dashboard_notes import artifact_folder, prepare_dashboard
+from pipeline.report.dashboard_server import dashboard_server, serve
+from pipeline.report.page import write_report
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Optuna's, about importances in small studies
 
@@ -178,7 +178,7 @@ def test_preparing_again_replaces_what_was_there_and_touches_no_value(prepared):
 
 
 def test_the_served_dashboard_says_where_it_is_and_ctrl_c_ends_it(study):
-    code = f"from pipeline.dashboard import serve; serve({study[1]!r}, 0, False)"
+    code = f"from pipeline.report.dashboard_server import serve; serve({study[1]!r}, 0, False)"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -10,9 +10,9 @@ import torch
 from data_sets import cifar10_files, idx_files, md5, write_set
 from PIL import Image
 
-from pipeline.data import ShuffledBatches, load_images, moved
-from pipeline.data_files import CHECKSUMS, DataError, check_data, image_of, read_parts
-from pipeline.study_spec import DatasetSpec
+from pipeline.data.batches import ShuffledBatches, load_images, moved
+from pipeline.data.files import CHECKSUMS, check_data, image_of, read_parts
+from pipeline.data.spec import DataError, DatasetSpec
 
 
 def folder_spec(folder, **more):

@@ -1,4 +1,4 @@
-"""`nacim data`: files come whole or not at all, from a server that cuts and errs."""
+"""`nacim data`: files come whole or not at all, from a server that cuts and is_noisy."""
 
 import gzip
 
@@ -6,10 +6,10 @@ import pytest
 from data_sets import cifar10_archive, cifar10_files, idx_files, md5, serve, trust
 from typer.testing import CliRunner
 
-from pipeline import data_command
-from pipeline.__main__ import app
-from pipeline.data_files import FOLDERS, DataError, check_data, read_parts
-from pipeline.study_spec import DatasetSpec
+from pipeline.cli import data as data_command
+from pipeline.cli.app import app
+from pipeline.data.files import FOLDERS, check_data, read_parts
+from pipeline.data.spec import DataError, DatasetSpec
 
 CIFAR10_ARCHIVE = "cifar-10-python.tar.gz"
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card, shipped_card_names
 from hw_models.errors import InfeasibleDesign
-from pipeline.design_point import ConvSpec, DesignPoint, FixedPoint, ImageSpec, LinearSpec, load_design
+from hw_models.number_format import FixedPoint
+from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec, load_design
 
 formats = st.none() | st.builds(FixedPoint, integer_bits=st.integers(0, 3), fraction_bits=st.integers(1, 6))
 designs = st.builds(
@@ -40,7 +41,7 @@ designs = st.builds(
         ),
         max_size=3,
     ).map(tuple),
-    hidden=st.lists(st.builds(LinearSpec, units=st.integers(1, 64), weight_format=formats), max_size=2).map(tuple),
+    hidden=st.lists(st.builds(HiddenSpec, units=st.integers(1, 64), weight_format=formats), max_size=2).map(tuple),
     batch_norm=st.booleans(),
 )
 

@@ -27,7 +27,7 @@ ELSEWHERE = {  # commands shown that this test does not run, and what does
 }
 RUN_ALL = """
 import json, shutil, shlex, sys
-from pipeline.__main__ import main
+from pipeline.cli.app import main
 for line in json.load(sys.stdin):
     program, *arguments = shlex.split(line, comments=True)
     print("$", line, flush=True)

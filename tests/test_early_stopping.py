@@ -11,19 +11,22 @@ from optuna.trial import TrialState
 from rich.console import Console
 from test_runner import StopAfter, everything
 
-from pipeline import early_stopping
-from pipeline.data import load_images
-from pipeline.design_point import DesignPoint
-from pipeline.early_stopping import StoppingRule, checkpoint_epochs, stopping_rule
-from pipeline.evaluated import read_findings
-from pipeline.objective import Midway, evaluate, trained_network
-from pipeline.pareto import kind_of, pareto_report
-from pipeline.progress import PlainProgress
-from pipeline.runner import Runner
+from pipeline.cli.progress import PlainProgress
+from pipeline.data.batches import load_images
+from pipeline.database.open_study import open_study
+from pipeline.database.trials import kind_of, pareto_report
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.stopping_rule import StoppingRule
+from pipeline.report.findings import read_findings
+from pipeline.run import stopping as early_stopping
+from pipeline.run.runner import Runner
+from pipeline.run.stopping import checkpoint_epochs, stopping_rule
 from pipeline.samplers.evolution import ReproducibleNSGAII
-from pipeline.search_space import SearchSpace
-from pipeline.study import open_study
-from pipeline.study_spec import EarlyStoppingSpec, Study, load_study
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import StudyDefinition, load_study
+from pipeline.study.study_spec import EarlyStoppingSpec
+from pipeline.trial.evaluate import evaluate, trained_network
+from pipeline.trial.midway import Midway
 
 RULE = StoppingRule(
     checkpoints=(3, 6),
@@ -59,13 +62,13 @@ def test_checkpoints_are_epochs_before_the_last():
 
 
 @pytest.fixture
-def study(tiny, write_study, monkeypatch) -> Study:
+def study(tiny, write_study, monkeypatch) -> StudyDefinition:
     monkeypatch.setattr(early_stopping, "_ENOUGH_CURVES", 3)
     content = tiny | {"training": {"epochs": 10}, "early_stopping": {"quantile": 0.5}}
     return load_study(write_study(content))
 
 
-def run(study: Study, folder: Path, trials: int = 24, workers: int = 1, view=None) -> optuna.Study:
+def run(study: StudyDefinition, folder: Path, trials: int = 24, workers: int = 1, view=None) -> optuna.Study:
     folder.mkdir(exist_ok=True)
     opened = open_study(study, f"sqlite:///{folder / 'study.db'}")
     Runner(study, opened, folder, workers, view or StopAfter(0), fake_evaluation.evaluate_with_looks).run(trials)
@@ -166,7 +169,7 @@ def test_off_is_the_default_and_asks_nothing(tiny, write_study, tmp_path):
     assert stopping_rule(opened, study.spec, 0, first_design(study)) is None
 
 
-def first_design(study: Study) -> DesignPoint:
+def first_design(study: StudyDefinition) -> DesignPoint:
     space = SearchSpace(study)
     return space.design({name: dimension.values[-1] for name, dimension in space.dimensions().items()})
 
@@ -186,7 +189,7 @@ def test_looking_at_a_network_does_not_change_its_training(tiny, write_study):
 def test_a_stopped_training_ends_there_and_keeps_what_was_measured(tiny, write_study, tmp_path, monkeypatch):
     study = load_study(write_study(tiny | {"training": {"epochs": 5}, "dataset": {"train_images": 300}}))
     epochs = []
-    monkeypatch.setattr("pipeline.training.say", epochs.append)
+    monkeypatch.setattr("pipeline.trial.training.say", epochs.append)
     rule = dataclasses.replace(RULE, checkpoints=(2, 4), gains={2: {"accuracy_mean": 0.0}}, front=((1.0, 11.0),))
     result = evaluate(first_design(study), study.spec, 0, tmp_path / "weights.pt", rule)
     assert len(epochs) == 2

@@ -12,15 +12,17 @@ import yaml
 from conftest import TINY_STUDY
 
 from hw_models.cost import estimate_cost
-from hw_models.reference_input import read_networks
-from pipeline.data import load_images
-from pipeline.design_point import DesignPoint, load_design
-from pipeline.export import export_design
-from pipeline.objective import RECALIBRATION_IMAGES, evaluate, load_checkpoint
-from pipeline.results import TrialResult
-from pipeline.study_spec import StudySpec
-from pipeline.topology import mvm_layers
-from pipeline.variation import accuracy_under_variation
+from hw_models.validation.neurosim_input import read_networks
+from pipeline.data.batches import load_images
+from pipeline.design.design_point import DesignPoint, load_design
+from pipeline.design.results import TrialResult
+from pipeline.design.topology import mvm_layers
+from pipeline.follow_up.export import export_design
+from pipeline.study.study_spec import StudySpec
+from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
+from pipeline.trial.checkpoint import load_checkpoint
+from pipeline.trial.evaluate import evaluate
+from pipeline.trial.variation import accuracy_under_variation
 
 SPEC = StudySpec.model_validate(TINY_STUDY)
 CLASSIFIER = """
@@ -88,7 +90,7 @@ def test_onnx_gives_the_scores_of_the_module_for_any_number_of_images(exported, 
     onnx = pytest.importorskip("onnx.reference", reason="the extra `onnx` is not installed")
     design, _, folder = exported
     session = onnx.ReferenceEvaluator(str(folder / "network.onnx"))
-    from pipeline.conversion import to_digital
+    from pipeline.analog.conversion import to_digital
 
     network = to_digital(load_checkpoint(design, folder / "checkpoint.pt"))
     for count in (1, 7, len(images.validation[0])):

@@ -9,13 +9,16 @@ import torch
 from test_analog_layers import design_with, network_of, run
 
 from hw_models.devices import load_card
-from pipeline.analog_layers import FAST_ERROR_LIMIT, calibrate, noisy_layers
-from pipeline.chips import Chip
-from pipeline.data import load_images
-from pipeline.network import build_network
-from pipeline.study_spec import DatasetSpec, VariationSpec
-from pipeline.topology import topology
-from pipeline.variation import accuracy_under_variation
+from pipeline.analog.base import FAST_ERROR_LIMIT
+from pipeline.analog.calibration import calibrate
+from pipeline.analog.model import noisy_layers
+from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.data.batches import load_images
+from pipeline.data.spec import DatasetSpec
+from pipeline.design.topology import topology
+from pipeline.study.study_spec import VariationSpec
+from pipeline.trial.network import build_network
+from pipeline.trial.variation import accuracy_under_variation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -61,7 +64,7 @@ def test_converters_that_err_much_are_simulated_one_by_one(network, digits):
     calibrate(on_chip, digits.train[0][:128])
     errors = [float(layer.adc_error_ratio[1]) for layer in noisy_layers(on_chip)]
     assert min(errors) < FAST_ERROR_LIMIT < max(errors)
-    run(on_chip, digits.train[0][:10], Chip.number(0, 0), "fast")
+    run(on_chip, digits.train[0][:10], SimulatedChip.number(0, 0), "fast")
     for layer, error in zip(noisy_layers(on_chip), errors, strict=True):
         assert (layer.conversions > 0) == (error > FAST_ERROR_LIMIT)
 
@@ -73,7 +76,7 @@ def test_chips_of_digital_cells_are_all_alike(network, digits, adc_bits):
     on_chip = build_network(topology(design), design.accelerator)
     on_chip.load_state_dict(network.state_dict())
     calibrate(on_chip, digits.train[0][:128])
-    outputs = [run(on_chip, digits.train[0][:20], Chip.number(0, index), "fast") for index in range(2)]
+    outputs = [run(on_chip, digits.train[0][:20], SimulatedChip.number(0, index), "fast") for index in range(2)]
     assert torch.equal(*outputs)
     reports = [
         accuracy_under_variation(on_chip, [digits.validation], VariationSpec(min_chips=3, fidelity=fidelity), 0)[0]
@@ -90,6 +93,6 @@ def test_without_converters_and_read_noise_folding_the_cells_is_an_identity(enco
     cell = dataclasses.replace(load_card("rram").device, read_sigma=0.0)
     design = dataclasses.replace(design, accelerator=dataclasses.replace(design.accelerator, device=cell))
     network, images = network_of(design)
-    chip = Chip.number(0, 0)
+    chip = SimulatedChip.number(0, 0)
     fast, exact = run(network, images, chip, "fast"), run(network, images, chip, "exact")
     torch.testing.assert_close(fast, exact, rtol=1e-3, atol=float(1e-3 * exact.std()))

@@ -6,14 +6,16 @@ import dataclasses
 import pytest
 import torch
 
-from pipeline.analog_layers import calibrate
-from pipeline.data import load_images
-from pipeline.gpu import compute_device
-from pipeline.objective import CALIBRATION_IMAGES, evaluate, load_checkpoint, trained_network
-from pipeline.search_space import SearchSpace
-from pipeline.study_spec import VariationSpec, load_study
-from pipeline.supernet import train_supernet
-from pipeline.variation import accuracy_under_variation
+from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
+from pipeline.compute_device import compute_device
+from pipeline.data.batches import load_images
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study
+from pipeline.study.study_spec import VariationSpec
+from pipeline.trial.checkpoint import load_checkpoint
+from pipeline.trial.evaluate import evaluate, trained_network
+from pipeline.trial.supernet import train_supernet
+from pipeline.trial.variation import accuracy_under_variation
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -9,9 +9,12 @@ import torch
 from test_analog_layers import design_with, network_of, run
 
 from hw_models.devices import load_card
-from pipeline import kernels, vector_code, window_kernels
-from pipeline.analog_layers import calibrate, noisy_layers, program_chip
-from pipeline.chips import Chip
+from pipeline.analog.calibration import calibrate
+from pipeline.analog.kernels import bit_serial as kernels
+from pipeline.analog.kernels import vector_code
+from pipeline.analog.kernels import windows as window_kernels
+from pipeline.analog.model import noisy_layers, program_chip
+from pipeline.analog.simulated_chip import SimulatedChip
 
 
 def both_paths(network, images, chip):
@@ -42,7 +45,7 @@ CASES = {
 def test_compiled_and_torch_paths_give_the_same_outputs(case):
     network, images = network_of(design_with(**case))
     calibrate(network, images)
-    compiled, plain, counts = both_paths(network, images, Chip.number(3, 1))
+    compiled, plain, counts = both_paths(network, images, SimulatedChip.number(3, 1))
     # Sums are added in another order; a sum on the edge between two ADC codes may fall either way.
     step = (compiled - plain).abs() / plain.std()
     assert (step > 1e-4).float().mean() < 0.02
@@ -55,7 +58,7 @@ def test_any_number_of_cycles_gives_the_same_outputs(input_bits):
     network, images = network_of(design_with("rram", input_bits=input_bits))
     calibrate(network, images)
     layer = noisy_layers(network)[1]
-    layer.program_chips([Chip.number(0, 0)])
+    layer.program_chips([SimulatedChip.number(0, 0)])
     codes = torch.randint(0, 2**input_bits, (5, 6, 4, 4), generator=torch.Generator().manual_seed(0)).float()
     outputs = []
     for layer.compiled in (True, False):
@@ -68,7 +71,7 @@ def test_any_number_of_cycles_gives_the_same_outputs(input_bits):
 def test_exact_outputs_are_the_same_bits_whatever_the_batch(hardware):
     network, images = network_of(design_with("rram", image=(3, 9, 11), **hardware))
     calibrate(network, images)
-    chip = Chip.number(1, 0)
+    chip = SimulatedChip.number(1, 0)
     whole = run(network, images, chip, "exact")
     parts = []
     for part in torch.arange(len(images)).split(7):
@@ -85,7 +88,7 @@ def test_fast_outputs_of_both_paths_are_the_same():
         for layer in noisy_layers(network):
             layer.compiled = compiled
             layer.adc_error_ratio.fill_(0)  # all layers stay fast
-        outputs.append(run(network, images, Chip.number(3, 1), "fast"))
+        outputs.append(run(network, images, SimulatedChip.number(3, 1), "fast"))
     torch.testing.assert_close(*outputs, rtol=1e-4, atol=float(1e-4 * outputs[1].std()))
 
 
@@ -93,8 +96,8 @@ def test_fast_outputs_of_both_paths_are_the_same():
 def test_a_programmed_network_runs_without_a_word_on_images_and_gradients(fidelity):
     network, images = network_of(design_with("rram"))
     calibrate(network, images)
-    numbered = run(network, images, Chip.number(3, 1), fidelity)
-    program_chip(network, Chip.number(3, 1), fidelity)
+    numbered = run(network, images, SimulatedChip.number(3, 1), fidelity)
+    program_chip(network, SimulatedChip.number(3, 1), fidelity)
     assert torch.equal(network(images), numbered)
 
 
@@ -108,7 +111,7 @@ def test_digital_cells_give_the_same_codes_to_the_last_bit():
     network, images = network_of(design_with("sram", adc_bits=3, crossbar_size=64))
     calibrate(network, images)
     layer = noisy_layers(network)[1]
-    layer.program_chips([Chip.nominal()])
+    layer.program_chips([SimulatedChip.nominal()])
     codes = torch.randint(0, 16, (5, 6, 4, 4), generator=torch.Generator().manual_seed(0)).float()
     compiled = layer._exact(codes)
     layer.compiled = False
@@ -119,7 +122,7 @@ def test_one_layer_reads_images_of_two_sizes():
     network, images = network_of(design_with("rram", image=(3, 9, 11)))
     calibrate(network, images)
     layer = noisy_layers(network)[0]
-    layer.program_chips([Chip.number(0, 0)])
+    layer.program_chips([SimulatedChip.number(0, 0)])
     for size in ((9, 11), (6, 7)):
         codes = torch.randint(0, 16, (4, 3, *size), generator=torch.Generator().manual_seed(0)).float()
         outputs = []
@@ -138,7 +141,7 @@ def test_negative_inputs_take_the_same_two_paths():
     assert noisy_layers(network)[0].signed_inputs
     assert not noisy_layers(network)[1].signed_inputs
     calibrate(network, images - 0.5)
-    compiled, plain, _ = both_paths(network, images - 0.5, Chip.number(3, 1))
+    compiled, plain, _ = both_paths(network, images - 0.5, SimulatedChip.number(3, 1))
     assert ((compiled - plain).abs() > 1e-4 * plain.std()).float().mean() < 0.02
 
 
@@ -154,7 +157,7 @@ def test_read_noise_of_both_paths_is_the_same_draw():
     calibrate(network, images)
     layer = noisy_layers(network)[2]
     codes = torch.rand(20, 28).mul(15).round()
-    layer.program_chips([Chip.number(0, 0)])
+    layer.program_chips([SimulatedChip.number(0, 0)])
     layer.crossbars[0].chip.images = torch.arange(20)
     compiled = layer._exact(codes)
     layer.compiled = False

@@ -13,18 +13,21 @@ import sqlalchemy
 from optuna.trial import TrialState
 from test_runner import StopAfter, everything, run
 
-from pipeline import runner as runner_module
-from pipeline import storage
-from pipeline.design_point import DesignPoint
-from pipeline.runner import Runner
-from pipeline.spool import Spool, Spooled
-from pipeline.storage import DatabaseAway, Patience, StudyError, transaction
-from pipeline.study import fail, open_study, record
-from pipeline.study_spec import Study, load_study
+from pipeline.database import storage
+from pipeline.database.open_study import open_study
+from pipeline.database.patience import DatabaseAway, Patience
+from pipeline.database.records import fail, record
+from pipeline.database.storage import StudyError
+from pipeline.database.transaction import transaction
+from pipeline.design.design_point import DesignPoint
+from pipeline.run import runner as runner_module
+from pipeline.run.runner import Runner
+from pipeline.run.spool import Spool, Spooled
+from pipeline.study.study_file import StudyDefinition, load_study
 
 
 @pytest.fixture
-def study(tiny, write_study, monkeypatch) -> Study:
+def study(tiny, write_study, monkeypatch) -> StudyDefinition:
     monkeypatch.setattr(storage, "_LOCK_WAIT_S", 0.05)
     monkeypatch.setattr(storage, "_PAUSES_S", (0.01, 0.05))
     return load_study(write_study(tiny))
@@ -46,7 +49,7 @@ class LockAtStart(StopAfter):
         self.said.append(message)
 
 
-def locked_run(study: Study, folder: Path, bound_s: float, at_first_wait=lambda view: None) -> LockAtStart:
+def locked_run(study: StudyDefinition, folder: Path, bound_s: float, at_first_wait=lambda view: None) -> LockAtStart:
     folder.mkdir(exist_ok=True)
     opened = open_study(study, f"sqlite:///{folder / 'study.db'}")
     view = LockAtStart(folder / "study.db")

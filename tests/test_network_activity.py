@@ -5,11 +5,12 @@ import torch
 from hw_models.accelerator import Accelerator
 from hw_models.cost import estimate_cost
 from hw_models.devices import load_card
-from pipeline.analog_layers import calibrate, noisy_layers
-from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec
-from pipeline.network import build_network
-from pipeline.network_activity import measured_activity
-from pipeline.topology import mvm_layers, topology
+from pipeline.analog.calibration import calibrate
+from pipeline.analog.model import noisy_layers
+from pipeline.design.design_point import ConvSpec, DesignPoint, ImageSpec
+from pipeline.design.topology import mvm_layers, topology
+from pipeline.trial.activity import measured_activity
+from pipeline.trial.network import build_network
 
 
 def test_densities_and_levels_are_counted_on_what_the_crossbars_see():

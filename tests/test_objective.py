@@ -5,14 +5,16 @@ import dataclasses
 import pytest
 import torch
 
-from pipeline import objective, training
-from pipeline.analog_layers import noisy_layers, program_chip
-from pipeline.chips import Chip
-from pipeline.objective import evaluate, load_checkpoint
-from pipeline.results import TrainingDiverged
-from pipeline.search_space import SearchSpace
-from pipeline.study_spec import load_study
-from pipeline.training import train
+from pipeline.analog.model import noisy_layers, program_chip
+from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.design.results import TrainingDiverged
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study
+from pipeline.trial import evaluate as objective
+from pipeline.trial import training
+from pipeline.trial.checkpoint import load_checkpoint
+from pipeline.trial.evaluate import evaluate
+from pipeline.trial.training import train
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_cost_and_accuracy_come_from_the_very_same_hardware(study, monkeypatch):
     result = evaluate(design, study.spec, 0)
     layers = noisy_layers(seen["network"])
     assert {layer.accelerator for layer in layers} == {seen["accelerator"]} == {design.accelerator}
-    chip = Chip.number(0, 0)
+    chip = SimulatedChip.number(0, 0)
     program_chip(seen["network"], chip, "exact")
     chip.images = torch.arange(3)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.pareto import hypervolume_history, nondominated, to_losses
+from pipeline.design.pareto import hypervolume_history, nondominated, to_losses
 
 BOTH_UP = ("accuracy_mean", "tops_per_watt")
 

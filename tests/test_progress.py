@@ -9,10 +9,10 @@ import pytest
 from made_up import made_up_study
 from rich.console import Console
 
-from pipeline.design_point import DesignPoint
-from pipeline.pareto import pareto_report
+from pipeline.cli.progress import JsonProgress, LiveProgress, PlainProgress, Progress, sparkline
+from pipeline.database.trials import pareto_report
+from pipeline.design.design_point import DesignPoint
 from pipeline.phase import phase_file, read_phase, say, told_in
-from pipeline.progress import JsonProgress, LiveProgress, PlainProgress, Progress, sparkline
 
 OBJECTIVES = ("accuracy_mean", "tops_per_watt")
 

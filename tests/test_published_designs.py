@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hw_models.anchors import compare, geometric_mean_factor, read_anchors
-from hw_models.reference_input import read_networks
-from hw_models.reference_table import row_cost
+from hw_models.validation.neurosim_input import read_networks
+from hw_models.validation.neurosim_table import row_cost
+from hw_models.validation.silicon import compare, geometric_mean_factor, read_anchors
 
 GOLDEN = Path(__file__).parent / "golden"
 ANCHORS = read_anchors(GOLDEN)

@@ -11,18 +11,20 @@ import pytest
 import torch
 import yaml
 
-from pipeline import require as require_module
-from pipeline.__main__ import app
-from pipeline.data import load_images
-from pipeline.design_point import DesignPoint
-from pipeline.objective import evaluate
-from pipeline.reevaluate import finished_network, moved_network, reevaluate, scaled_sigma, with_device
-from pipeline.require import _boundary, _properties, requirements
-from pipeline.search_space import SearchSpace
-from pipeline.storage import transaction
-from pipeline.stored import remeasured, stored_study
-from pipeline.study import open_study, record
-from pipeline.study_spec import load_study
+from pipeline.cli.app import app
+from pipeline.data.batches import load_images
+from pipeline.database.open_study import open_study
+from pipeline.database.records import record
+from pipeline.database.remeasured import remeasured
+from pipeline.database.transaction import transaction
+from pipeline.design.design_point import DesignPoint
+from pipeline.follow_up import device_requirements as require_module
+from pipeline.follow_up.device_requirements import _boundary, _properties, requirements
+from pipeline.follow_up.measure_again import finished_network, moved_network, reevaluate, scaled_sigma, with_device
+from pipeline.follow_up.stored import stored_study
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study
+from pipeline.trial.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def nacim(folder, monkeypatch, capsys):
 
 
 def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    return stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny").opened.get_trials()
+    return stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny").study.get_trials()
 
 
 def test_a_replayed_trial_is_the_same(folder, nacim):
@@ -110,7 +112,7 @@ def test_measurements_are_noted_beside_the_trial_and_change_nothing_else(folder,
         (number, settings | {"sigma_scale": scale}) for scale in (0.0, 2.0) for number in (0, 1)
     ]
     assert trials(folder) == before
-    opened = stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny").opened
+    opened = stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny").study
     kept = remeasured(opened, 0)[-2:]
     assert kept == [{k: v for k, v in entry.items() if k != "trial"} for entry in entries if entry["trial"] == 0]
     assert set(kept[0]) == {"settings", "validation", "test", "versions"}
@@ -149,7 +151,7 @@ def test_a_training_on_other_images_is_kept_for_further_measurements(folder, nac
     (first,) = json.loads(output)
     assert first["settings"] | {"epochs": 2, "train_images": 200, "test_images": 90} == first["settings"]
     assert first["test"]["n_images"] == 90
-    monkeypatch.setattr("pipeline.reevaluate.new_network", None)  # it is not trained again
+    monkeypatch.setattr("pipeline.follow_up.measure_again.new_network", None)  # it is not trained again
     _, output = nacim("evaluate", "tiny.yaml", *words, "--sigma-scale", 2, "--images-per-chip", 50)
     (second,) = json.loads(output)
     assert second["test"]["noiseless"] == first["test"]["noiseless"]

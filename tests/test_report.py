@@ -13,15 +13,16 @@ from chromium import BINARY, chromium_page
 from made_up import CONTENT, made_up_study
 from PIL import Image
 
-from pipeline.evaluated import component_parts, layer_components, layer_parts, read_findings
-from pipeline.figure_style import device_styles, mark
-from pipeline.figures import front_figure
-from pipeline.figures_noise import sigma_figure
-from pipeline.figures_parts import breakdown_figure, component_colours, layers_figure
-from pipeline.metrics import METRICS
-from pipeline.report import report_page, write_comparison, write_pictures, write_report
-from pipeline.report_html import Plots
-from pipeline.report_sections import study_sections
+from pipeline.design.metrics import METRICS
+from pipeline.report.evaluated import component_parts, layer_components, layer_parts
+from pipeline.report.figures.front import front_figure
+from pipeline.report.figures.noise import sigma_figure
+from pipeline.report.figures.parts import breakdown_figure, component_colours, layers_figure
+from pipeline.report.figures.style import device_styles, mark
+from pipeline.report.findings import read_findings
+from pipeline.report.html import Plots
+from pipeline.report.page import report_page, write_comparison, write_pictures, write_report
+from pipeline.report.sections import study_sections
 
 DRAWN = (
     "document.readyState === 'complete' && "
@@ -344,5 +345,5 @@ def test_the_staircase_keeps_to_the_side_that_the_front_dominates(findings, x, s
 
 
 def test_reports_and_pages_load_no_torch():
-    code = "import sys, pipeline.report, pipeline.trial_page, pipeline.dashboard; sys.exit('torch' in sys.modules)"
+    code = "import sys, pipeline.report.page, pipeline.cli.trial_page, pipeline.report.dashboard_server; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,13 +15,14 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline import runner as runner_module
-from pipeline.runner import RepeatedFailure, Runner, SpaceExhausted, end_run, goal_of_run
+from pipeline.database.lock import run_lock
+from pipeline.database.open_study import open_study
+from pipeline.database.storage import StudyError
+from pipeline.run import runner as runner_module
+from pipeline.run.goal import end_run, goal_of_run
+from pipeline.run.runner import RepeatedFailure, Runner, SpaceExhausted
 from pipeline.samplers import generation_of
-from pipeline.storage import StudyError
-from pipeline.study import open_study
-from pipeline.study_lock import run_lock
-from pipeline.study_spec import Study, load_study
+from pipeline.study.study_file import StudyDefinition, load_study
 
 
 class StopAfter:
@@ -43,7 +44,7 @@ class StopAfter:
 
 
 def run(
-    study: Study, folder: Path, trials: int, workers: int = 1, evaluate=fake_evaluation.evaluate, view=None
+    study: StudyDefinition, folder: Path, trials: int, workers: int = 1, evaluate=fake_evaluation.evaluate, view=None
 ) -> optuna.Study:
     folder.mkdir(exist_ok=True)
     opened = open_study(study, f"sqlite:///{folder / 'study.db'}")
@@ -60,7 +61,7 @@ def everything(opened: optuna.Study) -> list[tuple]:
 
 
 @pytest.fixture
-def study(tiny, write_study) -> Study:
+def study(tiny, write_study) -> StudyDefinition:
     return load_study(write_study(tiny))
 
 

@@ -13,15 +13,16 @@ import pytest
 from optuna.trial import TrialState
 
 from hw_models.errors import InfeasibleDesign
-from pipeline.pareto import nondominated
+from pipeline.design.pareto import nondominated
 from pipeline.samplers import generation_of, make_sampler
 from pipeline.samplers.breeding import child, rank_and_crowding, tournament
 from pipeline.samplers.controller import Controller
-from pipeline.samplers.forecast import fit
 from pipeline.samplers.genome import Genome
 from pipeline.samplers.preselection import Preselection
-from pipeline.search_space import SearchSpace
-from pipeline.study_spec import METRICS, Study, StudySpec, load_study
+from pipeline.samplers.surrogate import fit
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import StudyDefinition, load_study
+from pipeline.study.study_spec import METRICS, StudySpec
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["nsga2", "nsga3", "tpe", "random", "reinforce", "gp"]
@@ -33,7 +34,7 @@ def study_of(tiny, write_study):
 
     def make(
         name: str = "nsga2", objectives: tuple[str, ...] = ("accuracy_mean", "tops_per_watt"), **settings
-    ) -> Study:
+    ) -> StudyDefinition:
         tiny["sampler"] = {"name": name, **settings}
         tiny["objectives"] = list(objectives)
         return load_study(write_study(tiny))
@@ -41,12 +42,12 @@ def study_of(tiny, write_study):
     return make
 
 
-def new_study(study: Study) -> optuna.Study:
+def new_study(study: StudyDefinition) -> optuna.Study:
     directions = [METRICS[name].direction for name in study.spec.objectives]
     return optuna.create_study(sampler=make_sampler(study), directions=directions)
 
 
-def go_on(study: Study, opened: optuna.Study, trials: int, resumed_at: set[int] = frozenset()) -> list[dict]:
+def go_on(study: StudyDefinition, opened: optuna.Study, trials: int, resumed_at: set[int] = frozenset()) -> list[dict]:
     """Ask and tell made-up values; before some trials, the sampler is made anew as after a restart."""
     space = SearchSpace(study)
     for number in range(len(opened.trials), trials):

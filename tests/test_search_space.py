@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from hw_models.errors import InfeasibleDesign
-from pipeline.search_space import SearchSpace
-from pipeline.study_spec import load_study
-from pipeline.topology import mvm_layers
+from pipeline.design.topology import mvm_layers
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study
 
 STUDIES = sorted((Path(__file__).parent.parent / "studies").glob("*.yaml"))
 

@@ -11,18 +11,21 @@ from data_sets import write_nuclei
 
 from hw_models.cost import estimate_cost
 from hw_models.errors import InfeasibleDesign
-from pipeline.analog_layers import noisy_layers
-from pipeline.data import ShuffledBatches, load_images
-from pipeline.data_files import DataError, check_data, read_parts
-from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec, LinearSpec, load_design
-from pipeline.export import can_write_onnx, export_design
-from pipeline.network import build_network
-from pipeline.objective import RECALIBRATION_IMAGES, evaluate, load_checkpoint
-from pipeline.search_space import SearchSpace
-from pipeline.study_spec import DatasetSpec, load_study
-from pipeline.supernet import draw_design, train_supernet
-from pipeline.topology import mvm_layers, topology
-from pipeline.variation import accuracy_under_variation, score
+from pipeline.analog.model import noisy_layers
+from pipeline.data.batches import ShuffledBatches, load_images
+from pipeline.data.files import check_data, read_parts
+from pipeline.data.spec import DataError, DatasetSpec
+from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec, load_design
+from pipeline.design.topology import mvm_layers, topology
+from pipeline.follow_up.export import can_write_onnx, export_design
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study
+from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
+from pipeline.trial.checkpoint import load_checkpoint
+from pipeline.trial.evaluate import evaluate
+from pipeline.trial.network import build_network
+from pipeline.trial.supernet import draw_design, train_supernet
+from pipeline.trial.variation import accuracy_under_variation, score
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def test_odd_sizes_come_back_to_the_size_of_the_image(nuclei):
     assert build_network(topology(design), accelerator).train()(torch.rand(2, 1, 23, 15)).shape == (2, 2, 23, 15)
     assert DesignPoint.from_dict(design.to_dict()) == design
     with pytest.raises(InfeasibleDesign, match="leave the hidden layers out"):
-        topology(DesignPoint(accelerator=accelerator, image=image, convs=convs, hidden=(LinearSpec(units=8),)))
+        topology(DesignPoint(accelerator=accelerator, image=image, convs=convs, hidden=(HiddenSpec(units=8),)))
 
 
 def test_accuracy_is_the_mean_iou():

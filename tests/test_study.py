@@ -6,9 +6,9 @@ import optuna
 import pytest
 from snapshot import snapshot
 
-from pipeline.storage import StudyError, show_url
-from pipeline.study import load_study_read_only, open_study
-from pipeline.study_spec import SCHEMA_VERSION, load_study
+from pipeline.database.open_study import load_study_read_only, open_study
+from pipeline.database.storage import StudyError, show_url
+from pipeline.study.study_file import SCHEMA_VERSION, load_study
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.search_space import SearchSpace
-from pipeline.study_spec import load_study, study_schema
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study, study_schema
 
 SHIPPED_RRAM = Path(__file__).parent.parent / "hw_models" / "cards" / "rram.yaml"
 

@@ -7,14 +7,15 @@ import pytest
 import torch
 import yaml
 
-from pipeline import supernet
-from pipeline.data import load_images
-from pipeline.objective import evaluate, trained_network
-from pipeline.search_space import SearchSpace
-from pipeline.shared_weights import build_channels_last, part_of, shared_weights
-from pipeline.study_spec import load_study
-from pipeline.supernet import draw_design, train_supernet
-from pipeline.supernet_file import supernet_key, with_supernet
+from pipeline.data.batches import load_images
+from pipeline.run.supernet_file import with_supernet
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study
+from pipeline.trial import supernet
+from pipeline.trial.evaluate import evaluate, trained_network
+from pipeline.trial.shared_weights import build_channels_last, part_of, shared_weights
+from pipeline.trial.supernet import draw_design, train_supernet
+from pipeline.trial.supernet_key import supernet_key
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import pytest
 from made_up import CONTENT, made_up_study
 from rich.console import Console
 
-from pipeline.evaluated import Evaluated, component_parts
-from pipeline.metrics import METRICS
-from pipeline.pareto import pareto_report
-from pipeline.study_spec import StudySpec
-from pipeline.topology import topology
-from pipeline.trial_page import trial_page
+from pipeline.cli.trial_page import trial_page
+from pipeline.database.trials import pareto_report
+from pipeline.design.metrics import METRICS
+from pipeline.design.topology import topology
+from pipeline.report.evaluated import Evaluated, component_parts
+from pipeline.study.study_spec import StudySpec
 
 
 @pytest.fixture(scope="module")

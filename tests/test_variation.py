@@ -9,14 +9,16 @@ from torch import nn
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
-from pipeline import variation as variation_module
-from pipeline.analog_layers import calibrate, noisy_layers, program_chip, program_chips
-from pipeline.chips import Chip
-from pipeline.design_point import ConvSpec, DesignPoint, ImageSpec, LinearSpec
-from pipeline.network import build_network
-from pipeline.study_spec import VariationSpec
-from pipeline.topology import topology
-from pipeline.variation import accuracy_under_variation, recalibrated_batch_norm, summarize
+from pipeline.analog.calibration import calibrate
+from pipeline.analog.model import noisy_layers, program_chip, program_chips
+from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec
+from pipeline.design.topology import topology
+from pipeline.study.study_spec import VariationSpec
+from pipeline.trial import variation as variation_module
+from pipeline.trial.batch_norm import recalibrated_batch_norm
+from pipeline.trial.network import build_network
+from pipeline.trial.variation import accuracy_under_variation, summarize
 
 CLASSES = 4
 
@@ -37,7 +39,7 @@ def trained():
     cell = dataclasses.replace(load_card("rram").device, programming_sigma=(0.12,))
     chip = Accelerator(device=cell, crossbar_size=64, cell_bits=2, weight_bits=6, input_bits=4, adc_bits=7)
     image = ImageSpec(channels=1, height=4, width=4, classes=CLASSES)
-    network = build_network(topology(DesignPoint(accelerator=chip, image=image, hidden=(LinearSpec(units=12),))), chip)
+    network = build_network(topology(DesignPoint(accelerator=chip, image=image, hidden=(HiddenSpec(units=12),))), chip)
     labels = torch.arange(240) % CLASSES
     images = torch.rand(240, 1, 4, 4) * 0.6
     for n, label in enumerate(labels):
@@ -120,7 +122,7 @@ def test_recalibrated_statistics_are_those_of_the_given_images_alone(trained):
     (norm,) = (module for module in network.modules() if isinstance(module, nn.BatchNorm1d))
     seen = []
     norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    chip = Chip.number(0, 3)
+    chip = SimulatedChip.number(0, 3)
     program_chip(network, chip)
     with recalibrated_batch_norm(network, [chip], splits[0][0][:40]):
         (inputs,) = seen
@@ -155,12 +157,12 @@ def test_several_chips_at_once_are_the_same_chips(convolutions, changes, compile
 @pytest.mark.parametrize("compiled", [True, False])
 def test_each_chip_of_a_batch_gives_its_own_outputs(convolutions, compiled, fidelity):
     network, splits = copy.deepcopy(convolutions[0]), convolutions[1]
-    images, several = splits[0][0][:12], [Chip.number(7, index) for index in range(3)]
+    images, several = splits[0][0][:12], [SimulatedChip.number(7, index) for index in range(3)]
     for layer in noisy_layers(network):
         layer.compiled = compiled
         layer.adc_error_ratio.zero_()
 
-    def outputs(chips: list[Chip], batch: torch.Tensor) -> torch.Tensor:
+    def outputs(chips: list[SimulatedChip], batch: torch.Tensor) -> torch.Tensor:
         program_chips(network, chips, fidelity)
         with torch.no_grad():
             for chip in chips:
@@ -184,7 +186,7 @@ def test_a_normalisation_that_does_more_is_not_recalibrated(trained):
     network = nn.Sequential(copy.deepcopy(trained[0]), Activated(CLASSES))
     with (
         pytest.raises(ValueError, match="Activated does more than normalise"),
-        recalibrated_batch_norm(network, [Chip.nominal()], trained[1][0][0]),
+        recalibrated_batch_norm(network, [SimulatedChip.nominal()], trained[1][0][0]),
     ):
         pass
 

@@ -8,8 +8,8 @@ from pipeline.samplers.evolution import ReproducibleNSGAII, ReproducibleNSGAIII,
 from pipeline.samplers.genome import Genome
 from pipeline.samplers.reinforce import ReinforceSampler
 from pipeline.samplers.reseeded import ReproducibleGP, ReproducibleRandom, ReproducibleTPE
-from pipeline.search_space import SearchSpace
-from pipeline.study_spec import Study
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import StudyDefinition
 
 __all__ = ["generation_of", "make_sampler"]
 
@@ -21,10 +21,10 @@ _OTHER: dict[str, Callable[[int], BaseSampler]] = {
 }
 
 
-def make_sampler(study: Study) -> BaseSampler:
+def make_sampler(definition: StudyDefinition) -> BaseSampler:
     """The sampler that a study file asks for."""
-    spec, seed = study.spec.sampler, study.spec.seed
-    genome = Genome(SearchSpace(study))
+    spec, seed = definition.spec.sampler, definition.spec.seed
+    genome = Genome(SearchSpace(definition))
     if spec.name == "reinforce":
         return ReinforceSampler(seed, genome)
     if spec.name in _EVOLVING:

@@ -5,7 +5,7 @@ Genes are whole numbers, see `pipeline.samplers.genome`. Losses are objectives w
 
 import numpy as np
 
-from pipeline.pareto import nondominated
+from pipeline.design.pareto import nondominated
 
 CROSSOVER_PROBABILITY = 0.9  # of Deb et al.; else the child begins as a copy of its first parent
 

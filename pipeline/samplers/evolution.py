@@ -12,12 +12,12 @@ from optuna.samplers import NSGAIIISampler, NSGAIISampler
 from optuna.samplers._ga import BaseGASampler
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.design_point import DesignPoint
-from pipeline.pareto import to_losses
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.pareto import to_losses
 from pipeline.samplers.breeding import child, rank_and_crowding, tournament
-from pipeline.samplers.draws import seed32, stream
 from pipeline.samplers.genome import Genes, Genome
 from pipeline.samplers.preselection import Preselection
+from pipeline.seeds import seed32, stream
 
 Known = set[DesignPoint | None]
 
@@ -63,8 +63,8 @@ class _Evolution(BaseGASampler):
         self._candidates = candidates
         self._noted: dict[int, None] = {}  # numbers of the trials whose designs are known
         self._known: Known = {None}
-        self._litters: dict[int, dict[int, Genes]] = {}  # generation -> trial number -> genes
-        self._stock: _Stock | None = None
+        self._offspring: dict[int, dict[int, Genes]] = {}  # generation -> trial number -> genes
+        self._mating_pool: _MatingPool | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._genome.distributions
@@ -80,28 +80,30 @@ class _Evolution(BaseGASampler):
         generation = self.get_trial_generation(study, trial)
         known = self._known_before(study, trial.number)
         rng = stream(self._study_seed, trial.number)
-        genes = self._child(rng, study, generation, known) if generation else self._newcomer(rng, trial.number, known)
+        genes = (
+            self._child(rng, study, generation, known) if generation else self._first_genes(rng, trial.number, known)
+        )
         return self._genome.parameters(genes)
 
     def _known_before(self, study: optuna.Study, number: int) -> Known:
         """Designs of the trials before `number`, and None for what cannot exist. Looks at each trial once."""
         if self._noted and next(reversed(self._noted)) >= number:
-            self._noted, self._known, self._litters = {}, {None}, {}
+            self._noted, self._known, self._offspring = {}, {None}, {}
         for trial in study._get_trials(deepcopy=False, use_cache=True)[:number]:
             if trial.number not in self._noted and len(trial.params) == len(self._genome.names):
                 genes = self._genome.genes(trial.params)
                 self._noted[trial.number] = None
                 self._known.add(self._genome.design(genes))
-                self._litters.setdefault(generation_of(trial), {})[trial.number] = genes
+                self._offspring.setdefault(generation_of(trial), {})[trial.number] = genes
         return self._known
 
-    def _newcomer(self, rng: np.random.Generator, number: int, known: Known) -> Genes:
+    def _first_genes(self, rng: np.random.Generator, number: int, known: Known) -> Genes:
         """A member of the first generation; a random one where the planned one is known or not allowed."""
         if number < self._size:
             genes: Genes = self.first_generation()[number]
             if self._genome.design(genes) not in known and not self._genome.violation(genes):
                 return genes
-        return self._stranger(rng, known)
+        return self._random_genes(rng, known)
 
     def first_generation(self) -> Genes:
         """A Latin hypercube, (population, parameters): each parameter takes each of its values equally often."""
@@ -111,19 +113,19 @@ class _Evolution(BaseGASampler):
         ]
         return np.stack(columns, axis=1)
 
-    def _stranger(self, rng: np.random.Generator, known: Known) -> Genes:
+    def _random_genes(self, rng: np.random.Generator, known: Known) -> Genes:
         """A random design that is new and allowed, or else comes near."""
         drawn = self._new(known, (self._genome.random(rng) for _ in range(_TRIES)), 1)
         return drawn[0] if drawn else self._genome.random(rng)
 
     def _child(self, rng: np.random.Generator, study: optuna.Study, generation: int, known: Known) -> Genes:
         """The most promising of some new children; a random design if there are none."""
-        stock = self._stock_of(study, generation)
+        stock = self._mating_pool_of(study, generation)
         bred = (stock.child(rng, self._genome.sizes, self._mutation) for _ in range(_TRIES))
         children = self._new(known, bred, self._candidates)
         if stock.preselection is None or len(children) < 2:
-            return children[0] if children else self._stranger(rng, known)
-        return children[stock.preselection.best(np.array(children), self._litters.get(generation, {}))]
+            return children[0] if children else self._random_genes(rng, known)
+        return children[stock.preselection.best(np.array(children), self._offspring.get(generation, {}))]
 
     def _new(self, known: Known, proposed: Iterable[Genes], count: int) -> list[Genes]:
         """The first `count` of `proposed` that are not known and keep the constraints.
@@ -144,8 +146,8 @@ class _Evolution(BaseGASampler):
                 break
         return allowed or [genes for _, genes in sorted(broken, key=lambda one: one[0])[:1]]
 
-    def _stock_of(self, study: optuna.Study, generation: int) -> "_Stock":
-        if self._stock is None or self._stock.generation != generation:
+    def _mating_pool_of(self, study: optuna.Study, generation: int) -> "_MatingPool":
+        if self._mating_pool is None or self._mating_pool.generation != generation:
             parents = self.get_parent_population(study, generation)
             done = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
             untrained = {"infeasible", "stopped_early"}
@@ -154,18 +156,18 @@ class _Evolution(BaseGASampler):
             genes = np.array([self._genome.genes(trial.params) for trial in parents])
             violations = np.array([self._genome.violation(one) for one in genes])
             rank = np.where(violations > 0, len(parents) + np.argsort(np.argsort(violations)), rank)
-            self._stock = _Stock(
+            self._mating_pool = _MatingPool(
                 generation=generation,
                 genes=genes,
                 rank=rank,
                 crowding=crowding,
                 preselection=Preselection(self._genome, trained) if trained and self._candidates > 1 else None,
             )
-        return self._stock
+        return self._mating_pool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Stock:
+class _MatingPool:
     """What a generation is bred from: its parents with their standing among each other."""
 
     generation: int

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 
-from hw_models.cost_report import CostReport
+from hw_models.cost.report import CostReport
 from hw_models.errors import InfeasibleDesign
-from pipeline.constraints import Constraint, known_figures
-from pipeline.design_point import DesignPoint
-from pipeline.pareto import to_losses
-from pipeline.search_space import SearchSpace, distribution_of
-from pipeline.study_spec import ABSENT, Dimension, Scalar
+from pipeline.design.constraints import Constraint, known_figures
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.pareto import to_losses
+from pipeline.study.dimension import ABSENT, Dimension, Scalar
+from pipeline.study.search_space import SearchSpace, distribution_of
 
 _REMEMBERED = 1000  # designs, so that design, constraints and cost of a child compute it once
 Genes = np.ndarray  # (parameters,) or (designs, parameters): positions in `Genome.values`
@@ -38,13 +38,13 @@ class Genome:
         searched = space.searched()
         self._design = functools.lru_cache(_REMEMBERED)(lambda genes: space.design_of(self.parameters(np.array(genes))))
         self._figures = functools.lru_cache(_REMEMBERED)(lambda genes: known_figures(self._design(genes)))
-        self._constraints = [Constraint.parse(text) for text in space.study.spec.constraints]
+        self._constraints = [Constraint.parse(text) for text in space.definition.spec.constraints]
         self.names = tuple(searched)
         self.distributions: dict[str, BaseDistribution] = {n: distribution_of(d) for n, d in searched.items()}
         self.ordered = np.array([_is_ordered(dimension) for dimension in searched.values()], dtype=bool)
         self.values = tuple(_ascending(dimension) for dimension in searched.values())
         self.sizes = np.array([len(values) for values in self.values])
-        self.objectives = space.study.spec.objectives
+        self.objectives = space.definition.spec.objectives
         self.known = tuple(k for k, name in enumerate(self.objectives) if hasattr(CostReport, name))
         self.unknown = tuple(k for k in range(len(self.objectives)) if k not in self.known)
 

@@ -7,11 +7,11 @@ from optuna._hypervolume import compute_hypervolume
 from optuna.study._multi_objective import _is_pareto_front
 from optuna.trial import FrozenTrial
 
-from pipeline.metrics import METRICS
-from pipeline.pareto import reference_point, to_losses
+from pipeline.design.metrics import METRICS
+from pipeline.design.pareto import reference_point, to_losses
 from pipeline.samplers.breeding import rank_and_crowding
-from pipeline.samplers.forecast import fit
 from pipeline.samplers.genome import Genes, Genome
+from pipeline.samplers.surrogate import fit
 
 _OBSERVATIONS = 300  # assumed: newest trials that a forecast is made from; its time grows with the third power
 _EDGE = 1e-3  # assumed: accuracies are kept this far from 0 and 1 before their logit is taken
@@ -32,7 +32,7 @@ class Preselection:
         self._reference = reference_point(genome.objectives, losses)
         newest = finished[-_OBSERVATIONS:]
         points = genome.features(np.array([genome.genes(trial.params) for trial in newest]))
-        self._forecasts = {
+        self._surrogates = {
             k: fit(points, _bend(genome.objectives[k], np.array([trial.values[k] for trial in newest])))
             for k in genome.unknown
         }
@@ -44,7 +44,7 @@ class Preselection:
         if self._genome.known:
             losses[:, list(self._genome.known)] = [self._genome.known_losses(one) for one in genes]
         points = self._genome.features(genes)
-        for k, forecast in self._forecasts.items():
+        for k, forecast in self._surrogates.items():
             name = self._genome.objectives[k]
             losses[:, [k]] = to_losses([name], _unbend(name, forecast.at(points))[:, None].tolist())
         return losses

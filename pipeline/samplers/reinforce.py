@@ -8,10 +8,10 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from pipeline.metrics import METRICS
+from pipeline.design.metrics import METRICS
 from pipeline.samplers.controller import Controller
-from pipeline.samplers.draws import stream
 from pipeline.samplers.genome import Genome
+from pipeline.seeds import stream
 
 LEARNING_RATE = 0.01  # of Adam; assumed (0.003 learns too slowly for 500 trials, 0.03 settles sooner on less)
 BASELINE_DECAY = 0.9  # assumed: of the moving average of rewards

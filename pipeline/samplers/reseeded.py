@@ -7,7 +7,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
-from pipeline.samplers.draws import seed32
+from pipeline.seeds import seed32
 
 
 class _Reseeded(BaseSampler):

@@ -1,0 +1,109 @@
+"""A memory cell in its crossbar: layout, access transistor, wires, and what it conducts.
+
+Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Converters" and "Crossbar".
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+
+from hw_models.accelerator import Accelerator
+from hw_models.circuits.gates import LINEAR_REGION, drain_f, fin_drain_f, gate_f
+from hw_models.circuits.technology import SINGLE_TYPE_MARGIN_F, Technology, technology
+from hw_models.devices import CellDevice
+
+ACCESS_SHARE = 0.25  # resistance of an access device or a switch over what it is in series with
+_SRAM_CELL_F = {45: (10, 28), 32: (10, 28), 22: (10, 28), 14: (10, 30), 10: (10, 40), 7: (10, 60)}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)  # one object per accelerator
+class Cell:
+    """A memory cell in its crossbar.
+
+    Attributes:
+        device: The memory device.
+        height_m, width_m: Layout; a cell is widened if its access transistor would not fit (`is_widened`).
+        access_ohm: Resistance in series with the memory element on the read path.
+        access_gate_f, access_drain_f: Load of the access transistor on a wordline and on a bitline.
+        row_wire_ohm, column_wire_ohm: Wire resistance that each step along a row and along a column adds.
+    """
+
+    device: CellDevice
+    height_m: float
+    width_m: float
+    is_widened: bool
+    access_ohm: float
+    access_gate_f: float
+    access_drain_f: float
+    row_wire_ohm: float
+    column_wire_ohm: float
+
+
+@functools.lru_cache(maxsize=512)
+def cell_in_crossbar(accelerator: Accelerator) -> Cell:
+    """The memory cell of an accelerator at its node."""
+    tech, device = technology(accelerator.tech_node_nm), accelerator.device
+    node, wire = tech.node_m, tech.wire_ohm_per_m * tech.wire_width_m
+    if device.cell == "sram":
+        sram_height_f, sram_width_f = _SRAM_CELL_F[accelerator.tech_node_nm]
+        height_f, width_f = device.cell_height_f or sram_height_f, device.cell_width_f or sram_width_f
+        needed_f, access_ohm, gate, drain = 0.0, tech.r_n_ohm, 0.0, drain_f(tech, 1)
+    else:
+        assert device.cell_height_f is not None
+        assert device.cell_width_f is not None
+        height_f, width_f = device.cell_height_f, device.cell_width_f
+        access_ohm = ACCESS_SHARE * device.r_on_ohm if device.cell == "1t1r" else 0.0
+        strength = tech.r_n_ohm * LINEAR_REGION / (ACCESS_SHARE * device.r_on_ohm)
+        needed_f, gate, drain = _access_transistor(tech, strength, width_f)
+    return Cell(
+        device=device,
+        height_m=height_f * node,
+        width_m=max(width_f, needed_f) * node,
+        is_widened=needed_f > width_f,
+        access_ohm=access_ohm,
+        access_gate_f=gate,
+        access_drain_f=drain,
+        row_wire_ohm=wire * height_f,  # quirk: a step along a row counts the cell's height, and the other way round
+        column_wire_ohm=wire * max(width_f, needed_f),
+    )
+
+
+def _access_transistor(tech: Technology, strength: float, cell_width_f: float) -> tuple[float, float, float]:
+    """Width in units of the node, gate and drain capacitance of a transistor `strength` times one of 1 F or one fin."""
+    if tech.fin_pitch_m is not None:
+        fins = math.ceil(strength)
+        gate = tech.gate_cap_f_per_m * fins * tech.unit_width_m
+        return fins * tech.fin_pitch_m / tech.node_m, gate, fin_drain_f(tech, fins)
+    folds = math.ceil(strength / max(1.0, cell_width_f - SINGLE_TYPE_MARGIN_F))
+    return strength, gate_f(tech, strength), drain_f(tech, strength, folds)
+
+
+@functools.lru_cache(maxsize=4096)
+def mean_conductance(cell: Cell, level_shares: tuple[float, ...], rows: int, columns: int) -> float:
+    """Conductance of an average cell of a block with its access device and its wires, in siemens.
+
+    The mean over the block is taken at two points per direction, one standard deviation beside the middle, which is
+    exact up to the third order in the wires' resistance.
+    """
+    device = cell.device
+    if device.cell == "sram":  # quirk: every active cell conducts alike, whatever it holds
+        return 1 / (cell.access_ohm + cell.column_wire_ohm)
+    series = [
+        cell.access_ohm + along_row * cell.row_wire_ohm + along_column * cell.column_wire_ohm
+        for along_row in _two_points(columns)
+        for along_column in _two_points(rows)
+    ]
+    assert device.g_on_siemens is not None
+    cell_bits = len(level_shares).bit_length() - 1
+    total = 0.0
+    for level, share in enumerate(level_shares):
+        ohm = 1 / (device.g_on_siemens * device.relative_conductance(level, cell_bits))
+        total += share * sum(1 / (ohm + extra) for extra in series)
+    return total / len(series)
+
+
+def _two_points(count: int) -> Iterator[float]:
+    spread = math.sqrt((count**2 - 1) / 12)
+    yield (count + 1) / 2 - spread
+    yield (count + 1) / 2 + spread

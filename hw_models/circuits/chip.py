@@ -1,0 +1,153 @@
+"""The chip around the crossbars: processing elements, tiles, buffers and what all tiles share.
+
+Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "PE, tile and chip".
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+from hw_models.accelerator import Accelerator
+from hw_models.circuits.crossbar import Crossbar, crossbar
+from hw_models.circuits.digital import AdderTree, HTree, Route, ceil_log2
+from hw_models.circuits.technology import Technology, linear_curve, technology
+from hw_models.circuits.tile import Tile, build_tile, sum_bits
+from hw_models.floorplan import Floorplan
+from hw_models.layers import MvmLayer
+from hw_models.mapping import LayerMapping, NetworkMapping
+
+GLOBAL_CORE_SIDE = 128  # the global buffer is built from register files of 128 x 128 bits
+MAX_BUS_BITS = 2048
+CHIP_FOLDING = 4  # rows in which the repeaters of the bus between tiles stand
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Chip:
+    """A whole chip.
+
+    Attributes:
+        accelerator, mapping: What it is made for.
+        accumulate_wide_weights: See `periphery.weights_per_scan`.
+        tech: Its node.
+        crossbar: One crossbar.
+        tile, novel_tile: The kinds of tiles; None if the network needs no novel ones.
+        global_cores: Cores of the global buffer.
+        route, novel_route: From the global buffer to a tile of either kind.
+        tree: Adder trees that join tiles.
+        activation_units, pooling_units: Of the chip.
+        area_m2: By component.
+    """
+
+    accelerator: Accelerator
+    mapping: NetworkMapping
+    accumulate_wide_weights: bool
+    tech: Technology
+    crossbar: Crossbar
+    tile: Tile
+    novel_tile: Tile | None
+    global_cores: int
+    route: Route
+    novel_route: Route | None
+    tree: AdderTree
+    activation_units: int
+    pooling_units: int
+    area_m2: Mapping[str, float]
+
+    def tile_of(self, mapped: LayerMapping) -> Tile:
+        """The kind of tile that a layer lies on."""
+        tile = self.novel_tile if mapped.mapped_as == "novel" else self.tile
+        assert tile is not None, "a chip has the tiles of its layers"
+        return tile
+
+    def route_to(self, mapped: LayerMapping) -> Route:
+        """From the global buffer to a layer's tiles."""
+        route = self.novel_route if mapped.mapped_as == "novel" else self.route
+        assert route is not None, "a chip reaches the tiles of its layers"
+        return route
+
+
+def build_chip(accelerator: Accelerator, mapping: NetworkMapping, accumulate_wide_weights: bool) -> Chip:
+    """Size everything that a mapped network needs (`accumulate_wide_weights`: see `periphery.weights_per_scan`)."""
+    tech, plan = technology(accelerator.tech_node_nm), mapping.floorplan
+    unit = crossbar(accelerator, accumulate_wide_weights)
+    tile = build_tile(
+        accelerator, unit, pe_size=plan.pe_size, pes=plan.pes_per_tile_side**2, side=plan.pes_per_tile_side
+    )
+    novel = None
+    if plan.novel_pe_size is not None:
+        pes = plan.pes_per_novel_tile
+        novel = build_tile(accelerator, unit, pe_size=plan.novel_pe_size, pes=pes, side=pes, sibling=tile)
+    layers = [mapped.layer for mapped in mapping.layers]
+    throughput = max(plan.tile_size, (plan.novel_kernel or 0) * (plan.novel_pe_size or 0))
+    chip = Chip(
+        accelerator=accelerator,
+        accumulate_wide_weights=accumulate_wide_weights,
+        mapping=mapping,
+        tech=tech,
+        crossbar=unit,
+        tile=tile,
+        novel_tile=novel,
+        global_cores=_global_cores(accelerator, layers),
+        route=_chip_htree(accelerator, mapping, tile).route(),
+        novel_route=_chip_htree(accelerator, mapping, novel).route() if novel else None,
+        tree=AdderTree(
+            tech=tech,
+            inputs=max(mapped.row_tiles for mapped in mapping.layers),
+            width=sum_bits(accelerator) + _levels_below_chip(plan),
+            trees=math.ceil(throughput / accelerator.cols_per_adc),
+        ),
+        activation_units=math.ceil(throughput / accelerator.cols_per_adc),
+        pooling_units=plan.tile_size,
+        area_m2={},
+    )
+    return dataclasses.replace(chip, area_m2=_chip_area_m2(chip))
+
+
+def _levels_below_chip(plan: Floorplan) -> int:
+    widest_pe = max(plan.pe_size, plan.novel_pe_size or 0) // plan.crossbar_size
+    return ceil_log2(widest_pe * max(plan.pes_per_tile_side, plan.novel_kernel or 0))
+
+
+def _chip_htree(accelerator: Accelerator, mapping: NetworkMapping, tile: Tile) -> HTree:
+    """The bus between tiles, as if all were like this one."""
+    rows, columns = mapping.grid
+    side_m = math.sqrt(sum(tile.area_m2.values()))
+    return HTree(
+        tech=technology(accelerator.tech_node_nm),
+        rows=rows,
+        columns=columns,
+        leaf_height_m=side_m,
+        leaf_width_m=side_m,
+        bus_bits=_bus_bits(accelerator, mapping),
+        folding=CHIP_FOLDING,
+    )
+
+
+def _bus_bits(accelerator: Accelerator, mapping: NetworkMapping) -> float:
+    per_layer = (
+        mapped.tile_size * (mapped.layer.kernel if mapped.mapped_as == "novel" else 1) for mapped in mapping.layers
+    )
+    bits = sum(per_layer) * (1 + 1 / accelerator.cols_per_adc)
+    while bits > MAX_BUS_BITS:
+        bits /= 2
+    return bits
+
+
+def _global_cores(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> int:
+    largest = max(layer.in_height * layer.in_width * layer.in_channels for layer in layers)
+    return math.ceil(accelerator.input_cycles * largest / GLOBAL_CORE_SIDE**2)
+
+
+def _chip_area_m2(chip: Chip) -> dict[str, float]:
+    tech, bits = chip.tech, chip.accelerator.input_cycles
+    tiles = [(chip.tile, sum(mapped.tiles for mapped in chip.mapping.layers if mapped.mapped_as == "conventional"))]
+    if chip.novel_tile is not None:
+        tiles.append((chip.novel_tile, chip.mapping.tiles - tiles[0][1]))
+    area = {name: sum(count * tile.area_m2[name] for tile, count in tiles) for name in chip.tile.area_m2}
+    widest = max((tile for tile, count in tiles if count), key=lambda tile: sum(tile.area_m2.values()))
+    area["adder_trees"] += chip.tree.area_m2()
+    area["buffers"] += chip.global_cores * tech.global_core_m2
+    area["interconnect"] += _chip_htree(chip.accelerator, chip.mapping, widest).area_m2()
+    area["activation"] = chip.activation_units * bits * tech.flipflop_width_m * tech.cell_height_m
+    area["pooling"] = chip.pooling_units * linear_curve(tech.pool_m2, bits)
+    return area

@@ -1,0 +1,161 @@
+"""Analog-to-digital converters at the foot of a column: area, power, conversion time.
+
+Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019) for the circuits; `survey_bound_j` from B. Murmann, "ADC Performance
+Survey 1997-2023"; docs/cost_model.md, "Converters".
+"""
+
+import dataclasses
+import functools
+import math
+
+from hw_models.accelerator import AdcType
+from hw_models.circuits.technology import Technology, linear_curve, rows_needed, technology
+
+SURVEY_FOM_DB = 180.1  # Schreier figure of merit at the survey's bound, below 174 MS/s
+SLOW_COMPARATOR_NM = 32  # from this node on a current-mode comparator's time depends on the column
+EMPTY_COLUMN_W = 1e-6  # quirk: all that is charged for the conversion of a column without an active cell
+_SAR_BIT_S = 1e-9  # one bit of a SAR conversion, and its sampling
+_COMPARATOR_S = 1e-9  # quirk: a comparator's decision, whatever the currents (22 nm and below, and voltage mode)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class CurrentDecision:
+    """Decision time of current-mode comparators at 32 and 45 nm, where it depends on the column's current.
+
+    The reference fits its transistor-level simulations by a curve in x, the resistance of a comparator's reference
+    over that of the column; the slowest of a column's comparators counts.
+
+    Attributes:
+        levels: Of the converter.
+        rows: Of the crossbar.
+        r_on_ohm, r_off_ohm: Of a cell.
+    """
+
+    levels: int
+    rows: int
+    r_on_ohm: float
+    r_off_ohm: float
+
+    @property
+    def top_reference_ohm(self) -> float:
+        """The highest reference."""
+        return (self.r_on_ohm + (self.levels - 1) * self.r_off_ohm / self.levels) / self.rows
+
+    def seconds(self, column_ohm: float) -> float:
+        """Decision time of a column. References are taken to lie close enough for the curve's crest to be met."""
+        crest = max(_decision(x) for x in (min(self.top_reference_ohm / column_ohm, x) for x in _CRESTS))
+        settled = (0.0714 * math.log(column_ohm / 1e3) + 0.7651) * 1e-9 * crest
+        return min(max(settled, _COMPARATOR_S), _LONGEST_DECISION_S)
+
+    def slowest_s(self, lowest_ohm: float = 0.0, highest_ohm: float = math.inf) -> float:
+        """Time of the slowest column between two resistances.
+
+        The slowest of all puts the top reference at the curve's crest; if that lies in the range, it is taken to occur.
+        """
+        crest_ohm = self.top_reference_ohm / _CRESTS[-1]
+        return self.seconds(min(max(crest_ohm, lowest_ohm), highest_ohm))
+
+
+_CRESTS = (0.37, 0.9)  # a local maximum of the curve, and its end
+_LONGEST_DECISION_S = 10e-9
+
+
+def _decision(x: float) -> float:
+    """The curve up to x = 0.9; beyond it lies lower, and below x = 0.05 a comparator is taken to be fast."""
+    return 3.7949 * x**3 - 5.6685 * x**2 + 2.6492 * x + 0.4807 if x > 0.05 else 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Converters:
+    """The converters of one crossbar.
+
+    Attributes:
+        area_m2: All of them, encoders included.
+        constant_w: Power of one conversion besides the column's own.
+        kappa, exponent: The column's own share: `kappa * G**exponent` watt for a column conductance G in siemens.
+        conversion_s: Time of a conversion, over which that power flows.
+        decision: How that time depends on the column instead; None if it does not.
+        slowest_s: The longest time of a conversion.
+        delay_s: What follows it (encoder of a flash converter).
+        encoder_j: Encoder of one flash converter, one conversion.
+        leakage_w: All encoders; converters themselves have none.
+    """
+
+    area_m2: float
+    constant_w: float
+    kappa: float
+    exponent: float
+    conversion_s: float
+    decision: CurrentDecision | None
+    slowest_s: float
+    delay_s: float
+    encoder_j: float
+    leakage_w: float
+
+
+@functools.lru_cache(maxsize=256)
+def converters(
+    node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width_m: float, decision: CurrentDecision | None = None
+) -> Converters:
+    """The converters at the foot of a crossbar.
+
+    Args:
+        node_nm: Technology node.
+        adc_type: As in `Accelerator`.
+        adc_bits: Their resolution.
+        count: Converters of the crossbar.
+        width_m: Width of the crossbar, in which they are laid out.
+        decision: Of current-mode comparators, where it depends on the column.
+    """
+    tech = technology(node_nm)
+    if adc_type == "sar":
+        return Converters(
+            area_m2=count * _sar_gates(adc_bits) * _gate_m2(tech),
+            constant_w=tech.sar_w_per_bit * adc_bits + tech.sar_w,
+            kappa=tech.sar_kappa,
+            exponent=tech.column_exponent,
+            conversion_s=(adc_bits + 1) * _SAR_BIT_S,
+            decision=None,
+            slowest_s=(adc_bits + 1) * _SAR_BIT_S,
+            delay_s=0.0,
+            encoder_j=0.0,
+            leakage_w=0.0,
+        )
+    levels = 2**adc_bits
+    current_mode = adc_type == "flash"
+    gates = 57 + 49 if current_mode else 52 + 60
+    return Converters(
+        area_m2=(levels - 1) * count * gates * _gate_m2(tech) + _encoders_m2(tech, levels, count, width_m),
+        constant_w=(levels - 1) * (tech.csa_w_per_level if current_mode else tech.vsa_w_per_level),
+        kappa=tech.csa_kappa if current_mode else tech.vsa_kappa,
+        exponent=tech.column_exponent,
+        conversion_s=_COMPARATOR_S,
+        decision=decision,
+        slowest_s=decision.slowest_s() if decision else _COMPARATOR_S,
+        delay_s=linear_curve(tech.encoder_s, levels),
+        encoder_j=linear_curve(tech.encoder_j, levels),
+        leakage_w=count * linear_curve(tech.encoder_leak_w, levels),
+    )
+
+
+def _sar_gates(bits: int) -> int:
+    return 269 + 109 * (bits - 1) + 209 + 73 * (bits - 1)
+
+
+def _gate_m2(tech: Technology) -> float:
+    return 2 * tech.gate_pitch_m * tech.cell_height_m
+
+
+def _encoders_m2(tech: Technology, levels: int, count: int, width_m: float) -> float:
+    """Thermometer-to-binary encoders: one gate row per comparator, so that each grows with levels squared."""
+    one_width, one_height = (8 + levels / 2) * tech.gate_pitch_m, (levels - 1) * tech.cell_height_m
+    per_row = min(math.ceil(width_m / one_width), count)
+    return rows_needed(count, per_row) * one_height * max(width_m, one_width)
+
+
+def survey_bound_j(adc_bits: int) -> float:
+    """Least energy of one conversion among published converters (below 174 MS/s), in joule.
+
+    E = 1 / (2 * 10**((FOMS - SNDR) / 10)) with SNDR = 6.02 b + 1.76 dB and FOMS = `SURVEY_FOM_DB`.
+    """
+    return 0.5 * math.pow(10, (6.02 * adc_bits + 1.76 - SURVEY_FOM_DB) / 10)

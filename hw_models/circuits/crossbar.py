@@ -1,0 +1,143 @@
+"""One crossbar with its periphery: area, energy of one bit-plane, leakage and sensing time.
+
+A crossbar is square. All of its wordlines are driven at once by one bit-plane of the input; `cols_per_adc` columns
+then take turns at each converter, so that a bit-plane takes `cols_per_adc` steps.
+
+Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Crossbar".
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+
+from hw_models.accelerator import Accelerator
+from hw_models.circuits.cell import Cell
+from hw_models.circuits.converters import Converters
+from hw_models.circuits.gates import addition_j
+from hw_models.circuits.periphery import Periphery
+from hw_models.circuits.sensing import sensing_s
+from hw_models.circuits.technology import linear_curve
+
+REGISTER_ACTIVITY = 0.5  # share of registers in shift-adders that toggle (factor gamma)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Crossbar:
+    """A crossbar and its periphery.
+
+    Attributes:
+        area_m2: Area by component (`hw_models.cost.COMPONENTS`).
+        box_width_m, box_height_m: Bounding box, which sets the length of the wires between crossbars.
+        cell: The memory cell.
+        converters: The converters at its foot.
+        plane_j: Energy by component of one bit-plane, whatever the data and however many columns are used.
+        active_row_j: Energy by component that each row with a 1 adds.
+        leakage_w: Leakage.
+        sensing_s: Time from a switched wordline to a converted column.
+        steps: Clock cycles of one bit-plane for reading and converting.
+        accumulation_steps: Clock cycles of one bit-plane for shifting and adding.
+    """
+
+    area_m2: Mapping[str, float]
+    box_width_m: float
+    box_height_m: float
+    cell: Cell
+    converters: Converters
+    plane_j: Mapping[str, float]
+    active_row_j: Mapping[str, float]
+    leakage_w: float
+    sensing_s: float
+    steps: int
+    accumulation_steps: int
+
+
+@functools.lru_cache(maxsize=512)
+def crossbar(accelerator: Accelerator, accumulate_wide_weights: bool = True) -> Crossbar:
+    """The crossbar of an accelerator (its `adc_bits` must be a number)."""
+    p = Periphery(accelerator, accumulate_wide_weights)
+    area, on_rows = p.area_m2()
+    columns_m2 = sum(area.values()) - area["array"] - on_rows - math.prod(p.decoder_m)
+    return Crossbar(
+        area_m2=area,
+        box_width_m=p.width_m + max(on_rows / p.height_m, p.decoder_m[1]),
+        box_height_m=p.height_m + columns_m2 / p.width_m,
+        cell=p.cell,
+        converters=p.converters,
+        plane_j=_plane_j(p),
+        active_row_j=_active_row_j(p),
+        leakage_w=_leakage_w(p),
+        sensing_s=sensing_s(p),
+        steps=p.shared,
+        accumulation_steps=sum(uses for _, _, uses in p.shift_adders()),
+    )
+
+
+def _plane_j(p: Periphery) -> dict[str, float]:
+    return {
+        "array": 0.0 if p.is_sram else p.shared * p.adcs * p.bitline_f * p.read_v2,
+        "adc": p.shared * p.adcs * p.converters.encoder_j,
+        "precharge": p.shared * 2 * p.size * p.bitline_f * p.tech.supply_v**2 if p.is_sram else 0.0,
+        "shift_add": _shift_add_j(p),
+        "drivers": p.shared * p.size * p.tech.register_access_j,
+        "multiplexers": _mux_j(p),
+    }
+
+
+def _active_row_j(p: Periphery) -> dict[str, float]:
+    if p.is_sram:
+        return {"array": 0.0, "drivers": p.shared * _sram_row_j(p)}
+    return {
+        "array": p.shared * p.wordline_f * p.tech.supply_v**2,
+        "drivers": p.shared * p.tech.row_switch_j,
+    }
+
+
+def _sram_row_j(p: Periphery) -> float:
+    gate, _, folds = p.sram_row_gate()
+    drains = 3 * gate.drain_f(p.tech, folds) * p.read_v2
+    return drains + sum(gate.gates_f(p.tech)) * p.tech.supply_v**2
+
+
+def _mux_j(p: Periphery) -> float:
+    """Quirk: divided by the bits of an input, as if the multiplexers moved once per input vector."""
+    if p.shared == 1:
+        return 0.0
+    n_gate, _ = p.mux_gate.gates_f(p.tech)
+    switch = n_gate * p.tech.supply_v**2 + 2 * p.mux_gate.drain_f(p.tech) * p.read_v2
+    return p.shared * (p.adcs * switch + _decoder_j(p)) / p.input_bits
+
+
+def _decoder_j(p: Periphery) -> float:
+    return linear_curve(p.tech.decoder_j, max(4, p.shared)) * min(1, p.shared / 4)
+
+
+def _shift_add_j(p: Periphery) -> float:
+    return p.adcs * sum(
+        uses * (addition_j(p.tech, bits) + REGISTER_ACTIVITY * registers * p.tech.register_access_j)
+        for bits, registers, uses in p.shift_adders()
+    )
+
+
+def _leakage_w(p: Periphery) -> float:
+    tech = p.tech
+    shift_add = p.adcs * sum(
+        bits * tech.adder_leak_w + registers * tech.flipflop_leak_w for bits, registers, _ in p.shift_adders()
+    )
+    if not p.is_sram:
+        return 2 * p.size * tech.flipflop_leak_w + _decoder_leak_w(p) + shift_add + p.converters.leakage_w
+    column = tech.precharger_leak_w + tech.write_driver_leak_w + tech.flipflop_leak_w
+    return p.size**2 * _sram_cell_leak_w(p) + p.size * column + shift_add + p.converters.leakage_w
+
+
+def _decoder_leak_w(p: Periphery) -> float:
+    if p.shared == 1:
+        return 0.0
+    return linear_curve(p.tech.decoder_leak_w, max(4, p.shared)) * min(1, p.shared / 4)
+
+
+def _sram_cell_leak_w(p: Periphery) -> float:
+    """Two inverters, the NMOS twice as wide as the PMOS."""
+    n_m, p_m = 2 * p.tech.unit_width_m, p.tech.unit_width_m
+    inverter_a = (p.tech.ioff_n_a_per_m * n_m + p.tech.ioff_p_a_per_m * p_m) / 2
+    return 2 * inverter_a * p.tech.supply_v

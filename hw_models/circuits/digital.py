@@ -1,0 +1,143 @@
+"""Digital blocks between crossbars: adder trees, H-trees, and the sizes that go with them.
+
+Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "PE, tile and chip".
+"""
+
+import dataclasses
+import functools
+import math
+
+from hw_models.circuits.gates import REFERENCE_CLOCK_HZ, addition_cycles, addition_j
+from hw_models.circuits.technology import Technology
+
+LONG_SEGMENT_F = 1e5  # longer segments of an H-tree have wires four instead of two times the normal width
+
+
+@functools.lru_cache(maxsize=4096)
+def ceil_log2(value: int) -> int:
+    """Smallest n with 2**n at least `value`."""
+    return (value - 1).bit_length()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class AdderTree:
+    """`trees` trees side by side that each add up to `inputs` numbers of `width` bits, all stages in sequence.
+
+    Attributes:
+        tech: Technology node.
+        inputs: Numbers that a tree can add.
+        width: Bits of an input; each stage adds one.
+        trees: Trees side by side.
+    """
+
+    tech: Technology
+    inputs: int
+    width: int
+    trees: int
+
+    def full_adders(self, inputs: int) -> int:
+        """Full adders of all trees that adding `inputs` numbers uses; `self.inputs` of them gives the whole block."""
+        return self.trees * sum(adders * width for adders, width in self._stages(inputs))
+
+    def use_j(self, inputs: int) -> float:
+        """Energy of one use of all trees with `inputs` numbers each."""
+        return self.trees * sum(adders * addition_j(self.tech, width) for adders, width in self._stages(inputs))
+
+    def use_cycles(self, inputs: int) -> int:
+        """Clock cycles of one use."""
+        return sum(addition_cycles(self.tech, width) for _, width in self._stages(inputs))
+
+    def area_m2(self) -> float:
+        """Area of all trees."""
+        return self.full_adders(self.inputs) * self.tech.full_adder_m2
+
+    def leakage_w(self, inputs: int) -> float:
+        """Leakage, of the part that `inputs` numbers use (quirk: the rest counts nothing)."""
+        return self.full_adders(inputs) * self.tech.adder_leak_w
+
+    def _stages(self, inputs: int) -> list[tuple[int, int]]:
+        """(adders, bits of an adder) of each stage; an odd number waits for the next stage (quirk: rounded down)."""
+        return [(inputs >> stage, self.width + stage - 1) for stage in range(1, ceil_log2(inputs) + 1)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """What sending bits through an H-tree costs.
+
+    Attributes:
+        bus_bits: Bits of one transfer.
+        bit_j: Energy of one bit.
+        transfer_cycles: Clock cycles of one transfer.
+    """
+
+    bus_bits: float
+    bit_j: float
+    transfer_cycles: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class HTree:
+    """An H-shaped bus over a grid of leaves.
+
+    Attributes:
+        tech: Technology node.
+        rows, columns: Leaves of the grid.
+        leaf_height_m, leaf_width_m: Size of a leaf.
+        bus_bits: Width of the bus.
+        folding: Repeaters of the bus stand in that many rows.
+    """
+
+    tech: Technology
+    rows: int
+    columns: int
+    leaf_height_m: float
+    leaf_width_m: float
+    bus_bits: float
+    folding: int
+
+    def route(self) -> Route:
+        """Energy and time of using it."""
+        return Route(
+            bus_bits=self.bus_bits,
+            bit_j=self.tech.htree_j_per_m * self.length_m,
+            transfer_cycles=self._transfer_cycles(),
+        )
+
+    @property
+    def levels(self) -> int:
+        """Branchings from the root to a leaf."""
+        return ceil_log2(max(self.rows, self.columns))
+
+    @property
+    def _straight(self) -> int:
+        """Leaf widths that the bus covers at the lowest level."""
+        short = min(self.rows, self.columns).bit_length() - 1
+        if self.columns - short < 1:
+            short -= 1
+        return min(self.columns - short, short)
+
+    @property
+    def length_m(self) -> float:
+        """Way of a bit from the root to a leaf, for its energy."""
+        half = self.leaf_height_m + self.leaf_width_m
+        top = sum(half * 2.0 ** (self.levels - 1 - level) for level in range(1, self.levels + 1))
+        return top + self._straight * self.leaf_width_m
+
+    def _transfer_cycles(self) -> int:
+        """Quirk: over twice the branches' length, and at 1 GHz."""
+        total = self._straight * self._segment_s(self.leaf_width_m)
+        for level in range(1, self.levels + 1):
+            branch = 1 << self.levels - level
+            total += self._segment_s(self.leaf_height_m * branch) + self._segment_s(self.leaf_width_m * branch)
+        return math.ceil(REFERENCE_CLOCK_HZ * total)
+
+    def _segment_s(self, length_m: float) -> float:
+        wide = self.tech.htree_long_ratio if length_m > LONG_SEGMENT_F * self.tech.node_m else 1.0
+        return wide * self.tech.htree_s_per_m * length_m
+
+    def area_m2(self) -> float:
+        """Area of the repeaters' rows along the bus."""
+        tech, lines = self.tech, self.bus_bits / self.folding
+        across = tech.repeater_width_m * self.leaf_height_m + tech.repeater_height_m * self.leaf_width_m
+        branches = sum(level * lines * across * 2.0 ** (self.levels - 2 - level) for level in range(1, self.levels))
+        return branches + lines * tech.repeater_height_m * self._straight * self.leaf_width_m

@@ -1,0 +1,89 @@
+"""How long a crossbar takes to read and convert one column, which sets the clock of the whole chip.
+
+Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Crossbar".
+"""
+
+import math
+from collections.abc import Iterable
+
+from hw_models.circuits.cell import ACCESS_SHARE
+from hw_models.circuits.gates import LINEAR_REGION, drain_f, gate_delay_s, gate_f, n_ohm, p_ohm
+from hw_models.circuits.periphery import Periphery
+from hw_models.circuits.technology import SINGLE_TYPE_MARGIN_F, WIRE_F_PER_M
+
+SENSING_FACTOR = 1.4  # post-layout sensing time over the formulas' (factor beta of the reference's validation)
+SRAM_SWING_V = 0.05  # of one bit line at sensing: half of the smallest voltage that is sensed
+STANDARD_GATE_F = 20.9  # both widths of a standard gate on planar nodes: a cell of 28 F less gaps and margins
+
+
+def sensing_s(p: Periphery) -> float:
+    """Time from a switched wordline to a converted column."""
+    row = _row_s(p)
+    column = _sram_column_s(p, row) + _precharge_s(p) if p.is_sram else _column_s(p)
+    return SENSING_FACTOR * (max(row, _mux_s(p)) + column + p.converters.slowest_s + p.converters.delay_s)
+
+
+def _row_s(p: Periphery) -> float:
+    if p.is_sram:
+        gate, _, folds = p.sram_row_gate()
+        load = 3 * gate.drain_f(p.tech, folds) + p.width_m * WIRE_F_PER_M
+        return math.log(2) * (ACCESS_SHARE * p.wordline_ohm * load + p.wordline_ohm * load / 2)
+    return math.log(2) * (p.tech.passgate_ohm * p.wordline_f + p.wordline_ohm * p.wordline_f / 2)
+
+
+def _column_s(p: Periphery) -> float:
+    """RC of a column with half of its rows on, in the linear region."""
+    load = p.bitline_f + p.size * p.cell.access_drain_f
+    return LINEAR_REGION * load * p.column_ohm() / (p.size / 2)
+
+
+def _sram_column_s(p: Periphery, row_s: float) -> float:
+    pulldown = p.tech.r_n_ohm / 2
+    charge = (p.tech.r_n_ohm + pulldown) * (p.cell.access_drain_f + p.bitline_f) + p.bitline_ohm * p.bitline_f / 2
+    swing = math.log(p.tech.supply_v / (p.tech.supply_v - SRAM_SWING_V))
+    return gate_delay_s(charge * swing, 0.5 / row_s)
+
+
+def _precharge_s(p: Periphery) -> float:
+    widest_f = p.tech.inverter_p_f if p.tech.is_finfet else 28 - SINGLE_TYPE_MARGIN_F
+    ohm = p_ohm(p.tech, widest_f)
+    return math.log(2) * (ohm * (p.bitline_f + p.tech.precharger_out_f) + p.bitline_ohm * p.bitline_f / 2)
+
+
+def _mux_s(p: Periphery) -> float:
+    if p.shared == 1:
+        return 0.0
+    gate = p.mux_gate
+    load = gate.drain_f(p.tech) + sum(gate.gates_f(p.tech)) / 2
+    return 2.3 * 2 * gate.ohm(p.tech) * load + _decoder_s(p)
+
+
+def _decoder_s(p: Periphery) -> float:
+    """A chain of gates from an address to all selected multiplexers; the last two are of a fixed small size."""
+    tech, bits = p.tech, max(2, round(math.log2(p.shared)))
+    n_load, p_load = (p.adcs * gate for gate in p.mux_gate.gates_f(tech))
+    driver_n_f, driver_p_f = 4.0, 4 * tech.pn_ratio
+    driver_in = gate_f(tech, driver_n_f) + gate_f(tech, driver_p_f)
+    driver_out = drain_f(tech, driver_n_f) + drain_f(tech, driver_p_f)
+    nor_p_f = tech.nand_n_f if tech.is_finfet else STANDARD_GATE_F * 2 * tech.pn_ratio / (2 * tech.pn_ratio + 1)
+    stages = [
+        (n_ohm(tech, tech.inverter_n_f), tech.inverter_out_f + 2 * tech.nand_in_f),
+        (2 * n_ohm(tech, tech.nand_n_f), tech.nand_out_f + (n_load if bits == 2 else 2**bits / 4 * tech.nand_in_f)),
+        (2 * p_ohm(tech, nor_p_f), tech.nand_out_f + tech.nand_in_f),
+        (n_ohm(tech, tech.nand_n_f), tech.nand_out_f + tech.inverter_in_f),
+        (p_ohm(tech, driver_p_f), driver_out + driver_in + n_load),
+        (n_ohm(tech, driver_n_f), driver_out + p_load),
+    ]
+    if bits > 2:
+        return _chain_s(stages)
+    # two address bits need one level of gates less; quirk: the gate after it sees a step
+    return _chain_s(stages[:2]) + _chain_s(stages[3:])
+
+
+def _chain_s(stages: Iterable[tuple[float, float]]) -> float:
+    """Delay of gates (ohm, farad) in a row, the first of which sees a step."""
+    total, ramp = 0.0, math.inf
+    for ohm, farad in stages:
+        delay = gate_delay_s(ohm * farad, ramp)
+        total, ramp = total + delay, 0.5 / delay
+    return total

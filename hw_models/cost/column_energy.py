@@ -1,0 +1,97 @@
+"""Energy of converting columns, whose currents depend on the data.
+
+Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Converters".
+"""
+
+import dataclasses
+import math
+from typing import Literal
+
+from hw_models.circuits.cell import mean_conductance
+from hw_models.circuits.converters import EMPTY_COLUMN_W, survey_bound_j
+from hw_models.circuits.crossbar import Crossbar
+from hw_models.cost.activity import LayerActivity
+from hw_models.cost.pieces import cut
+
+AdcModel = Literal["reference", "survey"]
+SURVEY_FACTOR = 15.0  # 8-bit converters of a 28 nm macro model (0.70 pJ) over the survey's bound (0.048 pJ)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ConversionEnergy:
+    """Energy of conversions.
+
+    Attributes:
+        model: `reference` for its fitted power of a converter, or `survey` for the bound of published converters.
+        factor: What the survey's bound is multiplied by.
+        adc_bits: Resolution.
+    """
+
+    model: AdcModel
+    factor: float
+    adc_bits: int
+
+    def block_j(self, unit: Crossbar, activity: LayerActivity, size: int, rows: int, columns: int) -> float:
+        """All conversions of one window for a part of a matrix on crossbars of `size`."""
+        total = 0.0
+        for block_rows, row_count in cut(rows, size):
+            empty = [(1 - density) ** block_rows for density in activity.plane_densities]
+            for block_columns, column_count in cut(columns, size):
+                cell_siemens = mean_conductance(unit.cell, activity.level_shares, block_rows, block_columns)
+                times = _conversion_times_s(unit, activity, block_rows, block_columns, cell_siemens)
+                column_j = self._column_j(unit, activity.plane_densities, block_rows * cell_siemens, empty, times)
+                total += row_count * column_count * block_columns * column_j
+        return total
+
+    def _column_j(
+        self, unit: Crossbar, densities: tuple[float, ...], siemens: float, empty: list[float], times: list[float]
+    ) -> float:
+        """Conversions of one column over all bit-planes.
+
+        Args:
+            unit: The crossbar.
+            densities: Share of ones in each bit-plane.
+            siemens: Conductance of the column if every row were active.
+            empty: Probability of each bit-plane that no row of the column is.
+            times: Time of a conversion in each bit-plane.
+        """
+        adc = unit.converters
+        full_w: float = adc.kappa * siemens**adc.exponent
+        current_j: float = full_w * sum([time * d**adc.exponent for time, d in zip(times, densities, strict=True)])
+        if self.model == "survey":
+            return current_j + len(densities) * self.factor * survey_bound_j(self.adc_bits)
+        idle_w = EMPTY_COLUMN_W - adc.constant_w
+        return current_j + sum([t * (adc.constant_w + e * idle_w) for t, e in zip(times, empty, strict=True)])
+
+
+def _conversion_times_s(
+    unit: Crossbar, activity: LayerActivity, rows: int, columns: int, cell_siemens: float
+) -> list[float]:
+    """Time of a conversion in each bit-plane; where it depends on the current, all wait for the slowest column.
+
+    That is the one whose cells conduct least: `n` active cells with a spread `cv` of their conductances, the lowest of
+    `columns` normal numbers below the mean.
+    """
+    adc, densities = unit.converters, activity.plane_densities
+    if adc.decision is None:
+        return [adc.conversion_s] * len(densities)
+    device = unit.cell.device
+    cell_bits = len(activity.level_shares).bit_length() - 1
+    levels = [device.relative_conductance(level, cell_bits) for level in range(len(activity.level_shares))]
+    mean = sum(share * u for share, u in zip(activity.level_shares, levels, strict=True))
+    cv = math.sqrt(sum(share * (u / mean - 1) ** 2 for share, u in zip(activity.level_shares, levels, strict=True)))
+    times = []
+    for density in densities:
+        active = max(1.0, density * rows)
+        least = max(levels[0] / mean, 1 - _lowest_of(columns) * cv / math.sqrt(active))
+        mean_ohm = 1 / (active * cell_siemens)
+        times.append(adc.decision.slowest_s(mean_ohm, mean_ohm / least))
+    return times
+
+
+def _lowest_of(count: int) -> float:
+    """How far the lowest of `count` normal numbers lies below their mean, in standard deviations (asymptotic law)."""
+    if count == 1:
+        return 0.0
+    root = math.sqrt(2 * math.log(count))
+    return root - (math.log(math.log(count)) + math.log(4 * math.pi)) / (2 * root)

@@ -1,0 +1,171 @@
+"""What one inference costs on an accelerator: area, latency, energy, leakage, and where each comes from.
+
+One inference is one input through all layers, one layer after the other, weights already in place; nothing is
+written, and there is no memory outside the chip. One multiply-accumulate counts as two operations.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+
+from hw_models.accelerator import Accelerator
+from hw_models.circuits.chip import Chip, build_chip
+from hw_models.cost.activity import Activity, assumed_activity
+from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel, ConversionEnergy
+from hw_models.cost.layer import LayerFigures, layer_figures, pe_tree_inputs_after
+from hw_models.cost.report import COMPONENTS, POST_LAYOUT_ENERGY, CostReport, LayerCost
+from hw_models.layers import MvmLayer
+from hw_models.mapping import LayerMapping, map_network
+
+__all__ = ["COMPONENTS", "POST_LAYOUT_ENERGY", "CostReport", "LayerCost", "estimate_cost"]
+
+
+def estimate_cost(
+    accelerator: Accelerator,
+    layers: Sequence[MvmLayer],
+    *,
+    activity: Activity | None = None,
+    adc_model: AdcModel = "reference",
+    survey_factor: float = SURVEY_FACTOR,
+    accumulate_wide_weights: bool = True,
+) -> CostReport:
+    """Estimate what an accelerator costs for a network.
+
+    Args:
+        accelerator: The hardware. `adc_bits` must be a number and `dac_bits` 1.
+        layers: The network, first layer first.
+        activity: Statistics of the data; None takes `assumed_activity`.
+        adc_model: Energy of a conversion: `reference`, or `survey` for the lower bound of published converters
+            (`converters.survey_bound_j`) times `survey_factor`. Areas and times are the reference's in both.
+        survey_factor: See above.
+        accumulate_wide_weights: Charge a weight that takes more columns than share a converter for being accumulated
+            over the input's bits. The reference does not (quirk 13): False agrees with it.
+
+    Raises:
+        ValueError: If the model has no cost for the accelerator, or `activity` has another number of layers.
+    """
+    _check(accelerator, layers, activity, adc_model)
+    mapping = map_network(accelerator, layers)
+    chip = build_chip(accelerator, mapping, accumulate_wide_weights)
+    activity = activity or assumed_activity(accelerator, layers)
+    assert accelerator.adc_bits is not None
+    conversions = ConversionEnergy(model=adc_model, factor=survey_factor, adc_bits=accelerator.adc_bits)
+    figures = _all_layers(chip, activity, conversions)
+    costs = tuple(_layer_cost(chip, mapped, each) for mapped, each in zip(mapping.layers, figures, strict=True))
+    area_m2 = sum(chip.area_m2.values())
+    return CostReport(
+        area_m2=area_m2,
+        clock_s=chip.crossbar.sensing_s,
+        latency_s=math.fsum(cost.latency_s for cost in costs),
+        dynamic_energy_j=math.fsum(cost.dynamic_energy_j for cost in costs),
+        leakage_energy_j=math.fsum(cost.leakage_energy_j for cost in costs),
+        leakage_power_w=math.fsum(cost.leakage_power_w for cost in costs),
+        ops=2 * sum(layer.macs for layer in layers),
+        cells=mapping.cells,
+        crossbars=mapping.crossbars,
+        tiles=mapping.tiles,
+        conversions=mapping.conversions,
+        utilisation=mapping.utilisation,
+        shared_area_m2=area_m2 - math.fsum(cost.area_m2 for cost in costs),
+        area_by_component_m2={name: chip.area_m2[name] for name in COMPONENTS},
+        latency_by_component_s=_sum_parts([cost.latency_by_component_s for cost in costs]),
+        energy_by_component_j=_sum_parts([cost.energy_by_component_j for cost in costs]),
+        layers=costs,
+        outside_reference=outside_reference(accelerator, layers, chip, adc_model),
+    )
+
+
+def _check(
+    accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activity | None, adc_model: AdcModel
+) -> None:
+    if accelerator.adc_bits is None:
+        raise ValueError("adc_bits None is an ideal converter, which has no cost; give 1 to 14 bits to estimate one")
+    if accelerator.dac_bits != 1:
+        raise ValueError(f"dac_bits {accelerator.dac_bits} has no cost model: wordlines are on or off; use dac_bits 1")
+    if adc_model not in ("reference", "survey"):
+        raise ValueError(f"adc_model must be reference or survey, got {adc_model!r}")
+    if activity is None:
+        return
+    if len(activity.layers) != len(layers):
+        raise ValueError(f"activity has {len(activity.layers)} layers, the network {len(layers)}; give one per layer")
+    expected = {"plane_densities": accelerator.input_cycles, "level_shares": 2**accelerator.cell_bits}
+    for layer, each in zip(layers, activity.layers, strict=True):
+        for name, count in expected.items():
+            if len(getattr(each, name)) != count:
+                got = len(getattr(each, name))
+                raise ValueError(f"{name} of layer {layer.name} must have {count} values, got {got}")
+
+
+def _all_layers(chip: Chip, activity: Activity, conversions: ConversionEnergy) -> list[LayerFigures]:
+    tree_inputs = pe_tree_inputs_after(chip)
+    figures = []
+    for mapped, each in zip(chip.mapping.layers, activity.layers, strict=True):
+        figures.append(layer_figures(chip, mapped, each, conversions, tree_inputs.get(mapped.mapped_as)))
+        tree_inputs[mapped.mapped_as] = figures[-1].pe_tree_inputs
+    return figures
+
+
+def _layer_cost(chip: Chip, mapped: LayerMapping, figures: LayerFigures) -> LayerCost:
+    clock_s = chip.crossbar.sensing_s
+    cycles = math.fsum(figures.cycles.values())
+    tile = chip.tile_of(mapped)
+    return LayerCost(
+        name=mapped.layer.name,
+        mapped_as=mapped.mapped_as,
+        tiles=mapped.tiles,
+        speedup=mapped.speedup,
+        utilisation=mapped.utilisation,
+        conversions=mapped.conversions,
+        area_m2=mapped.tiles * sum(tile.area_m2.values()),
+        latency_s=cycles * clock_s,
+        dynamic_energy_j=math.fsum(figures.dynamic_energy_j.values()),
+        area_by_component_m2={name: mapped.tiles * value for name, value in tile.area_m2.items()},
+        latency_by_component_s={name: value * clock_s for name, value in figures.cycles.items()},
+        energy_by_component_j=figures.dynamic_energy_j,
+        leakage_power_w=mapped.tiles * figures.tile_leakage_w,
+        # quirk: while a layer runs, only the tiles of the others leak, and these as its own kind of tile
+        leakage_energy_j=(chip.mapping.tiles - mapped.tiles) * figures.tile_leakage_w * cycles * clock_s,
+    )
+
+
+def _sum_parts(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: math.fsum(part.get(name, 0.0) for part in parts) for name in COMPONENTS}
+
+
+@functools.lru_cache(maxsize=512)
+def _accelerator_outside(accelerator: Accelerator) -> tuple[str, ...]:
+    """Settings of an accelerator that the reference table does not cover."""
+    ranges = (
+        ("crossbar_size", 64, 256),
+        ("adc_bits", 4, 8),
+        ("cols_per_adc", 4, 32),
+        ("cell_bits", 1, 4),
+        ("weight_bits", 4, 8),
+        ("input_bits", 4, 8),
+    )
+    reasons = [
+        f"{name} {getattr(accelerator, name)} is outside the reference table ({low} to {high})"
+        for name, low, high in ranges
+        if not low <= getattr(accelerator, name) <= high
+    ]
+    if accelerator.weight_encoding != "offset":
+        reasons.append(f"weight_encoding {accelerator.weight_encoding}: the reference knows offset only")
+    if accelerator.device.read_voltage_v != 0.5:
+        reasons.append(f"read_voltage_v {accelerator.device.read_voltage_v}: the converters' figures are for 0.5 V")
+    return tuple(reasons)
+
+
+def outside_reference(
+    accelerator: Accelerator, layers: Sequence[MvmLayer], chip: Chip, adc_model: AdcModel
+) -> tuple[str, ...]:
+    """Why a design lies outside what the reference tool evaluates, or outside its table."""
+    reasons = [*_accelerator_outside(accelerator), *chip.mapping.floorplan.outside_reference]
+    if chip.crossbar.cell.is_widened:
+        reasons.append("the access transistor of this cell's low resistance is wider than the cell, which is widened")
+    if any(layer.weight_bits not in (None, accelerator.weight_bits) for layer in layers):
+        reasons.append("weight_bits differ between layers")
+    if chip.accumulate_wide_weights and accelerator.cells_per_weight > accelerator.cols_per_adc:
+        reasons.append("a weight has more columns than share a converter, whose accumulation the reference leaves out")
+    if adc_model != "reference":
+        reasons.append("energy of a conversion from the ADC survey")
+    return tuple(reasons)

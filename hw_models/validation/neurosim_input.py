@@ -1,0 +1,291 @@
+"""From a row of the reference's table to an accelerator, a network and its activity.
+
+The reference is a table of chips computed with DNN+NeuroSim V1.3; docs/cost_model.md names its columns. Its networks
+and activity traces follow rules of their own, which are here and nowhere else: only windows inside the image run while
+all of a padded image count as work (`network_from_dict`), and inputs are two's complement (`reference_activity`).
+"""
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hw_models.accelerator import Accelerator, AdcType
+from hw_models.cost.activity import (
+    Activity,
+    LayerActivity,
+    normal_levels,
+    rectified_planes,
+    spread_density,
+    tilt_levels,
+)
+from hw_models.devices import CellDevice, CellKind, load_card
+from hw_models.layers import MvmLayer
+
+Row = Mapping[str, str]
+_DEVICES: dict[str, tuple[CellKind, float | None, float | None]] = {  # cell, r_on, r_off in ohm
+    "RRAM": ("1t1r", 6e3, 900e3),
+    "RRAM_HR": ("1t1r", 100e3, 1e6),
+    "PCM": ("1t1r", 40e3, 500e3),
+    "STTMRAM": ("1t1r", 6e3, 12e3),
+    "FeFET": ("fefet", 240e3, 24e6),
+    "SRAM": ("sram", None, None),
+}
+_TOOL_CELLS: dict[str, CellKind] = {"RRAM": "1t1r", "FeFET": "fefet", "SRAM": "sram"}
+_ADC_TYPES: dict[str, AdcType] = {"SAR": "sar", "CSA": "flash", "VSA": "flash_voltage"}
+_PROFILES = {"base": (0.0, 1.0), "sparse": (0.6745, 1.0), "dense": (0.0, 2.0)}  # threshold, scale of the densities
+
+
+def read_networks(path: Path) -> dict[str, tuple[MvmLayer, ...]]:
+    """Networks of a file: JSON with one (an object with `layers`, under the file's name) or several by name, or the
+    reference tool's own CSV table of one network, under the file's name.
+
+    Raises:
+        ValueError: If the file is not of that form.
+    """
+    try:
+        if path.suffix == ".csv":
+            return {path.stem: network_from_dict({"layers": _table_layers(path)})}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "layers" in content:
+            return {path.stem: network_from_dict(content)}
+        return {name: network_from_dict(network) for name, network in content.items()}
+    except (json.JSONDecodeError, csv.Error, KeyError, TypeError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path}: not a file of networks ({type(error).__name__}: {reason}); see docs/cost_model.md"
+        ) from error
+
+
+def network_from_dict(network: Mapping[str, Any]) -> tuple[MvmLayer, ...]:
+    """Layers of a network of the reference: H, W, Cin, K, Cout, maxpool2x2_after and num_vectors of each.
+
+    Quirk: `num_vectors` windows run (those inside the image, at least one), while the operations of all H x W pixels
+    count.
+    """
+    return tuple(
+        MvmLayer(
+            name=str(layer.get("layer", index)),
+            in_height=layer["H"],
+            in_width=layer["W"],
+            in_channels=layer["Cin"],
+            kernel=layer["K"],
+            out_channels=layer["Cout"],
+            windows=max(1, layer.get("num_vectors") or _windows_inside(layer)),
+            pooled=bool(layer.get("maxpool2x2_after", False)),
+            counted_windows=layer["H"] * layer["W"],
+        )
+        for index, layer in enumerate(network["layers"], start=1)
+    )
+
+
+_TABLE = ("H", "W", "Cin", "K", "K of the other side", "Cout", "maxpool2x2_after", "stride")
+
+
+def _table_layers(path: Path) -> list[dict[str, int]]:
+    """Layers of the tool's table: a row of whole numbers each, without a head."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = [row for row in csv.reader(file) if row]
+    try:
+        return [dict(zip(_TABLE, map(int, row), strict=True)) for row in rows]
+    except ValueError as error:
+        raise TypeError(f"each row needs {len(_TABLE)} whole numbers: {error}") from error
+
+
+def _windows_inside(layer: Mapping[str, Any]) -> int:
+    stride = layer.get("stride", 1)
+    return int((layer["H"] - layer["K"] + 1) / stride * (layer["W"] - layer["K"] + 1) / stride)
+
+
+def accelerator_from_row(row: Row) -> Accelerator:
+    """The accelerator of a row; columns that are missing or empty take the reference's base design.
+
+    Raises:
+        ValueError: If a value is no number, or out of its range; the message names the column.
+    """
+    cell_bits = integer(row, "cell_bits", 1 if row.get("device") in ("SRAM", "STTMRAM") else 2)
+    adc_type = row.get("adc_type") or "CSA"
+    mapping = row.get("mapping") or "NM"
+    if adc_type not in _ADC_TYPES:
+        raise ValueError(f"adc_type must be one of {', '.join(_ADC_TYPES)}, got {adc_type!r}")
+    if mapping not in ("NM", "CM"):
+        raise ValueError(f"mapping must be NM or CM, got {mapping!r}")
+    return Accelerator(
+        device=_device(row, cell_bits),
+        tech_node_nm=integer(row, "tech_node_nm", 22),
+        crossbar_size=integer(row, "array_size", 128),
+        cell_bits=cell_bits,
+        weight_bits=integer(row, "weight_bits", 8),
+        input_bits=integer(row, "input_bits", 8),
+        adc_bits=_adc_bits(row),
+        adc_type=_ADC_TYPES[adc_type],
+        cols_per_adc=integer(row, "col_mux", 8),
+        mapping="novel" if mapping == "NM" else "conventional",
+    )
+
+
+def _device(row: Row, cell_bits: int) -> CellDevice:
+    label = row.get("device") or "RRAM"
+    cell, r_on, r_off = _DEVICES.get(label, ("1t1r", None, None))
+    if row.get("tool_cell_type"):
+        if row["tool_cell_type"] not in _TOOL_CELLS:
+            raise ValueError(f"tool_cell_type must be one of {', '.join(_TOOL_CELLS)}, got {row['tool_cell_type']!r}")
+        cell = _TOOL_CELLS[row["tool_cell_type"]]
+    card = load_card({"1t1r": "rram", "fefet": "fefet", "sram": "sram"}[cell]).device
+    card = dataclasses.replace(
+        card,
+        name=label.lower(),
+        cell_height_f=_number(row, "cell_h_F") or card.cell_height_f,
+        cell_width_f=_number(row, "cell_w_F") or card.cell_width_f,
+    )
+    if cell == "sram":
+        return card
+    r_on, r_off = _number(row, "r_on_ohm") or r_on, _number(row, "r_off_ohm") or r_off
+    if r_on is None or r_off is None:
+        raise ValueError(f"device {label!r} is none of {', '.join(_DEVICES)}: give its r_on_ohm and r_off_ohm")
+    return dataclasses.replace(
+        card,
+        g_on_siemens=1 / r_on,
+        on_off_ratio=r_off / r_on,
+        conductance_levels=max(2, min(256, 2**cell_bits)),
+        programming_sigma=(0.0,),
+    )
+
+
+def _adc_bits(row: Row) -> int:
+    if row.get("adc_bits"):
+        return integer(row, "adc_bits", 5)
+    levels = integer(row, "adc_levels", 32)
+    if levels < 2 or levels & (levels - 1):
+        raise ValueError(f"adc_levels must be a power of two from 2, got {levels}")
+    return levels.bit_length() - 1
+
+
+def _number(row: Row, column: str) -> float | None:
+    text = (row.get(column) or "").strip()
+    if not text:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{column} must be a number, got {text!r}") from None
+    if not math.isfinite(number) or number <= 0:
+        raise ValueError(f"{column} must be above 0, got {text!r}")
+    return number
+
+
+def integer(row: Row, column: str, default: int) -> int:
+    number = _number(row, column)
+    if number is None:
+        return default
+    if number != int(number):
+        raise ValueError(f"{column} must be a whole number, got {row[column]!r}")
+    return int(number)
+
+
+def reference_activity(
+    accelerator: Accelerator,
+    layers: Sequence[MvmLayer],
+    bit_densities: Sequence[float],
+    mean_level: float | None = None,
+) -> Activity:
+    """Activity of the reference's traces: two's complement, the sign of all layers but the first always 0.
+
+    Args:
+        accelerator: The hardware.
+        layers: The network.
+        bit_densities: Share of ones over all input bits, per layer.
+        mean_level: Mean level of the cells relative to the highest; None takes that of normal weights.
+    """
+    records = []
+    for index, (layer, density) in enumerate(zip(layers, bit_densities, strict=True)):
+        levels = normal_levels(accelerator, layer.weight_bits)
+        hidden = (
+            spread_density(density, accelerator.input_bits, signed=True)
+            if index
+            else (density,) * accelerator.input_bits
+        )
+        records.append(
+            LayerActivity(
+                plane_densities=hidden, level_shares=levels if mean_level is None else tilt_levels(levels, mean_level)
+            )
+        )
+    return Activity(layers=tuple(records))
+
+
+_IMAGE_DENSITY = 0.5  # the first layer's inputs are signed and symmetric
+
+
+def _mean_to_layers(layers: Sequence[MvmLayer], mean: float) -> list[float]:
+    """The image's density for the first layer, and for the others one that gives the mean over rows x windows."""
+    weights = [layer.rows * layer.windows for layer in layers]
+    if len(layers) == 1:
+        return [mean]
+    others = (mean * sum(weights) - _IMAGE_DENSITY * weights[0]) / sum(weights[1:])
+    return [_IMAGE_DENSITY] + [min(max(others, 0.0), 1.0)] * (len(layers) - 1)
+
+
+def _profile_densities(row: Row, accelerator: Accelerator, layers: Sequence[MvmLayer]) -> list[float]:
+    profile = row.get("activity_profile") or "base"
+    if profile not in _PROFILES:
+        raise ValueError(f"activity_profile must be one of {', '.join(_PROFILES)}, got {profile!r}")
+    threshold, scale = _PROFILES[profile]
+    ones = scale * sum(rectified_planes(accelerator.input_bits - 1, threshold)) if accelerator.input_bits > 1 else 0.0
+    return [_IMAGE_DENSITY] + [ones / accelerator.input_bits] * (len(layers) - 1)
+
+
+LayerDensities = Mapping[tuple[str, int], float]  # (id of the row, layer from 1) -> share of ones
+
+
+def read_densities(path: Path) -> LayerDensities:
+    """Bit densities per layer from a CSV file with the columns id, layer, bit_density.
+
+    Raises:
+        ValueError: If a column is missing or holds no number.
+    """
+    densities = {}
+    for line, row in enumerate(read_rows(path), start=2):
+        try:
+            densities[row["id"], int(row["layer"])] = float(row["bit_density"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} line {line}: needs the columns id, layer, bit_density ({error})") from error
+        if not 0 <= densities[row["id"], int(row["layer"])] <= 1:
+            raise ValueError(f"{path} line {line}: bit_density must be 0 to 1, got {row['bit_density']}")
+    return densities
+
+
+def activity_from_row(
+    row: Row, accelerator: Accelerator, layers: Sequence[MvmLayer], densities: LayerDensities | None
+) -> Activity:
+    level = _number(row, "mean_cell_level")
+    found = [(densities or {}).get((row.get("id", ""), index)) for index in range(1, len(layers) + 1)]
+    per_layer = [density for density in found if density is not None]
+    if per_layer and len(per_layer) < len(found):
+        raise ValueError(f"the activity file has {len(per_layer)} of {len(found)} layers of {row.get('id')!r}")
+    mean = _number(row, "mean_bit_density")
+    if not per_layer:
+        per_layer = _profile_densities(row, accelerator, layers) if mean is None else _mean_to_layers(layers, mean)
+    return reference_activity(accelerator, layers, per_layer, level)
+
+
+def layers_from_row(row: Row, networks: Mapping[str, Sequence[MvmLayer]]) -> Sequence[MvmLayer]:
+    name = row.get("network") or ""
+    if name in networks:
+        return networks[name]
+    path = Path(name)
+    if path.suffix in (".json", ".csv") and path.is_file():
+        return next(iter(read_networks(path).values()))
+    known = ", ".join(networks) or "none: give --networks"
+    raise ValueError(f"network {name!r} is neither a path of a JSON or CSV file nor one of {known}")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file with a header line; fields beyond it are dropped, missing ones empty."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return [{name: text for name, text in row.items() if name} for row in csv.DictReader(file, restval="")]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV file: {error}") from error

@@ -1,0 +1,206 @@
+"""Measured chips beside the model's prediction for them. Nothing here is fitted.
+
+A published macro is described by its rows, columns, bits, converters and node. The model knows current-summing
+crossbars of six nodes with square arrays and SAR or flash converters, so a chip is described by the nearest such macro
+or left out with a reason. Only the macro counts: cells, drivers, multiplexers, converters, shift-adders.
+
+Source of the chips: the in-memory-computing benchmark of UIUC (MIT licence) and figures digitised from papers, in the
+CSV files `Benchmarking_Data.csv` and `measured_curves.csv`; docs/cost_model.md, "Silicon".
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from hw_models.accelerator import TECH_NODES_NM, Accelerator
+from hw_models.circuits.converters import converters, survey_bound_j
+from hw_models.cost import POST_LAYOUT_ENERGY, estimate_cost
+from hw_models.cost.activity import Activity, LayerActivity, normal_levels
+from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel
+from hw_models.devices import load_card
+from hw_models.errors import InfeasibleDesign
+from hw_models.layers import MvmLayer
+from hw_models.validation.neurosim_input import read_rows
+
+NODE_TOLERANCE = 0.15  # a chip is described at the nearest node if that is so near
+LEAST_ACTIVE_SHARE = 0.25  # of the rows, at once: below that a macro works row by row, which the model does not know
+MACRO = ("array", "precharge", "adc", "shift_add", "drivers", "multiplexers")
+_CARDS = {"sram": "sram", "mram": "stt_mram", "rram": "rram", "reram": "rram", "1t1r": "rram", "pcm": "pcm"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Anchor:
+    """A measured figure of a chip.
+
+    Attributes:
+        chip: Name or title.
+        metric: `energy_efficiency` (TOPS/W at the chip's own bits) or `adc_energy_per_conversion` (J).
+        measured: Its value.
+        node_nm: The chip's node.
+        cell: The cell, in the words of its source.
+        rows, active_rows, columns: Of its array; rows that are read at once.
+        weight_bits, input_bits, adc_bits, cols_per_adc: As in `Accelerator`.
+    """
+
+    chip: str
+    metric: str
+    measured: float
+    node_nm: float
+    cell: str
+    rows: int
+    active_rows: int
+    columns: int
+    weight_bits: int
+    input_bits: int
+    adc_bits: int
+    cols_per_adc: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """An anchor beside the model: predictions by ADC model, or the reason why it has none."""
+
+    anchor: Anchor
+    node_nm: int | None
+    predicted: Mapping[AdcModel, float]
+    left_out: str
+
+
+def read_anchors(folder: Path) -> list[Anchor]:
+    """All chips of a folder whose figures are complete; the others are not described by their source.
+
+    Raises:
+        ValueError: If the folder holds neither of the two files.
+    """
+    curves, benchmark = folder / "measured_curves.csv", folder / "Benchmarking_Data.csv"
+    if not curves.is_file() and not benchmark.is_file():
+        raise ValueError(f"{folder}: holds neither measured_curves.csv nor Benchmarking_Data.csv")
+    anchors = [_from_curves(row) for row in read_rows(curves)] if curves.is_file() else []
+    anchors += [_from_benchmark(row) for row in read_rows(benchmark)] if benchmark.is_file() else []
+    return [anchor for anchor in anchors if anchor is not None]
+
+
+def _from_curves(row: Mapping[str, str]) -> Anchor | None:
+    scale = {"TOPS/W": 1.0, "pJ": 1e-12}.get(row["unit"])
+    if scale is None or (row["metric"] == "energy_efficiency" and not row["rows"]):
+        return None
+    rows = int(row["rows"] or 0)
+    return Anchor(
+        chip=f"{row['chip']} ({row['vdd_v']} V)" if row["vdd_v"] else row["chip"],
+        metric=row["metric"],
+        measured=scale * float(row["value"]),
+        node_nm=float(row["node_nm"]),
+        cell=row["cell"],
+        rows=rows,
+        active_rows=rows,
+        columns=int(row["cols"] or 0),
+        weight_bits=int(row["weight_bits"] or 1),
+        input_bits=int(row["input_bits"] or 1),
+        adc_bits=int(row["output_bits"]),
+        cols_per_adc=1,
+    )
+
+
+def _from_benchmark(row: Mapping[str, str]) -> Anchor | None:
+    """Listed efficiencies are normalised to 1-bit operands: the chip's own is listed / (B_x B_w)."""
+    try:
+        weight_bits, input_bits = float(row["B_w"]), float(row["B_x"])
+        return Anchor(
+            chip=f"{row['Paper Title'].strip()[:44]} ({row['Year']})",
+            metric="energy_efficiency",
+            measured=float(row["TOPS/W"]) / (weight_bits * input_bits),
+            node_nm=float(row["Tech (nm)"]),
+            cell=f"{row['Architecture'].strip()} {row['Cell Type'].strip()}",
+            rows=int(row["N_row"]),
+            active_rows=int(row["R_C"]),
+            columns=int(row["N_col"]),
+            weight_bits=math.ceil(weight_bits),
+            input_bits=math.ceil(input_bits),
+            adc_bits=int(row["B_ADC"]),
+            cols_per_adc=int(row["C"]),
+        )
+    except ValueError:
+        return None
+
+
+def compare(anchor: Anchor) -> Comparison:
+    """Predict one anchor with both ADC models, or say why the model cannot."""
+    node = min(TECH_NODES_NM, key=lambda known: abs(math.log(known / anchor.node_nm)))
+    reason = _why_not(anchor, node)
+    if reason:
+        return Comparison(anchor=anchor, node_nm=None, predicted={}, left_out=reason)
+    if anchor.metric == "adc_energy_per_conversion":
+        return Comparison(anchor=anchor, node_nm=node, predicted=_conversion_j(anchor, node), left_out="")
+    try:
+        models: tuple[AdcModel, ...] = ("reference", "survey")
+        predicted = {model: _efficiency(anchor, node, model) for model in models}
+    except InfeasibleDesign as error:
+        return Comparison(anchor=anchor, node_nm=None, predicted={}, left_out=str(error))
+    return Comparison(anchor=anchor, node_nm=node, predicted=predicted, left_out="")
+
+
+def _why_not(anchor: Anchor, node: int) -> str:
+    if abs(node / anchor.node_nm - 1) > NODE_TOLERANCE:
+        return f"node {anchor.node_nm:g} nm (the model has {', '.join(map(str, TECH_NODES_NM))})"
+    if anchor.metric == "adc_energy_per_conversion":
+        return ""
+    if _card_name(anchor) is None:
+        return f"cell {anchor.cell}"
+    if not 32 <= anchor.rows <= 1024 or not 1 <= anchor.adc_bits <= 14:
+        return f"{anchor.rows} rows, {anchor.adc_bits}-bit converters"
+    if anchor.active_rows < LEAST_ACTIVE_SHARE * anchor.rows:
+        return f"reads {anchor.active_rows} of {anchor.rows} rows at once"
+    return ""
+
+
+def _card_name(anchor: Anchor) -> str | None:
+    return next((card for word, card in _CARDS.items() if word in anchor.cell.lower()), None)
+
+
+def _conversion_j(anchor: Anchor, node: int) -> dict[AdcModel, float]:
+    adc = converters(node, "sar", anchor.adc_bits, 1, 1e-5)
+    return {"reference": adc.constant_w * adc.conversion_s, "survey": SURVEY_FACTOR * survey_bound_j(anchor.adc_bits)}
+
+
+def _efficiency(anchor: Anchor, node: int, adc_model: AdcModel) -> float:
+    """TOPS/W of one use of the macro, inputs half ones, weights normal."""
+    name = _card_name(anchor)
+    assert name is not None
+    device = load_card(name).device
+    accelerator = Accelerator(
+        device=device,
+        tech_node_nm=node,
+        crossbar_size=_power_of_two(anchor.rows),
+        cell_bits=min(anchor.weight_bits, device.max_cell_bits) if name == "pcm" else 1,
+        weight_bits=max(2, anchor.weight_bits),
+        input_bits=anchor.input_bits,
+        adc_bits=anchor.adc_bits,
+        cols_per_adc=min(_power_of_two(anchor.cols_per_adc), _power_of_two(anchor.rows)),
+        mapping="conventional",
+    )
+    weights = max(1, anchor.columns // accelerator.columns_per_weight(anchor.weight_bits))
+    layer = MvmLayer(
+        name="macro",
+        in_height=1,
+        in_width=1,
+        in_channels=anchor.active_rows,
+        kernel=1,
+        out_channels=weights,
+        windows=1,
+        weight_bits=anchor.weight_bits,
+    )
+    activity = LayerActivity(plane_densities=(0.5,) * anchor.input_bits, level_shares=normal_levels(accelerator))
+    report = estimate_cost(accelerator, [layer], activity=Activity(layers=(activity,)), adc_model=adc_model)
+    energy_j = POST_LAYOUT_ENERGY * sum(report.energy_by_component_j[name] for name in MACRO)
+    return report.ops / energy_j / 1e12
+
+
+def _power_of_two(value: int) -> int:
+    return int(2 ** round(math.log2(value)))
+
+
+def geometric_mean_factor(comparisons: Iterable[Comparison], adc_model: AdcModel) -> float:
+    """By what factor, up or down, the model is off on the geometric mean; nan without a prediction."""
+    logs = [abs(math.log(each.predicted[adc_model] / each.anchor.measured)) for each in comparisons if each.predicted]
+    return math.exp(sum(logs) / len(logs)) if logs else math.nan

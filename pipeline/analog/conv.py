@@ -1,0 +1,76 @@
+"""Convolutions on crossbars."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hw_models.accelerator import Accelerator
+from hw_models.mapping import LayerMapping
+from hw_models.number_format import FixedPoint
+from pipeline.analog import adc
+from pipeline.analog.base import NoisyLayer
+from pipeline.analog.input_vectors import InputVectors, Rows
+from pipeline.analog.model import one_after_another, side_by_side
+
+
+class NoisyConv2d(NoisyLayer):
+    """A convolution (square kernel, one stride and one zero padding for both sides) on crossbars.
+
+    Args:
+        in_channels, out_channels, kernel, stride: As in torch.nn.Conv2d.
+        bias: Whether a digital bias is added.
+        padding: As in torch.nn.Conv2d; None: `kernel // 2`.
+        accelerator: The hardware.
+        mapping: The layer's place on crossbars.
+        weight_format: Fixed-point format; None scales codes to 2.5 times the weights' rms.
+        index: Number of the layer; its cells draw from a stream of that number.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        stride: int = 1,
+        bias: bool = True,
+        padding: int | None = None,
+        *,
+        accelerator: Accelerator,
+        mapping: LayerMapping,
+        weight_format: FixedPoint | None = None,
+        index: int = 0,
+    ) -> None:
+        shape = (out_channels, in_channels, kernel, kernel)
+        super().__init__(shape, bias, accelerator, mapping, weight_format, index)
+        self.stride, self.padding = stride, kernel // 2 if padding is None else padding
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.stride, self.padding)
+
+    def _products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
+        chips, biases = len(weights), None if bias is None else bias.repeat(len(weights))
+        y = F.conv2d(side_by_side(x, chips), torch.cat(weights), biases, self.stride, self.padding, groups=chips)
+        return one_after_another(y, chips)
+
+    def _out_size(self, x: Tensor) -> tuple[int, int]:
+        height, width = ((side + 2 * self.padding - self.weight.shape[-1]) // self.stride + 1 for side in x.shape[2:])
+        return height, width
+
+    def input_vectors(self, codes: Tensor) -> InputVectors:
+        kernel, channels, pad = self.weight.shape[-1], codes.shape[1], self.padding
+        height, width = (side + 2 * pad for side in codes.shape[2:])
+        step = channels * self.stride
+        pixels = InputVectors.room((len(codes), height, width, channels), step, codes.device)
+        pixels[:, pad : height - pad, pad : width - pad] = codes.permute(0, 2, 3, 1)
+        rows = Rows.of_windows(kernel, channels, width, self._kernel_major)
+        return InputVectors(codes=pixels, rows=rows, grid=(*self._out_size(codes), width * step, step))
+
+    def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
+        return y.view(len(y), *self._out_size(x), -1).permute(0, 3, 1, 2)
+
+    def _to_windows(self, y: Tensor) -> Tensor:
+        return y.permute(0, 2, 3, 1).flatten(1, 2)
+
+    def _power(self, codes: Tensor) -> Tensor:
+        power = adc.cycle_power(codes, self.accelerator).sum(1, keepdim=True)
+        return self._to_windows(self._product(power, torch.ones_like(self.weight[:1, :1]), None))

@@ -1,0 +1,160 @@
+"""Any torch model onto crossbars, and back."""
+
+import copy
+from typing import cast
+
+from torch import nn
+
+from hw_models.accelerator import Accelerator
+from hw_models.layers import MvmLayer
+from hw_models.mapping import LayerMapping, map_network
+from pipeline.analog.conv import NoisyConv2d
+from pipeline.analog.linear import NoisyLinear
+from pipeline.analog.pooling import MaxPool2d
+
+_REFUSED = (  # hold matrices that would silently stay digital
+    nn.modules.conv._ConvNd,
+    nn.modules.rnn.RNNBase,
+    nn.modules.rnn.RNNCellBase,
+    nn.MultiheadAttention,
+    nn.Bilinear,
+)
+
+
+def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
+    """A copy of a model whose convolutions and linear layers lie on crossbars.
+
+    Everything else - batch normalisation, activations, pooling, sums of branches - stays digital as it is, and so does
+    the model's own forward pass; max pooling gives the same values faster. Weights and names in the state dict stay the
+    same. Afterwards: train it (a
+    `set_noise_strength` above 0 makes that noise-aware) or not, `analog_layers.calibrate` it on training images, and
+    hand it to `variation.accuracy_under_variation`.
+
+    Args:
+        model: Its convolutions have square kernels, one stride and one zero padding for both sides, no groups and no
+            dilation. A layer that is used twice is one set of cells; its uses share the input range of the first and
+            the converter range of the last one in calibration, and draw the same read noise. Better give each a layer.
+        hardware: The accelerator; layers are laid out on its crossbars by `hw_models.mapping`.
+
+    Raises:
+        ValueError: If a layer is of a kind that crossbars here do not compute.
+    """
+    model = copy.deepcopy(model)
+    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    for name, layer in model.named_modules():
+        _check(name, layer)
+    if not layers:
+        raise ValueError("the model has neither a Conv2d nor a Linear layer; there is nothing to put on crossbars")
+    mapping = map_network(hardware, [_matrix_of(name, layer) for name, layer in layers])
+    analog = [
+        from_digital(layer, hardware, place, index)
+        for index, ((_, layer), place) in enumerate(zip(layers, mapping.layers, strict=True))
+    ]
+    pools = {pool: MaxPool2d.like(pool) for pool in model.modules() if type(pool) is nn.MaxPool2d}
+    return _replaced(model, pools | {old: new for (_, old), new in zip(layers, analog, strict=True)})
+
+
+def to_digital(model: nn.Module) -> nn.Module:
+    """A copy of a model whose crossbar layers are plain torch layers with the same (float) weights."""
+    model = copy.deepcopy(model)
+    layers = [layer for layer in model.modules() if isinstance(layer, NoisyConv2d | NoisyLinear)]
+    return _replaced(model, {layer: digital_layer(layer) for layer in layers})
+
+
+def from_digital(
+    layer: nn.Conv2d | nn.Linear, hardware: Accelerator, mapping: LayerMapping, index: int = 0
+) -> NoisyConv2d | NoisyLinear:
+    """The crossbar layer that shares a torch layer's parameters.
+
+    Raises:
+        ValueError: If the layer is a convolution with groups, dilation, or unequal sides.
+    """
+    _check(f"number {index}", layer)
+    analog: NoisyConv2d | NoisyLinear
+    bias = layer.bias is not None
+    if isinstance(layer, nn.Conv2d):
+        analog = NoisyConv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size[0],
+            layer.stride[0],
+            bias,
+            _padding(layer),
+            accelerator=hardware,
+            mapping=mapping,
+            index=index,
+        )
+    else:
+        analog = NoisyLinear(
+            layer.in_features, layer.out_features, bias, accelerator=hardware, mapping=mapping, index=index
+        )
+    analog.to(layer.weight.device)
+    analog.weight, analog.bias = cast(nn.Parameter, layer.weight), cast(nn.Parameter | None, layer.bias)
+    return analog.train(layer.training)
+
+
+def digital_layer(layer: NoisyConv2d | NoisyLinear) -> nn.Conv2d | nn.Linear:
+    """The torch layer that shares a crossbar layer's parameters; the inverse of `from_digital`."""
+    digital: nn.Conv2d | nn.Linear
+    outputs, inputs = layer.weight.shape[:2]
+    if isinstance(layer, NoisyConv2d):
+        kernel = layer.weight.shape[-1]
+        digital = nn.Conv2d(inputs, outputs, kernel, layer.stride, layer.padding, bias=layer.bias is not None)
+    else:
+        digital = nn.Linear(inputs, outputs, bias=layer.bias is not None)
+    digital.weight, digital.bias = layer.weight, layer.bias
+    return digital.train(layer.training)
+
+
+def _check(name: str, layer: nn.Module) -> None:
+    place = f"layer {name or 'of the model'} ({type(layer).__name__})"
+    if isinstance(layer, nn.Conv2d):
+        limits = {
+            "groups": (layer.groups, layer.groups == 1, "1"),
+            "dilation": (layer.dilation, set(layer.dilation) == {1}, "1"),
+            "kernel_size": (layer.kernel_size, len(set(layer.kernel_size)) == 1, "square"),
+            "stride": (layer.stride, len(set(layer.stride)) == 1, "the same in both directions"),
+            "padding": (layer.padding, _padding(layer) is not None, "the same on all sides"),
+            "padding_mode": (layer.padding_mode, layer.padding_mode == "zeros", "zeros"),
+        }
+        for field, (value, holds, allowed) in limits.items():
+            if not holds:
+                raise ValueError(f"{place}: {field} must be {allowed}, got {value!r}; crossbars here compute no other")
+    elif isinstance(layer, _REFUSED):
+        raise ValueError(f"{place} cannot be put on crossbars here; only Conv2d and Linear can")
+
+
+def _padding(layer: nn.Conv2d) -> int | None:
+    """Zeros on each side, None if sides differ."""
+    padding = layer.padding
+    if padding == "valid":
+        return 0
+    if padding == "same":
+        return layer.kernel_size[0] // 2 if layer.kernel_size[0] % 2 else None
+    assert not isinstance(padding, str)
+    return padding[0] if len(set(padding)) == 1 else None
+
+
+def _matrix_of(name: str, layer: nn.Conv2d | nn.Linear) -> MvmLayer:
+    """What decides the layer's place. The size of its image does not, so that one window stands for all."""
+    kernel = layer.kernel_size[0] if isinstance(layer, nn.Conv2d) else 1
+    return MvmLayer(
+        name=name or "layer",
+        in_height=kernel,
+        in_width=kernel,
+        in_channels=layer.weight.shape[1],
+        kernel=kernel,
+        out_channels=layer.weight.shape[0],
+        windows=1,
+    )
+
+
+def _replaced(model: nn.Module, new: dict[nn.Module, nn.Module]) -> nn.Module:
+    """`model` with each module that is a key replaced wherever it stands."""
+    if model in new:
+        return new[model]
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):  # named_children() names a shared child once
+            if child in new:
+                setattr(parent, name, new[child])
+    return model

@@ -1,0 +1,95 @@
+"""What the wordlines of a layer see: input codes, and where each row of the weight matrix finds its own."""
+
+import dataclasses
+import functools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.analog.kernels import vector_code
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """Where each row of a weight matrix reads in an image.
+
+    Attributes:
+        offsets: Counted from a window's first value, in the mapping's row order, (rows,).
+        channels: Values of a pixel.
+    """
+
+    offsets: np.ndarray
+    channels: int
+
+    @functools.cached_property
+    def places(self) -> np.ndarray:
+        """Pixels of a window, counted from its first."""
+        return np.unique(self.offsets // self.channels)
+
+    @staticmethod
+    @functools.lru_cache(maxsize=256)
+    def of_windows(kernel: int, channels: int, image_width: int, kernel_major: bool) -> "Rows":
+        """Square windows in images whose channels lie innermost."""
+        place = np.arange(kernel)[:, None] * image_width + np.arange(kernel)
+        offsets = place[..., None] * channels + np.arange(channels)
+        return Rows((offsets if kernel_major else offsets.transpose(2, 0, 1)).ravel(), channels)
+
+
+@dataclasses.dataclass(kw_only=True)
+class InputVectors:
+    """Input codes of a layer in two forms that hold the same numbers.
+
+    Attributes:
+        codes: Whole numbers as float, (images, ...), from `InputVectors.room`; pixels of a convolution, zero padding
+            included.
+        rows: Where each row of the weight matrix reads in an image.
+        grid: Windows of an image and steps between their first values: (down, right, step down, step right).
+    """
+
+    codes: Tensor
+    rows: Rows
+    grid: tuple[int, int, int, int]
+
+    @staticmethod
+    def room(shape: tuple[int, ...], step: int, device: torch.device) -> Tensor:
+        """Zeros to fill with codes, and behind them the values over which `kernels` may read.
+
+        Args:
+            shape: (images, ..., channels).
+            step: From one window to the next, in values.
+            device: Where.
+        """
+        behind = (vector_code.RUN - 1) * step
+        return torch.zeros(math.prod(shape) + behind, device=device)[: math.prod(shape)].view(shape)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def windows(self) -> int:
+        """Input vectors of an image."""
+        return self.grid[0] * self.grid[1]
+
+    def windows_of_pixels(self) -> tuple[np.ndarray, int, np.ndarray, tuple[int, int, int, int]]:
+        """The first arguments of `window_kernels.window_sums`."""
+        return self.codes.flatten(1).numpy(), self.rows.channels, self.rows.places, self.grid
+
+    def vectors(self, start: int, stop: int) -> Tensor:
+        """Input vectors of some images, (images, windows, rows)."""
+        return self.codes[start:stop].flatten(1)[:, self._places()]
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` input vectors drawn without repeat from all images, or all if they are fewer, (1, count, rows)."""
+        total = len(self) * self.windows
+        chosen = torch.arange(total) if count >= total else torch.randperm(total, generator=generator)[:count]
+        chosen = chosen.to(self.codes.device)
+        image, window = chosen // self.windows, chosen % self.windows
+        return self.codes.flatten(1)[image[:, None], self._places()[window]][None]
+
+    def _places(self) -> Tensor:
+        """Where each window's rows lie in an image, (windows, rows)."""
+        height, width, step_down, step_right = self.grid
+        first = torch.arange(height)[:, None] * step_down + torch.arange(width) * step_right
+        return (first.reshape(-1, 1) + torch.from_numpy(self.rows.offsets)).to(self.codes.device)

@@ -1,0 +1,66 @@
+"""What is done to all crossbar layers of a model at once."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from pipeline.analog.base import Fidelity, NoisyLayer
+from pipeline.analog.simulated_chip import SimulatedChip
+
+
+def side_by_side(x: Tensor, chips: int) -> Tensor:
+    """Images of several chips, (chips * n, channels, ...) -> (n, chips * channels, ...), a chip a group of channels."""
+    return x.view(chips, -1, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
+
+
+def one_after_another(x: Tensor, chips: int) -> Tensor:
+    """The inverse of `side_by_side`."""
+    return x.view(len(x), chips, -1, *x.shape[2:]).transpose(0, 1).flatten(0, 1)
+
+
+def noisy_layers(model: nn.Module) -> list[NoisyLayer]:
+    """The crossbar layers of a model, in order."""
+    return [module for module in model.modules() if isinstance(module, NoisyLayer)]
+
+
+def set_noise_strength(model: nn.Module, strength: float) -> None:
+    """Weight noise in training, as a multiple of the device's own programming error; 0 is plain training."""
+    for layer in noisy_layers(model):
+        layer.noise_strength = strength
+
+
+def program_chip(
+    model: nn.Module, chip: SimulatedChip, fidelity: Fidelity = "fast", drift_time_s: float | None = None
+) -> None:
+    """Write a model's weights into the cells of one chip and choose how its layers run from now on."""
+    program_chips(model, [chip], fidelity, drift_time_s)
+
+
+def program_chips(
+    model: nn.Module, chips: Sequence[SimulatedChip], fidelity: Fidelity = "fast", drift_time_s: float | None = None
+) -> None:
+    """`program_chip` for several chips at once: a batch then holds the images of each, as many for all, in their order.
+
+    Either all or none of them have ideal cells.
+    """
+    for layer in noisy_layers(model):
+        layer.fidelity = fidelity
+        layer.program_chips(chips, drift_time_s)
+
+
+BATCH = 500  # images at a time; results do not depend on it
+
+
+def logits_of_chips(model: nn.Module, chips: Sequence[SimulatedChip], images: Tensor, numbers: Tensor) -> Tensor:
+    """The model's output for the chips' images, one chip's after the other's.
+
+    Args:
+        model: With these chips programmed.
+        chips: Several at once.
+        images: (chips * n, ...).
+        numbers: (chips, n); tell a chip's images from each other, whatever the batch.
+    """
+    for chip, own in zip(chips, numbers, strict=True):
+        chip.images = own
+    logits: Tensor = model(images)
+    return logits

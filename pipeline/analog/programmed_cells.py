@@ -1,0 +1,238 @@
+"""The cells of one layer on one chip, and what their converters give: every slice, cycle and conversion."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hw_models.mapping import LayerMapping
+from pipeline.analog import adc
+from pipeline.analog.cells import CellCode
+from pipeline.analog.input_vectors import InputVectors, Rows
+from pipeline.analog.kernels import bit_serial as kernels
+from pipeline.analog.kernels import vector_code
+from pipeline.analog.kernels import windows as window_kernels
+from pipeline.analog.simulated_chip import SimulatedChip
+
+_SUMS_IN_MEMORY = 2**23  # column sums held at once by the torch path (32 MiB), 16 times as many on a GPU
+
+
+@dataclasses.dataclass(kw_only=True)
+class ProgrammedCells:
+    """One layer's programmed cells.
+
+    Attributes:
+        code: How weights lie in cells.
+        mapping: The layer's place on crossbars.
+        index: Number of the layer.
+        chip: The chip.
+        levels: Programmed cells, (columns of a weight, out_channels, rows), rows in the mapping's order.
+        compiled: Use `pipeline.analog.kernels.bit_serial` on a CPU; False keeps to torch, with the same results.
+        conversions, cycles: ADC conversions and input cycles made so far, for audits.
+        read_sigma: Standard deviation of one cell's read, in levels.
+        known_part: What each unit of input code adds to the digital sum whatever the weight: baseline and offset,
+            known to the controller and taken off.
+        significance: What each column of a weight counts in the digital sum, (columns of a weight,).
+    """
+
+    code: CellCode
+    mapping: LayerMapping
+    index: int
+    chip: SimulatedChip
+    levels: Tensor
+    compiled: bool = True
+    conversions: int = 0
+    cycles: int = 0
+    read_sigma: float = dataclasses.field(init=False)
+    known_part: float = dataclasses.field(init=False)
+    significance: Tensor = dataclasses.field(init=False)
+    _rows: Rows | None = None
+    _packed: dict[str, np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        device = self.code.accelerator.device
+        self.read_sigma = 0.0 if self.chip.ideal_reads else device.read_sigma / self.code.step
+        self.significance = self.code.significance()
+        self.known_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
+
+    def images(self, count: int) -> Tensor:
+        """Numbers of the `count` images now in the network: those of the chip, or 0, 1, 2, ... where it has none."""
+        return self.chip.images if len(self.chip.images) == count else torch.arange(count)
+
+    def outputs(
+        self, inputs: InputVectors, full_scale: Tensor, signed: bool, scale: float = 1.0, bias: Tensor | None = None
+    ) -> Tensor:
+        """Weight codes times input codes as the hardware computes it, (images, windows, out_channels).
+
+        Args:
+            inputs: Input codes.
+            full_scale: Of the converters, in levels, scalar.
+            signed: Inputs are in two's complement.
+            scale: Value of one unit of the digital sum.
+            bias: Added at the end, (out_channels,).
+        """
+        accelerator = self.code.accelerator
+        images = self.images(len(inputs))
+        in_one = accelerator.dac_bits == 1 or (accelerator.input_cycles == 1 and not self.read_sigma)
+        if self.compiled and inputs.codes.device.type == "cpu" and accelerator.adc_bits is not None and in_one:
+            return self._with_kernels(inputs, images, full_scale, accelerator.adc_bits, signed, scale, bias)
+        sums_of_image = inputs.windows * accelerator.input_cycles * self.levels[..., 0].numel()
+        room = _SUMS_IN_MEMORY * (16 if inputs.codes.device.type == "cuda" else 1)
+        chunk = max(1, room // sums_of_image)
+        starts = range(0, len(inputs), chunk)
+        parts = [(inputs.vectors(start, start + chunk), images[start : start + chunk]) for start in starts]
+        y = torch.cat([self._with_torch(vectors, ids, full_scale, signed) for vectors, ids in parts]) * scale
+        return y if bias is None else y + bias
+
+    def _with_torch(self, vectors: Tensor, images: Tensor, full_scale: Tensor, signed: bool) -> Tensor:
+        """The definition of what the kernels compute."""
+        accelerator, significance = self.code.accelerator, self.significance.to(vectors)
+        cycle_values = adc.cycle_values(accelerator, signed).to(vectors)
+        total = torch.zeros((), device=vectors.device)
+        for block, (slices, sums) in enumerate(self.column_sums(vectors)):
+            if self.read_sigma:
+                reach = slices.square().sum(-1).sqrt()[..., None, None]  # independent noise of the active cells
+                sums = sums + self.read_sigma * reach * self.chip.read_noise(sums, images, self.index, 1 + block)
+            self.conversions += sums.numel()
+            if accelerator.adc_bits is not None:
+                step = adc.adc_step(full_scale, accelerator.adc_bits)
+                sums = adc.convert(sums, full_scale, accelerator.adc_bits) * step
+            total = total + torch.einsum("niwko,i,k->nwo", sums, cycle_values, significance)
+        self.cycles += vectors[..., 0].numel() * accelerator.input_cycles
+        return total - self.known_part * vectors.sum(-1, keepdim=True)
+
+    def column_sums(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each row block: what its wordlines carry, (images, cycles, windows, rows), and its column sums in levels,
+        (images, cycles, windows, columns of a weight, out_channels)."""
+        cells = self.levels + self.code.baseline
+        for start, stop in self.mapping.row_blocks:
+            slices = adc.input_cycles(vectors[..., start:stop], self.code.accelerator)
+            yield slices, (slices @ cells[..., start:stop].flatten(0, 1).t()).unflatten(-1, cells.shape[:2])
+
+    def _with_kernels(
+        self,
+        inputs: InputVectors,
+        images: Tensor,
+        full_scale: Tensor,
+        adc_bits: int,
+        signed: bool,
+        scale: float,
+        bias: Tensor | None,
+    ) -> Tensor:
+        accelerator, outputs = self.code.accelerator, self.levels.shape[1]
+        columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self.mapping.row_blocks)
+        planes = vector_code.planes_at_once(cycles)
+        tile = vector_code.serial_tile(planes) if accelerator.dac_bits == 1 else vector_code.whole_tile(columns)
+        if self._packed is None or self._rows is not inputs.rows:  # another image size
+            self._rows = inputs.rows
+            self._packed = _packed(self.levels + self.code.baseline, inputs.rows, self.mapping.row_blocks, tile)
+        step = adc.adc_step(full_scale, adc_bits).item()
+        y = torch.empty(len(inputs) * inputs.windows * outputs + vector_code.LANES)[: -vector_code.LANES]
+        digital = torch.zeros(outputs + vector_code.LANES)
+        if bias is not None:
+            digital[:outputs] = bias
+        layer = kernels.Layer(
+            pixels=inputs.codes.flatten(1).numpy(),
+            grid=inputs.grid,
+            codes_per_level=np.float32(1 / step),
+            top=np.float32((1 << adc_bits) - 1),
+            value=(self.significance * (step * scale)).numpy(),
+            known=window_kernels.window_sums(*inputs.windows_of_pixels(), self.known_part * scale),
+            bias=digital.numpy(),
+            out=y.view(-1, outputs).numpy(),
+            **self._packed,
+        )
+        if accelerator.dac_bits == 1:
+            parts = adc.cycle_values(accelerator, signed).numpy().reshape(-1, planes)
+            values = tuple(tuple(part) for part in parts)
+            kernels.bit_serial(layer, values, *self._read_noise(images, inputs.windows * cycles * columns, blocks))
+        else:
+            kernels.whole_inputs(_images_as_windows(layer))
+        vectors = len(inputs) * inputs.windows
+        self.conversions += vectors * cycles * blocks * columns
+        self.cycles += vectors * cycles
+        return y.view(len(inputs), inputs.windows, outputs)
+
+    def _read_noise(self, images: Tensor, count: int, blocks: int) -> tuple[np.float32 | None, np.ndarray, np.ndarray]:
+        """The last arguments of `kernels.bit_serial`; `count` conversions are an image's in a block."""
+        if not self.read_sigma:
+            return None, np.zeros(1, np.float32), np.zeros((len(images), blocks), np.int64)
+        streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(blocks)]
+        starts = torch.stack([starts for _, starts in streams], 1)
+        return np.float32(self.read_sigma), streams[0][0].numpy(), starts.numpy()
+
+    def add_noise(
+        self, y: Tensor, inputs: InputVectors, scale: float, mean: Tensor, std: Tensor, common_std: Tensor
+    ) -> None:
+        """Add to outputs of a linear periphery, in place, read noise and what converters would add.
+
+        Args:
+            y: (images, windows, out_channels), contiguous, on a CPU.
+            inputs: Input codes.
+            scale: Value of one unit of the digital sum.
+            mean, std, common_std: Of the converters' error, as `NoisyLayer.adc_bias` and so on.
+        """
+        accelerator, count = self.code.accelerator, inputs.windows * y.shape[-1]
+        per_cell = self.read_sigma**2 * float(self.significance.square().sum()) * scale**2
+        powers = np.zeros(len(inputs) * inputs.windows, np.float32)
+        if self.read_sigma:
+            table = adc.cycle_powers(accelerator).numpy()
+            powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), per_cell)
+        images = self.images(len(inputs))
+        noise, starts = self.chip.read_stream(count, images, self.index, 0)
+        common, common_starts = self.chip.read_stream(inputs.windows, images, self.index, 1)
+        window_kernels.add_output_noise(
+            y.flatten(0, 1).numpy(),
+            (std * scale).square().numpy(),
+            powers,
+            noise.numpy(),
+            starts.numpy(),
+            (mean * scale).numpy(),
+            common.numpy(),
+            common_starts.numpy(),
+            float(common_std) * scale,
+        )
+
+
+def _images_as_windows(layer: kernels.Layer) -> kernels.Layer:
+    """Images of one line whose windows follow each other in memory, as one image."""
+    height, width, down, right = layer.grid
+    if height != 1 or layer.pixels.shape[1] != width * right:
+        return layer
+    return layer._replace(pixels=layer.pixels.reshape(1, -1), grid=(1, width * len(layer.pixels), down, right))
+
+
+def _packed(cells: Tensor, rows: Rows, blocks: tuple[tuple[int, int], ...], tile: int) -> dict[str, Any]:
+    """What of `kernels.Layer` is the same for all images: cells (columns of a weight, outputs, rows), rows in order."""
+    order, copies, first_copy = _copies(rows, blocks)
+    matrix = cells.flatten(0, 1)[:, torch.from_numpy(order)]
+    tiles = F.pad(matrix, (0, 0, 0, -len(matrix) % tile)).unflatten(0, (-1, tile)).transpose(1, 2).contiguous()
+    return {
+        "offsets": rows.offsets[order],
+        "copies": copies,
+        "first_copy": first_copy,
+        "cells": tiles.numpy(),
+        "blocks": np.array(blocks),
+    }
+
+
+@functools.lru_cache(maxsize=256)
+def _copies(rows: Rows, blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of each block in the order of the values they read, and the `copies` and `first_copy` of `kernels.Layer`."""
+    order = np.concatenate([start + np.argsort(rows.offsets[start:stop]) for start, stop in blocks])
+    places = rows.offsets[order]
+    copies, first_copy = [], [0]
+    for start, stop in blocks:
+        row = start
+        while row < stop:
+            copies.append((places[row], row - start))
+            first, row = row, row + 1
+            while row < stop and row - first < vector_code.COPY and places[row] == places[row - 1] + 1:
+                row += 1
+        first_copy.append(len(copies))
+    return order, np.array(copies, np.int64), np.array(first_copy, np.int64)

@@ -1,0 +1,90 @@
+"""Simulated chips: where every random number of an evaluation comes from.
+
+SimulatedChip number i of a study is a function of (study seed, i) alone: the same chips for every design (common random
+numbers), and any one of them can be made again without the others.
+"""
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from pipeline.seeds import derive_seed
+
+_POOL_SIZE = 2**20  # assumed: large against the values of one image in one layer, small against memory (4 MiB)
+_POOL_MARGIN = 64  # values that a reader of whole tiles may touch beyond its own
+_CPU = torch.device("cpu")
+
+
+@dataclasses.dataclass(kw_only=True)
+class SimulatedChip:
+    """The random numbers of one simulated chip.
+
+    Attributes:
+        seed: The chip's seed.
+        ideal_cells: Cells hold exactly what is written; converters still convert.
+        ideal_reads: Cells are read without noise.
+        images: Index of each image of the batch now in the network; set it before each batch.
+    """
+
+    seed: int
+    ideal_cells: bool = False
+    ideal_reads: bool = False
+    images: Tensor = dataclasses.field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+
+    @classmethod
+    def number(cls, study_seed: int, index: int) -> "SimulatedChip":
+        """SimulatedChip `index` of the study."""
+        return cls(seed=derive_seed("chip", study_seed, index))
+
+    @classmethod
+    def nominal(cls) -> "SimulatedChip":
+        """A chip without device errors."""
+        return cls(seed=derive_seed("nominal chip"), ideal_cells=True, ideal_reads=True)
+
+    @classmethod
+    def for_calibration(cls, index: int) -> "SimulatedChip":
+        """A chip on which converters' errors alone are measured: cells err, reads do not."""
+        return cls(seed=derive_seed("calibration chip", index), ideal_reads=True)
+
+    def cell_generator(self, layer: int) -> torch.Generator:
+        """The stream from which the cells of one layer are drawn."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, "cells", layer))
+
+    def read_noise(self, like: Tensor, images: Tensor, *place: int) -> Tensor:
+        """Standard normal numbers, fresh for each image and each `place` (layer, cycle, block, ...).
+
+        Args:
+            like: Tensor whose shape (images, ...) and device the noise takes.
+            images: Index of each image, shape (images,). Noise belongs to an image and not to its place in a batch,
+                so that results do not depend on how images are cut into batches.
+            place: Numbers that tell this read from all others.
+        """
+        count = like[0].numel()
+        pool, starts = self.read_stream(count, images, *place, device=like.device)
+        return pool.unfold(0, count, 1)[starts].reshape(like.shape)
+
+    def read_stream(
+        self, count: int, images: Tensor, *place: int, device: torch.device = _CPU
+    ) -> tuple[Tensor, Tensor]:
+        """The numbers of `read_noise` as a pool and where each image begins in it; `count` of them are an image's.
+
+        A pool of normal numbers is drawn once; each image and place reads it from a pseudo-random start. That is as
+        good as drawing anew while the values of one read are few against the pool.
+        """
+        pool = _noise_pool(device, max(_POOL_SIZE, 1 << (4 * count - 1).bit_length()))  # few sizes: few pools
+        salt = derive_seed(self.seed, "read", *place) & 0x7FFFFFFF
+        mixed = (images.to(device) + 1) * 0x9E3779B1 + salt * 0x85EBCA6B
+        mixed = ((mixed ^ (mixed >> 17)) * 0x2C1B3C6D) & 0x7FFFFFFFFFFFFFF
+        return pool, (mixed >> 11) % (pool.numel() - count - _POOL_MARGIN)
+
+
+_pools: dict[tuple[str, int], Tensor] = {}
+
+
+def _noise_pool(device: torch.device, size: int) -> Tensor:
+    key = (str(device), size)
+    if key not in _pools:
+        pool = torch.randn(size, generator=torch.Generator().manual_seed(derive_seed("noise pool")))
+        _pools[key] = pool.to(device)
+    return _pools[key]

@@ -1,0 +1,136 @@
+"""Commands that look at a study: report, show, export, dashboard, schema."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import optuna
+import typer
+
+from pipeline.cli.options import AsJson, OutFolder, StorageUrl, StudyFile, console_of_tables, print_json, within
+from pipeline.database.open_study import load_study_read_only
+from pipeline.database.places import places
+from pipeline.database.remeasured import remeasured
+from pipeline.database.trials import pareto_report
+from pipeline.design.metrics import METRICS
+from pipeline.design.pareto import hypervolume_history
+from pipeline.follow_up.stored import stored_study
+from pipeline.study.study_file import load_study, study_schema
+
+TrialNumber = Annotated[int, typer.Option("--trial", help="Number of the trial.")]
+
+
+def report(
+    study_files: Annotated[list[Path], typer.Argument(metavar="STUDY.yaml...", help="One or more study files.")],
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    trial: Annotated[
+        list[int] | None, typer.Option(help="Number of a trial to look at part by part, instead of the front.")
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="Also write each figure as a PNG file.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the report of each study from its database, prepare the dashboard, and compare if there are several."""
+    from pipeline.report.dashboard_notes import prepare_dashboard
+    from pipeline.report.page import write_comparison, write_pictures, write_report
+
+    chosen = trial or []
+    if chosen and len(study_files) > 1:
+        raise ValueError(f"--trial chooses designs of one study, got {len(study_files)} studies; report each by itself")
+    studies = [load_study(path) for path in study_files]
+    found = [places(definition, out, storage) for definition in studies]
+    study = [
+        load_study_read_only(url, definition.spec.name) for definition, (_, url) in zip(studies, found, strict=True)
+    ]
+    pages = [write_report(each, folder, chosen) for each, (folder, _) in zip(study, found, strict=True)]
+    if not chosen:
+        for each, (folder, _), page in zip(study, found, pages, strict=True):
+            prepare_dashboard(each, folder, page)
+    if png:
+        for each, (folder, _) in zip(study, found, strict=True):
+            write_pictures(each, folder, chosen)
+    path = write_comparison(study, out or Path("results")) if study[1:] else pages[0]
+    if as_json:
+        facts = [_facts(each) for each in study]
+        print_json({"report": str(path)} | (facts[0] if len(facts) == 1 else {"studies": facts}))
+    else:
+        print(path)
+
+
+def _facts(study: optuna.Study) -> dict[str, Any]:
+    """Counts, front and hypervolume of a study."""
+    found = pareto_report(study)
+    front = [
+        {"trial": t.number, "design": t.user_attrs["design"]}
+        | {n: t.user_attrs[n] for n in METRICS}
+        | {"variation": t.user_attrs["variation"], "outside_reference": t.user_attrs["cost"]["outside_reference"]}
+        for t in found.front
+    ]
+    history = hypervolume_history(found.objectives, [trial.values for trial in found.trials])
+    volume = history[-1] if history else 0.0
+    return {"study": study.study_name, "counts": found.counts, "front": front, "hypervolume": volume}
+
+
+def show(
+    study_file: StudyFile,
+    trial: TrialNumber,
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one trial: design, cost by component and layer, accuracy over chips."""
+    from pipeline.cli.trial_page import trial_page
+
+    stored = stored_study(study_file, storage, out)
+    found = stored.trial(trial)
+    again = remeasured(stored.study, found.number)
+    if as_json:
+        values = {"trial": found.number, "values": found.values} | found.user_attrs
+        print_json(values | ({"remeasured": again} if again else {}))
+    else:
+        console_of_tables().print(trial_page(stored.spec, found, again))
+
+
+def export(
+    study_file: StudyFile,
+    trial: TrialNumber,
+    to: Annotated[Path, typer.Option(help="Folder to write into; the trial gets a folder of its own there.")],
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+) -> None:
+    """Write a trial as checkpoint (weights only), design card, plain PyTorch module, ONNX and network table."""
+    from pipeline.design.design_point import DesignPoint
+    from pipeline.follow_up.export import can_write_onnx, export_design
+
+    stored = stored_study(study_file, storage, out)
+    found = stored.trial(trial)
+    design = DesignPoint.from_dict(found.user_attrs["design"])
+    checkpoint = stored.checkpoints / str(found.user_attrs["checkpoint"])
+    title = f"Trial {found.number} of the study {stored.spec.name}"
+    for path in export_design(title, design, checkpoint, to / f"{stored.spec.name}-{found.number}"):
+        print(path)
+    if not can_write_onnx():
+        print("nacim: no network.onnx without onnx and onnxscript; pip install 'nacim[onnx]'", file=sys.stderr)
+
+
+def dashboard(
+    study_file: StudyFile,
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8080,
+    writable: Annotated[bool, typer.Option("--writable", help="Let every visitor change and delete studies.")] = False,
+) -> None:
+    """Open optuna-dashboard on a study's database, on this machine only and read-only unless asked."""
+    from pipeline.report.dashboard_notes import artifact_folder
+    from pipeline.report.dashboard_server import serve
+
+    within("--port", port, 1, 65535)
+    definition = load_study(study_file)
+    folder, url = places(definition, out, storage)
+    load_study_read_only(url, definition.spec.name)
+    serve(url, port, writable, artifact_folder(folder))
+
+
+def schema() -> None:
+    """Print the JSON schema of study files, for editors."""
+    print_json(study_schema())

@@ -1,0 +1,281 @@
+"""What a run shows: a live view, plain lines where there is no terminal, JSON lines for scripts, or nothing."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.database.trials import KINDS, kind_of, reason_of
+from pipeline.design.describe import describe
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.metrics import METRICS
+from pipeline.design.pareto import hypervolume_history, nondominated, to_losses
+from pipeline.phase import read_phase
+from pipeline.report.evaluated import Evaluated
+
+_FRONT_ROWS = 8
+_FIRST_ESTIMATE = 5  # assumed: trials that a run has done; the first ones compile kernels and start workers
+_BLOCKS, _SPARKS = "▁▂▃▄▅▆▇█", 40
+
+
+def quantity(name: str, value: float) -> str:
+    """A measured value with its label and unit: `accuracy 97.5 %`, `28.2 TOPS/W`."""
+    metric = METRICS[name]
+    label = "" if metric.unit == metric.label else f"{metric.label} "
+    return f"{label}{metric.show(value)} {metric.unit}"
+
+
+class Progress:
+    """The figures of a run so far, kept by all views. By itself it shows nothing: `nacim run --quiet`.
+
+    Args:
+        study: Name of the study.
+        objectives: Names in `METRICS`.
+        earlier: Evaluated trials that were there before this run.
+        console: Where to show.
+        checkpoints: Folder in which workers tell their phase (`pipeline.phase`).
+    """
+
+    def __init__(
+        self, study: str, objectives: Sequence[str], earlier: Sequence[FrozenTrial], console: Console, checkpoints: Path
+    ) -> None:
+        self._study = study
+        self._objectives = tuple(objectives)
+        self._trials = list(earlier)
+        self._console = console
+        self._checkpoints = checkpoints
+        self._earlier = len(earlier)
+        self._counts = dict.fromkeys(KINDS[1:-1], 0)  # those that a trial may end as
+        self._running: dict[int, DesignPoint] = {}
+        self._history: list[float] = []
+        self._goal = self._done_before = 0
+        self._start = time.monotonic()
+
+    def begin(self, goal: int, done: int, workers: int) -> None:
+        self._goal, self._done_before, self._start = goal, done, time.monotonic()
+        self._earlier, self._counts = len(self._trials), dict.fromkeys(self._counts, 0)  # `done` holds results spooled
+
+    def started(self, number: int, design: DesignPoint) -> None:
+        self._running[number] = design
+
+    def finished(self, trial: FrozenTrial) -> None:
+        self._running.pop(trial.number, None)
+        self.elsewhere(trial)
+
+    def elsewhere(self, trial: FrozenTrial) -> None:
+        """Count a trial, also one that another process evaluated."""
+        kind = kind_of(trial)
+        if kind == "evaluated":
+            self._trials.append(trial)
+        else:
+            self._counts[kind] += 1
+
+    @property
+    def _done(self) -> int:
+        """Trials that count towards the goal: evaluated, or stopped early."""
+        return self._done_before + len(self._trials) - self._earlier + self._counts["stopped early"]
+
+    def say(self, message: str) -> None:
+        """What holds the run up; beside the output, which a script may read."""
+        print(message, file=sys.stderr, flush=True)
+
+    def tick(self) -> None:
+        """Nothing to do between events."""
+
+    def best(self, name: str) -> str:
+        """The best value of a metric so far, with its unit."""
+        metric = METRICS[name]
+        values = [trial.user_attrs[name] for trial in self._trials]
+        if not values:
+            return f"best {metric.label} -"
+        value = max(values) if metric.direction == "maximize" else min(values)
+        return f"best {quantity(name, value)}"
+
+    def history(self) -> list[float]:
+        """Hypervolume after each evaluated trial."""
+        if len(self._history) != len(self._trials):
+            self._history = hypervolume_history(self._objectives, [trial.values for trial in list(self._trials)])
+        return self._history
+
+    def hypervolume(self) -> float:
+        """Of all evaluated trials so far."""
+        return self.history()[-1] if self._trials else 0.0
+
+    def counts(self) -> str:
+        """How many trials are done, and what became of the others of this run."""
+        others = [f"{count} {word}" for word, count in self._counts.items() if count]
+        return ", ".join([f"{self._done}/{self._goal} trials", *others])
+
+    def time_left(self) -> str:
+        """Such as `3 min left`; empty at the goal."""
+        if self._done >= self._goal:
+            return ""
+        new = self._done - self._done_before
+        if new < _FIRST_ESTIMATE:
+            return "? left"
+        seconds = (time.monotonic() - self._start) / new * (self._goal - self._done)
+        return f"{seconds / 60:.0f} min left" if seconds >= 90 else f"{seconds:.0f} s left"
+
+    def summary(self) -> str:
+        """Counts, the best of each objective, hypervolume and time left, in one line."""
+        best = [self.best(name) for name in self._objectives]
+        parts = [self.counts(), *best, f"hypervolume {self.hypervolume():.4g}", self.time_left()]
+        return ", ".join(part for part in parts if part)
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+class PlainProgress(Progress):
+    """One line for each finished trial, for logs and pipes."""
+
+    def say(self, message: str) -> None:
+        self._console.print(message, soft_wrap=True, markup=False)
+
+    def begin(self, goal: int, done: int, workers: int) -> None:
+        super().begin(goal, done, workers)
+        self._console.print(_opening(goal, done, workers))
+
+    def finished(self, trial: FrozenTrial) -> None:
+        super().finished(trial)
+        outcome = kind_of(trial)
+        if outcome == "evaluated":
+            values = [quantity(name, trial.user_attrs[name]) for name in self._objectives]
+            design = DesignPoint.from_dict(trial.user_attrs["design"])
+            self._console.print(
+                f"trial {trial.number}: {', '.join(values)} | {describe(design)}", soft_wrap=True, markup=False
+            )
+            self._console.print(f"  {self.summary()}", soft_wrap=True, markup=False)
+        elif outcome == "stopped early":
+            self._console.print(f"trial {trial.number} {reason_of(trial)}", soft_wrap=True, markup=False)
+        elif outcome == "failed":
+            self._console.print(
+                f"trial {trial.number} failed: {trial.user_attrs['error']}", soft_wrap=True, markup=False
+            )
+
+
+class JsonProgress(Progress):
+    """One JSON object a line for each event: `begin`, `started`, `finished`."""
+
+    def begin(self, goal: int, done: int, workers: int) -> None:
+        super().begin(goal, done, workers)
+        self.tell("begin", goal=goal, evaluated=done, workers=workers)
+
+    def started(self, number: int, design: DesignPoint) -> None:
+        super().started(number, design)
+        self.tell("started", trial=number, design=design.to_dict())
+
+    def finished(self, trial: FrozenTrial) -> None:
+        super().finished(trial)
+        outcome, kept = kind_of(trial), trial.user_attrs
+        facts = {name: kept[name] for name in METRICS if name in kept}
+        facts |= {
+            name: kept[name]
+            for name in ("error", "infeasible", "reused_from", "stopped_early")
+            if kept.get(name) is not None
+        }
+        counts = {"evaluated": len(self._trials)} | self._counts
+        self.tell("finished", trial=trial.number, outcome=outcome, **facts, counts=counts)
+
+    def say(self, message: str) -> None:
+        self.tell("message", text=message)
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """Print one event."""
+        self._console.file.write(json.dumps({"event": event, "study": self._study} | facts) + "\n")
+        self._console.file.flush()
+
+
+class LiveProgress(Progress):
+    """A calm view that is redrawn in place."""
+
+    _live: Live | None = None
+
+    def say(self, message: str) -> None:
+        self._console.print(message, soft_wrap=True, markup=False)
+
+    def begin(self, goal: int, done: int, workers: int) -> None:
+        super().begin(goal, done, workers)
+        self._console.print(_opening(goal, done, workers))
+        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
+        self._live.start()
+
+    def finished(self, trial: FrozenTrial) -> None:
+        super().finished(trial)
+        if kind_of(trial) == "failed":  # stays above the view
+            self.say(f"trial {trial.number} failed: {trial.user_attrs['error']}")
+
+    def close(self) -> None:
+        if self._live:
+            self._live.stop()
+
+    def _render(self) -> RenderableType:
+        """The view. Rich calls this from a thread of its own, so that it works on copies."""
+        trials, running = list(self._trials), dict(self._running)
+        head = Table.grid(padding=(0, 2))  # gives the bar a line of its own
+        left = self.time_left()
+        bar = ProgressBar(total=max(1, self._goal), completed=self._done, width=40, complete_style="blue")
+        head.add_row(bar, self.counts(), Text(left, style="dim"))
+        lines: list[RenderableType] = [head]
+        if trials:
+            best = ", ".join(self.best(name) for name in self._objectives)
+            text = Text(f"{best}, hypervolume {self.hypervolume():.4g}  ")
+            lines.append(text.append(sparkline(self.history()), style="blue"))
+        lines.append(Text())
+        lines += [self._in_work(number, design) for number, design in sorted(running.items())]
+        if trials:
+            losses = to_losses(self._objectives, [trial.values for trial in trials])
+            front = [trial for trial, stays in zip(trials, nondominated(losses), strict=True) if stays]
+            front.sort(key=lambda trial: to_losses(self._objectives, [trial.values])[0].tolist())
+            table = front_table(self._objectives, front, limit=_FRONT_ROWS, title="Front so far")
+            lines += [Text(), table] if running else [table]
+        return Group(*lines)
+
+    def _in_work(self, number: int, design: DesignPoint) -> Text:
+        phase = read_phase(self._checkpoints, self._study, number) or "waiting for its worker"
+        phase = {"variation": "simulated chips"}.get(phase, phase)
+        text = Text(f"trial {number:<4} {phase:<27}", overflow="ellipsis", no_wrap=True)
+        return text.append(describe(design), style="dim")
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Heights of a growing series as a line of blocks, at most 40 of them; its last value is the full height."""
+    if not values or values[-1] <= 0:
+        return ""
+    width = min(len(values), _SPARKS)
+    picked = [values[(i + 1) * len(values) // width - 1] for i in range(width)]
+    return "".join(_BLOCKS[min(int(value / values[-1] * len(_BLOCKS)), len(_BLOCKS) - 1)] for value in picked)
+
+
+def _opening(goal: int, done: int, workers: int) -> str:
+    state = f"goes on from {done} to {goal}" if done else f"runs to {goal}"
+    return f"The study {state} evaluated trials, {workers} worker{'s' if workers > 1 else ''}."
+
+
+def front_table(
+    objectives: Sequence[str], front: Sequence[FrozenTrial], limit: int | None = None, title: str = "Pareto front"
+) -> Table:
+    """A table of trials: number, objectives with units, accuracy with its 95 % interval, and the design."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = [Evaluated.from_trial(trial) for trial in front[:limit]]
+    heads = ["trial", *(METRICS[name].title for name in objectives)]
+    rows = [[str(trial.number), *(trial.show(name) for name in objectives)] for trial in shown]
+    for head, *cells in zip(heads, *rows, strict=True):
+        table.add_column(escape(head), justify="right", min_width=max(map(len, [head, *cells])))  # the design gives way
+    table.add_column("design", overflow="ellipsis", no_wrap=limit is not None)
+    for row, trial in zip(rows, shown, strict=True):
+        table.add_row(*row, escape(describe(trial.design)))
+    if limit is not None and len(front) > limit:
+        table.add_row("", *[""] * len(objectives), f"and {len(front) - limit} more")
+    return table

@@ -1,0 +1,72 @@
+"""`nacim status`: how far a study is, and who works on it."""
+
+from typing import Any
+
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cli.options import AsJson, OutFolder, StorageUrl, StudyFile, print_json
+from pipeline.database.heartbeat import GRACE_BEATS, HEARTBEAT_S
+from pipeline.database.places import places
+from pipeline.database.storage import is_sqlite
+from pipeline.study.study_file import load_study
+
+
+def status(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = None, as_json: AsJson = False) -> None:
+    """Show trials by state, progress to the goal, and the workers with their trials and last signs of life."""
+    definition = load_study(study_file)
+    _, url = places(definition, out, storage)
+    found = _status(url, definition.spec.name)
+    if as_json:
+        print_json(found)
+        return
+    counts = ", ".join(f"{count} {name}" for name, count in found["trials"].items() if count)
+    print(f"{found['study']}: {found['evaluated']}/{found['goal'] or '?'} evaluated trials ({counts or 'none'})")
+    if found["workers"]:
+        Console().print(_table(found["workers"]))
+    else:
+        print("no trial is in work")
+
+
+def _status(url: str, name: str) -> dict[str, Any]:
+    from pipeline.database.heartbeat import heartbeats
+    from pipeline.database.open_study import load_study_read_only
+    from pipeline.database.records import evaluated_trials, unfinished_trials
+
+    study = load_study_read_only(url, name)
+    trials, unfinished = study.get_trials(deepcopy=False), unfinished_trials(study)
+    beats = {} if is_sqlite(url) else heartbeats(study, unfinished)
+    return {
+        "study": name,
+        "goal": (study.user_attrs.get("run") or {}).get("goal"),
+        "evaluated": len(evaluated_trials(study)),
+        "trials": {state.name.lower(): sum(trial.state is state for trial in trials) for state in TrialState},
+        "workers": [
+            trial.user_attrs.get("worker", {})
+            | {
+                "trial": trial.number,
+                "interrupted": bool(trial.user_attrs.get("interrupted")),
+                "silent_s": beats.get(trial._trial_id),
+                "outlived": len(trial.user_attrs.get("deaths", [])),
+            }
+            for trial in unfinished
+        ],
+    }
+
+
+def _table(workers: list[dict[str, Any]]) -> Table:
+    table = Table(title="Trials in work", title_justify="left")
+    for heading in ("trial", "host", "process", "job", "last sign of life", "state"):
+        table.add_column(heading)
+    for each in workers:
+        silent_s = each["silent_s"]
+        life = "-" if silent_s is None else f"{silent_s:.0f} s ago"
+        state = "free: handed back" if each["interrupted"] else ""
+        if not state and silent_s is not None and silent_s > GRACE_BEATS * each.get("heartbeat_s", HEARTBEAT_S):
+            state = "silent: perhaps dead"
+        if each["outlived"]:
+            state = f"{state} outlived {each['outlived']}".strip()
+        cells = (each["trial"], each.get("host", "?"), each.get("pid", "?"), each.get("job", ""), life, state)
+        table.add_row(*map(str, cells))
+    return table

@@ -1,0 +1,145 @@
+"""`nacim submit`: a job array of long-lived workers for the scheduler that a cluster has."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from sqlalchemy.engine import make_url
+
+from pipeline.cli.options import DataDir, Goal, Heartbeat, OutFolder, StorageUrl, StudyFile, needs_server, within
+from pipeline.database.heartbeat import HEARTBEAT_S
+from pipeline.database.places import places
+from pipeline.database.storage import show_url, without_password
+from pipeline.study.study_file import load_study
+
+Scheduler = Literal["slurm", "lsf", "pbs"]
+_PASSED = ("NACIM_STORAGE", "PGPASSFILE", "PGUSER", "PGSERVICEFILE")  # to PBS jobs, whose variables all users can see
+_SUBMIT = {"slurm": ["sbatch"], "lsf": ["bsub"], "pbs": ["qsub"]}  # bsub reads the script from its input
+_HEADERS = {
+    "slurm": """\
+#SBATCH --job-name={name}
+#SBATCH --array=1-{workers}
+#SBATCH --ntasks=1
+#SBATCH --cpus-per-task=1
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output="{logs}/%A_%a.txt"
+""",
+    "lsf": """\
+#BSUB -J "{name}[1-{workers}]"
+#BSUB -n 1
+#BSUB -r
+#BSUB -o "{logs}/%J_%I.txt"
+""",
+    "pbs": """\
+#PBS -N {name}
+#PBS -J 1-{workers}
+#PBS -l select=1:ncpus=1
+#PBS -r y
+#PBS -j oe
+#PBS -o {logs}/
+""",
+}
+_LETTERS = {"slurm": "#SBATCH", "lsf": "#BSUB", "pbs": "#PBS"}
+
+
+def submit(
+    study_file: StudyFile,
+    workers: Annotated[int, typer.Option(help="Jobs of the array, one worker each.")],
+    scheduler: Annotated[Scheduler, typer.Option(help="The cluster's.")] = "slurm",
+    trials: Goal = None,
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    data_dir: DataDir = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="A line for the scheduler, such as --option=--gres=gpu:1; may come several times."),
+    ] = None,
+    heartbeat: Heartbeat = HEARTBEAT_S,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; make and submit nothing.")] = False,
+) -> None:
+    """Make the study in PostgreSQL, then submit a job array of `nacim worker`."""
+    from pipeline.data.files import check_data
+    from pipeline.database.open_study import open_study
+    from pipeline.study.search_space import SearchSpace
+
+    within("--workers", workers, 2 if scheduler == "pbs" else 1)
+    within("--trials", trials, 1)
+    within("--heartbeat", heartbeat, 1)
+    definition = load_study(study_file, data_dir=data_dir)
+    folder, url = places(definition, out, storage)
+    needs_server(url)
+    SearchSpace(definition).check()
+    check_data(definition.spec.dataset)
+    command = [sys.executable, "-m", "pipeline", "worker", str(study_file.resolve()), "--out", str(folder.resolve())]
+    command += ["--trials", str(trials or definition.spec.trials), "--heartbeat", str(heartbeat)]
+    command += ["--data-dir", str(Path(data_dir).resolve())] if data_dir else []
+    command += _storage_option(url, scheduler)
+    logs = folder.resolve() / "workers"
+    script = job_script(scheduler, f"nacim-{definition.spec.name}", workers, logs, option or [], command)
+    if dry_run:
+        print(script, end="")
+        return
+    logs.mkdir(parents=True, exist_ok=True)
+    path = logs / f"{scheduler}.sh"
+    path.write_text(script, encoding="utf-8")
+    open_study(definition, url)
+    print(f"study     {definition.spec.name} in {show_url(url)}\nscript    {path}\nlogs      {logs}", flush=True)
+    _hand_over(scheduler, path)
+
+
+def _storage_option(url: str, scheduler: Scheduler) -> list[str]:
+    """How workers learn the database; a password travels in the environment only."""
+    parsed = make_url(url)
+    if without_password(parsed) == parsed:
+        return ["--storage", parsed.render_as_string()]
+    if scheduler == "pbs":
+        raise ValueError(
+            "the URL of the database has a password, and PBS shows the variables of a job to all users; leave it out "
+            "and use ~/.pgpass (PGPASSFILE)"
+        )
+    if os.environ.get("NACIM_STORAGE") == url:
+        return []
+    raise ValueError(
+        "--storage with a password: it would stand in the job script; leave it out and use ~/.pgpass (PGPASSFILE), or "
+        "set the whole URL in the environment variable NACIM_STORAGE"
+    )
+
+
+def job_script(
+    scheduler: Scheduler, name: str, workers: int, logs: Path, options: list[str], command: list[str]
+) -> str:
+    """The script of a job array.
+
+    Args:
+        scheduler: Whose.
+        name: Of the job.
+        workers: Jobs of the array.
+        logs: Folder for what workers print.
+        options: More lines for the scheduler.
+        command: What each job runs; jobs start in the folder of the submission.
+    """
+    if any("\n" in line for line in options):
+        raise ValueError("--option must be one line")
+    header = _HEADERS[scheduler].format(name=name, workers=workers, logs=logs)
+    passed = ",".join(variable for variable in _PASSED if variable in os.environ)
+    if scheduler == "pbs" and passed:  # SLURM and LSF pass the environment on by themselves
+        options = [*options, f"-v {passed}"]
+    lines = "".join(f"{_LETTERS[scheduler]} {line}\n" for line in options)
+    return f"#!/bin/bash\n{header}{lines}cd {shlex.quote(os.getcwd())} || exit 1\nexec {shlex.join(command)}\n"
+
+
+def _hand_over(scheduler: Scheduler, path: Path) -> None:
+    command = [*_SUBMIT[scheduler], *([] if scheduler == "lsf" else [str(path)])]
+    try:
+        with path.open() as script:
+            done = subprocess.run(command, stdin=script, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise ValueError(f"{command[0]} is not on this machine; submit {path} where it is") from None
+    if done.returncode:
+        raise ValueError(f"{shlex.join(command)} failed: {done.stderr.strip()}")
+    print(done.stdout.strip())

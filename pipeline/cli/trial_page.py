@@ -1,0 +1,176 @@
+"""One trial as a page in the terminal. Loads no torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.database.remeasured import describe_settings
+from pipeline.design.metrics import METRICS
+from pipeline.design.results import VariationReport
+from pipeline.design.topology import mvm_layers, topology
+from pipeline.report.evaluated import Evaluated, component_parts, design_columns, half_width, layer_parts, two_digits
+from pipeline.study.study_spec import StudySpec
+
+_TOTALS = ("energy_j", "area_m2", "latency_s")
+
+
+def trial_page(spec: StudySpec, trial: FrozenTrial, again: Sequence[dict[str, Any]] = ()) -> RenderableType:
+    """Design, cost, accuracy, times and origin of a measured trial.
+
+    Args:
+        spec: Of its study.
+        trial: Complete and not reused.
+        again: Its later measurements (`pipeline.database.remeasured.remeasured`).
+    """
+    shown = Evaluated.from_trial(trial)
+    return Group(
+        Text.assemble((f"Trial {shown.number}", "bold"), f" of study {spec.name}: {shown.device}"),
+        _design(shown),
+        _layers(shown),
+        _accuracy(shown),
+        *([_again(again)] if again else []),
+        _totals(shown),
+        _shares("Cost by component", [component_parts(shown, name) for name in _TOTALS]),
+        _shares("Cost by layer", [layer_parts(shown, name) for name in _TOTALS]),
+        _outside(shown),
+        _origin(spec, shown, trial.user_attrs["design_hash"]),
+    )
+
+
+def _design(shown: Evaluated) -> Table:
+    table = _table("Hardware", "", "")
+    layer_columns = tuple(f"{layer.name}_" for layer in mvm_layers(shown.design))
+    for name, value in design_columns(shown.design).items():
+        if not name.startswith(layer_columns):
+            table.add_row(name, escape(str(value)))
+    return table
+
+
+def _layers(shown: Evaluated) -> Table:
+    table = _table(
+        "Network", "layer", "inputs", "kernel", "stride", "outputs", "pooled", "weights", "MACs", "mapped as"
+    )
+    chip = shown.design.accelerator
+    for whole, cost in zip(topology(shown.design), shown.cost["layers"], strict=True):
+        layer, fixed = whole.mvm, whole.weight_format
+        inputs = f"{layer.in_channels}x{layer.in_height}x{layer.in_width}"
+        kernel = "" if layer.kernel == layer.in_height == 1 else f"{layer.kernel}x{layer.kernel}"
+        table.add_row(
+            layer.name,
+            inputs,
+            kernel,
+            str(whole.stride) if whole.is_conv else "",
+            str(layer.out_channels),
+            "2x2" if layer.pooled else "",
+            f"{fixed.bits} b ({fixed.integer_bits}.{fixed.fraction_bits})" if fixed else f"{chip.weight_bits} b",
+            f"{layer.macs:,}",
+            cost["mapped_as"],
+        )
+    return table
+
+
+def _accuracy(shown: Evaluated) -> Table:
+    table = _table("Accuracy over simulated chips [%]", "", "validation", "test")
+    reports = (shown.validation, shown.test)
+    table.add_row("mean, 95 % interval", *(f"{_percent(r.mean)} ± {two_digits(100 * half_width(r))}" for r in reports))
+    for label, name in (
+        ("standard deviation", "std"),
+        ("5th percentile", "p05"),
+        ("worst chip", "worst"),
+        ("no device errors", "noiseless"),
+        ("float, no hardware", "float_accuracy"),
+    ):
+        table.add_row(label, *(_percent(getattr(report, name)) for report in reports))
+    if shown.validation.required is not None:
+        label = f"chips with {_percent(shown.validation.required)} or more"
+        table.add_row(label, *(_percent(report.fraction_good or 0.0) for report in reports))
+    table.add_row("chips, images", *(_chips(report) for report in reports))
+    return table
+
+
+def _again(entries: Sequence[dict[str, Any]]) -> Table:
+    table = _table("Measured again, mean accuracy and 95 % interval [%]", "", "validation", "test")
+    for entry in entries:
+        reports = (VariationReport.from_dict(entry[split]) for split in ("validation", "test"))
+        cells = [f"{_percent(r.mean)} ({_percent(r.mean_low)} to {_percent(r.mean_high)})" for r in reports]
+        table.add_row(describe_settings(entry["settings"]), *cells)
+    return table
+
+
+def _totals(shown: Evaluated) -> Table:
+    table = _table("Cost", "", "", "")
+    for name, metric in METRICS.items():
+        if not name.startswith("accuracy"):
+            table.add_row(metric.label, metric.show(shown.measured[name]), metric.unit)
+    return table
+
+
+def _shares(title: str, parts: Iterable[Mapping[str, float]]) -> Table:
+    """Rows are components or layers, largest share of the energy first."""
+    columns = list(parts)
+    table = _table(
+        title, "", *(f"{METRICS[name].label} [{METRICS[name].unit}]".replace("[", r"\[") for name in _TOTALS)
+    )
+    totals = [sum(column.values()) for column in columns]
+    for key in sorted({k for column in columns for k in column}, key=lambda k: -columns[0].get(k, 0.0)):
+        cells = [
+            _share(column.get(key), total, name) for column, total, name in zip(columns, totals, _TOTALS, strict=True)
+        ]
+        table.add_row(escape(key.replace("_", " ")), *cells)
+    return table
+
+
+def _share(value: float | None, total: float, name: str) -> str:
+    return "" if value is None else f"{METRICS[name].show(value)}  {value / (total or 1.0):>4.0%}"
+
+
+def _outside(shown: Evaluated) -> Text:
+    reasons = shown.cost["outside_reference"]
+    if not reasons:
+        return Text("The cost model's reference tool covers this design.\n")
+    return Text(
+        "\n".join(
+            ["Outside what the cost model's reference tool vouches for:", *(f"- {reason}" for reason in reasons), ""]
+        )
+    )
+
+
+def _origin(spec: StudySpec, shown: Evaluated, design_hash: str) -> Table:
+    table = _table("Origin", "", "")
+    table.add_row("study seed, trial", f"{spec.seed}, {shown.number}")
+    table.add_row("design", design_hash)
+    table.add_row("wall time", ", ".join(f"{phase} {seconds:.3g} s" for phase, seconds in shown.phase_s.items()))
+    if shown.finished:
+        table.add_row("finished", f"{shown.finished:%Y-%m-%d %H:%M}")
+    table.add_row("versions", ", ".join(f"{name} {version}" for name, version in shown.versions.items()))
+    return table
+
+
+def _table(title: str, *heads: str) -> Table:
+    """A table whose first column names the rows; numbers stand right."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_header=any(heads),
+    )
+    table.add_column(heads[0])
+    for head in heads[1:]:
+        table.add_column(head, justify="right" if len(heads) > 2 else "left")
+    return table
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.4g}"
+
+
+def _chips(report: VariationReport) -> str:
+    return f"{len(report.per_chip)}, {report.n_images} ({report.fidelity})"

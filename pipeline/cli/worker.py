@@ -1,0 +1,78 @@
+"""`nacim worker`: one of many processes that work on one study, on this or other machines."""
+
+import contextlib
+import dataclasses
+import sys
+
+from rich.console import Console
+
+from pipeline.cli.options import (
+    DataDir,
+    Goal,
+    Heartbeat,
+    OutFolder,
+    StorageUrl,
+    StudyFile,
+    WaitFor,
+    needs_server,
+    within,
+)
+from pipeline.database.heartbeat import HEARTBEAT_S
+from pipeline.database.patience import PATIENCE_S, Patience
+from pipeline.database.places import places
+from pipeline.study.study_file import load_study
+
+_LOG_WIDTH = 160  # columns where there is no terminal
+
+
+def worker(
+    study_file: StudyFile,
+    trials: Goal = None,
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    data_dir: DataDir = None,
+    heartbeat: Heartbeat = HEARTBEAT_S,
+    patience: WaitFor = PATIENCE_S,
+) -> None:
+    """Work on a study in PostgreSQL together with any number of other workers, to the study's goal."""
+    from pipeline.cli.progress import PlainProgress
+    from pipeline.data.files import check_data
+    from pipeline.database.lock import study_lock
+    from pipeline.database.open_study import open_study
+    from pipeline.database.trials import pareto_report
+    from pipeline.run.cluster import ClusterWorker
+    from pipeline.run.goal import stopped_like_ctrl_c
+    from pipeline.run.supernet_file import with_supernet
+    from pipeline.study.search_space import SearchSpace
+
+    within("--trials", trials, 1)
+    within("--heartbeat", heartbeat, 1)
+    within("--patience", patience, 0)
+    definition = load_study(study_file, data_dir=data_dir)
+    SearchSpace(definition).check()
+    check_data(definition.spec.dataset)
+    folder, url = places(definition, out, storage)
+    needs_server(url)
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console(width=_LOG_WIDTH)
+    waits = Patience(bound_s=patience, say=lambda message: console.print(message, soft_wrap=True, markup=False))
+    early = dataclasses.replace(waits, at_start=True)
+    with stopped_like_ctrl_c(), contextlib.ExitStack() as held:
+        try:
+            study = early(lambda: open_study(definition, url))
+            definition = with_supernet(definition, folder, waits.say)
+            lock = early(lambda: held.enter_context(study_lock(url, definition.spec.name, shared=True)))
+            earlier = early(lambda: pareto_report(study)).trials
+            view = PlainProgress(
+                definition.spec.name, definition.spec.objectives, earlier, console, folder / "checkpoints"
+            )
+            runner = early(
+                lambda: ClusterWorker(
+                    definition, study, folder, 1, view, patience=waits, keep_lock=lock.keep, heartbeat_s=heartbeat
+                )
+            )
+            runner.run(trials or definition.spec.trials)
+        except KeyboardInterrupt:
+            print("nacim: stopped; its trial is free for another worker", file=sys.stderr)
+            raise SystemExit(130) from None
+    console.print(view.summary(), soft_wrap=True)

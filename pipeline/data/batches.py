@@ -1,0 +1,136 @@
+"""Image data sets in memory, and batches of them."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from pipeline.compute_device import compute_device
+from pipeline.data.files import read_parts
+from pipeline.data.spec import Augmentation, DatasetSpec
+from pipeline.seeds import derive_seed
+
+Split = tuple[Tensor, Tensor]
+_SPLIT_SEED = 0  # all studies share one split, so that they can be compared
+_VALIDATION_SHARE = {"cifar10": 1 / 10}  # of the official training images, as is usual
+_USUAL_VALIDATION_SHARE = 1 / 6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSet:
+    """Three splits of images (n, channels, height, width), float from 0 to 1, with labels (n,) or masks.
+
+    Masks give the class of each pixel, (n, height, width).
+
+    Networks learn from `train`, the search is led by `validation`, and `test` is only reported.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+@functools.lru_cache(maxsize=1)
+def load_images(spec: DatasetSpec) -> ImageSet:
+    """Read the data set of a study; a worker that judges many designs reads it once.
+
+    Returns:
+        The splits on the device that computes, to be read only. A value takes four bytes: all of CIFAR-10 needs 0.7 GB
+        in each worker.
+
+    Raises:
+        DataError: If a file is missing or damaged.
+    """
+    counts = (spec.train_images, spec.validation_images, spec.test_images)
+    if spec.name == "digits":
+        bunch = load_digits()
+        images = torch.from_numpy(bunch.images).float().unsqueeze(1) / 16
+        splits = _split(images, torch.from_numpy(bunch.target), (0.6, 0.2))
+    else:
+        parts = {part: (torch.from_numpy(x), torch.from_numpy(y)) for part, (x, y) in read_parts(spec).items()}
+        if "validation" not in parts:
+            share = _VALIDATION_SHARE.get(spec.name, _USUAL_VALIDATION_SHARE)
+            parts["train"], parts["validation"], _ = _split(*parts["train"], (1 - share, share))
+        splits = parts["train"], parts["validation"], parts["test"]
+    train, validation, test = (_tensors(*split, count) for split, count in zip(splits, counts, strict=True))
+    return ImageSet(train=train, validation=validation, test=test)
+
+
+class ShuffledBatches:
+    """Batches of a split in an order that changes with each pass; the last, smaller batch is left out.
+
+    Args:
+        split: Images and labels.
+        batch_size: Images of a batch, at most the split.
+        seed: Order and augmentation are functions of it and of the number of the pass.
+        augment: See `TrainingSpec`.
+        epoch: Number of the first pass.
+    """
+
+    def __init__(
+        self, split: Split, batch_size: int, seed: int, augment: Augmentation = "none", epoch: int = 0
+    ) -> None:
+        self._images, self._labels = split
+        self._batch_size = min(batch_size, len(self._labels))
+        self._seed = seed
+        self._augment = augment
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._labels) // self._batch_size
+
+    def __iter__(self) -> Iterator[Split]:
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, self._epoch))
+        self._epoch += 1
+        order = torch.randperm(len(self._labels), generator=generator)
+        for batch in order[: len(self) * self._batch_size].split(self._batch_size):
+            images, labels = self._images[batch], self._labels[batch]
+            if self._augment != "none":
+                masks = labels.unsqueeze(1) if labels.dim() > 1 else images[:, :0]  # move with their images
+                both = moved(torch.cat([images, masks], 1), self._augment == "crop_and_flip", generator)
+                images = both[:, : images.shape[1]]
+                labels = both[:, -1].long() if labels.dim() > 1 else labels
+            yield images, labels
+
+
+def moved(images: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
+    """Each image shifted by up to an eighth of its side, zeros moving in, and mirrored or not by chance.
+
+    Padding 32 x 32 images by 4 pixels and cutting at random is the usual augmentation of CIFAR-10 (He et al., 2016).
+
+    Args:
+        images: (n, channels, height, width).
+        flip: Whether to mirror left and right with chance 1/2.
+        generator: Source of chance.
+    """
+    count, _, height, width = images.shape
+    pads = (height // 8, width // 8)
+    padded = F.pad(images, (pads[1], pads[1], pads[0], pads[0]))
+    down, right = (torch.randint(2 * pad + 1, (count, 1), generator=generator) for pad in pads)
+    rows = torch.arange(height) + down
+    columns = torch.arange(width).expand(count, width)
+    if flip:
+        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, width - 1 - columns, columns)
+    rows, columns = rows.to(images.device), (columns + right).to(images.device)
+    picked: Tensor = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)
+
+
+def _split(images: Tensor, labels: Tensor, shares: tuple[float, float]) -> tuple[Split, Split, Split]:
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SPLIT_SEED))
+    first = round(shares[0] * len(labels))
+    second = first + round(shares[1] * len(labels))
+    train, validation, test = order[:first], order[first:second], order[second:]
+    return (images[train], labels[train]), (images[validation], labels[validation]), (images[test], labels[test])
+
+
+def _tensors(images: Tensor, labels: Tensor, count: int | None) -> Split:
+    """The first `count` images in 0 to 1: the analog layers take inputs without a sign."""
+    images = images[:count]
+    scaled = images.float() if images.is_floating_point() else images.float().div_(255)
+    return scaled.contiguous().to(compute_device()), labels[:count].long().to(compute_device())

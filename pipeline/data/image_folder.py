@@ -1,0 +1,70 @@
+"""Any folder of class-named folders of pictures, read into arrays."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pipeline.data.spec import DataError, Part
+from pipeline.design.design_point import ImageSpec
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_SHARES = (("train", 0.6), ("validation", 0.8), ("test", 1.0))  # upper ends; the shares of digits
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """The folders of a data set, one a class, by name: label 0 is the first.
+
+    Raises:
+        DataError: If there are fewer than two, or one without pictures.
+    """
+    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(classes) < 2:
+        raise DataError(f"{folder}: holds {len(classes)} folders, must hold one folder of pictures for each class")
+    for path in classes:
+        if not _pictures(path):
+            raise DataError(f"{path}: holds no picture ({', '.join(_SUFFIXES)}); remove the folder or fill it")
+    return classes
+
+
+def read_image_folder(folder: Path, image: ImageSpec) -> dict[str, Part]:
+    """All pictures, resized to `image`, in three parts of 60, 20 and 20 %.
+
+    A picture's part and its place in it follow from a hash of its path inside `folder`: they stay when pictures are
+    added, and the first pictures of a part are a random sample.
+
+    Raises:
+        DataError: If a picture cannot be read or a part stays empty.
+    """
+    labelled = [(path, label) for label, place in enumerate(class_folders(folder)) for path in _pictures(place)]
+    drawn = sorted((_draw(path.relative_to(folder)), path, label) for path, label in labelled)
+    parts: dict[str, Part] = {}
+    low = 0.0
+    for part, high in _SHARES:
+        chosen = [(path, label) for draw, path, label in drawn if low <= draw < high]
+        if not chosen:
+            raise DataError(f"{folder}: {len(labelled)} pictures are too few, none falls to {part}; add pictures")
+        images = np.stack([_read(path, image) for path, _ in chosen])
+        parts[part] = images, np.array([label for _, label in chosen], np.int64)
+        low = high
+    return parts
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+
+
+def _draw(path: Path) -> float:
+    """A number from 0 to below 1, the same on every machine."""
+    return int.from_bytes(hashlib.sha256(path.as_posix().encode()).digest()[:6], "little") / 2**48
+
+
+def _read(path: Path, image: ImageSpec) -> np.ndarray:
+    try:
+        with Image.open(path) as picture:
+            plain = picture.convert("L" if image.channels == 1 else "RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a readable picture ({error}); remove it or mend it") from error
+    pixels = np.asarray(plain.resize((image.width, image.height), Image.Resampling.BILINEAR))
+    return pixels[None] if image.channels == 1 else pixels.transpose(2, 0, 1)

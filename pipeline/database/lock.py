@@ -1,0 +1,120 @@
+"""Who may work on a study: one run, or any number of workers on PostgreSQL."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+import sqlalchemy
+from sqlalchemy.engine import make_url
+
+from pipeline.database.storage import (
+    StudyError,
+    cause_of,
+    is_postgresql,
+    is_sqlite,
+    lone_engine,
+    missing_driver,
+    show_url,
+)
+
+
+class StudyLock:
+    """Holds a study on PostgreSQL: one `nacim run`, or any number of `nacim worker`.
+
+    The lock belongs to a connection; when that breaks, the server lets it go. `keep` takes it again.
+
+    Args:
+        url: Of the database.
+        name: Of the study.
+        shared: With other workers.
+    """
+
+    def __init__(self, url: str, name: str, shared: bool) -> None:
+        self._url = url
+        self._engine = lone_engine(url)
+        self._statement = sqlalchemy.text(f"SELECT pg_try_advisory_lock{'_shared' if shared else ''}(:key)")
+        self._key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little", signed=True)
+        self._connection: sqlalchemy.Connection | None = None
+        self._shared = shared
+
+    def keep(self) -> bool:
+        """Make sure that the lock is held; True if it had to be taken (again).
+
+        Raises:
+            StudyError: If another process holds it.
+        """
+        if self._connection is not None:
+            try:
+                self._connection.exec_driver_sql("SELECT 1")
+            except sqlalchemy.exc.DBAPIError:
+                self.release()
+            else:
+                return False
+        connection = self._engine.connect()
+        if not connection.execute(self._statement, {"key": self._key}).scalar():
+            connection.close()
+            others = "a `nacim run` has it" if self._shared else "a `nacim run` or `nacim worker` has it"
+            raise StudyError(f"{show_url(self._url)}: another process uses this study ({others}); wait for its end")
+        self._connection = connection
+        return True
+
+    def release(self) -> None:
+        """Let the study go."""
+        if self._connection is not None:
+            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
+                self._connection.close()
+        self._connection = None
+
+
+@contextlib.contextmanager
+def run_lock(url: str, folder: Path, name: str) -> Iterator[Callable[[], bool]]:
+    """Hold a study against a second run at the same time.
+
+    Args:
+        url: Of the database. A SQLite file is locked by a file beside it, a study on PostgreSQL by the server, another
+            database by a file in `folder`.
+        folder: The study's output folder.
+        name: Of the study.
+
+    Yields:
+        A function that makes sure that the lock is still held (see `StudyLock.keep`).
+
+    Raises:
+        StudyError: If another run or a worker holds it.
+    """
+    if is_postgresql(url):
+        with study_lock(url, name, shared=False) as lock:
+            yield lock.keep
+        return
+    database_file = make_url(url).database if is_sqlite(url) else None
+    path = Path(f"{database_file}.lock") if database_file else folder / "run.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path, timeout=0):
+            yield lambda: False
+    except filelock.Timeout:
+        raise StudyError(
+            f"{show_url(url)}: another run is using it ({path}); wait for it, or use --workers there"
+        ) from None
+
+
+@contextlib.contextmanager
+def study_lock(url: str, name: str, shared: bool) -> Iterator[StudyLock]:
+    """A study on PostgreSQL, held to the end of the block.
+
+    Raises:
+        StudyError: If another process holds it, or the server cannot be used.
+    """
+    try:
+        lock = StudyLock(url, name, shared)
+        lock.keep()
+    except ImportError as error:
+        raise StudyError(f"{show_url(url)}: {missing_driver(url)}") from error
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise StudyError(f"{show_url(url)}: cannot be used as a study database: {cause_of(error)}") from error
+    try:
+        yield lock
+    finally:
+        lock.release()

@@ -1,0 +1,132 @@
+"""A study in its database: opened, checked, asked and told."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import make_url
+
+from pipeline.database.storage import StudyError, is_sqlite, let_readers_in, one_at_a_time, open_storage, show_url
+from pipeline.database.transaction import transaction
+from pipeline.design.metrics import METRICS
+from pipeline.samplers import make_sampler
+from pipeline.study.study_file import SCHEMA_VERSION, StudyDefinition
+from pipeline.study.study_spec import StudySpec
+
+
+def open_study(definition: StudyDefinition, url: str, replace_empty: bool = False) -> optuna.Study:
+    """Open a study in its database, or make it.
+
+    Args:
+        definition: The study file with its cards.
+        url: SQLAlchemy URL, such as `sqlite:///results/digits/study.db`.
+        replace_empty: A study of that name without any trial may be another one; for who holds it alone.
+
+    Raises:
+        StudyError: If the database is not one of ours, is from a newer release, or holds a study of the same name whose
+            space, objectives or settings differ. Nothing is written in any of these cases.
+    """
+    storage = open_storage(url)
+    spec = definition.spec
+    sampler = make_sampler(definition)
+    with one_at_a_time(url):
+        found = {known.study_name: known for known in storage.get_all_studies()}.get(spec.name)
+        if found and not storage.get_n_trials(found._study_id):
+            cut_off = "nacim_schema" not in found.user_attrs  # an older release, while it made the study
+            if cut_off or (replace_empty and found.user_attrs["identity"] != definition.identity()):
+                optuna.delete_study(study_name=spec.name, storage=storage)
+                found = None
+        if found:
+            _check_same(definition, found.user_attrs, url)
+        let_readers_in(storage)
+        if not found:
+            return _make_study(definition, storage, sampler)
+    study = optuna.load_study(study_name=spec.name, storage=storage, sampler=sampler)
+    if study.user_attrs.get("question") != spec.question:  # may change
+        study.set_user_attr("question", spec.question)
+    return study
+
+
+def _make_study(definition: StudyDefinition, storage: RDBStorage, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
+    """A new study, in the database with all that describes it or not at all."""
+    spec = definition.spec
+    directions = [METRICS[name].direction for name in spec.objectives]
+    with transaction(storage):
+        study = optuna.create_study(study_name=spec.name, storage=storage, sampler=sampler, directions=directions)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([METRICS[name].stored_title for name in spec.objectives])
+        study.set_user_attr("question", spec.question)
+        study.set_user_attr("identity", definition.identity())
+        study.set_user_attr("device_sources", definition.sources)
+        study.set_user_attr("nacim_schema", SCHEMA_VERSION)
+    return study
+
+
+def load_study_read_only(url: str, name: str | None = None) -> optuna.Study:
+    """Open an existing study to look at it.
+
+    Args:
+        url: Of the database.
+        name: Of the study; None takes the only one.
+
+    Raises:
+        StudyError: If there is no such database or study.
+    """
+    if is_sqlite(url) and not Path(make_url(url).database or "").is_file():
+        raise StudyError(f"{show_url(url)}: no such database; run the study first: nacim run STUDY.yaml")
+    storage = open_storage(url)
+    names = [known.study_name for known in storage.get_all_studies()]
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name not in names:
+        raise StudyError(f"{show_url(url)}: no study {name!r}; it holds {', '.join(names) or 'none'}")
+    study = optuna.load_study(study_name=name, storage=storage)
+    _check_schema(study.user_attrs, url)
+    return study
+
+
+def stored_spec(study: optuna.Study, data_dir: str | None) -> StudySpec:
+    """What the study was made with, whatever its file says now; only the data folder may come from elsewhere."""
+    identity = {key: value for key, value in study.user_attrs["identity"].items() if key != "devices"}
+    identity["dataset"] = identity["dataset"] | {"data_dir": data_dir}
+    return StudySpec.model_validate(identity)
+
+
+def _check_schema(attributes: dict[str, Any], url: str) -> None:
+    schema = attributes.get("nacim_schema")
+    if schema is None:
+        raise StudyError(f"{show_url(url)}: the study was not made by nacim; choose another name or database")
+    if schema > SCHEMA_VERSION:
+        raise StudyError(
+            f"{show_url(url)}: made by a newer nacim (schema {schema}, this one knows {SCHEMA_VERSION}); update nacim"
+        )
+    if schema < SCHEMA_VERSION:
+        raise StudyError(
+            f"{show_url(url)}: made by an older nacim (schema {schema}, this one writes {SCHEMA_VERSION}), whose "
+            "values mean something else; give the study a new name"
+        )
+
+
+def _check_same(definition: StudyDefinition, attributes: dict[str, Any], url: str) -> None:
+    _check_schema(attributes, url)
+    now = json.loads(json.dumps(definition.identity()))
+    if differing := _differences(attributes["identity"], now):
+        key, before, after = differing[0]
+        more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+        raise StudyError(
+            f"study {definition.spec.name!r} in {show_url(url)} was made with {key} = {before}, the file now says "
+            f"{after}{more}; put it back, or give the study a new name"
+        )
+
+
+def _differences(before: Any, after: Any, key: str = "") -> list[tuple[str, Any, Any]]:
+    """Dotted keys whose values differ, with both values."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        names = [*before, *(name for name in after if name not in before)]
+        deeper = [_differences(before.get(n), after.get(n), f"{key}.{n}" if key else n) for n in names]
+        return [item for items in deeper for item in items]
+    return [] if before == after else [(key, before, after)]

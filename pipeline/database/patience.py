@@ -1,0 +1,85 @@
+"""Waiting for a database that is away."""
+
+import dataclasses
+import errno
+import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+
+from pipeline.database.storage import (
+    StudyError,
+    cause_of,
+)
+
+Result = TypeVar("Result")
+PATIENCE_S = 300.0  # assumed: how long a database that is away is waited for
+DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # that say so even without a file's name
+_PAUSES_S = (0.2, 10.0)  # assumed: between attempts, first and longest
+_WRONG = re.compile(  # what will not pass when a command begins, though the drivers call it operational
+    "unable to open database file|readonly database|password authentication failed|no password supplied|"
+    "does not exist|no pg_hba.conf entry|failed to resolve host|could not translate host name"
+)
+
+
+class DatabaseAway(RuntimeError):
+    """The database stayed locked, full or unreachable for longer than it is waited for."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """Repeats a step while the database or the disk is away, and says so.
+
+    Attributes:
+        bound_s: Seconds from the first failure after which it gives up.
+        say: Told what is waited for and until when, and when it is over.
+        at_start: A command begins; what is more likely a mistake (a password, a path) is not waited for.
+    """
+
+    bound_s: float = PATIENCE_S
+    say: Callable[[str], None] = lambda message: None
+    at_start: bool = False
+
+    def __call__(self, step: Callable[[], Result]) -> Result:
+        """Do a step that may be repeated: whole or not at all, and harmless if it was done already.
+
+        Raises:
+            DatabaseAway: If the bound is reached.
+        """
+        deadline, pause = None, _PAUSES_S[0]
+        while True:
+            try:
+                result = step()
+            except Exception as error:
+                if not passes(error) or (self.at_start and _WRONG.search(str(error))):
+                    raise
+                now = time.monotonic()
+                if deadline is None:
+                    deadline = now + self.bound_s
+                    until = time.strftime("%H:%M:%S", time.localtime(time.time() + self.bound_s))
+                    self.say(f"waiting for the database until {until} ({cause_of(error)})")
+                if now >= deadline:
+                    raise DatabaseAway(
+                        f"the database was waited for {self.bound_s:g} s ({cause_of(error)}); results are kept, free "
+                        "the disk or the lock or start the server, and run the same command to go on"
+                    ) from error
+                time.sleep(min(pause, deadline - now))
+                pause = min(2 * pause, _PAUSES_S[1])
+            else:
+                if deadline is not None:
+                    self.say("the database is back")
+                return result
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error may pass by itself: locked, full, unreachable, restarted."""
+    if isinstance(error, OSError):
+        return error.errno in DISK_ERRORS
+    while error.__cause__ is not None and isinstance(error, (StorageInternalError, StudyError)):
+        error = error.__cause__
+    if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError))

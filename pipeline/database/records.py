@@ -1,0 +1,102 @@
+"""What becomes of a trial, written into the database."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.orm import Session
+
+from pipeline.database.transaction import lock_trial, set_user_attributes
+from pipeline.database.trials import kind_of
+from pipeline.design.results import TrialResult
+
+
+def record(
+    study: optuna.Study, session: Session, trial_id: int, objectives: Sequence[str], result: TrialResult
+) -> FrozenTrial:
+    """Write a result into its trial, inside a transaction.
+
+    A trial that is complete already stays as it is: the result was written before, or another worker that had taken the
+    trial over was faster and found the same. A trial that was given up keeps its end; its late result becomes a new
+    trial with `late_result_of`, so that it is neither lost nor does a number come twice.
+
+    Args:
+        study: The study.
+        session: Of the transaction.
+        trial_id: Of the trial.
+        objectives: Names in `METRICS`.
+        result: All that was measured.
+    """
+    values = [result.measured[name] for name in objectives]
+    state = lock_trial(session, trial_id)
+    trial = study._storage.get_trial(trial_id)
+    if state is TrialState.COMPLETE:
+        return trial
+    if state is not TrialState.RUNNING:
+        return _add_late_result(study, trial, values, _attributes(result))
+    set_user_attributes(session, trial_id, _attributes(result))
+    return study.tell(trial.number, values)
+
+
+def _attributes(result: TrialResult) -> dict[str, Any]:
+    during = {"learning_curve": list(result.learning_curve), "stopped_early": result.stopped_early}
+    return (
+        result.measured
+        | {name: value for name, value in during.items() if value}
+        | {
+            "cost": result.cost,
+            "variation": {"validation": result.validation.to_dict(), "test": result.test.to_dict()},
+            "phase_s": result.phase_s,
+            "versions": result.versions,
+            "checkpoint": result.checkpoint,
+        }
+    )
+
+
+def _add_late_result(
+    study: optuna.Study, trial: FrozenTrial, values: list[float], attributes: dict[str, Any]
+) -> FrozenTrial:
+    trials = study.get_trials(deepcopy=False)
+    for other in trials:
+        if other.user_attrs.get("late_result_of") == trial.number:
+            return other
+    kept = {name: trial.user_attrs[name] for name in ("design", "design_hash")}
+    late = optuna.trial.create_trial(
+        values=values,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=kept | attributes | {"late_result_of": trial.number},
+        system_attrs=trial.system_attrs,
+    )
+    study.add_trial(late)
+    return study.get_trials(deepcopy=False)[-1]
+
+
+def reuse(study: optuna.Study, session: Session, trial_id: int, earlier: FrozenTrial) -> FrozenTrial:
+    """Give a trial of an already evaluated design that design's values, visibly marked; inside a transaction."""
+    if lock_trial(session, trial_id) is TrialState.RUNNING:
+        study._storage.set_trial_user_attr(trial_id, "reused_from", earlier.number)
+        if "stopped_early" in earlier.user_attrs:
+            study._storage.set_trial_user_attr(trial_id, "stopped_early", earlier.user_attrs["stopped_early"])
+        study.tell(study._storage.get_trial_number_from_id(trial_id), earlier.values)
+    return study._storage.get_trial(trial_id)
+
+
+def fail(study: optuna.Study, session: Session, trial_id: int, reasons: dict[str, str]) -> FrozenTrial:
+    """End a trial without a result, its reasons as attributes; inside a transaction."""
+    if lock_trial(session, trial_id) is TrialState.RUNNING:
+        set_user_attributes(session, trial_id, reasons)
+        study.tell(study._storage.get_trial_number_from_id(trial_id), state=TrialState.FAIL)
+    return study._storage.get_trial(trial_id)
+
+
+def unfinished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials without an end, lowest number first: in work, or left by a process that was stopped."""
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def evaluated_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials whose training is done with, by number: evaluated or stopped early, not reused."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [trial for trial in trials if kind_of(trial) in ("evaluated", "stopped early")]

@@ -1,0 +1,156 @@
+"""The database of studies: opened, locked, and written in whole steps that can be waited for and repeated."""
+
+import contextlib
+import os
+import re
+import sqlite3
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import BaseModel
+from sqlalchemy.engine import URL, Engine, make_url
+
+_LOCK_WAIT_S = 10  # how long one attempt waits for another writer of a SQLite file
+_CREATION_KEY = 0x6E6163696D  # of the lock under which tables and studies are made: "nacim" in ASCII
+_CONNECT = {  # PostgreSQL: a connection that is gone is noticed within about a minute, on both ends
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+}
+_SERVER_OPTIONS = (  # UTC: signs of life are compared without their time zone, which an hour of summer time would break
+    "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c timezone=UTC"
+)
+
+
+class StudyError(ValueError):
+    """A database that cannot be used for this study; the message says why and names the way out."""
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Connect to a database, after a look that writes nothing.
+
+    Raises:
+        StudyError: If it cannot be reached or is not an Optuna database of a known schema.
+    """
+    if is_sqlite(url):
+        _inspect_sqlite(url)
+    escaped = with_driver(url).replace("{", "{{").replace("}", "}}")  # Optuna fills in a template
+    try:
+        with one_at_a_time(url):
+            storage = RDBStorage(escaped, engine_kwargs=_engine_options(url))
+    except ImportError as error:
+        raise StudyError(f"{show_url(url)}: {missing_driver(url)}") from error
+    except (RuntimeError, sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+        raise StudyError(f"{show_url(url)}: cannot be used as a study database: {cause_of(error)}") from error
+    weakref.finalize(storage, storage.engine.dispose)  # SQLite's log goes into the file when the last one leaves
+    return storage
+
+
+def is_sqlite(url: str) -> bool:
+    """A database in a file of this machine."""
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def is_postgresql(url: str) -> bool:
+    """A server that many machines may write to."""
+    return make_url(url).get_backend_name() == "postgresql"
+
+
+def with_driver(url: str) -> str:
+    """The URL with psycopg 3 as the driver of a PostgreSQL URL that names none."""
+    parsed = make_url(url)
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed.render_as_string(hide_password=False)
+
+
+def show_url(url: str) -> str:
+    """The URL without its password."""
+    return without_password(make_url(url)).render_as_string()
+
+
+def without_password(url: URL) -> URL:
+    """The URL without passwords, also those among its options."""
+    bare = url._replace(password=None)  # `set` takes None for "as it is"
+    return bare.difference_update_query(["password", "sslpassword"])
+
+
+def cause_of(error: BaseException) -> str:
+    """The first line of what the database said; a URL in it loses its password."""
+    text = str(error.__cause__ or error).strip() or type(error).__name__
+    return re.sub(r"(//[^:/\s]*):[^@\s]*@", r"\1@", text.splitlines()[0])
+
+
+# Details of the databases
+@contextlib.contextmanager
+def one_at_a_time(url: str) -> Iterator[None]:
+    """Making tables or a study: two processes that do it at once crash each other on PostgreSQL."""
+    if not is_postgresql(url):
+        yield
+        return
+    engine = lone_engine(url)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": _CREATION_KEY})
+        yield
+    engine.dispose()
+
+
+def let_readers_in(storage: RDBStorage) -> None:
+    """SQLite's write-ahead log: readers and the writer do not wait for each other."""
+    if storage.engine.name == "sqlite":
+        with storage.engine.connect() as connection:
+            connection.execute(sqlalchemy.text("PRAGMA journal_mode=WAL"))
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    if is_sqlite(url):
+        return {"connect_args": {"timeout": _LOCK_WAIT_S}}
+    if is_postgresql(url):
+        return {"connect_args": _connect_arguments(url), "pool_pre_ping": True}
+    return {"pool_pre_ping": True}
+
+
+def _connect_arguments(url: str) -> dict[str, Any]:
+    """Ours, after the server options that the URL or PGOPTIONS asks for, which would be lost otherwise."""
+    asked = make_url(url).query.get("options") or os.environ.get("PGOPTIONS", "")
+    return _CONNECT | {"options": f"{asked} {_SERVER_OPTIONS}".strip()}
+
+
+def lone_engine(url: str) -> Engine:
+    """Connections to PostgreSQL that are not shared, each statement on its own."""
+    return sqlalchemy.create_engine(
+        with_driver(url),
+        poolclass=sqlalchemy.NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args=_connect_arguments(url),
+    )
+
+
+def missing_driver(url: str) -> str:
+    """What to do about a driver that is not installed."""
+    if is_postgresql(url):
+        return "PostgreSQL needs the driver psycopg; install it with: pip install 'nacim[cluster]'"
+    return f"the driver of {make_url(url).drivername} is not installed"
+
+
+def _inspect_sqlite(url: str) -> None:
+    database = make_url(url).database
+    if not database or not (path := Path(database)).exists() or path.stat().st_size == 0:
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.DatabaseError as error:
+        raise StudyError(
+            f"{path}: not a readable SQLite database ({error}); choose another file with --storage"
+        ) from error
+    if foreign := tables - {"alembic_version", *BaseModel.metadata.tables}:
+        raise StudyError(
+            f"{path}: a database of another program (table {min(foreign)!r}); choose another file with --storage"
+        )

@@ -1,0 +1,92 @@
+"""Whole steps in the database."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+
+import optuna
+import sqlalchemy
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import StudyModel, TrialModel, TrialUserAttributeModel
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.orm import Session
+
+
+# Whole steps
+@contextlib.contextmanager
+def transaction(study: optuna.Study | RDBStorage) -> Iterator[Session]:
+    """Everything that this thread reads and writes through Optuna inside the block is one transaction of the database.
+
+    It is in the database as a whole or not at all. Optuna opens and commits a session for each of its calls; here its
+    sessions join one outer transaction (SQLAlchemy: "Joining a Session into an External Transaction").
+
+    Raises:
+        DatabaseError: Of SQLAlchemy or Optuna. Nothing was written then, unless the connection broke during the commit.
+    """
+    backend = study if isinstance(study, RDBStorage) else backend_of(study)
+    first: list[BaseException] = []
+    backend.scoped_session.remove()
+    try:
+        with backend.engine.begin() as connection:
+            if backend.engine.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # waits for another writer here and nowhere later
+
+            def remember(context: ExceptionContext) -> None:
+                if context.connection is connection and context.sqlalchemy_exception is not None:
+                    first.append(context.sqlalchemy_exception)
+
+            sqlalchemy.event.listen(backend.engine, "handle_error", remember)
+            try:
+                yield backend.scoped_session(bind=connection, join_transaction_mode="rollback_only")
+            finally:
+                sqlalchemy.event.remove(backend.engine, "handle_error", remember)
+    except BaseException as error:
+        if isinstance(study, optuna.Study):
+            _forget(study._storage)
+        if first and isinstance(error, (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)):
+            raise first[0] from None  # Optuna's repetitions hide it
+        raise
+    finally:
+        backend.scoped_session.remove()
+
+
+def backend_of(study: optuna.Study) -> RDBStorage:
+    """The database behind Optuna's cache."""
+    backend = study._storage._backend  # type: ignore[attr-defined]
+    assert isinstance(backend, RDBStorage)
+    return backend
+
+
+def lock_study(study: optuna.Study, session: Session) -> None:
+    """Let no other process ask or claim until the transaction ends."""
+    StudyModel.find_or_raise_by_id(study._study_id, session, for_update=True)
+
+
+def lock_trial(session: Session, trial_id: int) -> optuna.trial.TrialState:
+    """Let no other process change a trial until the transaction ends; its state now."""
+    state = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True).state
+    return cast(optuna.trial.TrialState, state)
+
+
+def set_user_attributes(session: Session, trial_id: int, values: dict[str, Any]) -> None:
+    """All at once: Optuna's own way reads the trial and writes a row for each of them.
+
+    Args:
+        session: Of a transaction that has locked the trial or made it.
+        trial_id: Of an unfinished trial.
+        values: Name -> a value for JSON.
+    """
+    table = TrialUserAttributeModel
+    session.execute(sqlalchemy.delete(table).where(table.trial_id == trial_id, table.key.in_(values)))
+    rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in values.items()]
+    session.execute(sqlalchemy.insert(table), rows)
+
+
+def _forget(storage: Any) -> None:
+    """What the cache has seen of a transaction that was taken back never happened."""
+    with storage._lock:
+        storage._studies.clear()
+        storage._trial_id_to_study_id_and_number.clear()
+        storage._study_id_and_number_to_trial_id.clear()

@@ -1,0 +1,74 @@
+"""Trials as the database holds them: what kind each is, and which of them are on the front."""
+
+import dataclasses
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.design.metrics import METRICS, Metric
+from pipeline.design.pareto import nondominated, to_losses
+
+KINDS = ("evaluated", "stopped early", "reused", "infeasible", "failed", "running")
+_MARKS = {"reused_from": "reused", "infeasible": "infeasible", "stopped_early": "stopped early"}
+_STATES = {TrialState.PRUNED: "infeasible", TrialState.FAIL: "failed"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ParetoReport:
+    """What a study has found.
+
+    Attributes:
+        objectives: Names in `METRICS`.
+        trials: Evaluated trials, by number.
+        front: Those of them that no other one dominates, best first objective first.
+        counts: How many trials there are of each of `KINDS`.
+    """
+
+    objectives: tuple[str, ...]
+    trials: tuple[FrozenTrial, ...]
+    front: tuple[FrozenTrial, ...]
+    counts: dict[str, int]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The objectives' descriptions."""
+        return tuple(METRICS[name] for name in self.objectives)
+
+
+def kind_of(trial: FrozenTrial) -> str:
+    """The one of `KINDS` that a trial is. Only an `evaluated` one is a result: on fronts, in figures and in counts.
+
+    Optuna calls others complete too: an infeasible one has not been trained, one stopped early not to the end, and a
+    reused one repeats another, or one that was in work at the same time.
+    """
+    if "duplicate_of" in trial.user_attrs:
+        return "reused"
+    if trial.state is not TrialState.COMPLETE:
+        return _STATES.get(trial.state, "running")
+    return next((kind for mark, kind in _MARKS.items() if mark in trial.user_attrs), "evaluated")
+
+
+def reason_of(trial: FrozenTrial) -> str:
+    """Why a trial that is not evaluated has no result, for people."""
+    if stopped := trial.user_attrs.get("stopped_early"):
+        return (
+            f"stopped early after epoch {stopped['epoch']:g}: accuracy {stopped['accuracy']:.1%}, granted "
+            f"{stopped['optimistic']:.1%}, dominated even so"
+        )
+    if (other := trial.user_attrs.get("duplicate_of")) is not None:
+        return f"its design was in work as trial {other}"
+    return trial.user_attrs.get("error") or trial.user_attrs.get("infeasible") or "it has not finished"
+
+
+def pareto_report(study: optuna.Study) -> ParetoReport:
+    """Read a study's trials."""
+    everything = study.get_trials(deepcopy=False)
+    objectives = tuple(study.user_attrs["identity"]["objectives"])
+    kinds = [kind_of(trial) for trial in everything]
+    evaluated = [trial for trial, kind in zip(everything, kinds, strict=True) if kind == "evaluated"]
+    counts = {kind: kinds.count(kind) for kind in KINDS}
+    losses = to_losses(objectives, [t.values for t in evaluated])
+    front = [evaluated[i] for i in np.flatnonzero(nondominated(losses))]
+    front.sort(key=lambda trial: to_losses(objectives, [trial.values])[0].tolist())
+    return ParetoReport(objectives=objectives, trials=tuple(evaluated), front=tuple(front), counts=counts)

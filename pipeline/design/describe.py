@@ -1,0 +1,28 @@
+"""A design in one line."""
+
+from hw_models.number_format import FixedPoint
+from pipeline.design.design_point import DesignPoint
+
+
+def describe(design: DesignPoint) -> str:
+    """A design in one line: `rram 22 nm, 128x128, ADC 6 b sar /8, cell 2 b, w 8 b, x 4 b, offset | 16k3p | fc 32`.
+
+    A layer with a fixed-point format of its own ends with it: `16k3p:0.5` has no integer and 5 fraction bits.
+    """
+    chip = design.accelerator
+    convs = " ".join(
+        f"{c.filters}k{c.kernel}{'s' + str(c.stride) if c.stride > 1 else ''}{'p' if c.pool else ''}"
+        f"{_format(c.weight_format)}"
+        for c in design.convs
+    )
+    hidden = " ".join(f"{fc.units}{_format(fc.weight_format)}" for fc in design.hidden)
+    return (
+        f"{chip.device.name} {chip.tech_node_nm} nm, {chip.crossbar_size}x{chip.crossbar_size}, "
+        f"ADC {chip.adc_bits} b {chip.adc_type} /{chip.cols_per_adc}, cell {chip.cell_bits} b, w {chip.weight_bits} b, "
+        f"x {chip.input_bits} b, {chip.weight_encoding} | {convs or 'no convolution'} | "
+        f"{'fc ' + hidden if hidden else 'no hidden layer'}"
+    )
+
+
+def _format(weight_format: FixedPoint | None) -> str:
+    return "" if weight_format is None else f":{weight_format.integer_bits}.{weight_format.fraction_bits}"

@@ -1,0 +1,45 @@
+"""Finished trials -> the Pareto front, its hypervolume, and how it grew. Loads neither torch nor plotly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from optuna._hypervolume import compute_hypervolume
+
+from pipeline.design.metrics import METRICS
+
+
+def to_losses(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> np.ndarray:
+    """Objective values (trials, objectives) with the sign that makes smaller better."""
+    signs = [1.0 if METRICS[name].direction == "minimize" else -1.0 for name in objectives]
+    return np.asarray(values, dtype=float).reshape(-1, len(objectives)) * signs
+
+
+def nondominated(losses: np.ndarray) -> np.ndarray:
+    """Mask (n,) of the rows of `losses` (n, objectives) that no other row dominates; equal rows all count."""
+    better = (losses[:, None] <= losses[None]).all(-1) & (losses[:, None] < losses[None]).any(-1)
+    return np.asarray(~better.any(0))
+
+
+def reference_point(objectives: Sequence[str], losses: np.ndarray) -> np.ndarray:
+    """Losses (objectives,) from which hypervolumes are measured: 0 for what is maximized, else the largest given."""
+    maximized = np.array([METRICS[name].direction == "maximize" for name in objectives])
+    return np.where(maximized, 0.0, losses.max(axis=0))
+
+
+def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> list[float]:
+    """Hypervolume of the front after each trial, in the product of the objectives' units.
+
+    The reference point is 0 for what is maximized (no accuracy, no efficiency) and the largest value among the given
+    trials for what is minimized, so that histories with minimized objectives compare only within one study.
+    """
+    if not values:
+        return []
+    losses = to_losses(objectives, values)
+    reference = reference_point(objectives, losses)
+    history, front, volume = [], losses[:0], 0.0
+    for loss in losses:
+        if not (front <= loss).all(-1).any():
+            front = np.vstack([front[~(loss <= front).all(-1)], loss])
+            volume = float(compute_hypervolume(front, reference))
+        history.append(volume)
+    return history

@@ -1,0 +1,110 @@
+"""What is measured on one design, and what ends without a measurement. No torch here, so that a report opens fast."""
+
+import dataclasses
+from typing import Any
+
+from hw_models.cost import CostReport
+from pipeline.design.metrics import METRICS
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is not a finite number any more."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class VariationReport:
+    """Accuracy over simulated chips. Accuracies are fractions from 0 to 1.
+
+    Attributes:
+        per_chip: Accuracy of each simulated chip, chip 0 first.
+        mean, std, p05, worst: Mean, standard deviation (n - 1), 5th percentile and minimum over the chips; the last
+            two are 0 at least.
+        mean_low, mean_high: 95 % confidence interval of the mean over all possible chips, Student's t, test images as
+            they are.
+        noiseless: The same hardware, converters and bit widths included, without device errors.
+        float_accuracy: Float weights and activations, no hardware.
+        required: Accuracy that a chip must reach to count as good, or None.
+        fraction_good: Share of chips that reach `required`, or None.
+        n_images: Images of the split. Each chip classified all of them, or a draw of `images_per_chip`; its accuracy
+            is then an estimate, which a small draw can carry outside 0 to 1.
+        fidelity: `fast` or `exact` (pipeline.analog.base).
+    """
+
+    per_chip: tuple[float, ...]
+    mean: float
+    std: float
+    p05: float
+    worst: float
+    mean_low: float
+    mean_high: float
+    noiseless: float
+    float_accuracy: float
+    required: float | None
+    fraction_good: float | None
+    n_images: int
+    fidelity: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "VariationReport":
+        """The inverse of `to_dict`."""
+        return cls(**(values | {"per_chip": tuple(values["per_chip"])}))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """All that one evaluation measured; plain values, so that it travels between processes and into the database.
+
+    Attributes:
+        measured: Name in `pipeline.design.metrics.METRICS` -> value; any of them may be an objective.
+        cost: `hw_models.cost.CostReport.to_dict()`, the breakdown by component and by layer included.
+        validation, test: Accuracy over chips; the search sees the first only.
+        phase_s: Wall time of each phase in seconds.
+        versions: Of Python, nacim and the libraries that computed the result.
+        checkpoint: File of the trained weights, or None.
+        learning_curve: Accuracies during training, one record a checkpoint: `epoch` and the names of `METRICS`.
+        stopped_early: None, or why training was not finished (`pipeline.design.stopping_rule.StoppingRule.verdict`).
+            Accuracies are then those of an unfinished training on two chips, and no result of the design.
+    """
+
+    measured: dict[str, float]
+    cost: dict[str, Any]
+    validation: VariationReport
+    test: VariationReport
+    phase_s: dict[str, float]
+    versions: dict[str, str]
+    checkpoint: str | None
+    learning_curve: tuple[dict[str, float], ...] = ()
+    stopped_early: dict[str, float] | None = None
+
+
+def accuracies(report: VariationReport) -> dict[str, float]:
+    """The accuracies of `METRICS`."""
+    return {
+        "accuracy_mean": report.mean,
+        "accuracy_p05": report.p05,
+        "accuracy_worst": report.worst,
+        "accuracy_noiseless": report.noiseless,
+        "accuracy_float": report.float_accuracy,
+    }
+
+
+def measured_values(
+    cost: CostReport, own_cost: CostReport, validation: VariationReport, test: VariationReport
+) -> dict[str, float]:
+    """One flat record of everything measured: all of `METRICS`, and the figures of the test images.
+
+    Args:
+        cost: At the assumed activity.
+        own_cost: At the trained network's own activity.
+        validation, test: Accuracy over chips.
+    """
+    values = accuracies(validation) | {
+        "tops_per_watt_own_data": own_cost.tops_per_watt,
+        "energy_own_data_j": own_cost.energy_j,
+    }
+    values |= {name: getattr(cost, name) for name in METRICS if name not in values}
+    return values | {"test_accuracy_mean": test.mean, "test_accuracy_std": test.std}

@@ -1,0 +1,249 @@
+"""Device requirements turned around: how bad may a memory cell be for a design that must hold an accuracy?
+
+Each property of the cell is made worse alone, all others as on the card, and the bound is found by bisection. The same
+simulated chips (common random numbers) and the same test images are taken at each step, so that steps compare. A step
+holds if the lower bound of the 95 % interval of the mean accuracy reaches the requirement.
+"""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from optuna.trial import FrozenTrial
+from torch import nn
+
+from hw_models.devices import CellDevice
+from hw_models.errors import InfeasibleDesign
+from pipeline.data.batches import load_images
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.results import VariationReport
+from pipeline.design.topology import topology
+from pipeline.follow_up.measure_again import (
+    draws_of,
+    finished_network,
+    moved_network,
+    new_network,
+    scaled_sigma,
+    with_device,
+)
+from pipeline.study.study_spec import AccuracySpec, StudySpec
+from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
+from pipeline.trial.variation import accuracy_under_variation
+
+_PRECISION = 1.05  # assumed: factor between two neighbouring values tried; near 1, bounds are closer together
+_SIGMA_SCALES = (1 / 16, 16.0)  # assumed: range searched, times the card's
+_READ_SIGMAS = (1e-4, 0.5)  # assumed: relative to g_on
+_SMALLEST_ON_OFF, _MORE_ON_OFF = 1.05, 100.0  # assumed: range searched, the upper end times the card's
+_LONGEST_S = 3.156e8  # ten years, the usual retention goal of a non-volatile memory
+Step = tuple[DesignPoint, float | None]  # hardware, and time since programming in seconds
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """One step of the search: the value that was tried, and the accuracy over chips on test images."""
+
+    value: float
+    report: VariationReport
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Requirement:
+    """What was found for one property of the cell.
+
+    Attributes:
+        name, unit: Of the property.
+        card: Its value on the card, in `unit`; None if the card has none.
+        searched: From the mildest value tried to the harshest.
+        holds_at: The harshest value that holds, or None: not even the mildest does.
+        fails_at: The mildest value that does not hold, or None: even the harshest does.
+        absolute: `holds_at` in other words, or "".
+    """
+
+    name: str
+    unit: str
+    card: float | None
+    searched: tuple[float, float]
+    holds_at: Point | None
+    fails_at: Point | None
+    absolute: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Property:
+    name: str
+    unit: str
+    card: float | None
+    values: tuple[float, ...]  # mildest first
+    step: Callable[[float], Step]
+    absolute: Callable[[float], str] = lambda value: ""
+
+
+def requirements(
+    spec: StudySpec, trial: FrozenTrial, checkpoints: Path, accuracy: float, chips: int, retrain: bool
+) -> Iterator[Requirement]:
+    """Find the bound of each property that the design's cell has.
+
+    Args:
+        spec: The study; its seed decides the chips.
+        trial: An evaluated trial.
+        checkpoints: Folder of trained weights.
+        accuracy: That must be held, a fraction.
+        chips: Simulated chips at each step, 2 or more.
+        retrain: Train the network anew at each step, with that step's noise; else it stays as it is, only converters
+            are calibrated anew.
+
+    Raises:
+        ValueError: If the design's cells are digital, so that there is nothing to ask.
+    """
+    torch.set_num_threads(1)  # as in the workers
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    if design.accelerator.device.cell == "sram":
+        raise ValueError(f"trial {trial.number} has sram cells, which are digital: no analog device to ask about")
+    images = load_images(spec.dataset)
+    network = finished_network(spec, trial, checkpoints, images)
+    if retrain:
+        spec = spec.model_copy(update={"accuracy": AccuracySpec()})  # on its own, also where it had inherited
+    variation = spec.variation.model_copy(update={"min_chips": chips, "max_chips": chips})
+
+    def measure(step: Step) -> VariationReport:
+        hardware, time_s = step
+        moved: nn.Module
+        if retrain:
+            moved = new_network(spec, draws_of(trial), hardware, images)
+        else:
+            moved = moved_network(network, hardware, images)
+        at_time = variation.model_copy(update={"drift_time_s": time_s})
+        recalibration = images.train[0][:RECALIBRATION_IMAGES]
+        return accuracy_under_variation(moved, [images.test], at_time, spec.seed, recalibration)[0]
+
+    for each in _properties(design, spec.variation.drift_time_s):
+        yield _bound(each, accuracy, measure)
+
+
+def _bound(each: _Property, accuracy: float, measure: Callable[[Step], VariationReport]) -> Requirement:
+    tried: dict[int, Point] = {}
+
+    def holds(index: int) -> bool:
+        tried[index] = Point(value=each.values[index], report=measure(each.step(each.values[index])))
+        return tried[index].report.mean_low >= accuracy
+
+    good, bad = _boundary(len(each.values), holds)
+    return Requirement(
+        name=each.name,
+        unit=each.unit,
+        card=each.card,
+        searched=(each.values[0], each.values[-1]),
+        holds_at=None if good is None else tried[good],
+        fails_at=None if bad is None else tried[bad],
+        absolute="" if good is None else each.absolute(each.values[good]),
+    )
+
+
+def _boundary(count: int, holds: Callable[[int], bool]) -> tuple[int | None, int | None]:
+    """The last of `count` places that holds and the first that does not, by bisection; None: there is none."""
+    if not holds(0):
+        return None, 0
+    if count == 1 or holds(count - 1):
+        return count - 1, None
+    good, bad = 0, count - 1
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if holds(middle) else (good, middle)
+    return good, bad
+
+
+def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property]:
+    device = design.accelerator.device
+    assert device.on_off_ratio is not None, "only sram has none"
+    if any(device.programming_sigma):
+        yield _Property(
+            name="programming sigma",
+            unit="x card",
+            card=1.0,
+            values=_grid(_SIGMA_SCALES[0], _harshest_sigma(design)),
+            step=lambda scale: (scaled_sigma(design, scale), time_s),
+            absolute=lambda scale: _sigma_text(scaled_sigma(design, scale).accelerator.device),
+        )
+    yield _Property(
+        name="on/off ratio",
+        unit="",
+        card=device.on_off_ratio,
+        values=_grid(_mildest_on_off(design, device.on_off_ratio), _SMALLEST_ON_OFF),
+        step=lambda ratio: (with_device(design, on_off_ratio=ratio), time_s),
+    )
+    if levels := dict(_coarser_cells(design)):
+        yield _Property(
+            name="levels of a cell",
+            unit="",
+            card=float(2**design.accelerator.cell_bits),
+            values=tuple(levels),
+            step=lambda count: (levels[count], time_s),
+            absolute=lambda count: f"weights of {levels[count].accelerator.weight_bits} bits",
+        )
+    yield _Property(
+        name="read noise",
+        unit="of g_on",
+        card=device.read_sigma,
+        values=_grid(*_READ_SIGMAS),
+        step=lambda sigma: (with_device(design, read_sigma=sigma), time_s),
+        absolute=lambda sigma: f"{1e6 * sigma * (device.g_on_siemens or 0.0):.3g} uS",
+    )
+    if device.drift_nu or device.drift_nu_sigma:
+        yield _Property(
+            name="time since programming",
+            unit="s",
+            card=time_s or device.drift_t0_s,
+            values=_grid(device.drift_t0_s, _LONGEST_S),
+            step=lambda seconds: (design, seconds),
+            absolute=lambda seconds: f"{seconds / 86400:.3g} days",
+        )
+
+
+def _grid(mildest: float, harshest: float) -> tuple[float, ...]:
+    """From one end to the other in equal factors of about `_PRECISION`."""
+    count = 1 + math.ceil(abs(math.log(harshest / mildest)) / math.log(_PRECISION))
+    return tuple(np.geomspace(mildest, harshest, count).tolist())
+
+
+def _harshest_sigma(design: DesignPoint) -> float:
+    """The largest multiple of the card's sigma, within the range searched, that a cell can have: sigma <= g_on."""
+    device = design.accelerator.device
+    lowest = device.relative_conductance(0, 1)
+    most = max(device.sigma_at(lowest + (1 - lowest) * step / 32) for step in range(33))
+    return min(_SIGMA_SCALES[1], 0.999 / most)
+
+
+def _mildest_on_off(design: DesignPoint, card: float) -> float:
+    """The largest on/off ratio searched: the card's where its sigma is not defined at lower conductances."""
+    with contextlib.suppress(ValueError):
+        with_device(design, on_off_ratio=_MORE_ON_OFF * card)
+        return _MORE_ON_OFF * card
+    return card
+
+
+def _coarser_cells(design: DesignPoint) -> Iterator[tuple[float, DesignPoint]]:
+    """Levels of a cell -> the design on cells with so few, most first: as many cells, weights of as many bits as fit.
+
+    Nothing if a layer has a fixed-point format of its own, whose bits are the network's choice and not the cell's.
+    """
+    chip = design.accelerator
+    if any(layer.weight_format for layer in topology(design)):
+        return
+    for bits in range(chip.cell_bits, 0, -1):
+        for weight_bits in range(chip.weight_bits, 1, -1):
+            with contextlib.suppress(InfeasibleDesign):
+                coarser = dataclasses.replace(chip, cell_bits=bits, weight_bits=weight_bits)
+                if coarser.slices() <= chip.slices():
+                    yield float(2**bits), dataclasses.replace(design, accelerator=coarser)
+                    break
+
+
+def _sigma_text(device: CellDevice) -> str:
+    """Programming sigma halfway between the lowest and the highest conductance."""
+    middle = (1 + device.relative_conductance(0, 1)) / 2
+    sigma = device.sigma_at(middle)
+    return f"{sigma:.2%} of g_on = {1e6 * sigma * (device.g_on_siemens or 0.0):.3g} uS at mid conductance"

@@ -1,0 +1,75 @@
+"""A study as its database holds it, for commands that look at single trials. Loads no torch."""
+
+import dataclasses
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from hw_models.devices import CellDevice
+from pipeline.database.open_study import load_study_read_only, stored_spec
+from pipeline.database.places import places
+from pipeline.database.trials import kind_of, pareto_report, reason_of
+from pipeline.study.study_file import load_study
+from pipeline.study.study_spec import StudySpec
+from pipeline.trial.supernet_key import supernet_key
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class StoredStudy:
+    """A study with the settings that it was made with, whatever its file says now.
+
+    Attributes:
+        spec: The settings.
+        study: The database.
+        checkpoints: Folder of trained weights.
+    """
+
+    spec: StudySpec
+    study: optuna.Study
+    checkpoints: Path
+
+    def trial(self, number: int, also_stopped: bool = False) -> FrozenTrial:
+        """An evaluated trial, or one stopped early if that is asked for; of a reused one the trial that it repeats.
+
+        Raises:
+            ValueError: If there is no such trial, or it has no result; says why.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        if not 0 <= number < len(trials):
+            raise ValueError(f"--trial {number}: the study has {len(trials)} trials, numbered from 0")
+        found: FrozenTrial = trials[trials[number].user_attrs.get("reused_from", number)]
+        if kind_of(found) not in ("evaluated", "stopped early" if also_stopped else ""):
+            raise ValueError(f"trial {number} has no result ({reason_of(found)}); choose a complete one")
+        return found
+
+    def chosen(self, numbers: list[int], front: bool, also_stopped: bool = False) -> list[FrozenTrial]:
+        """The trials of these numbers, with `front` also those on the front; none twice.
+
+        Raises:
+            ValueError: If that is no trial, or one has no result.
+        """
+        trials = [self.trial(number, also_stopped) for number in numbers]
+        if front:
+            trials += pareto_report(self.study).front
+        if not trials:
+            raise ValueError("choose trials with --trial N, repeated as needed, or --front")
+        return list({trial.number: trial for trial in trials}.values())
+
+
+def stored_study(study_file: Path, storage: str | None, out: Path | None, data_dir: str | None = None) -> StoredStudy:
+    """Open the database of a study file to look at it.
+
+    Raises:
+        ValueError: If there is no such file, database or study.
+    """
+    definition = load_study(study_file, data_dir=data_dir)
+    folder, url = places(definition, out, storage)
+    study = load_study_read_only(url, definition.spec.name)
+    spec = stored_spec(study, definition.spec.dataset.data_dir)
+    if spec.accuracy.source == "supernet":
+        devices = {name: CellDevice(**values) for name, values in study.user_attrs["identity"]["devices"].items()}
+        as_made = dataclasses.replace(definition, spec=spec, devices=devices)
+        supernet = folder / f"supernet-{supernet_key(as_made)}.pt"
+        spec = as_made.with_supernet(supernet).spec if supernet.is_file() else spec
+    return StoredStudy(spec=spec, study=study, checkpoints=folder / "checkpoints")

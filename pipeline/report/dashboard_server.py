@@ -1,0 +1,117 @@
+"""optuna-dashboard on a study's database: on this machine only, and read-only unless asked.
+
+The dashboard has no login. Whoever reaches it can delete a study with one request, so that requests which change
+something are refused before they reach it.
+"""
+
+import errno
+import functools
+import socketserver
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import optuna_dashboard
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from optuna_dashboard import _app
+from optuna_dashboard._pareto_front import get_pareto_front_trials
+
+from pipeline.database.storage import open_storage
+from pipeline.database.trials import kind_of
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+HOST = "127.0.0.1"
+_READING = ("GET", "HEAD", "OPTIONS")
+
+
+def serve(url: str, port: int, writable: bool, artifacts: Path | None = None) -> None:
+    """Serve a database's dashboard until Ctrl-C.
+
+    Args:
+        url: Of the database.
+        port: On 127.0.0.1.
+        writable: Let every visitor create, change and delete studies.
+        artifacts: Folder of the study's artefacts; without it none are offered.
+
+    Raises:
+        ValueError: If the port is taken or not ours to take.
+        StudyError: If the database cannot be used.
+    """
+    warnings.simplefilter("ignore", UserWarning)  # Optuna's, about importances of parameters in small studies
+    with dashboard_server(url, port, writable, artifacts) as server:
+        state = "every visitor can change and delete studies" if writable else "read-only"
+        try:
+            print(f"dashboard  http://{HOST}:{server.server_port}/  ({state}; Ctrl-C ends it)", flush=True)
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+
+
+def dashboard_server(url: str, port: int, writable: bool, artifacts: Path | None = None) -> WSGIServer:
+    """A server that listens, one thread a request; `serve_forever` starts it. Port 0 takes a free one."""
+    app = dashboard_app(url, writable, artifacts)
+    try:
+        return make_server(HOST, port, app, server_class=_ThreadedServer, handler_class=_QuietHandler)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        raise ValueError(f"--port {port} cannot be used ({error.strerror}); choose another one") from error
+
+
+def dashboard_app(url: str, writable: bool, artifacts: Path | None = None) -> "WSGIApplication":
+    """The dashboard as a WSGI application.
+
+    Raises:
+        StudyError: If the database cannot be used.
+    """
+    _app.get_pareto_front_trials = _front_of_results
+    store = FileSystemArtifactStore(str(artifacts)) if artifacts and artifacts.is_dir() else None
+    storage = open_storage(url)
+    storage.get_best_trial = functools.partial(_best_of_results, storage)  # type: ignore[method-assign]
+    app = optuna_dashboard.wsgi(storage, artifact_store=store)
+    return app if writable else read_only(app)
+
+
+def _front_of_results(trials: list[FrozenTrial], directions: list[StudyDirection]) -> list[FrozenTrial]:
+    """The dashboard's list of best trials, which knows no constraints, from evaluated trials only."""
+    evaluated = [trial for trial in trials if kind_of(trial) == "evaluated"]
+    front: list[FrozenTrial] = get_pareto_front_trials(evaluated, directions)
+    return front
+
+
+def _best_of_results(storage: RDBStorage, study_id: int) -> FrozenTrial:
+    """The best trial of a study with one objective, likewise; without a result the best of what there is."""
+    complete = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+    evaluated = [trial for trial in complete if kind_of(trial) == "evaluated"]
+    (direction,) = storage.get_study_directions(study_id)
+    best = max if direction is StudyDirection.MAXIMIZE else min
+    return best(evaluated or complete, key=lambda trial: float(trial.value or 0.0))
+
+
+def read_only(app: "WSGIApplication") -> "WSGIApplication":
+    """The application, with 403 as its answer to all but GET, HEAD and OPTIONS."""
+
+    def guarded(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in _READING:
+            return app(environ, start_response)
+        text = b'{"reason": "This dashboard is read-only. Start it with: nacim dashboard --writable"}'
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(text)))]
+        start_response("403 Forbidden", headers)
+        return [text]
+
+    return guarded
+
+
+class _ThreadedServer(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """No line for each request."""

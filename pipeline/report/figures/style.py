@@ -1,0 +1,108 @@
+"""What all figures share: colours, marks, axes and the card that hovering shows."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from hw_models.devices import shipped_card_names
+from pipeline.design.describe import describe
+from pipeline.design.metrics import METRICS
+from pipeline.report.evaluated import (
+    Evaluated,
+)
+
+# Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind people. Yellow, weak on white, comes last.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "triangle-down")
+INK, GREY, GRID = "#222222", "#8a8a8a", "#e8e8e8"
+FAINT = 0.35  # opacity of what is not on the front
+LEGEND_BELOW = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "x": 0, "xanchor": "left"}
+LOG_FROM = 30.0  # an axis whose largest value is this many times its smallest is logarithmic
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Style:
+    """How the marks of one device look."""
+
+    colour: str
+    symbol: str
+
+
+def device_styles(devices: Iterable[str]) -> dict[str, Style]:
+    """A colour and a symbol for each device, for a shipped card the same in all reports."""
+    names, shipped = list(dict.fromkeys(devices)), shipped_card_names()
+    places = {name: shipped.index(name) for name in names if name in shipped}
+    free = (i for i in itertools.count() if i not in places.values())
+    numbers = {name: places[name] if name in places else next(free) for name in names}
+    return {
+        name: Style(COLOURS[i % len(COLOURS)], SYMBOLS[(i + i // len(COLOURS)) % len(SYMBOLS)])
+        for name, i in numbers.items()
+    }
+
+
+def mark(trial: Evaluated) -> str:
+    """Short label of a design on an axis."""
+    return f"#{trial.number} {escape(trial.device, quote=False)}"
+
+
+def by_device(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> Iterable[tuple[str, Style, list[Evaluated]]]:
+    for device, style in styles.items():
+        if own := [trial for trial in trials if trial.device == device]:
+            yield device, style, own
+
+
+def spoken(component: str) -> str:
+    """A component's name for people."""
+    return {"adc": "ADC"}.get(component, component.replace("_", " "))
+
+
+def card(trial: Evaluated) -> str:
+    """What hovering shows."""
+    lines = [f"<b>trial {trial.number}</b>"]
+    for names in (("accuracy_mean", "tops_per_watt"), ("energy_j", "latency_s", "area_m2")):
+        lines.append(", ".join(f"{METRICS[n].label} {trial.show(n)} {METRICS[n].unit}" for n in names))
+    lines.append(
+        f"test images {100 * trial.test.mean:.4g} %, no device errors {100 * trial.validation.noiseless:.4g} %"
+    )
+    return "<br>".join([*lines, *(escape(part, quote=False) for part in describe(trial.design).split(" | ", 1))])
+
+
+def values_of(trials: Iterable[Evaluated], name: str | None) -> list[float]:
+    if name is None:
+        return [trial.number for trial in trials]
+    return rounded(trial.measured[name] * METRICS[name].scale for trial in trials)
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    """Six significant digits: exact enough for a figure, and a small file."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def layout(x_axis: dict[str, Any], y_axis: dict[str, Any], height: int) -> dict[str, Any]:
+    axis = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": GREY,
+        "ticks": "outside",
+        "tickcolor": GREY,
+        "automargin": True,
+    }
+    return {
+        "template": "none",
+        "height": height,
+        "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        "paper_bgcolor": "#ffffff",
+        "plot_bgcolor": "#ffffff",
+        "margin": {"l": 70, "r": 20, "t": 30, "b": 60},
+        "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "font": {"color": INK, "size": 12}},
+        "hovermode": "closest",
+        "xaxis": axis | x_axis,
+        "yaxis": axis | y_axis,
+        "xaxis_title_standoff": 8,
+        "yaxis_title_standoff": 8,
+    }
+
+
+Styles = Mapping[str, Style]

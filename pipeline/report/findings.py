@@ -1,0 +1,111 @@
+"""All that a study has found, read from its database once."""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import optuna
+from optuna.importance import get_param_importances
+from optuna.trial import FrozenTrial, create_trial
+
+from pipeline.database.trials import ParetoReport, pareto_report
+from pipeline.design.metrics import METRICS
+from pipeline.report.evaluated import (
+    Evaluated,
+)
+
+LEAST_TRIALS_FOR_IMPORTANCE = 40  # assumed: the best tenth are then four designs; fewer say nothing
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """A study as those see it who look at its results.
+
+    Attributes:
+        name, question: Of the study.
+        identity: `Study.identity()` as stored: everything that the meaning of a trial depends on.
+        device_sources: Device -> field of its card -> source.
+        pareto: Objectives, trials, front and counts.
+        evaluated: All measured trials, by number.
+        front: Those on the front, best first objective first.
+        chosen: Those to be looked at part by part, if not the front.
+        importance: Objective -> parameter -> how much it says about being among the best tenth, shares of 1; empty
+            for a study too small to tell.
+    """
+
+    name: str
+    question: str
+    identity: dict[str, Any]
+    device_sources: dict[str, dict[str, str]]
+    pareto: ParetoReport
+    evaluated: tuple[Evaluated, ...]
+    front: tuple[Evaluated, ...]
+    chosen: tuple[Evaluated, ...]
+    importance: dict[str, dict[str, float]]
+
+
+def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
+    """Read everything that a study has measured.
+
+    Args:
+        study: The study.
+        chosen: Numbers of trials to look at part by part; of a reused one the trial that it repeats is taken.
+
+    Raises:
+        ValueError: If one of them has not been evaluated.
+    """
+    pareto = pareto_report(study)
+    kept = study.user_attrs  # once: it is read from the database each time
+    drift_time_s = kept["identity"]["variation"]["drift_time_s"]
+    again = {
+        trial.number: [
+            each
+            for each in kept.get(f"remeasured:{trial.number}", ())
+            if each["settings"]["drift_time_s"] == drift_time_s
+        ]
+        for trial in pareto.trials
+    }
+    evaluated = {trial.number: Evaluated.from_trial(trial, again[trial.number]) for trial in pareto.trials}
+    repeats = {
+        t.number: t.user_attrs["reused_from"] for t in study.get_trials(deepcopy=False) if "reused_from" in t.user_attrs
+    }
+    chosen = [repeats.get(number, number) for number in chosen]
+    if missing := [number for number in chosen if number not in evaluated]:
+        raise ValueError(f"trial {missing[0]} has not been evaluated; the report's table lists those that were")
+    return Findings(
+        name=study.study_name,
+        question=kept["question"],
+        identity=kept["identity"],
+        device_sources=kept["device_sources"],
+        pareto=pareto,
+        evaluated=tuple(evaluated.values()),
+        front=tuple(evaluated[trial.number] for trial in pareto.front),
+        chosen=tuple(evaluated[number] for number in dict.fromkeys(chosen)),
+        importance=_importance(pareto),
+    )
+
+
+def _importance(pareto: ParetoReport) -> dict[str, dict[str, float]]:
+    """Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) of the evaluated trials, each objective as a loss."""
+    if len(pareto.trials) < LEAST_TRIALS_FOR_IMPORTANCE:
+        return {}
+    measured = optuna.create_study(directions=[metric.direction for metric in pareto.metrics])
+    measured.add_trials(
+        create_trial(values=t.values, params=t.params, distributions=t.distributions) for t in pareto.trials
+    )
+    found = {}
+    for i, name in enumerate(pareto.objectives):
+        sign = 1.0 if METRICS[name].direction == "minimize" else -1.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that smaller targets are better, which they are
+            try:
+                found[name] = get_param_importances(measured, target=partial(_loss, index=i, sign=sign))
+            except (RuntimeError, ValueError):  # all designs alike
+                return {}
+    return found
+
+
+def _loss(trial: FrozenTrial, index: int, sign: float) -> float:
+    return sign * float(trial.values[index])

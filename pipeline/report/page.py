@@ -1,0 +1,92 @@
+"""Findings as one HTML page that opens anywhere, offline, and tables for further work. Loads no torch."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+import optuna
+import plotly.io
+from plotly.offline import get_plotlyjs
+
+from pipeline.files import write_whole
+from pipeline.report.comparison import comparison
+from pipeline.report.files import write_trials_csv, write_trials_json
+from pipeline.report.findings import Findings, read_findings
+from pipeline.report.html import Plots
+from pipeline.report.provenance import definitions, images_note, provenance
+from pipeline.report.sections import study_sections
+
+_PAGE = Path(__file__).with_name("report.html")
+_PICTURE_WIDTH = 900  # pixels
+
+
+def write_report(study: optuna.Study, folder: Path, chosen: Sequence[int] = ()) -> Path:
+    """Write `NAME-report.html`, `NAME-trials.csv` and `NAME-trials.json` from what the database holds.
+
+    A report of chosen designs is called `NAME-report-of-3-5.html`.
+
+    Nothing is computed again.
+
+    Args:
+        study: Study with any number of measured trials, none included.
+        folder: Where to; made if missing.
+        chosen: Numbers of trials to look at part by part; empty takes the front.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: If a chosen trial has not been evaluated.
+    """
+    findings = read_findings(study, chosen)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_trials_csv(findings, folder / f"{findings.name}-trials.csv")
+    write_trials_json(findings, folder / f"{findings.name}-trials.json")
+    path = folder / f"{findings.name}-report{_of_chosen(findings)}.html"
+    write_whole(path, report_page([findings]))
+    return path
+
+
+def write_pictures(study: optuna.Study, folder: Path, chosen: Sequence[int] = ()) -> list[Path]:
+    """Write each figure of the report as `NAME-FIGURE.png`, twice 900 pixels wide; arguments as in `write_report`.
+
+    Raises:
+        ValueError: If kaleido, or the Chromium or Chrome that it draws with, is not there.
+    """
+    findings, plots = read_findings(study, chosen), Plots()
+    study_sections(findings, plots)
+    paths = [folder / f"{findings.name}-{name}{_of_chosen(findings)}.png" for name in plots.figures]
+    try:
+        plotly.io.write_images(list(plots.figures.values()), paths, width=_PICTURE_WIDTH, scale=2)
+    except (ImportError, ValueError) as error:  # plotly's ValueError: kaleido is not installed
+        raise ValueError("--png needs the package kaleido; install it with: pip install 'nacim[png]'") from error
+    except RuntimeError as error:
+        raise ValueError(f"--png needs Chromium or Chrome on this machine: {error}".splitlines()[0]) from error
+    return paths
+
+
+def _of_chosen(findings: Findings) -> str:
+    """End of the names of files about chosen designs."""
+    return f"-of-{'-'.join(str(trial.number) for trial in findings.chosen)}" if findings.chosen else ""
+
+
+def write_comparison(studies: Sequence[optuna.Study], folder: Path) -> Path:
+    """Write one page about several studies, `NAME-NAME-report.html`; arguments and result as in `write_report`."""
+    findings = [read_findings(study) for study in studies]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{'-'.join(each.name for each in findings)}-report.html"
+    write_whole(path, report_page(findings))
+    return path
+
+
+def report_page(studies: Sequence[Findings]) -> str:
+    """The whole page, plotly included; several studies are compared first."""
+    plots = Plots()
+    sections = [comparison(studies, plots)] if len(studies) > 1 else []
+    sections += [part for findings in studies for part in study_sections(findings, plots)]
+    sections += [definitions([images_note(findings) for findings in studies])]
+    sections += [*map(provenance, studies), plots.texts()]
+    page = Template(_PAGE.read_text(encoding="utf-8"))
+    title = escape(f"nacim: {', '.join(findings.name for findings in studies)}")
+    return page.substitute(title=title, body="\n".join(sections), plotly=get_plotlyjs())

@@ -1,0 +1,103 @@
+"""The part of a report that says what numbers mean and where they come from."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from html import escape
+from typing import Any
+
+from pipeline.design.metrics import METRICS
+from pipeline.report.evaluated import Evaluated, two_digits, winner
+from pipeline.report.findings import Findings
+from pipeline.report.html import Cell, details, section, table
+
+
+def definitions(notes: Sequence[str]) -> str:
+    """All metrics, their units and meaning; `notes` say on which images accuracies were measured."""
+    rows = [[m.label, name, m.unit, m.direction.removesuffix("imize") + ".", m.meaning] for name, m in METRICS.items()]
+    heads = ["shown as", "stored as", "unit shown", "better", "meaning"]
+    note = "One multiply-accumulate (MAC) counts as 2 operations. Costs are those of one inference."
+    return section("What the numbers mean", " ".join([note, *notes]), table(heads, rows))
+
+
+def images_note(findings: Findings) -> str:
+    """Which images, how many chips, and what the intervals leave out; HTML."""
+    if not findings.evaluated:
+        return ""
+    first = findings.evaluated[0]
+    chips = sorted({len(trial.validation.per_chip) for trial in findings.evaluated})
+    range_of_chips = f"{chips[0]}" if len(chips) == 1 else f"{chips[0]} to {chips[-1]}"
+    return (
+        f"Images: {escape(findings.identity['dataset']['name'])}. The search sees the accuracy on "
+        f"{first.validation.n_images} validation images; that on {first.test.n_images} test images is reported beside "
+        f"it and steers nothing. Each design is tried on {range_of_chips} simulated chips, the same ones for all "
+        "designs; ± and bars are 95 % intervals of the mean over chips (Student's t), images taken "
+        f"as they are: {other_images(findings)}."
+    )
+
+
+def other_images(findings: Findings) -> str:
+    """What the choice of images does to the best accuracy."""
+    best = winner(findings.evaluated, "accuracy_mean").validation
+    mean = min(max(best.mean, 0.0), 1.0)  # chips that see few images are estimates and may leave 0 to 1
+    points = two_digits(196 * math.sqrt(mean * (1 - mean) / best.n_images))
+    return f"other {best.n_images} images would move the best accuracy by about ± {points} points"
+
+
+def provenance(findings: Findings) -> str:
+    """Seed, versions, times, study file and device cards."""
+    identity = findings.identity
+    facts: list[list[Cell]] = [
+        ["study", findings.name],
+        ["identity", hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]],
+        ["seed", str(identity["seed"])],
+        ["objectives", ", ".join(f"{METRICS[name].direction} {name}" for name in findings.pareto.objectives)],
+        *_times(findings.evaluated),
+        *_versions(findings.evaluated),
+        ["report written", f"{datetime.now():%Y-%m-%d %H:%M}"],
+    ]
+    parts = [key for key in identity if key not in ("name", "seed", "objectives", "devices")]
+    settings = [[key, value] for part in parts for key, value in flat(identity[part], part)]
+    cards = [
+        details(f"Device card: {name}", _card(card, findings.device_sources.get(name, {})))
+        for name, card in identity["devices"].items()
+    ]
+    study_file = details("Study file", table(["key", "value"], settings))
+    return section(f"Where {findings.name} comes from", "", table(["", ""], facts), study_file, *cards)
+
+
+def _card(card: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    rows = [[field, _plain(value), sources.get(field, "")] for field, value in card.items()]
+    return table(["field", "value", "source"], rows)
+
+
+def _times(trials: Sequence[Evaluated]) -> list[list[Cell]]:
+    times = [time for trial in trials for time in (trial.started, trial.finished) if time]
+    phases = dict.fromkeys(phase for trial in trials for phase in trial.phase_s)
+    spent = [f"{phase} {sum(trial.phase_s.get(phase, 0.0) for trial in trials):.3g} s" for phase in phases]
+    when: list[list[Cell]] = (
+        [["trials ran", f"{min(times):%Y-%m-%d %H:%M} to {max(times):%Y-%m-%d %H:%M}"]] if times else []
+    )
+    return [*when, ["time of all trials", ", ".join(spent)]] if spent else when
+
+
+def _versions(trials: Sequence[Evaluated]) -> list[list[Cell]]:
+    texts = dict.fromkeys(", ".join(f"{name} {v}" for name, v in trial.versions.items()) for trial in trials)
+    return [["versions", text] for text in texts]
+
+
+def flat(value: Any, key: str) -> list[tuple[str, str]]:
+    """Dotted keys and their values as text, deepest last."""
+    if isinstance(value, dict):
+        return [item for name, inner in value.items() for item in flat(inner, f"{key}.{name}")]
+    if isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        return [item for i, inner in enumerate(value, start=1) for item in flat(inner, f"{key}{i}")]
+    return [(key, _plain(value))]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

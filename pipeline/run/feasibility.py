@@ -1,0 +1,48 @@
+"""Designs that break a constraint are not trained."""
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from pipeline.design.constraints import Constraint, known_figures, untrained_values
+from pipeline.design.design_point import DesignPoint
+
+_DASHBOARD_KEY = "constraints"  # system attribute that optuna-dashboard 0.21 reads; Optuna 5 writes others
+
+
+def end_if_infeasible(
+    study: optuna.Study,
+    trial: optuna.Trial,
+    constraints: Sequence[Constraint],
+    objectives: Sequence[str],
+    design: DesignPoint,
+) -> FrozenTrial | None:
+    """Tell the sampler how a design stands to the constraints; end its trial if it breaks one.
+
+    The trial is then complete and carries `infeasible`, so that samplers learn from it: NSGA-II ranks such trials after
+    all others, by the sum of their violations. Its objectives are those of `untrained_values`.
+
+    Args:
+        study: The study.
+        trial: Just asked, with all its parameters.
+        constraints: Of the study; without any nothing is done.
+        objectives: Names in `pipeline.design.metrics.METRICS`.
+        design: Of the trial.
+
+    Returns:
+        The ended trial, or None if the design keeps all constraints.
+    """
+    if not constraints:
+        return None
+    known = known_figures(design)
+    violations = {str(constraint): constraint.violation(known) for constraint in constraints}
+    if not trial.constraints:  # else: taken up again
+        for name, value in violations.items():
+            trial.set_constraint(name, value)
+        trial.storage.set_trial_system_attr(trial._trial_id, _DASHBOARD_KEY, list(violations.values()))
+    broken = [constraint.show(known) for constraint in constraints if constraint.violation(known) > 0]
+    if not broken:
+        return None
+    trial.set_user_attr("infeasible", "; ".join(broken))
+    return study.tell(trial, untrained_values(objectives, known))

@@ -1,0 +1,81 @@
+"""Results on their way into the database: a small file each, so that none is lost while the database is away."""
+
+import contextlib
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.design.results import TrialResult, VariationReport
+from pipeline.study.study_file import StudyDefinition
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Spooled:
+    """A result that was computed and perhaps not recorded.
+
+    Attributes:
+        number: Of its trial.
+        design_hash: Of the design that was evaluated.
+        result: All that was measured.
+    """
+
+    number: int
+    design_hash: str
+    result: TrialResult
+
+
+class Spool:
+    """A study's results on their way.
+
+    Args:
+        folder: Where the files are.
+        definition: Files of another study, or of one with other settings, are left alone.
+    """
+
+    def __init__(self, folder: Path, definition: StudyDefinition) -> None:
+        self._folder = folder
+        self._prefix = f"{definition.spec.name}-{definition.identity_hash}-"
+
+    def put(self, spooled: Spooled) -> None:
+        """Write a result, whole or not at all."""
+        path = self._path(spooled.number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            with part.open("w", encoding="utf-8") as file:
+                json.dump(dataclasses.asdict(spooled), file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+    def holds(self, number: int) -> bool:
+        """Whether a trial's result is there."""
+        return self._path(number).is_file()
+
+    def drop(self, number: int) -> None:
+        """The result is in the database."""
+        with contextlib.suppress(OSError):
+            self._path(number).unlink(missing_ok=True)
+
+    def left(self) -> list[Spooled]:
+        """Results whose files are there, by number; a file that is not whole is passed over."""
+        found = []
+        for path in sorted(self._folder.glob(f"{self._prefix}*.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found.append(_spooled(json.loads(path.read_text(encoding="utf-8"))))
+        return sorted(found, key=lambda each: each.number)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{self._prefix}{number:05d}.json"
+
+
+def _spooled(values: dict[str, Any]) -> Spooled:
+    result = values["result"]
+    typed: dict[str, Any] = {name: VariationReport.from_dict(result[name]) for name in ("validation", "test")}
+    typed["learning_curve"] = tuple(result["learning_curve"])
+    return Spooled(number=values["number"], design_hash=values["design_hash"], result=TrialResult(**(result | typed)))

@@ -1,0 +1,95 @@
+"""The supernet of a study: where it lies, and its training before the first trial. No torch here."""
+
+import multiprocessing
+import shutil
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import filelock
+
+from pipeline.run.worker import start_worker
+from pipeline.study.study_file import StudyDefinition
+from pipeline.trial.supernet_key import supernet_key
+
+_REPORT_S = 10  # at least so long between two lines of progress
+
+
+class SupernetDied(RuntimeError):
+    """The process that trains the supernet is gone."""
+
+
+def with_supernet(definition: StudyDefinition, folder: Path, say: Callable[[str], None]) -> StudyDefinition:
+    """The study with its supernet at hand, trained first if no study beside it has one of the same key.
+
+    A training that was cut off goes on after its last epoch. Several processes may call this at once: one trains, the
+    others wait.
+
+    Args:
+        definition: The study; one that trains each network is given back as it is.
+        folder: Its output folder; the supernet lies there.
+        say: Told how far the training is.
+
+    Raises:
+        OSError: If a file cannot be written.
+        SupernetDied, TrainingDiverged: If the training fails.
+    """
+    if definition.spec.accuracy.source == "training":
+        return definition
+    path = (folder / f"supernet-{supernet_key(definition)}.pt").resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path.with_suffix(".lock")):
+        if not path.is_file() and not _take_from_beside(path):
+            _train(definition, path, say)
+    return definition.with_supernet(path)
+
+
+def _take_from_beside(path: Path) -> bool:
+    """Copy the supernet of equal key that another study has in its folder."""
+    for found in sorted(path.parent.parent.glob(f"*/{path.name}")):
+        part = path.with_name(path.name + ".part")
+        shutil.copyfile(found, part)
+        part.replace(path)
+        return True
+    return False
+
+
+def _train(definition: StudyDefinition, path: Path, say: Callable[[str], None]) -> None:
+    """Train in a process of its own, as trials are; it dies with this one."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_train_and_report, args=(definition, path, there), daemon=True)
+    process.start()
+    there.close()
+    last = 0.0
+    try:
+        while True:
+            try:
+                message = here.recv()
+            except EOFError:
+                break
+            if isinstance(message, Exception):
+                raise message
+            epoch, loss = message
+            if epoch == definition.spec.accuracy.supernet_epochs or time.monotonic() - last >= _REPORT_S:
+                last = time.monotonic()
+                say(f"supernet: epoch {epoch} of {definition.spec.accuracy.supernet_epochs}, loss {loss:.3f}")
+    finally:
+        process.kill()
+        process.join()
+        here.close()
+    if not path.is_file():
+        raise SupernetDied("the supernet's training died, perhaps for lack of memory; the same command goes on with it")
+
+
+def _train_and_report(definition: StudyDefinition, path: Path, connection: Connection) -> None:
+    start_worker()
+    from pipeline.data.batches import load_images
+    from pipeline.trial.supernet import train_supernet
+
+    try:
+        images = load_images(definition.spec.dataset)
+        train_supernet(definition, images.train, path, lambda epoch, loss: connection.send((epoch, loss)))
+    except Exception as error:
+        connection.send(error)

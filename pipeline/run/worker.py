@@ -1,0 +1,51 @@
+"""What runs inside a worker process. Importing this module loads no torch, so that the parent stays light."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from pathlib import Path
+
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.results import TrialResult
+from pipeline.design.stopping_rule import StoppingRule
+from pipeline.phase import phase_file, told_in
+from pipeline.study.study_spec import StudySpec
+
+
+def start_worker() -> None:
+    """Prepare a worker: one thread, and no reaction to Ctrl-C and SIGTERM, which the parent handles.
+
+    One thread makes results independent of the number of workers, and two workers of one thread do more than one of
+    two.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def evaluate_trial(
+    design: DesignPoint,
+    spec: StudySpec,
+    trial_number: int,
+    checkpoint: Path | None,
+    rule: StoppingRule | None = None,
+) -> TrialResult:
+    """`pipeline.trial.evaluate.evaluate`, imported where it runs."""
+    from pipeline.trial.evaluate import evaluate
+
+    with told_in(phase_file(checkpoint)) if checkpoint else contextlib.nullcontext():
+        return evaluate(design, spec, trial_number, checkpoint, rule)
+
+
+def _die_with_parent() -> None:
+    """A worker whose parent was killed has no one to give its result to."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,133 @@
+"""A study file with its device cards, read and checked."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from hw_models.devices import CellDevice, load_card
+from pipeline.files import read_yaml
+from pipeline.study.study_spec import (
+    StudySpec,
+    _offer,
+)
+
+SCHEMA_VERSION = 2  # of what a database holds; raise it when stored values change their meaning
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class StudyDefinition:
+    """A study file with its device cards read: all that a trial depends on.
+
+    Attributes:
+        path: The file.
+        spec: What it says.
+        devices: What the file calls a device -> the cell.
+        sources: What the file calls a device -> field -> source.
+    """
+
+    path: Path
+    spec: StudySpec
+    devices: dict[str, CellDevice]
+    sources: dict[str, dict[str, str]]
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that the meaning of a trial depends on; two runs with equal identities may share a database."""
+        plain: dict[str, Any] = self.spec.model_dump(mode="json")
+        for free in ("trials", "question"):
+            del plain[free]
+        del plain["dataset"]["data_dir"]
+        plain["devices"] = {name: device.to_dict() for name, device in self.devices.items()}
+        return plain
+
+    def with_supernet(self, path: Path) -> "StudyDefinition":
+        """The same study with its trained supernet at hand, which its identity does not name."""
+        accuracy = self.spec.accuracy.model_copy(update={"checkpoint": str(path)})
+        return dataclasses.replace(self, spec=self.spec.model_copy(update={"accuracy": accuracy}))
+
+    @property
+    def identity_hash(self) -> str:
+        """Twelve hexadecimal digits of `identity`."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load_study(path: Path, seed: int | None = None, data_dir: str | None = None) -> StudyDefinition:
+    """Read and check a study file and its device cards.
+
+    Args:
+        path: A YAML file.
+        seed: In place of the file's.
+        data_dir: In place of the file's `dataset.data_dir`.
+
+    Raises:
+        ValueError: One line that names the file, the key, the value, what is allowed and the way out.
+    """
+    content = read_yaml(path, "study")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: a study file is a mapping with the keys {', '.join(StudySpec.model_fields)}")
+    if seed is not None:
+        content["seed"] = seed
+    if data_dir is not None and isinstance(content.setdefault("dataset", {}), dict):
+        content["dataset"] = content["dataset"] | {"data_dir": data_dir}
+    try:
+        spec = StudySpec.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {_first_problem(error)}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if spec.accuracy.checkpoint is not None:
+        raise ValueError(f"{path}: unknown key 'accuracy.checkpoint'; a run finds the supernet in its output folder")
+    devices: dict[str, CellDevice] = {}
+    sources: dict[str, dict[str, str]] = {}
+    for name in map(str, spec.hardware.device.values):
+        beside = path.parent / name
+        try:
+            card = load_card(beside if beside.suffix in (".yaml", ".yml") else name)
+        except ValueError as error:
+            raise ValueError(f"{path}: hardware.device: {error}") from error
+        if twin := next((other for other, device in devices.items() if device.name == card.device.name), None):
+            raise ValueError(
+                f"{path}: hardware.device: {twin} and {name} are both named {card.device.name!r}; "
+                "change `name:` in one card"
+            )
+        devices[name], sources[name] = card.device, dict(card.sources)
+    return StudyDefinition(path=path, spec=spec, devices=devices, sources=sources)
+
+
+def study_schema() -> dict[str, Any]:
+    """JSON schema of a study file, for editors that complete and check YAML."""
+    return StudySpec.model_json_schema()
+
+
+def _first_problem(error: ValidationError) -> str:
+    """The first of pydantic's findings as one line."""
+    problem = error.errors()[0]
+    model: Any = StudySpec
+    fields = _fields(model)
+    parts: list[str] = []
+    for part in problem["loc"]:
+        if part == model.__name__:  # pydantic names the alternatives of a key, the file does not
+            continue
+        parts.append(str(part))
+        fields = _fields(model)
+        if part in fields:
+            annotation = fields[part].annotation
+            candidates = [annotation, *get_args(annotation)]
+            model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+    place = ".".join(parts)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {place!r}{_offer(parts[-1], fields)}; allowed here: {', '.join(fields)}"
+    if problem["type"] == "missing":
+        return f"{place} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    shown = "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
+    return f"{place + ': ' if place else ''}{message}{shown}"
+
+
+def _fields(model: type[BaseModel]) -> dict[Any, FieldInfo]:
+    """What a file may say, by its name there."""
+    return {field.alias or name: field for name, field in model.model_fields.items() if not field.exclude}

@@ -1,0 +1,248 @@
+"""The study file: what is searched, how networks are trained and judged. Typed and strict, with a JSON schema."""
+
+import dataclasses
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from hw_models.accelerator import Accelerator
+from hw_models.devices import load_card
+from hw_models.errors import InfeasibleDesign
+from pipeline.data.spec import Augmentation, DatasetSpec
+from pipeline.design.constraints import Constraint
+from pipeline.design.metrics import METRICS
+from pipeline.strict_model import StrictModel
+from pipeline.study.dimension import (
+    Dimension,
+    Flag,
+    Text,
+    Whole,
+    WholeOrAbsent,
+    WholeOrZero,
+)
+
+
+class HardwareSpace(StrictModel):
+    """What is searched of the hardware. Each entry is one value (fixed), a list of choices, or {low, high, step}."""
+
+    device: Text = Field(description="Names of cards that come with nacim, or paths of card files (.yaml).")
+    tech_node_nm: Whole = Dimension((22,))
+    crossbar_size: Whole = Dimension((128,))
+    adc_bits: WholeOrZero = Dimension((8,))
+    adc_type: Text = Dimension(("sar",))
+    cols_per_adc: Whole = Dimension((8,))
+    cell_bits: Whole = Field(
+        Dimension((1,)), description="Bits of a cell. A device that holds fewer is used at what it holds."
+    )
+    weight_bits: Whole = Field(
+        Dimension((8,)), description="Not used by layers with a fixed-point format of their own."
+    )
+    weight_encoding: Text = Dimension(("offset",))
+    input_bits: Whole = Dimension((8,))
+    mapping: Text = Dimension(("novel",))
+
+    @model_validator(mode="after")
+    def _each_value_is_possible(self) -> "HardwareSpace":
+        base = Accelerator(
+            device=load_card("fefet").device, crossbar_size=1024, cell_bits=1, weight_bits=8, input_bits=8, adc_bits=8
+        )
+        for card in self.device.values:
+            if not isinstance(card, str):
+                raise ValueError(f"device: must be names or paths of cards, got {card!r}")
+        for name in type(self).model_fields:
+            for value in () if name == "device" else getattr(self, name).values:
+                try:
+                    dataclasses.replace(base, **{name: value})
+                except InfeasibleDesign:
+                    continue
+                except (ValueError, TypeError) as error:
+                    raise ValueError(f"{name}: {error}") from error
+        return self
+
+
+class WeightFormatSpace(StrictModel):
+    """Fixed-point format of a layer's weights: sign, integer bits, fraction bits."""
+
+    integer_bits: WholeOrZero = Dimension((0,))
+    fraction_bits: WholeOrZero = Dimension((7,))
+
+
+class ConvSpace(StrictModel):
+    """One convolution. `filters: [absent, 16, 32]` lets the search leave it out, its pooling and stride included."""
+
+    filters: WholeOrAbsent
+    kernel: Whole = Dimension((3,))
+    stride: Whole = Dimension((1,))
+    pool: Flag = Dimension((False,))
+    weight_format: WeightFormatSpace | None = None
+
+
+class HiddenSpace(StrictModel):
+    """One hidden fully connected layer; `absent` among the units lets the search leave it out."""
+
+    units: WholeOrAbsent
+    weight_format: WeightFormatSpace | None = None
+
+
+class NetworkSpace(StrictModel):
+    """Convolutions, then hidden fully connected layers, then the classifier, whose size follows from the data set."""
+
+    convs: list[ConvSpace] = Field([])
+    hidden: list[HiddenSpace] = Field([])
+    classifier_format: WeightFormatSpace | None = None
+    batch_norm: bool = Field(True, description="Digital batch normalisation after each layer but the classifier.")
+
+
+class TrainingSpec(StrictModel):
+    """How each network is trained."""
+
+    epochs: int = Field(30, ge=1, le=10_000)
+    batch_size: int = Field(64, ge=2, le=65_536)
+    learning_rate: float = Field(5e-3, gt=0, le=1, description="Peak of the one-cycle schedule (Adam).")
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    noise_strength: float = Field(
+        1.0, ge=0, le=100, description="Weight noise in training, times the device's own; 0 is plain training."
+    )
+    noise_ramp: float = Field(
+        0.0, ge=0, le=1, description="Share of the training over which the noise rises linearly to its strength."
+    )
+    augment: Augmentation = Field(
+        "none", description="Shift each training image by up to an eighth of its side; and mirror half of them."
+    )
+
+
+class AccuracySpec(StrictModel):
+    """Where the weights come from with which a design is judged."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    source: Literal["training", "supernet"] = Field(
+        "training",
+        alias="from",
+        description="training: each network is trained on its own; supernet: it inherits from one training of all.",
+    )
+    supernet_epochs: int = Field(100, ge=1, le=100_000, description="Epochs of the supernet; one network a step.")
+    fine_tune_epochs: int = Field(0, ge=0, le=1000, description="Epochs that each network is trained on from there.")
+    checkpoint: str | None = Field(None, exclude=True, description="Set by the run: the trained supernet's file.")
+
+
+class VariationSpec(StrictModel):
+    """How accuracy under variation is measured."""
+
+    min_chips: int = Field(8, ge=2)
+    max_chips: int = Field(32, ge=2)
+    half_width: float = Field(
+        0.005, ge=0, lt=1, description="Chips are added until the 95 % interval of the mean is this narrow."
+    )
+    images_per_chip: int | None = Field(
+        None, ge=1, description="Each chip classifies that many images of its own draw; null: all images."
+    )
+    fidelity: Literal["fast", "exact"] = "fast"
+    drift_time_s: float | None = Field(
+        None, gt=0, description="Time since programming; null: when the device's statistics hold."
+    )
+    recalibrate_batch_norm: bool = Field(False, description="Each chip takes its batch-normalisation statistics anew.")
+    required_accuracy: float | None = Field(None, ge=0, le=1, description="Accuracy from which a chip counts as good.")
+
+    @model_validator(mode="after")
+    def _chips_in_order(self) -> "VariationSpec":
+        if self.min_chips > self.max_chips:
+            raise ValueError(f"min_chips {self.min_chips} must not be above max_chips {self.max_chips}")
+        return self
+
+
+class EarlyStoppingSpec(StrictModel):
+    """When training is not worth going on: see docs/search.md."""
+
+    quantile: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Of what finished designs still gained after a checkpoint; a design that gains this much and would "
+        "still be dominated is stopped.",
+    )
+    checkpoints: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.2, 0.4, 0.6], min_length=1, description="Shares of the training after which accuracy is looked at."
+    )
+
+
+class SamplerSpec(StrictModel):
+    """What proposes designs: docs/samplers.md. `population_size` and what follows it are for nsga2 and nsga3 only."""
+
+    name: Literal["nsga2", "nsga3", "tpe", "gp", "random", "reinforce"] = "nsga2"
+    population_size: int = Field(10, ge=2, le=10_000)
+    mutation_probability: float | None = Field(None, ge=0, le=1, description="Null: one over the number of parameters.")
+    candidates: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Children bred for each trial; the most promising at its known cost is tried. 1: plain NSGA.",
+    )
+
+    @model_validator(mode="after")
+    def _settings_suit_the_sampler(self) -> "SamplerSpec":
+        fields = type(self).model_fields
+        unsuited = sorted(n for n in self.model_fields_set - {"name"} if getattr(self, n) != fields[n].default)
+        if unsuited and self.name not in ("nsga2", "nsga3"):
+            raise ValueError(f"{unsuited[0]} is no setting of {self.name}; leave it out, or name nsga2 or nsga3")
+        return self
+
+
+class StudySpec(StrictModel):
+    """One study file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    question: str = Field("", description="What the study is to find out; shown in the report.")
+    seed: int = Field(0, ge=0, lt=2**32)
+    trials: int = Field(60, ge=1, description="Trials that one run adds to the study.")
+    objectives: list[str] = Field(["accuracy_mean", "tops_per_watt"])
+    constraints: list[str] = Field(
+        [],
+        description="Limits on what is known before training, such as 'area_mm2 <= 2.5'; a design that breaks one is "
+        "not trained.",
+    )
+    dataset: DatasetSpec = DatasetSpec()
+    hardware: HardwareSpace
+    network: NetworkSpace
+    training: TrainingSpec = TrainingSpec()
+    accuracy: AccuracySpec = AccuracySpec()
+    early_stopping: EarlyStoppingSpec | Literal[False] = Field(
+        False, description="Settings ({} for the defaults), or false."
+    )
+    variation: VariationSpec = VariationSpec()
+    sampler: SamplerSpec = SamplerSpec()
+
+    @field_validator("constraints")
+    @classmethod
+    def _constraints_are_known(cls, texts: list[str]) -> list[str]:
+        return [str(Constraint.parse(text)) for text in texts]
+
+    @model_validator(mode="after")
+    def _masks_need_convolutions(self) -> "StudySpec":
+        if self.dataset.name == "nuclei" and (self.network.hidden or not self.network.convs):
+            raise ValueError("network: masks come from convolutions; name convs and remove hidden")
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_are_measured(self) -> "StudySpec":
+        if not self.objectives:
+            raise ValueError(f"objectives: name at least one of {', '.join(METRICS)}")
+        for index, name in enumerate(self.objectives):
+            if name not in METRICS:
+                raise ValueError(
+                    f"objectives: {name!r} is not measured{_offer(name, METRICS)}; choose from {', '.join(METRICS)}"
+                )
+            if name in self.objectives[:index]:
+                raise ValueError(f"objectives: {name!r} stands twice")
+            if name in ("accuracy_worst", "accuracy_p05") and self.variation.min_chips != self.variation.max_chips:
+                raise ValueError(
+                    f"objectives: {name} falls with the number of chips; for a fair comparison set variation.min_chips "
+                    f"({self.variation.min_chips}) equal to variation.max_chips ({self.variation.max_chips})"
+                )
+        return self
+
+
+def _offer(word: str, known: Any) -> str:
+    nearest = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""

@@ -1,0 +1,50 @@
+"""Statistics of a trained network's own data, for the cost model: densities of input bits and levels of cells."""
+
+import torch
+from torch import Tensor, nn
+
+from hw_models.cost.activity import Activity, LayerActivity
+from pipeline.analog.base import NoisyLayer
+from pipeline.analog.model import noisy_layers
+
+
+@torch.no_grad()
+def measured_activity(network: nn.Module, images: Tensor) -> Activity:
+    """Bit-plane densities and level shares of every crossbar layer on some images, zero padding included.
+
+    Args:
+        network: A calibrated network, on the nominal chip.
+        images: (n, channels, height, width); a few dozen are enough.
+    """
+    planes: dict[NoisyLayer, tuple[float, ...]] = {}
+
+    def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, NoisyLayer)
+        planes[layer] = _plane_densities(layer, inputs[0])
+
+    layers = noisy_layers(network)
+    handles = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        network.eval()(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Activity(
+        layers=tuple(
+            LayerActivity(plane_densities=planes[layer], level_shares=_level_shares(layer)) for layer in layers
+        )
+    )
+
+
+def _plane_densities(layer: NoisyLayer, x: Tensor) -> tuple[float, ...]:
+    """Share of ones in each bit-plane of the layer's input vectors, most significant first (two's complement)."""
+    vectors = layer.input_vectors(layer.input_codes(x))
+    codes = vectors.vectors(0, len(vectors)).int()
+    bits = reversed(range(layer.accelerator.input_bits))
+    return tuple(float(((codes >> bit) & 1).float().mean()) for bit in bits)
+
+
+def _level_shares(layer: NoisyLayer) -> tuple[float, ...]:
+    digits = layer.code.digits(layer.weight_codes().cpu()).long()
+    counts = torch.bincount(digits.flatten(), minlength=2**layer.accelerator.cell_bits).double()
+    return tuple((counts / counts.sum()).tolist())

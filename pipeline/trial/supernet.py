@@ -1,0 +1,189 @@
+"""A supernet: one training for all networks of a space, from which each design inherits its weights."""
+
+import functools
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from hw_models.errors import InfeasibleDesign
+from pipeline.analog.model import set_noise_strength
+from pipeline.compute_device import compute_device, round_products
+from pipeline.data.batches import ImageSet, ShuffledBatches, Split
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.results import TrainingDiverged
+from pipeline.design.topology import topology
+from pipeline.seeds import derive_seed
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import StudyDefinition
+from pipeline.study.study_spec import StudySpec
+from pipeline.trial.shared_weights import SharedWeights, build_channels_last, part_of, shared_weights
+from pipeline.trial.training import train
+
+FINE_TUNING_RATE = 0.3  # assumed: peak learning rate of fine-tuning over that of the training
+_SETTLING_BATCHES = 8  # assumed: training batches from which input ranges and batch-norm statistics are taken
+_DRAWS = 10_000  # assumed: designs drawn before a space counts as empty
+
+
+def train_supernet(
+    definition: StudyDefinition, train_split: Split, path: Path, report: Callable[[int, float], None]
+) -> None:
+    """Train the weights that a study's designs share, and write them to `path`.
+
+    Each step draws a design of the space, hardware included: its bits quantise, its device's noise falls on the
+    weights (single-path training with uniform sampling: Guo et al., ECCV 2020). After each epoch the state is written
+    beside `path`; a training that was killed goes on there and ends with the same weights.
+
+    Args:
+        definition: Space, training settings and seed.
+        train_split: Training images.
+        path: Where to write the weights, whole or not at all.
+        report: Told the epochs done and the mean loss of the last one.
+
+    Raises:
+        TrainingDiverged: If the loss stops being finite.
+    """
+    spec = definition.spec
+    training = _Training(definition, train_split)
+    unfinished = path.with_suffix(".unfinished")
+    if unfinished.is_file():
+        training.load(torch.load(unfinished, weights_only=True))
+    round_products(True)  # the process does nothing else
+    while training.epoch < spec.accuracy.supernet_epochs:
+        loss = training.run_epoch()
+        _write(training.state(), unfinished)
+        report(training.epoch, loss)
+    _write({name: weight.detach().cpu() for name, weight in training.shared.items()}, path)
+    unfinished.unlink(missing_ok=True)
+
+
+def inherited_network(design: DesignPoint, spec: StudySpec, trial_number: int, images: ImageSet) -> nn.Module:
+    """A design's network with the supernet's weights, its own ranges and batch-norm statistics, fine-tuned if asked."""
+    assert spec.accuracy.checkpoint is not None
+    seed = derive_seed(spec.seed, trial_number, "inherited") % 2**32
+    torch.manual_seed(seed)
+    network = build_channels_last(design).to(compute_device())
+    shared = _read(Path(spec.accuracy.checkpoint))
+    network.load_state_dict(part_of(shared, design, network), strict=False)  # statistics and ranges: next line
+    _settle(network, ShuffledBatches(images.train, spec.training.batch_size, seed), spec.training.noise_strength)
+    if epochs := spec.accuracy.fine_tune_epochs:
+        rate = spec.training.learning_rate * FINE_TUNING_RATE
+        train(network, images.train, spec.training.model_copy(update={"epochs": epochs, "learning_rate": rate}), seed)
+    return network.eval()
+
+
+def draw_design(space: SearchSpace, chance: random.Random) -> DesignPoint:
+    """A design of the space, each parameter drawn evenly; what no chip or network can be is drawn again."""
+    for _ in range(_DRAWS):
+        values = {name: chance.choice(dimension.values) for name, dimension in space.dimensions().items()}
+        try:
+            design = space.design(values)
+            topology(design)
+        except InfeasibleDesign:
+            continue
+        return design
+    raise ValueError(f"none of {_DRAWS} designs drawn at random can exist; make the search space smaller")
+
+
+class _Training:
+    """A supernet's training between two epochs."""
+
+    def __init__(self, definition: StudyDefinition, split: Split) -> None:
+        self._spec = definition.spec
+        self._space = SearchSpace(definition)
+        self._split = split
+        self._seed = derive_seed(definition.spec.seed, "supernet")
+        self._device = compute_device()
+        fresh = shared_weights(definition.spec, torch.Generator().manual_seed(self._seed))
+        self.shared = {name: weight.to(self._device).requires_grad_() for name, weight in fresh.items()}
+        self.epoch = 0
+        training = definition.spec.training
+        self._steps = definition.spec.accuracy.supernet_epochs * len(self._batches())
+        self._optimizer = torch.optim.Adam(
+            self.shared.values(), lr=training.learning_rate, weight_decay=training.weight_decay
+        )
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, training.learning_rate, total_steps=self._steps
+        )
+
+    def _batches(self) -> ShuffledBatches:
+        training = self._spec.training
+        return ShuffledBatches(self._split, training.batch_size, self._seed, training.augment, self.epoch)
+
+    def run_epoch(self) -> float:
+        """One pass over the images, a design a batch; the mean loss."""
+        torch.manual_seed(derive_seed(self._seed, self.epoch, "noise"))
+        chance = random.Random(derive_seed(self._seed, self.epoch, "designs"))
+        batches, total = self._batches(), 0.0
+        for number, (images, labels) in enumerate(batches):
+            progress = (self.epoch * len(batches) + number) / self._steps
+            loss = self._loss(draw_design(self._space, chance), images, labels, progress)
+            if not math.isfinite(loss.item()):
+                raise TrainingDiverged(f"loss of the supernet is {loss.item()}; lower training.learning_rate")
+            self._optimizer.zero_grad()  # layers that this design lacks keep no gradient and are not moved
+            loss.backward()
+            self._optimizer.step()
+            self._schedule.step()
+            total += loss.item()
+        self.epoch += 1
+        return total / len(batches)
+
+    def _loss(self, design: DesignPoint, images: Tensor, labels: Tensor, progress: float) -> Tensor:
+        network = build_channels_last(design).to(self._device).train()
+        ramp = self._spec.training.noise_ramp
+        strength = self._spec.training.noise_strength * (min(1.0, progress / ramp) if ramp else 1.0)
+        set_noise_strength(network, strength)
+        parameters = part_of(self.shared, design, network)
+        logits = functional_call(network, parameters, (images,))
+        return nn.functional.cross_entropy(logits, labels)
+
+    def state(self) -> dict[str, Any]:
+        """All that the next epoch depends on."""
+        return {
+            "epoch": self.epoch,
+            "shared": self.shared,
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on after the epoch of `state`."""
+        self.epoch = state["epoch"]
+        with torch.no_grad():
+            for name, weight in self.shared.items():
+                weight.copy_(state["shared"][name])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+
+
+@torch.no_grad()
+def _settle(network: nn.Module, batches: ShuffledBatches, noise_strength: float) -> None:
+    """Take input ranges and batch-norm statistics of weights that never ran together, under training noise."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # a plain mean over the batches
+    network.train()
+    set_noise_strength(network, noise_strength)
+    for _, (images, _) in zip(range(_SETTLING_BATCHES), batches, strict=False):
+        network(images)
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+
+
+@functools.lru_cache(maxsize=1)
+def _read(path: Path) -> SharedWeights:
+    weights: SharedWeights = torch.load(path, weights_only=True)
+    return weights
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    torch.save(content, part)
+    part.replace(path)

@@ -1,0 +1,27 @@
+"""What a supernet depends on, as a key."""
+
+import hashlib
+import json
+
+from pipeline.data.files import read_parts
+from pipeline.study.study_file import StudyDefinition
+
+_FORMAT = 1  # of the shared weights; raise it when they change their meaning
+
+
+def supernet_key(definition: StudyDefinition) -> str:
+    """Twelve hexadecimal digits of all that the supernet's weights depend on: data, space, training and seed.
+
+    The number of trials, the objectives, the sampler and how variation is measured are not among them.
+    """
+    identity = definition.identity()
+    dataset = {key: identity["dataset"][key] for key in ("name", "image_size", "channels", "train_images")}
+    training = {key: value for key, value in identity["training"].items() if key != "epochs"}
+    parts = {key: identity[key] for key in ("hardware", "network", "devices", "seed")}
+    epochs = definition.spec.accuracy.supernet_epochs
+    content = parts | {"dataset": dataset, "training": training, "epochs": epochs, "format": _FORMAT}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    if definition.spec.dataset.name == "image_folder":  # the others are official files with known checksums
+        for array in read_parts(definition.spec.dataset)["train"]:
+            digest.update(array.tobytes())
+    return digest.hexdigest()[:12]

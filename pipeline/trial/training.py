@@ -1,0 +1,122 @@
+"""Noise-aware training with Lightning. Plain training is the same code with noise strength 0."""
+
+import logging
+import math
+import warnings
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+
+from pipeline.analog.model import set_noise_strength
+from pipeline.compute_device import compute_device, round_products
+from pipeline.data.batches import ShuffledBatches, Split
+from pipeline.design.results import TrainingDiverged
+from pipeline.phase import say
+from pipeline.study.study_spec import TrainingSpec
+
+
+class ImageData(pl.LightningDataModule):
+    """Training batches for Lightning: images stay in memory as one tensor, shuffled anew each epoch.
+
+    Args:
+        train: Training split.
+        spec: Batch size and augmentation.
+        seed: Order and augmentation of the images are functions of it and of the epoch.
+    """
+
+    def __init__(self, train: Split, spec: TrainingSpec, seed: int) -> None:
+        super().__init__()
+        self._batches = ShuffledBatches(train, spec.batch_size, seed, spec.augment)
+
+    def train_dataloader(self) -> "ShuffledBatches":
+        return self._batches
+
+
+AfterEpoch = Callable[[nn.Module, int], bool]  # the network and the epochs done so far -> whether to stop
+
+
+class NoisyClassifier(pl.LightningModule):
+    """Cross-entropy training of a network with crossbar layers: Adam, learning rate warmed up and annealed (one cycle).
+
+    Each step draws fresh weight noise of `noise_strength` times the device's own programming error; over the share
+    `noise_ramp` of the training it rises to that linearly.
+    """
+
+    def __init__(
+        self, network: nn.Module, spec: TrainingSpec, steps: int, after_epoch: AfterEpoch | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.steps = steps
+        self.after_epoch = after_epoch
+
+    def on_train_epoch_start(self) -> None:
+        round_products(True)
+        say(f"training, epoch {self.current_epoch + 1} of {self.spec.epochs}")
+
+    def on_train_batch_start(self, batch: Split, batch_index: int) -> None:
+        ramp = self.spec.noise_ramp * self.steps
+        progress = min(1.0, self.global_step / ramp) if ramp else 1.0
+        set_noise_strength(self.network, self.spec.noise_strength * progress)
+
+    def training_step(self, batch: Split, batch_index: int) -> Tensor:
+        images, labels = batch
+        loss = nn.functional.cross_entropy(self.network(images), labels)
+        if not math.isfinite(loss.item()):
+            raise TrainingDiverged(f"loss is {loss.item()} in epoch {self.current_epoch}; lower training.learning_rate")
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        round_products(False)
+        if self.after_epoch is not None and self.after_epoch(self.network, self.current_epoch + 1):
+            self.trainer.should_stop = True
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.spec.learning_rate, total_steps=self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def train(
+    network: nn.Module, data: Split, spec: TrainingSpec, seed: int, after_epoch: AfterEpoch | None = None
+) -> None:
+    """Train `network` in place, on a GPU where there is one.
+
+    Args:
+        network: From `build_network`.
+        data: Training split.
+        spec: Epochs, batch size, learning rate, noise strength.
+        seed: Order of images and noise are functions of it.
+        after_epoch: Looks at the network after each epoch and must leave it and all random states as they are; True
+            ends the training.
+
+    Raises:
+        TrainingDiverged: If the loss stops being finite.
+    """
+    pl.seed_everything(seed, verbose=False)
+    batches = ImageData(data, spec, seed)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = NoisyClassifier(network, spec, spec.epochs * len(batches.train_dataloader()), after_epoch)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on loggers, workers and schedules that does not concern a search
+        trainer = pl.Trainer(
+            max_epochs=spec.epochs,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            plugins=[LightningEnvironment()],
+        )
+        try:
+            trainer.fit(module, batches)
+        finally:
+            round_products(False)
+    network.to(compute_device()).eval()  # Lightning leaves it on the CPU

@@ -1,0 +1,163 @@
+"""Accuracy over simulated chips."""
+
+import contextlib
+
+import numpy as np
+import torch
+from scipy.special import stdtrit
+from torch import Tensor, nn
+
+from pipeline.analog.base import Fidelity
+from pipeline.analog.model import BATCH, logits_of_chips, noisy_layers, program_chips
+from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.design.results import VariationReport
+from pipeline.seeds import derive_seed
+from pipeline.study.study_spec import VariationSpec
+from pipeline.trial.batch_norm import recalibrated_batch_norm
+
+_DIGITS = 12  # accuracies are rounded to, so that equal shares of images are equal numbers
+_CHIPS_ON_GPU = 8  # assumed: enough to fill a GPU with the small networks of a search, at 8 times the activations
+
+
+@torch.no_grad()
+def accuracy_under_variation(
+    model: nn.Module,
+    splits: list[tuple[Tensor, Tensor]],
+    spec: VariationSpec,
+    study_seed: int,
+    recalibration_images: Tensor | None = None,
+    chips_at_once: int | None = None,
+) -> list[VariationReport]:
+    """Accuracy of a calibrated model on simulated chips, one report for each split.
+
+    Chips 0, 1, 2, ... of the study are tried until the 95 % interval of the first split's mean is within
+    +-`spec.half_width`, at least `spec.min_chips` and at most `spec.max_chips` of them. All splits see the same chips.
+
+    Args:
+        model: A trained model with crossbar layers, after `analog_layers.calibrate`.
+        splits: Pairs of images (n, channels, height, width) in 0 to 1 and labels (n,).
+        spec: Number of chips, fidelity, drift time and so on.
+            With `spec.images_per_chip` each chip sees a random draw of that many images of its own; its accuracy is
+            the noiseless one on all images plus the change on those it saw, which is unbiased and for the same number
+            of classified images gives a narrower interval of the mean than all chips on the same few images. The
+            spread, the 5th percentile, the worst chip and the share of good chips then also carry the draw's scatter.
+        study_seed: The chips are functions of it and of their number.
+        recalibration_images: With `spec.recalibrate_batch_norm`, the training images from which each chip's batch
+            normalisation takes its statistics anew.
+        chips_at_once: Chips in one batch; None: 8 on a GPU, else 1, which is faster on a CPU. It has no say in which
+            chips are simulated.
+
+    Raises:
+        ValueError: If the model is not calibrated, or images are missing that `spec` needs.
+    """
+    if spec.recalibrate_batch_norm and recalibration_images is None:
+        raise ValueError("recalibrate_batch_norm needs recalibration_images: some training images")
+    for layer in noisy_layers(model):
+        if layer.accelerator.adc_bits is not None and not layer.adc_full_scale:
+            raise ValueError(f"layer {layer.index} has no ADC range; call pipeline.analog.calibration.calibrate first")
+    device = next(model.parameters()).device
+    splits = [(x.to(device), y.to(device)) for x, y in splits]
+
+    def correct(chips: list[SimulatedChip], fidelity: Fidelity) -> list[Tensor]:
+        """Per split, the score of each image on each chip, (chips, n); NaN for images that a chip does not see."""
+        program_chips(model, chips, fidelity, spec.drift_time_s)
+        answers, first = [], 0
+        with contextlib.ExitStack() as until_judged:
+            if recalibration_images is not None and spec.recalibrate_batch_norm and fidelity != "float":
+                until_judged.enter_context(recalibrated_batch_norm(model, chips, recalibration_images.to(device)))
+            for images, labels in splits:
+                chosen = torch.stack([_own_images(chip, len(labels), spec.images_per_chip) for chip in chips])
+                answer = torch.full((len(chips), len(labels)), torch.nan, dtype=torch.float64, device=device)
+                for part in chosen.split(BATCH, 1):
+                    logits = logits_of_chips(model, chips, images[part.flatten()], first + part)
+                    scores = score(logits, labels[part.flatten()])
+                    answer[torch.arange(len(chips))[:, None], part] = scores.view(part.shape)
+                answers.append(answer)
+                first += len(labels)
+        return answers
+
+    model.eval()
+    nominal = [SimulatedChip.nominal()]
+    float_accuracy = [_share(answer) for answer in correct(nominal, "float")]
+    nominal_answers = correct(nominal, spec.fidelity)
+    noiseless = [_share(answer) for answer in nominal_answers]
+    at_once = chips_at_once or (_CHIPS_ON_GPU if device.type == "cuda" else 1)
+    per_chip: list[list[float]] = []
+    if not any(layer.accelerator.device.is_noisy for layer in noisy_layers(model)):
+        per_chip = [noiseless] * spec.min_chips  # all chips are alike
+    while len(per_chip) < spec.max_chips and not _is_enough(per_chip, spec):
+        numbers = range(len(per_chip), min(len(per_chip) + at_once, spec.max_chips))
+        answers = correct([SimulatedChip.number(study_seed, index) for index in numbers], spec.fidelity)
+        for chip in range(len(numbers)):
+            lost = [_share(b - a[chip]) for a, b in zip(answers, nominal_answers, strict=True)]
+            per_chip.append([round(before - less, _DIGITS) for before, less in zip(noiseless, lost, strict=True)])
+            if _is_enough(per_chip, spec):
+                break
+    program_chips(model, nominal, spec.fidelity)  # the model serves batches of any size again
+    return [
+        summarize([chip[i] for chip in per_chip], noiseless[i], float_accuracy[i], len(y), spec)
+        for i, (_, y) in enumerate(splits)
+    ]
+
+
+def summarize(
+    per_chip: list[float], noiseless: float, float_accuracy: float, n_images: int, spec: VariationSpec
+) -> VariationReport:
+    """The statistics of a list of accuracies, one a chip."""
+    mean = float(np.mean(per_chip))
+    reach = _half_width(per_chip)
+    good = None if spec.required_accuracy is None else float(np.mean(np.array(per_chip) >= spec.required_accuracy))
+    return VariationReport(
+        per_chip=tuple(per_chip),
+        mean=mean,
+        std=float(np.std(per_chip, ddof=1)) if len(per_chip) > 1 else 0.0,
+        p05=max(0.0, float(np.percentile(per_chip, 5))),
+        worst=max(0.0, min(per_chip)),
+        mean_low=max(0.0, mean - reach),
+        mean_high=min(1.0, mean + reach),
+        noiseless=noiseless,
+        float_accuracy=float_accuracy,
+        required=spec.required_accuracy,
+        fraction_good=good,
+        n_images=n_images,
+        fidelity=spec.fidelity,
+    )
+
+
+def _is_enough(per_chip: list[list[float]], spec: VariationSpec) -> bool:
+    """Whether the interval of the first split's mean is narrow enough."""
+    return len(per_chip) >= spec.min_chips and _half_width([chip[0] for chip in per_chip]) <= spec.half_width
+
+
+def _own_images(chip: SimulatedChip, count: int, wanted: int | None) -> Tensor:
+    """Indices of the images that a chip sees, in order: all, or a random draw of its own."""
+    if wanted is None or wanted >= count or chip.ideal_cells:
+        return torch.arange(count)
+    generator = torch.Generator().manual_seed(derive_seed(chip.seed, "images", count))
+    return torch.randperm(count, generator=generator)[:wanted].sort().values
+
+
+def score(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of each image, (n,): 1 if it is classified correctly, else 0.
+
+    For masks (labels of shape (n, height, width)): intersection over union of the pixels of class 1 and those taken for
+    it, 1 where there are none of either; the mean over images is the mean IoU.
+    """
+    found = logits.argmax(1)
+    if labels.dim() == 1:
+        return (found == labels).double()
+    there, taken = (labels == 1).flatten(1), (found == 1).flatten(1)
+    union = (there | taken).sum(1).double()
+    return torch.where(union > 0, (there & taken).sum(1) / union, 1.0)
+
+
+def _share(answers: Tensor) -> float:
+    """Mean over the images that were seen."""
+    return round(float(answers.nanmean()), _DIGITS)
+
+
+def _half_width(values: list[float]) -> float:
+    """Half of the 95 % interval of the mean, Student's t; 1 for a single value, of which nothing is known."""
+    if len(values) < 2:
+        return 1.0
+    return float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(len(values)))
