@@ -8,10 +8,10 @@ STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
 
 .DEFAULT_GOAL := help
-.PHONY: help study report dashboard paper docs test check format bench clean
+.PHONY: help study report dashboard paper docs test test-all check format bench clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): 2 GB of packages, some minutes"
@@ -38,8 +38,11 @@ paper: $(STAMP) ## the paper's experiment on CIFAR-10, reduced to an hour (DATA=
 docs: $(TOOLS) ## build the documentation's site into site/, links checked
 	$(BIN)/mkdocs build --quiet --strict
 
-test: $(TOOLS) ## set up, then run all tests
-	$(BIN)/pytest -n auto --dist loadgroup
+test: $(TOOLS) ## set up, then run the quick tests
+	$(BIN)/pytest -n auto --dist loadgroup -m "not slow"
+
+test-all: test ## the quick tests, then those that are long by nature: kills, cluster, browser, many chips
+	$(BIN)/pytest -n auto --dist loadgroup -m slow
 
 check: $(TOOLS) ## what CI asks beside the tests: format, lint, types
 	$(BIN)/ruff format --check .
