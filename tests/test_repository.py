@@ -1,61 +1,14 @@
-"""Promises about the repository itself: arrows between packages, and files that must say the same."""
+"""Promises about the repository itself: files that must say the same."""
 
-import ast
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
-import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-MODULES = sorted(
-    path.relative_to(ROOT) for folder in ("hw_models", "pipeline") for path in (ROOT / folder).rglob("*.py")
-)
-
-
-def imported_names(path: Path) -> set[str]:
-    """Top-level packages that a module imports, anywhere in it."""
-    names = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            names.add((node.module or "").split(".")[0])
-    return names
-
-
-MEASURING_AGAIN = ("measure_again.py", "device_requirements.py")  # finished trials, in the process of the command
-
-
-@pytest.mark.parametrize("path", MODULES, ids=str)
-def test_hardware_models_know_nothing_of_the_search(path):
-    names = imported_names(path)
-    if path.parts[0] == "hw_models":
-        outside = names - {"hw_models", "numpy", "yaml"} - set(sys.stdlib_module_names)
-        assert not outside
-    assert "studies" not in names
-    if "optuna" in names:
-        assert "torch" not in names or path.name in MEASURING_AGAIN
-
-
-LIGHT = [
-    "pipeline.report.page",
-    "pipeline.database.open_study",
-    "pipeline.study.search_space",
-    "pipeline.run.runner",
-    "pipeline.cli.app",
-]
-
-
-@pytest.mark.parametrize("module", LIGHT)
-def test_looking_at_results_does_not_load_torch(module):
-    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'pytorch_lightning' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 def test_conda_users_get_all_that_make_installs():
