@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows
-from hw_models.validation.neurosim_table import FIGURES, evaluate_rows
+from hw_models.validation.neurosim_table import OUTPUT_COLUMNS, evaluate_rows
 
 GOLDEN = Path(__file__).parent / "golden"
 NETWORKS = read_networks(GOLDEN / "networks.json")
 SAMPLE = read_rows(GOLDEN / "neurosim_sample.csv")
 REFUSED = read_rows(GOLDEN / "neurosim_refused_sample.csv")
-FLOORPLAN = FIGURES[: FIGURES.index("memory_utilization_pct")]
+FLOORPLAN = OUTPUT_COLUMNS[: OUTPUT_COLUMNS.index("memory_utilization_pct")]
 HEADLINES = ("area_um2", "latency_ns", "dyn_energy_pJ", "tops_per_w")
 
 
@@ -40,7 +40,7 @@ def test_headlines_are_within_one_percent_and_none_is_off_by_five(column, evalua
     assert found[-1] < 0.05
 
 
-@pytest.mark.parametrize("column", [name for name in FIGURES if name not in FLOORPLAN])
+@pytest.mark.parametrize("column", [name for name in OUTPUT_COLUMNS if name not in FLOORPLAN])
 def test_every_part_is_within_one_percent(column, evaluated):
     assert statistics.median(errors(evaluated, column)) < 0.01
 

@@ -68,28 +68,28 @@ def crossbar(accelerator: Accelerator, accumulate_wide_weights: bool = True) -> 
         active_row_j=_active_row_j(p),
         leakage_w=_leakage_w(p),
         sensing_s=sensing_s(p),
-        steps=p.shared,
+        steps=p.cols_per_adc,
         accumulation_steps=sum(uses for _, _, uses in p.shift_adders()),
     )
 
 
 def _plane_j(p: Periphery) -> dict[str, float]:
     return {
-        "array": 0.0 if p.is_sram else p.shared * p.adcs * p.bitline_f * p.read_v2,
-        "adc": p.shared * p.adcs * p.converters.encoder_j,
-        "precharge": p.shared * 2 * p.size * p.bitline_f * p.tech.supply_v**2 if p.is_sram else 0.0,
+        "array": 0.0 if p.is_sram else p.cols_per_adc * p.adcs * p.bitline_f * p.read_v2,
+        "adc": p.cols_per_adc * p.adcs * p.converters.encoder_j,
+        "precharge": p.cols_per_adc * 2 * p.size * p.bitline_f * p.tech.supply_v**2 if p.is_sram else 0.0,
         "shift_add": _shift_add_j(p),
-        "drivers": p.shared * p.size * p.tech.register_access_j,
+        "drivers": p.cols_per_adc * p.size * p.tech.register_access_j,
         "multiplexers": _mux_j(p),
     }
 
 
 def _active_row_j(p: Periphery) -> dict[str, float]:
     if p.is_sram:
-        return {"array": 0.0, "drivers": p.shared * _sram_row_j(p)}
+        return {"array": 0.0, "drivers": p.cols_per_adc * _sram_row_j(p)}
     return {
-        "array": p.shared * p.wordline_f * p.tech.supply_v**2,
-        "drivers": p.shared * p.tech.row_switch_j,
+        "array": p.cols_per_adc * p.wordline_f * p.tech.supply_v**2,
+        "drivers": p.cols_per_adc * p.tech.row_switch_j,
     }
 
 
@@ -101,15 +101,15 @@ def _sram_row_j(p: Periphery) -> float:
 
 def _mux_j(p: Periphery) -> float:
     """Quirk: divided by the bits of an input, as if the multiplexers moved once per input vector."""
-    if p.shared == 1:
+    if p.cols_per_adc == 1:
         return 0.0
     n_gate, _ = p.mux_gate.gates_f(p.tech)
     switch = n_gate * p.tech.supply_v**2 + 2 * p.mux_gate.drain_f(p.tech) * p.read_v2
-    return p.shared * (p.adcs * switch + _decoder_j(p)) / p.input_bits
+    return p.cols_per_adc * (p.adcs * switch + _decoder_j(p)) / p.input_bits
 
 
 def _decoder_j(p: Periphery) -> float:
-    return linear_curve(p.tech.decoder_j, max(4, p.shared)) * min(1, p.shared / 4)
+    return linear_curve(p.tech.decoder_j, max(4, p.cols_per_adc)) * min(1, p.cols_per_adc / 4)
 
 
 def _shift_add_j(p: Periphery) -> float:
@@ -131,9 +131,9 @@ def _leakage_w(p: Periphery) -> float:
 
 
 def _decoder_leak_w(p: Periphery) -> float:
-    if p.shared == 1:
+    if p.cols_per_adc == 1:
         return 0.0
-    return linear_curve(p.tech.decoder_leak_w, max(4, p.shared)) * min(1, p.shared / 4)
+    return linear_curve(p.tech.decoder_leak_w, max(4, p.cols_per_adc)) * min(1, p.cols_per_adc / 4)
 
 
 def _sram_cell_leak_w(p: Periphery) -> float:

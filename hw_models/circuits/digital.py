@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 
-from hw_models.circuits.gates import REFERENCE_CLOCK_HZ, addition_cycles, addition_j
+from hw_models.circuits.gates import NEUROSIM_CLOCK_HZ, addition_cycles, addition_j
 from hw_models.circuits.technology import Technology
 
 LONG_SEGMENT_F = 1e5  # longer segments of an H-tree have wires four instead of two times the normal width
@@ -129,7 +129,7 @@ class HTree:
         for level in range(1, self.levels + 1):
             branch = 1 << self.levels - level
             total += self._segment_s(self.leaf_height_m * branch) + self._segment_s(self.leaf_width_m * branch)
-        return math.ceil(REFERENCE_CLOCK_HZ * total)
+        return math.ceil(NEUROSIM_CLOCK_HZ * total)
 
     def _segment_s(self, length_m: float) -> float:
         wide = self.tech.htree_long_ratio if length_m > LONG_SEGMENT_F * self.tech.node_m else 1.0

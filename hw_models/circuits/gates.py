@@ -141,11 +141,11 @@ def carry_s(tech: Technology) -> float:
     return into_second + delay
 
 
-REFERENCE_CLOCK_HZ = 1e9  # quirk: digital circuits count their cycles at 1 GHz, whatever the clock really is
+NEUROSIM_CLOCK_HZ = 1e9  # quirk: digital circuits count their cycles at 1 GHz, whatever the clock really is
 _FIRST_BIT = 1.125  # carries that the first bit saves: it starts one, and its gates see a step (assumed: 1/8)
 
 
 @functools.lru_cache(maxsize=1024)
 def addition_cycles(tech: Technology, bits: int) -> int:
     """Clock cycles charged for an addition of `bits` bits."""
-    return max(1, math.ceil((bits - _FIRST_BIT) * carry_s(tech) * REFERENCE_CLOCK_HZ))
+    return max(1, math.ceil((bits - _FIRST_BIT) * carry_s(tech) * NEUROSIM_CLOCK_HZ))

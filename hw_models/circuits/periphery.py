@@ -25,8 +25,8 @@ class Periphery:
         self.device = accelerator.device
         self.is_sram = accelerator.device.cell == "sram"
         self.size = accelerator.crossbar_size
-        self.shared = accelerator.cols_per_adc
-        self.adcs = self.size // self.shared
+        self.cols_per_adc = accelerator.cols_per_adc
+        self.adcs = self.size // self.cols_per_adc
         self.adc_bits = accelerator.adc_bits
         self.columns_per_weight = accelerator.cells_per_weight
         self.accumulate_wide_weights = accumulate_wide_weights
@@ -87,8 +87,8 @@ class Periphery:
     def shift_adders(self) -> list[tuple[int, int, int]]:
         """Adder bits, register bits, uses per bit-plane of the stages over a weight's columns and an input's bits."""
         joined, q = self.adc_bits + self.columns_per_weight, self.columns_per_weight
-        uses = weights_per_scan(self.shared, q, self.accumulate_wide_weights)
-        over_weight = [(self.adc_bits, joined, self.shared)] if q > 1 else []
+        uses = weights_per_scan(self.cols_per_adc, q, self.accumulate_wide_weights)
+        over_weight = [(self.adc_bits, joined, self.cols_per_adc)] if q > 1 else []
         over_input = [(joined, joined + self.input_bits, uses)] if self.input_bits > 1 else []
         return over_weight + over_input
 
@@ -118,7 +118,7 @@ class Periphery:
         return self._gate_rows_m(gate, 2) * self.width_m + register_row_m2(self.tech, self.size, self.width_m)
 
     def _mux_m2(self) -> float:
-        if self.shared == 1:
+        if self.cols_per_adc == 1:
             return 0.0
         return max(self._gate_rows_m(self.mux_gate, 1), self.decoder_m[0]) * self.width_m
 
@@ -132,11 +132,11 @@ class Periphery:
 
     def _decoder_m(self) -> tuple[float, float]:
         """Height and width of the decoder of the column multiplexers."""
-        if self.shared == 1:
+        if self.cols_per_adc == 1:
             return 0.0, 0.0
-        bits, pitch = math.log2(self.shared), self.tech.gate_pitch_m
+        bits, pitch = math.log2(self.cols_per_adc), self.tech.gate_pitch_m
         width = 14 * pitch if bits <= 2 else (15 if bits <= 4 else 16) * pitch + 5.6 * self.tech.node_m * bits
-        return self.shared * self.tech.cell_height_m, width
+        return self.cols_per_adc * self.tech.cell_height_m, width
 
 
 def weights_per_scan(cols_per_adc: int, columns_per_weight: int, accumulate_wide_weights: bool) -> int:

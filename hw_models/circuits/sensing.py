@@ -51,7 +51,7 @@ def _precharge_s(p: Periphery) -> float:
 
 
 def _mux_s(p: Periphery) -> float:
-    if p.shared == 1:
+    if p.cols_per_adc == 1:
         return 0.0
     gate = p.mux_gate
     load = gate.drain_f(p.tech) + sum(gate.gates_f(p.tech)) / 2
@@ -60,7 +60,7 @@ def _mux_s(p: Periphery) -> float:
 
 def _decoder_s(p: Periphery) -> float:
     """A chain of gates from an address to all selected multiplexers; the last two are of a fixed small size."""
-    tech, bits = p.tech, max(2, round(math.log2(p.shared)))
+    tech, bits = p.tech, max(2, round(math.log2(p.cols_per_adc)))
     n_load, p_load = (p.adcs * gate for gate in p.mux_gate.gates_f(tech))
     driver_n_f, driver_p_f = 4.0, 4 * tech.pn_ratio
     driver_in = gate_f(tech, driver_n_f) + gate_f(tech, driver_p_f)

@@ -12,7 +12,7 @@ from hw_models.accelerator import Accelerator
 from hw_models.circuits.chip import Chip, build_chip
 from hw_models.cost.activity import Activity, assumed_activity
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel, ConversionEnergy
-from hw_models.cost.layer import LayerFigures, layer_figures, pe_tree_inputs_after
+from hw_models.cost.layer import LayerWork, layer_work, pe_tree_inputs_after
 from hw_models.cost.report import COMPONENTS, POST_LAYOUT_ENERGY, CostReport, LayerCost
 from hw_models.layers import MvmLayer
 from hw_models.mapping import LayerMapping, map_network
@@ -96,16 +96,16 @@ def _check(
                 raise ValueError(f"{name} of layer {layer.name} must have {count} values, got {got}")
 
 
-def _all_layers(chip: Chip, activity: Activity, conversions: ConversionEnergy) -> list[LayerFigures]:
+def _all_layers(chip: Chip, activity: Activity, conversions: ConversionEnergy) -> list[LayerWork]:
     tree_inputs = pe_tree_inputs_after(chip)
     figures = []
     for mapped, each in zip(chip.mapping.layers, activity.layers, strict=True):
-        figures.append(layer_figures(chip, mapped, each, conversions, tree_inputs.get(mapped.mapped_as)))
+        figures.append(layer_work(chip, mapped, each, conversions, tree_inputs.get(mapped.mapped_as)))
         tree_inputs[mapped.mapped_as] = figures[-1].pe_tree_inputs
     return figures
 
 
-def _layer_cost(chip: Chip, mapped: LayerMapping, figures: LayerFigures) -> LayerCost:
+def _layer_cost(chip: Chip, mapped: LayerMapping, figures: LayerWork) -> LayerCost:
     clock_s = chip.crossbar.sensing_s
     cycles = math.fsum(figures.cycles.values())
     tile = chip.tile_of(mapped)

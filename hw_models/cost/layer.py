@@ -23,7 +23,7 @@ POOL_WINDOW, POOL_CYCLES = 4, 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class LayerFigures:
+class LayerWork:
     """What one layer costs.
 
     Attributes:
@@ -39,13 +39,13 @@ class LayerFigures:
     pe_tree_inputs: int
 
 
-def layer_figures(
+def layer_work(
     chip: Chip,
     mapped: LayerMapping,
     activity: LayerActivity,
     conversions: ConversionEnergy,
     tree_inputs_before: int | None = None,
-) -> LayerFigures:
+) -> LayerWork:
     """Work out one layer.
 
     Args:
@@ -96,7 +96,7 @@ class _Layer:
         )
         self.tiles = tiles_of(mapped)
 
-    def figures(self, tree_inputs_before: int | None) -> LayerFigures:
+    def figures(self, tree_inputs_before: int | None) -> LayerWork:
         energy: defaultdict[str, float] = defaultdict(float)
         for piece in self.tiles:
             for name, value in self._tile_j(piece).items():
@@ -105,7 +105,7 @@ class _Layer:
             energy[name] += value
         # quirk: of a PE's adder trees only what their last use needed leaks, be it that of a layer before
         tree_inputs = _last_pe_tree_inputs(self.chip, self.mapped) or tree_inputs_before or self.tile.crossbars_per_side
-        return LayerFigures(
+        return LayerWork(
             dynamic_energy_j=dict(energy),
             cycles=self._cycles(),
             tile_leakage_w=self._tile_leakage_w(tree_inputs),

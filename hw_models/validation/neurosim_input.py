@@ -2,7 +2,7 @@
 
 The reference is a table of chips computed with DNN+NeuroSim V1.3; docs/cost_model.md names its columns. Its networks
 and activity traces follow rules of their own, which are here and nowhere else: only windows inside the image run while
-all of a padded image count as work (`network_from_dict`), and inputs are two's complement (`reference_activity`).
+all of a padded image count as work (`network_from_dict`), and inputs are two's complement (`neurosim_activity`).
 """
 
 import csv
@@ -186,7 +186,7 @@ def integer(row: Row, column: str, default: int) -> int:
     return int(number)
 
 
-def reference_activity(
+def neurosim_activity(
     accelerator: Accelerator,
     layers: Sequence[MvmLayer],
     bit_densities: Sequence[float],
@@ -268,7 +268,7 @@ def activity_from_row(
     mean = _number(row, "mean_bit_density")
     if not per_layer:
         per_layer = _profile_densities(row, accelerator, layers) if mean is None else _mean_to_layers(layers, mean)
-    return reference_activity(accelerator, layers, per_layer, level)
+    return neurosim_activity(accelerator, layers, per_layer, level)
 
 
 def layers_from_row(row: Row, networks: Mapping[str, Sequence[MvmLayer]]) -> Sequence[MvmLayer]:

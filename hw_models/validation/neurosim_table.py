@@ -23,7 +23,7 @@ _ACCUMULATION = {"shift_add": "accum", "adder_trees": "accum"}
 AREA_PARTS = {"array": "array", "adc": "adc", "precharge": "adc", "interconnect": "ic"} | _ACCUMULATION
 WORK_PARTS = {"array": "adc", "adc": "adc", "precharge": "adc"} | _ACCUMULATION
 _WORK = ("adc", "accum", "other", "buffer", "ic")
-FIGURES = (
+OUTPUT_COLUMNS = (
     *("num_layers", "num_nm_layers", "tile_size_cm", "pe_size_cm", "pes_per_nm_tile", "pe_size_nm"),
     *("num_tiles_cm", "num_tiles_nm", "num_tiles", "num_subarrays", "num_adcs", "memory_utilization_pct"),
     *("area_um2", *(f"area_{part}_um2" for part in ("array", "adc", "accum", "ic", "other"))),
@@ -57,7 +57,7 @@ def row_cost(
     return report, map_network(accelerator, layers)
 
 
-def reference_columns(report: CostReport, mapping: NetworkMapping, cols_per_adc: int) -> dict[str, float | int | None]:
+def neurosim_columns(report: CostReport, mapping: NetworkMapping, cols_per_adc: int) -> dict[str, float | int | None]:
     """The figures of a report in the reference's columns and units."""
     plan = mapping.floorplan
     novel = sum(mapped.tiles for mapped in mapping.layers if mapped.mapped_as == "novel")
@@ -130,8 +130,8 @@ def _evaluated(
     try:
         report, mapping = row_cost(row, networks, densities, adc_model)
     except ValueError as error:
-        return {**row, **dict.fromkeys(FIGURES), "outside_reference": "", "error": str(error)}
-    figures = reference_columns(report, mapping, integer(row, "col_mux", 8))
+        return {**row, **dict.fromkeys(OUTPUT_COLUMNS), "outside_reference": "", "error": str(error)}
+    figures = neurosim_columns(report, mapping, integer(row, "col_mux", 8))
     return {**row, **figures, "outside_reference": "; ".join(report.outside_reference), "error": ""}
 
 

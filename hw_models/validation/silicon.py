@@ -30,7 +30,7 @@ _CARDS = {"sram": "sram", "mram": "stt_mram", "rram": "rram", "reram": "rram", "
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Anchor:
+class MeasuredChip:
     """A measured figure of a chip.
 
     Attributes:
@@ -59,15 +59,15 @@ class Anchor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """An anchor beside the model: predictions by ADC model, or the reason why it has none."""
+    """A measured chip beside the model: predictions by ADC model, or the reason why it has none."""
 
-    anchor: Anchor
+    silicon: MeasuredChip
     node_nm: int | None
     predicted: Mapping[AdcModel, float]
     left_out: str
 
 
-def read_anchors(folder: Path) -> list[Anchor]:
+def read_measured_chips(folder: Path) -> list[MeasuredChip]:
     """All chips of a folder whose figures are complete; the others are not described by their source.
 
     Raises:
@@ -76,17 +76,17 @@ def read_anchors(folder: Path) -> list[Anchor]:
     curves, benchmark = folder / "measured_curves.csv", folder / "Benchmarking_Data.csv"
     if not curves.is_file() and not benchmark.is_file():
         raise ValueError(f"{folder}: holds neither measured_curves.csv nor Benchmarking_Data.csv")
-    anchors = [_from_curves(row) for row in read_rows(curves)] if curves.is_file() else []
-    anchors += [_from_benchmark(row) for row in read_rows(benchmark)] if benchmark.is_file() else []
-    return [anchor for anchor in anchors if anchor is not None]
+    chips = [_from_curves(row) for row in read_rows(curves)] if curves.is_file() else []
+    chips += [_from_benchmark(row) for row in read_rows(benchmark)] if benchmark.is_file() else []
+    return [chip for chip in chips if chip is not None]
 
 
-def _from_curves(row: Mapping[str, str]) -> Anchor | None:
+def _from_curves(row: Mapping[str, str]) -> MeasuredChip | None:
     scale = {"TOPS/W": 1.0, "pJ": 1e-12}.get(row["unit"])
     if scale is None or (row["metric"] == "energy_efficiency" and not row["rows"]):
         return None
     rows = int(row["rows"] or 0)
-    return Anchor(
+    return MeasuredChip(
         chip=f"{row['chip']} ({row['vdd_v']} V)" if row["vdd_v"] else row["chip"],
         metric=row["metric"],
         measured=scale * float(row["value"]),
@@ -102,11 +102,11 @@ def _from_curves(row: Mapping[str, str]) -> Anchor | None:
     )
 
 
-def _from_benchmark(row: Mapping[str, str]) -> Anchor | None:
+def _from_benchmark(row: Mapping[str, str]) -> MeasuredChip | None:
     """Listed efficiencies are normalised to 1-bit operands: the chip's own is listed / (B_x B_w)."""
     try:
         weight_bits, input_bits = float(row["B_w"]), float(row["B_x"])
-        return Anchor(
+        return MeasuredChip(
             chip=f"{row['Paper Title'].strip()[:44]} ({row['Year']})",
             metric="energy_efficiency",
             measured=float(row["TOPS/W"]) / (weight_bits * input_bits),
@@ -124,73 +124,73 @@ def _from_benchmark(row: Mapping[str, str]) -> Anchor | None:
         return None
 
 
-def compare(anchor: Anchor) -> Comparison:
-    """Predict one anchor with both ADC models, or say why the model cannot."""
-    node = min(TECH_NODES_NM, key=lambda known: abs(math.log(known / anchor.node_nm)))
-    reason = _why_not(anchor, node)
+def compare(chip: MeasuredChip) -> Comparison:
+    """Predict one chip with both ADC models, or say why the model cannot."""
+    node = min(TECH_NODES_NM, key=lambda node_nm: abs(math.log(node_nm / chip.node_nm)))
+    reason = _why_not(chip, node)
     if reason:
-        return Comparison(anchor=anchor, node_nm=None, predicted={}, left_out=reason)
-    if anchor.metric == "adc_energy_per_conversion":
-        return Comparison(anchor=anchor, node_nm=node, predicted=_conversion_j(anchor, node), left_out="")
+        return Comparison(silicon=chip, node_nm=None, predicted={}, left_out=reason)
+    if chip.metric == "adc_energy_per_conversion":
+        return Comparison(silicon=chip, node_nm=node, predicted=_conversion_j(chip, node), left_out="")
     try:
         models: tuple[AdcModel, ...] = ("reference", "survey")
-        predicted = {model: _efficiency(anchor, node, model) for model in models}
+        predicted = {model: _efficiency(chip, node, model) for model in models}
     except InfeasibleDesign as error:
-        return Comparison(anchor=anchor, node_nm=None, predicted={}, left_out=str(error))
-    return Comparison(anchor=anchor, node_nm=node, predicted=predicted, left_out="")
+        return Comparison(silicon=chip, node_nm=None, predicted={}, left_out=str(error))
+    return Comparison(silicon=chip, node_nm=node, predicted=predicted, left_out="")
 
 
-def _why_not(anchor: Anchor, node: int) -> str:
-    if abs(node / anchor.node_nm - 1) > NODE_TOLERANCE:
-        return f"node {anchor.node_nm:g} nm (the model has {', '.join(map(str, TECH_NODES_NM))})"
-    if anchor.metric == "adc_energy_per_conversion":
+def _why_not(chip: MeasuredChip, node: int) -> str:
+    if abs(node / chip.node_nm - 1) > NODE_TOLERANCE:
+        return f"node {chip.node_nm:g} nm (the model has {', '.join(map(str, TECH_NODES_NM))})"
+    if chip.metric == "adc_energy_per_conversion":
         return ""
-    if _card_name(anchor) is None:
-        return f"cell {anchor.cell}"
-    if not 32 <= anchor.rows <= 1024 or not 1 <= anchor.adc_bits <= 14:
-        return f"{anchor.rows} rows, {anchor.adc_bits}-bit converters"
-    if anchor.active_rows < LEAST_ACTIVE_SHARE * anchor.rows:
-        return f"reads {anchor.active_rows} of {anchor.rows} rows at once"
+    if _card_name(chip) is None:
+        return f"cell {chip.cell}"
+    if not 32 <= chip.rows <= 1024 or not 1 <= chip.adc_bits <= 14:
+        return f"{chip.rows} rows, {chip.adc_bits}-bit converters"
+    if chip.active_rows < LEAST_ACTIVE_SHARE * chip.rows:
+        return f"reads {chip.active_rows} of {chip.rows} rows at once"
     return ""
 
 
-def _card_name(anchor: Anchor) -> str | None:
-    return next((card for word, card in _CARDS.items() if word in anchor.cell.lower()), None)
+def _card_name(chip: MeasuredChip) -> str | None:
+    return next((card for word, card in _CARDS.items() if word in chip.cell.lower()), None)
 
 
-def _conversion_j(anchor: Anchor, node: int) -> dict[AdcModel, float]:
-    adc = converters(node, "sar", anchor.adc_bits, 1, 1e-5)
-    return {"reference": adc.constant_w * adc.conversion_s, "survey": SURVEY_FACTOR * survey_bound_j(anchor.adc_bits)}
+def _conversion_j(chip: MeasuredChip, node: int) -> dict[AdcModel, float]:
+    adc = converters(node, "sar", chip.adc_bits, 1, 1e-5)
+    return {"reference": adc.constant_w * adc.conversion_s, "survey": SURVEY_FACTOR * survey_bound_j(chip.adc_bits)}
 
 
-def _efficiency(anchor: Anchor, node: int, adc_model: AdcModel) -> float:
+def _efficiency(chip: MeasuredChip, node: int, adc_model: AdcModel) -> float:
     """TOPS/W of one use of the macro, inputs half ones, weights normal."""
-    name = _card_name(anchor)
+    name = _card_name(chip)
     assert name is not None
     device = load_card(name).device
     accelerator = Accelerator(
         device=device,
         tech_node_nm=node,
-        crossbar_size=_power_of_two(anchor.rows),
-        cell_bits=min(anchor.weight_bits, device.max_cell_bits) if name == "pcm" else 1,
-        weight_bits=max(2, anchor.weight_bits),
-        input_bits=anchor.input_bits,
-        adc_bits=anchor.adc_bits,
-        cols_per_adc=min(_power_of_two(anchor.cols_per_adc), _power_of_two(anchor.rows)),
+        crossbar_size=_power_of_two(chip.rows),
+        cell_bits=min(chip.weight_bits, device.max_cell_bits) if name == "pcm" else 1,
+        weight_bits=max(2, chip.weight_bits),
+        input_bits=chip.input_bits,
+        adc_bits=chip.adc_bits,
+        cols_per_adc=min(_power_of_two(chip.cols_per_adc), _power_of_two(chip.rows)),
         mapping="conventional",
     )
-    weights = max(1, anchor.columns // accelerator.columns_per_weight(anchor.weight_bits))
+    weights = max(1, chip.columns // accelerator.columns_per_weight(chip.weight_bits))
     layer = MvmLayer(
         name="macro",
         in_height=1,
         in_width=1,
-        in_channels=anchor.active_rows,
+        in_channels=chip.active_rows,
         kernel=1,
         out_channels=weights,
         windows=1,
-        weight_bits=anchor.weight_bits,
+        weight_bits=chip.weight_bits,
     )
-    activity = LayerActivity(plane_densities=(0.5,) * anchor.input_bits, level_shares=normal_levels(accelerator))
+    activity = LayerActivity(plane_densities=(0.5,) * chip.input_bits, level_shares=normal_levels(accelerator))
     report = estimate_cost(accelerator, [layer], activity=Activity(layers=(activity,)), adc_model=adc_model)
     energy_j = POST_LAYOUT_ENERGY * sum(report.energy_by_component_j[name] for name in MACRO)
     return report.ops / energy_j / 1e12
@@ -202,5 +202,5 @@ def _power_of_two(value: int) -> int:
 
 def geometric_mean_factor(comparisons: Iterable[Comparison], adc_model: AdcModel) -> float:
     """By what factor, up or down, the model is off on the geometric mean; nan without a prediction."""
-    logs = [abs(math.log(each.predicted[adc_model] / each.anchor.measured)) for each in comparisons if each.predicted]
+    logs = [abs(math.log(each.predicted[adc_model] / each.silicon.measured)) for each in comparisons if each.predicted]
     return math.exp(sum(logs) / len(logs)) if logs else math.nan

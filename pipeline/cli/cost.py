@@ -25,7 +25,7 @@ from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel
 from hw_models.layers import MvmLayer
 from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows
 from hw_models.validation.neurosim_table import evaluate_rows, write_rows
-from hw_models.validation.silicon import Comparison, compare, geometric_mean_factor, read_anchors
+from hw_models.validation.silicon import Comparison, compare, geometric_mean_factor, read_measured_chips
 
 AdcChoice = Literal["reference", "survey", "both"]
 
@@ -49,7 +49,7 @@ def cost(
     if sum(source is not None for source in (design, table, anchors)) != 1:
         raise ValueError("give exactly one of a design file, --table and --anchors; see nacim cost --help")
     if anchors is not None:
-        _anchors(_existing(anchors), as_json)
+        _silicon(_existing(anchors), as_json)
     elif table is not None:
         if out is None or adc_model == "both":
             raise ValueError("--table needs --out FILE.csv and one ADC model, reference or survey")
@@ -221,8 +221,8 @@ def _scaled(accelerator: Accelerator, layers: list[MvmLayer], factor: float) -> 
 
 
 # Measured chips
-def _anchors(folder: Path, as_json: bool) -> None:
-    comparisons = [compare(anchor) for anchor in read_anchors(folder)]
+def _silicon(folder: Path, as_json: bool) -> None:
+    comparisons = [compare(chip) for chip in read_measured_chips(folder)]
     predicted = [each for each in comparisons if each.predicted]
     factors = {model: geometric_mean_factor(predicted, model) for model in ("reference", "survey")}
     if as_json:
@@ -230,7 +230,7 @@ def _anchors(folder: Path, as_json: bool) -> None:
         print(json.dumps({"anchors": plain, "geometric_mean_factor": factors}, indent=2))
         return
     console = Console()
-    console.print(_anchor_table(predicted))
+    console.print(_silicon_table(predicted))
     for model, factor in factors.items():
         if not math.isnan(factor):
             print(f"geometric-mean factor, ADC model {model}: {factor:.3g} over {len(predicted)} figures")
@@ -238,26 +238,26 @@ def _anchors(folder: Path, as_json: bool) -> None:
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
-    return dataclasses.asdict(comparison.anchor) | {
+    return dataclasses.asdict(comparison.silicon) | {
         "model_node_nm": comparison.node_nm,
         "predicted": dict(comparison.predicted),
         "left_out": comparison.left_out,
     }
 
 
-def _anchor_table(comparisons: list[Comparison]) -> Table:
+def _silicon_table(comparisons: list[Comparison]) -> Table:
     table = Table(title=f"Measured chips (survey: bound x {SURVEY_FACTOR:g})", title_justify="left", expand=True)
     table.add_column("chip", no_wrap=True, ratio=1)
     for heading in ("node nm", "W/I/ADC", "figure", "measured", "reference", "ratio", "survey", "ratio"):
         table.add_column(heading, justify="left" if heading == "figure" else "right")
     for each in comparisons:
-        anchor = each.anchor
-        scale, figure = (1.0, "TOPS/W") if anchor.metric == "energy_efficiency" else (1e12, "pJ/conversion")
-        cells = [f"{anchor.measured * scale:.3g}"]
+        silicon = each.silicon
+        scale, figure = (1.0, "TOPS/W") if silicon.metric == "energy_efficiency" else (1e12, "pJ/conversion")
+        cells = [f"{silicon.measured * scale:.3g}"]
         for model in ("reference", "survey"):
             value = each.predicted[model]
-            cells += [f"{value * scale:.3g}", f"{value / anchor.measured:.2f}"]
-        bits = f"{anchor.weight_bits}/{anchor.input_bits}/{anchor.adc_bits}"
-        node = f"{anchor.node_nm:g}" if each.node_nm == anchor.node_nm else f"{anchor.node_nm:g} as {each.node_nm}"
-        table.add_row(anchor.chip, node, bits, figure, *cells)
+            cells += [f"{value * scale:.3g}", f"{value / silicon.measured:.2f}"]
+        bits = f"{silicon.weight_bits}/{silicon.input_bits}/{silicon.adc_bits}"
+        node = f"{silicon.node_nm:g}" if each.node_nm == silicon.node_nm else f"{silicon.node_nm:g} as {each.node_nm}"
+        table.add_row(silicon.chip, node, bits, figure, *cells)
     return table
