@@ -14,7 +14,7 @@ from made_up import CONTENT, made_up_study
 from PIL import Image
 
 from pipeline.design.metrics import METRICS
-from pipeline.report.evaluated import component_parts, layer_components, layer_parts
+from pipeline.report.cost_parts import component_parts, layer_components, layer_parts
 from pipeline.report.figures.front import front_figure
 from pipeline.report.figures.noise import sigma_figure
 from pipeline.report.figures.parts import breakdown_figure, component_colours, layers_figure

@@ -10,7 +10,8 @@ from pipeline.cli.trial_page import trial_page
 from pipeline.database.trials import pareto_report
 from pipeline.design.metrics import METRICS
 from pipeline.design.topology import topology
-from pipeline.report.evaluated import Evaluated, component_parts
+from pipeline.report.cost_parts import component_parts
+from pipeline.report.evaluated import Evaluated
 from pipeline.study.study_spec import StudySpec
 
 

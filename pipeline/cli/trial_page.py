@@ -11,10 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.database.remeasured import describe_settings
+from pipeline.design.describe import design_columns
 from pipeline.design.metrics import METRICS
 from pipeline.design.results import VariationReport
 from pipeline.design.topology import mvm_layers, topology
-from pipeline.report.evaluated import Evaluated, component_parts, design_columns, half_width, layer_parts, two_digits
+from pipeline.report.cost_parts import component_parts, layer_parts
+from pipeline.report.evaluated import Evaluated, half_width, two_digits
 from pipeline.study.study_spec import StudySpec
 
 _TOTALS = ("energy_j", "area_m2", "latency_s")

@@ -1,4 +1,7 @@
-"""A design in one line."""
+"""A design for people: in one line, and as columns of a table."""
+
+import dataclasses
+from typing import Any
 
 from hw_models.number_format import FixedPoint
 from pipeline.design.design_point import DesignPoint
@@ -26,3 +29,25 @@ def describe(design: DesignPoint) -> str:
 
 def _format(weight_format: FixedPoint | None) -> str:
     return "" if weight_format is None else f":{weight_format.integer_bits}.{weight_format.fraction_bits}"
+
+
+def design_columns(design: DesignPoint) -> dict[str, Any]:
+    """A design as flat columns: the hardware's fields as really used, then `conv1_filters`, ..., `fc1_units`, ..."""
+    chip = design.accelerator
+    columns: dict[str, Any] = {f.name: getattr(chip, f.name) for f in dataclasses.fields(chip)}
+    columns["device"] = chip.device.name
+    for i, conv in enumerate(design.convs, start=1):
+        columns |= {f"conv{i}_{name}": getattr(conv, name) for name in ("filters", "kernel", "stride", "pool")}
+        columns |= _format_columns(f"conv{i}", conv.weight_format)
+    for i, fc in enumerate(design.hidden, start=1):
+        columns |= {f"fc{i}_units": fc.units} | _format_columns(f"fc{i}", fc.weight_format)
+    return columns | _format_columns("classifier", design.classifier_format)
+
+
+def _format_columns(layer: str, weight_format: FixedPoint | None) -> dict[str, int]:
+    if weight_format is None:
+        return {}
+    return {
+        f"{layer}_integer_bits": weight_format.integer_bits,
+        f"{layer}_fraction_bits": weight_format.fraction_bits,
+    }

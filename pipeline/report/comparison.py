@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
-from pipeline.report.evaluated import winner
+from pipeline.report.evaluated import best_by
 from pipeline.report.figures.front import comparison_figure, pairs
 from pipeline.report.findings import Findings
 from pipeline.report.html import Cell, Number, Plots, section, table
@@ -48,7 +48,7 @@ def _on_the_joint_front(studies: Sequence[Findings], objectives: Sequence[str]) 
 
 
 def _row(findings: Findings, on_joint_front: int, objectives: Sequence[str]) -> list[Cell]:
-    best = [winner(findings.evaluated, name) for name in objectives] if findings.evaluated else []
+    best = [best_by(findings.evaluated, name) for name in objectives] if findings.evaluated else []
     cells = [
         f"{trial.show(name)} (trial {trial.number}, {trial.device})"
         for trial, name in zip(best, objectives, strict=bool(best))

@@ -13,7 +13,8 @@ from optuna_dashboard import save_note, save_plotly_graph_object
 from pipeline.database.transaction import transaction
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
-from pipeline.report.evaluated import Evaluated, component_parts, half_width, two_digits
+from pipeline.report.cost_parts import component_parts
+from pipeline.report.evaluated import Evaluated, half_width, two_digits
 from pipeline.report.figures.front import front_figure, hypervolume_figure, pairs
 from pipeline.report.figures.noise import sigma_figure
 from pipeline.report.figures.parts import breakdown_figure, component_colours

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pipeline.design.describe import design_columns
 from pipeline.files import write_whole
-from pipeline.report.evaluated import Evaluated, design_columns
+from pipeline.report.evaluated import Evaluated
 from pipeline.report.findings import Findings
 
 

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from pipeline.design.metrics import METRICS
-from pipeline.report.evaluated import Evaluated, two_digits, winner
+from pipeline.report.evaluated import Evaluated, best_by, two_digits
 from pipeline.report.findings import Findings
 from pipeline.report.html import Cell, details, section, table
 
@@ -40,7 +40,7 @@ def images_note(findings: Findings) -> str:
 
 def other_images(findings: Findings) -> str:
     """What the choice of images does to the best accuracy."""
-    best = winner(findings.evaluated, "accuracy_mean").validation
+    best = best_by(findings.evaluated, "accuracy_mean").validation
     mean = min(max(best.mean, 0.0), 1.0)  # chips that see few images are estimates and may leave 0 to 1
     points = two_digits(196 * math.sqrt(mean * (1 - mean) / best.n_images))
     return f"other {best.n_images} images would move the best accuracy by about ± {points} points"

@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
+from pipeline.design.describe import design_columns
 from pipeline.report.evaluated import (
     Evaluated,
-    design_columns,
-    serving,
+    best_by,
     two_digits,
-    winner,
+    useful,
 )
 from pipeline.report.findings import Findings
 from pipeline.report.html import Cell, Number, details, section, table
@@ -24,8 +24,8 @@ _FEW = 10  # assumed: a device with fewer designs was hardly tried
 
 def devices_section(findings: Findings) -> str:
     names = sorted({trial.device for trial in findings.evaluated})
-    best = {name: winner([t for t in findings.evaluated if t.device == name], "accuracy_mean") for name in names}
-    accurate, frugal = (winner(serving(findings.evaluated), name) for name in ("accuracy_mean", "tops_per_watt"))
+    best = {name: best_by([t for t in findings.evaluated if t.device == name], "accuracy_mean") for name in names}
+    accurate, frugal = (best_by(useful(findings.evaluated), name) for name in ("accuracy_mean", "tops_per_watt"))
     near = [
         name
         for name, trial in best.items()
@@ -73,7 +73,7 @@ def _choices(findings: Findings, floors: Sequence[float]) -> str:
     ):
         if varies[name] > 1:
             cells = [str(len(own)), str(sum(trial in findings.front for trial in own))]
-            cells += [winner(own, "accuracy_mean").show("accuracy_mean"), *_efficient(own, floors)]
+            cells += [best_by(own, "accuracy_mean").show("accuracy_mean"), *_efficient(own, floors)]
             rows.append([name.replace("_", " "), value, *(Number(text, 0) for text in cells)])
     return details("The same by crossbar size, converters and bits", table(heads, rows)) if rows else ""
 
@@ -98,7 +98,7 @@ def _floors(best: float) -> list[float]:
 
 def _device_row(findings: Findings, device: str, floors: Sequence[float]) -> list[Cell]:
     own = [trial for trial in findings.evaluated if trial.device == device]
-    accurate, frugal = winner(own, "accuracy_mean"), winner(own, "tops_per_watt")
+    accurate, frugal = best_by(own, "accuracy_mean"), best_by(own, "tops_per_watt")
     lost = sorted(100 * (trial.validation.noiseless - trial.validation.mean) for trial in own)[len(own) // 2]
     cells = [
         str(len(own)),
@@ -113,4 +113,4 @@ def _device_row(findings: Findings, device: str, floors: Sequence[float]) -> lis
 def _efficient(own: Sequence[Evaluated], floors: Sequence[float]) -> list[str]:
     """The best TOPS/W at each accuracy."""
     reached = [[trial for trial in own if trial.measured["accuracy_mean"] >= floor] for floor in floors]
-    return [winner(group, "tops_per_watt").show("tops_per_watt") if group else "\N{EN DASH}" for group in reached]
+    return [best_by(group, "tops_per_watt").show("tops_per_watt") if group else "\N{EN DASH}" for group in reached]

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from pipeline.design.metrics import METRICS
-from pipeline.report.evaluated import Evaluated, component_parts, serving, two_digits, winner
+from pipeline.report.cost_parts import component_parts, mean_shares
+from pipeline.report.evaluated import Evaluated, best_by, two_digits, useful
 from pipeline.report.figures.front import hypervolume_figure
 from pipeline.report.figures.noise import chips_figure, noise_figure, rank_figure, sigma_figure
 from pipeline.report.figures.parallel import parallel_figure
@@ -13,7 +14,6 @@ from pipeline.report.figures.parts import (
     component_colours,
     importance_figure,
     layers_figure,
-    mean_shares,
 )
 from pipeline.report.figures.style import Styles, device_styles, spoken
 from pipeline.report.findings import Findings
@@ -58,7 +58,7 @@ def _head(findings: Findings) -> str:
 
 
 def _best(trials: Iterable[Evaluated], name: str) -> str:
-    best, metric = winner(trials, name), METRICS[name]
+    best, metric = best_by(trials, name), METRICS[name]
     unit = "" if metric.unit == metric.label else f" {metric.unit}"
     at = "" if name.startswith("accuracy") else f", at {best.show('accuracy_mean')} % accuracy"
     return f"best {metric.label} {best.show(name)}{unit} (trial {best.number}, {best.device}{at})"
@@ -112,7 +112,7 @@ def _chip_spread(trial: Evaluated) -> float:
 
 
 def _noise(findings: Findings, styles: Styles, plots: Plots) -> str:
-    without, with_errors = (winner(findings.evaluated, name) for name in ("accuracy_noiseless", "accuracy_mean"))
+    without, with_errors = (best_by(findings.evaluated, name) for name in ("accuracy_noiseless", "accuracy_mean"))
     heading = f"Trial {with_errors.number} is the most accurate with device errors and without"
     if without.number != with_errors.number:
         level = without.measured["accuracy_mean"]
@@ -180,7 +180,7 @@ def _spread(trials: Sequence[Evaluated], most: int = _MOST_BARS) -> list[Evaluat
 
 def _looked_at(findings: Findings) -> list[Evaluated]:
     """Designs for figures that look into each one."""
-    return list(findings.chosen) or serving(findings.front)
+    return list(findings.chosen) or useful(findings.front)
 
 
 def _where(findings: Findings) -> str:

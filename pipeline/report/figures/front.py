@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import hypervolume_history, nondominated, to_losses
-from pipeline.report.evaluated import Evaluated, serving
+from pipeline.report.evaluated import Evaluated, useful
 from pipeline.report.figures.published import PAPER
 from pipeline.report.figures.style import (
     COLOURS,
@@ -19,8 +19,8 @@ from pipeline.report.figures.style import (
     LOG_FROM,
     Style,
     by_device,
-    card,
     device_styles,
+    hover_text,
     layout,
     rounded,
     values_of,
@@ -102,7 +102,7 @@ def hypervolume_figure(objectives: Sequence[str], trials: Sequence[Evaluated]) -
         y=rounded(history[i] for i in grew),
         mode="markers",
         marker={"color": COLOURS[0], "size": 7},
-        hovertext=[card(trials[i]) for i in grew],
+        hovertext=[hover_text(trials[i]) for i in grew],
         hoverinfo="text",
         showlegend=False,
     )
@@ -146,7 +146,7 @@ def _marks(group: Sequence[Evaluated], device: str, style: Style, x: str | None,
         marker=marker,
         name=escape(device, quote=False),
         legendgroup=device,
-        hovertext=[card(trial) for trial in group],
+        hovertext=[hover_text(trial) for trial in group],
         hoverinfo="text",
     )
 
@@ -165,7 +165,7 @@ def _look_at_front(
     figure: go.Figure, trials: Sequence[Evaluated], front: Sequence[Evaluated], x: str | None, y: str
 ) -> None:
     """Cut the axes where the front would be squeezed by a few designs far worse, and say so."""
-    front = serving(front)
+    front = useful(front)
     hidden: set[int] = set()
     for name, axis in ((x, figure.layout.xaxis), (y, figure.layout.yaxis)):
         if name is None or axis.type == "log":

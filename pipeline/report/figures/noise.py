@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.front import front_figure
 from pipeline.report.figures.published import DATASET, PAPER
-from pipeline.report.figures.style import GREY, INK, Style, by_device, card, layout, mark, rounded, values_of
+from pipeline.report.figures.style import GREY, INK, Style, by_device, hover_text, layout, mark, rounded, values_of
 
 _LEADERS = 8  # designs of each list whose ranks are drawn
 
@@ -95,7 +95,7 @@ def rank_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go.
                 name=escape(device, quote=False),
                 legendgroup=device,
                 showlegend=i == 0,
-                hovertext=[card(trial)] * 2,
+                hovertext=[hover_text(trial)] * 2,
                 hoverinfo="text",
             )
     last = max(rank[number] for rank in ranks for number in leaders)

@@ -7,9 +7,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from pipeline.design.describe import design_columns
 from pipeline.design.metrics import METRICS
-from pipeline.report.evaluated import Evaluated, design_columns
-from pipeline.report.figures.style import FAINT, GREY, INK, LEGEND_BELOW, Style, by_device, card, layout
+from pipeline.report.evaluated import Evaluated
+from pipeline.report.figures.style import FAINT, GREY, INK, LEGEND_BELOW, Style, by_device, hover_text, layout
 
 
 def parallel_figure(
@@ -28,7 +29,7 @@ def parallel_figure(
             shift = 0.02 * ((i * 0.618) % 1 - 0.5)  # lines through the same choice lie side by side
             across += [*range(len(axes)), None]
             upwards += [*(round(axis.heights[i] + shift, 4) for axis in axes), None]
-            text += [*[card(trial)] * len(axes), None] if style else []
+            text += [*[hover_text(trial)] * len(axes), None] if style else []
         figure.add_scatter(
             x=across,
             y=upwards,

@@ -6,7 +6,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from pipeline.design.metrics import METRICS
-from pipeline.report.evaluated import Evaluated, component_parts, layer_components
+from pipeline.report.cost_parts import component_parts, layer_components, mean_shares
+from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.style import COLOURS, GREY, LEGEND_BELOW, layout, mark, rounded, spoken
 
 
@@ -49,15 +50,6 @@ def component_colours(trials: Sequence[Evaluated], names: Sequence[str]) -> dict
     """A colour for each of the largest components, the same for all totals in `names`."""
     shares = mean_shares([component_parts(trial, name) for name in names for trial in trials])
     return dict(zip(shares, COLOURS, strict=False))
-
-
-def mean_shares(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Component -> its share of the total, mean over designs, largest first."""
-    shares = dict.fromkeys((key for part in parts for key in part), 0.0)
-    for part in parts:
-        for key, value in part.items():
-            shares[key] += value / sum(part.values()) / len(parts)
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
 def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go.Figure:

@@ -58,7 +58,7 @@ def spoken(component: str) -> str:
     return {"adc": "ADC"}.get(component, component.replace("_", " "))
 
 
-def card(trial: Evaluated) -> str:
+def hover_text(trial: Evaluated) -> str:
     """What hovering shows."""
     lines = [f"<b>trial {trial.number}</b>"]
     for names in (("accuracy_mean", "tops_per_watt"), ("energy_j", "latency_s", "area_m2")):
