@@ -2,10 +2,9 @@
 
     python benchmarks/digits_table.py            # goes on where it was stopped; about 1.2 s of one core per design
 
-Each design is trained and judged as the study does it (`pipeline.trial.evaluate.evaluate`), with the number of its row as
-trial number. The first rows are drawn at random; each further batch comes from searches on a surrogate of the rows
-before it, so that the table is densest near the front. Costs are not stored: the cost model gives them in under a
-millisecond.
+Each design is trained and judged as in the study (`pipeline.trial.evaluate.evaluate`); its row is its trial number. The
+first rows are drawn at random. Each further batch comes from searches on a surrogate of the rows before it, so that the
+table is densest near the front. Costs are not stored: the cost model gives them in under a millisecond.
 """
 
 import csv

@@ -4,6 +4,7 @@
     python benchmarks/samplers.py compare                      # all but gp, 10 seeds; tpe takes most of the time
     python benchmarks/samplers.py ablate                       # the default with and without each of its parts
     python benchmarks/samplers.py time                         # of one ask and tell after 5,000 trials
+    python benchmarks/samplers.py list                         # the samplers there are
 
 With --write, tables and plot go into docs/samplers.md.
 
@@ -36,8 +37,9 @@ from pipeline.design.topology import mvm_layers
 from pipeline.samplers import make_sampler
 from pipeline.samplers.evolution import Known, ReproducibleNSGAII
 from pipeline.samplers.genome import Genome
+from pipeline.study.sampler_spec import SAMPLERS as CHOICES
+from pipeline.study.sampler_spec import SamplerSpec
 from pipeline.study.study_file import StudyDefinition
-from pipeline.study.study_spec import SamplerSpec
 
 OBJECTIVES = ("accuracy_mean", "tops_per_watt")
 KEPT = Path("results/samplers.json")
@@ -71,7 +73,7 @@ def variant(sampler: type[ReproducibleNSGAII]) -> Callable[[int], BaseSampler]:
     return lambda seed: sampler(seed, Genome(SPACE), *settings)
 
 
-SAMPLERS = {name: named(name) for name in ("nsga2", "nsga3", "tpe", "gp", "random", "reinforce")}
+SAMPLERS = {name: named(name) for name in CHOICES}
 ABLATIONS = {
     "nsga2": named("nsga2"),
     "no preselection (candidates: 1)": named("nsga2", candidates=1),
@@ -167,6 +169,14 @@ def table(found: dict[str, list[dict[str, Any]]], trials: int, volume: float) ->
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def list_of_samplers() -> str:
+    """Markdown: what a study file may name."""
+    lines = ["| name | what it is | the same trials for any number of workers |", "|---|---|---|"]
+    for name, choice in CHOICES.items():
+        lines.append(f"| `{name}` | {choice.meaning} | {'no' if choice.learns_from == 'finished trials' else 'yes'} |")
+    return "\n".join(lines)
+
+
 def held_out(folds: int = 5) -> dict[str, float]:
     """How well the surrogate predicts rows that it was not given."""
     rows = load_table()
@@ -215,14 +225,19 @@ def print_times(done: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["surrogate", "compare", "ablate", "time"])
+    parser.add_argument("what", choices=["list", "surrogate", "compare", "ablate", "time"])
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=[name for name in SAMPLERS if name != "gp"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int)
     parser.add_argument("--write", action="store_true", help="put the table, and the plot, into docs")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if arguments.what == "surrogate":
+    if arguments.what == "list":
+        shown = list_of_samplers()
+        print(shown)
+        if arguments.write:
+            write_block(PAGE, "list", shown)
+    elif arguments.what == "surrogate":
         shown = "\n".join(f"- {name}: {value:.4g}" for name, value in held_out().items())
         print(shown)
         if arguments.write:

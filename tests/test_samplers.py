@@ -11,21 +11,24 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
+from test_runner import StopAfter
 
 from hw_models.errors import InfeasibleDesign
+from pipeline.database.open_study import open_study
 from pipeline.design.pareto import nondominated
+from pipeline.run.runner import Runner
 from pipeline.samplers import generation_of, make_sampler
 from pipeline.samplers.breeding import child, rank_and_crowding, tournament
 from pipeline.samplers.controller import Controller
 from pipeline.samplers.genome import Genome
 from pipeline.samplers.preselection import Preselection
 from pipeline.samplers.surrogate import fit
+from pipeline.study.sampler_spec import SAMPLERS, SamplerChoice
 from pipeline.study.search_space import SearchSpace
-from pipeline.study.study_file import StudyDefinition, load_study
+from pipeline.study.study_file import StudyDefinition, load_study, study_schema
 from pipeline.study.study_spec import METRICS, StudySpec
 
 ROOT = Path(__file__).parent.parent
-NAMES = ["nsga2", "nsga3", "tpe", "random", "reinforce", "gp"]
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def go_on(study: StudyDefinition, opened: optuna.Study, trials: int, resumed_at:
     return [trial.params for trial in opened.trials]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_a_resumed_study_has_the_trials_of_one_that_was_not_cut(name, study_of):
     study = study_of(name)
     trials = 14 if name == "gp" else 26
@@ -92,7 +95,7 @@ def test_a_trial_cut_off_while_it_is_asked_gets_the_same_values_again(name, stud
     assert asked[0] == asked[1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_two_seeds_differ(name, tiny, write_study):
     tiny["sampler"] = {"name": name}
     first, second = (load_study(write_study(tiny), seed=seed) for seed in (1, 2))
@@ -214,7 +217,7 @@ def test_the_preselection_bears_designs_worse_than_all_that_was_measured(study_o
     assert 0 <= chosen <= len(large)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_what_a_database_holds_of_a_study_can_be_read_again(name, study_of):
     study = study_of(name)
     stored = {key: value for key, value in study.identity().items() if key != "devices"}
@@ -281,9 +284,56 @@ def test_settings_of_another_sampler_are_refused(study_of):
         study_of("nsga4")
 
 
-def test_samplers_load_no_torch():
-    code = "import sys, pipeline.samplers; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+def test_only_the_sampler_that_is_named_is_loaded():
+    code = f"""
+import sys
+from pathlib import Path
+from pipeline.samplers import make_sampler
+assert "optuna" not in sys.modules
+from pipeline.study.study_file import load_study
+make_sampler(load_study(Path({str(ROOT / "studies" / "digits.yaml")!r})))
+assert "pipeline.samplers.reinforce" not in sys.modules
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+class SmallestValues(optuna.samplers.RandomSampler):
+    """A sampler from outside: the first value of every parameter."""
+
+    def __init__(self, seed: int, genome: Genome, candidates: int) -> None:
+        super().__init__(seed)
+        self.genome, self.candidates = genome, candidates
+
+    def infer_relative_search_space(self, study, trial):
+        return self.genome.distributions
+
+    def sample_relative(self, study, trial, search_space):
+        return self.genome.parameters(np.zeros_like(self.genome.sizes))
+
+
+def test_a_class_and_an_entry_make_a_new_sampler(tiny, write_study, tmp_path, monkeypatch):
+    entry = SamplerChoice(
+        source="test_samplers:SmallestValues", meaning="a test's", learns_from="nothing", settings=("candidates",)
+    )
+    monkeypatch.setitem(SAMPLERS, "smallest", entry)
+    tiny["sampler"] = {"name": "smallest", "candidates": 7}
+    study = load_study(write_study(tiny))
+    opened = open_study(study, f"sqlite:///{tmp_path / 'study.db'}")
+    assert opened.sampler.candidates == 7
+    Runner(study, opened, tmp_path, 1, StopAfter(0), fake_evaluation.evaluate).run(1)
+    smallest = {name: dimension.values[0] for name, dimension in SearchSpace(study).searched().items()}
+    assert [trial.params for trial in opened.trials] == [smallest]
+    tiny["sampler"] = {"name": "smallest", "population_size": 7}
+    with pytest.raises(ValueError, match="population_size is no setting of smallest"):
+        load_study(write_study(tiny))
+    name = study_schema()["$defs"]["SamplerSpec"]["properties"]["name"]
+    assert "smallest" in name["enum"]
+
+
+def test_the_documentation_lists_the_samplers_there_are(benchmark):
+    """When this fails: python benchmarks/samplers.py list --write"""
+    assert benchmark.list_of_samplers() in benchmark.PAGE.read_text()
 
 
 def test_the_fronts_own_points_are_not_dominated():

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import optuna
-from optuna.samplers._ga import BaseGASampler
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
@@ -250,7 +249,7 @@ class Runner:
         """A worker is free, and the next trial belongs to the generation that is being filled."""
         if len(self._running) >= self._workers:
             return False
-        if not self._running or not isinstance(self._study.sampler, BaseGASampler):
+        if not self._running or not self._definition.spec.sampler.has_generations:
             return True
         if self._in_database(self._left_over):
             return True

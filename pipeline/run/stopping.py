@@ -48,7 +48,7 @@ def stopping_rule(study: optuna.Study, spec: StudySpec, number: int, design: Des
     if (
         spec.accuracy.source == "supernet"
         or not spec.early_stopping
-        or spec.sampler.name not in ("nsga2", "nsga3")
+        or not spec.sampler.has_generations
         or not accuracy
         or any("own_data" in name for name in spec.objectives)
     ):

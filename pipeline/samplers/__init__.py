@@ -1,32 +1,31 @@
-"""The samplers of a study, by name. Each is resumable: trial n depends on (study seed, n) and on finished trials."""
+"""Which design a study tries next: `make_sampler` gives the sampler of a study file.
 
-from collections.abc import Callable
+Each sampler is resumable: trial n depends on (study seed, n) and on finished trials.
+"""
 
-from optuna.samplers import BaseSampler
+import pkgutil
+from typing import TYPE_CHECKING
 
-from pipeline.samplers.evolution import ReproducibleNSGAII, ReproducibleNSGAIII, generation_of
-from pipeline.samplers.genome import Genome
-from pipeline.samplers.reinforce import ReinforceSampler
-from pipeline.samplers.reseeded import ReproducibleGP, ReproducibleRandom, ReproducibleTPE
-from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import StudyDefinition
 
-__all__ = ["generation_of", "make_sampler"]
-
-_EVOLVING = {"nsga2": ReproducibleNSGAII, "nsga3": ReproducibleNSGAIII}
-_OTHER: dict[str, Callable[[int], BaseSampler]] = {
-    "tpe": ReproducibleTPE,
-    "gp": ReproducibleGP,
-    "random": ReproducibleRandom,
-}
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
 
-def make_sampler(definition: StudyDefinition) -> BaseSampler:
-    """The sampler that a study file asks for."""
-    spec, seed = definition.spec.sampler, definition.spec.seed
-    genome = Genome(SearchSpace(definition))
-    if spec.name == "reinforce":
-        return ReinforceSampler(seed, genome)
-    if spec.name in _EVOLVING:
-        return _EVOLVING[spec.name](seed, genome, spec.population_size, spec.mutation_probability, spec.candidates)
-    return _OTHER[spec.name](seed)
+def make_sampler(definition: StudyDefinition) -> "BaseSampler":
+    """The sampler that a study file names; only its own module is loaded."""
+    from pipeline.samplers.genome import Genome
+    from pipeline.study.search_space import SearchSpace
+
+    spec = definition.spec
+    settings = {name: getattr(spec.sampler, name) for name in spec.sampler.choice.settings}
+    sampler: BaseSampler = pkgutil.resolve_name(spec.sampler.choice.source)(
+        spec.seed, Genome(SearchSpace(definition)), **settings
+    )
+    return sampler
+
+
+def generation_of(trial: "FrozenTrial") -> int:
+    """The generation that the sampler counts a trial to; 0 for samplers without generations."""
+    return next((int(value) for key, value in trial.system_attrs.items() if key.endswith(":generation")), 0)

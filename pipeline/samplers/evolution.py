@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.pareto import to_losses
+from pipeline.samplers import generation_of
 from pipeline.samplers.breeding import child, rank_and_crowding, tournament
 from pipeline.samplers.genome import Genes, Genome
 from pipeline.samplers.preselection import Preselection
@@ -22,11 +23,6 @@ from pipeline.seeds import seed32, stream
 Known = set[DesignPoint | None]
 
 _TRIES = 100  # assumed: children bred at most to find new ones
-
-
-def generation_of(trial: FrozenTrial) -> int:
-    """The generation that the sampler counts a trial to; 0 for samplers without generations."""
-    return next((int(value) for key, value in trial.system_attrs.items() if key.endswith(":generation")), 0)
 
 
 class _Evolution(BaseGASampler):

@@ -7,13 +7,19 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from pipeline.samplers.genome import Genome
 from pipeline.seeds import seed32
 
 
 class _Reseeded(BaseSampler):
-    """A sampler whose draws for trial n are a function of (seed, n) and of the trials finished before it."""
+    """A sampler whose draws for trial n are a function of (seed, n) and of the trials finished before it.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: Of the study.
+        genome: Not used: these learn the parameters from the trials.
+    """
+
+    def __init__(self, seed: int, genome: Genome) -> None:
         super().__init__(seed=seed)  # type: ignore[call-arg]
         self._study_seed = seed
 

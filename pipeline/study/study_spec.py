@@ -21,6 +21,7 @@ from pipeline.study.dimension import (
     WholeOrAbsent,
     WholeOrZero,
 )
+from pipeline.study.sampler_spec import SamplerSpec
 
 
 class HardwareSpace(StrictModel):
@@ -165,28 +166,6 @@ class EarlyStoppingSpec(StrictModel):
     checkpoints: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
         [0.2, 0.4, 0.6], min_length=1, description="Shares of the training after which accuracy is looked at."
     )
-
-
-class SamplerSpec(StrictModel):
-    """What proposes designs: docs/samplers.md. `population_size` and what follows it are for nsga2 and nsga3 only."""
-
-    name: Literal["nsga2", "nsga3", "tpe", "gp", "random", "reinforce"] = "nsga2"
-    population_size: int = Field(10, ge=2, le=10_000)
-    mutation_probability: float | None = Field(None, ge=0, le=1, description="Null: one over the number of parameters.")
-    candidates: int = Field(
-        20,
-        ge=1,
-        le=1000,
-        description="Children bred for each trial; the most promising at its known cost is tried. 1: plain NSGA.",
-    )
-
-    @model_validator(mode="after")
-    def _settings_suit_the_sampler(self) -> "SamplerSpec":
-        fields = type(self).model_fields
-        unsuited = sorted(n for n in self.model_fields_set - {"name"} if getattr(self, n) != fields[n].default)
-        if unsuited and self.name not in ("nsga2", "nsga3"):
-            raise ValueError(f"{unsuited[0]} is no setting of {self.name}; leave it out, or name nsga2 or nsga3")
-        return self
 
 
 class StudySpec(StrictModel):

@@ -1,0 +1,109 @@
+"""The samplers that a study file may name, and their settings. A new sampler is a class and an entry in `SAMPLERS`."""
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticKnownError
+
+from pipeline.strict_model import StrictModel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SamplerChoice:
+    """One sampler.
+
+    Attributes:
+        source: `module:class`, called with the study's seed, its `Genome` and the settings.
+        meaning: What docs/samplers.md says of it.
+        learns_from: Whatever learns from all finished trials proposes other designs with another number of workers. A
+            sampler with generations learns from those before: a run finishes each one before it asks for the next.
+        settings: The fields of `SamplerSpec` that it takes.
+    """
+
+    source: str
+    meaning: str
+    learns_from: Literal["nothing", "finished trials", "earlier generations"]
+    settings: tuple[str, ...] = ()
+
+
+_EVOLUTION = ("population_size", "mutation_probability", "candidates")
+SAMPLERS = {
+    "nsga2": SamplerChoice(
+        source="pipeline.samplers.evolution:ReproducibleNSGAII",
+        meaning="NSGA-II (Deb et al., 2002) on Optuna's class, with the additions below; the default",
+        learns_from="earlier generations",
+        settings=_EVOLUTION,
+    ),
+    "nsga3": SamplerChoice(
+        source="pipeline.samplers.evolution:ReproducibleNSGAIII",
+        meaning="NSGA-III (Deb & Jain, 2014) with the same additions; for three objectives and more",
+        learns_from="earlier generations",
+        settings=_EVOLUTION,
+    ),
+    "tpe": SamplerChoice(
+        source="pipeline.samplers.reseeded:ReproducibleTPE",
+        meaning="Optuna's tree-structured Parzen estimator, seeded anew for each trial",
+        learns_from="finished trials",
+    ),
+    "gp": SamplerChoice(
+        source="pipeline.samplers.reseeded:ReproducibleGP",
+        meaning="Optuna's Gaussian process with expected hypervolume improvement, likewise; loads torch and takes "
+        "seconds per trial",
+        learns_from="finished trials",
+    ),
+    "random": SamplerChoice(
+        source="pipeline.samplers.reseeded:ReproducibleRandom",
+        meaning="each parameter uniformly and on its own",
+        learns_from="nothing",
+    ),
+    "reinforce": SamplerChoice(
+        source="pipeline.samplers.reinforce:ReinforceSampler",
+        meaning="the optimizer of NACIM: an RNN controller trained by policy gradient",
+        learns_from="finished trials",
+    ),
+}
+
+
+def _is_listed(name: str) -> str:
+    if name not in SAMPLERS:
+        *others, last = map(repr, SAMPLERS)
+        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
+    return name
+
+
+def _list_names(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(SAMPLERS)
+
+
+class SamplerSpec(StrictModel):
+    """What proposes designs: docs/samplers.md. `population_size` and what follows it are for nsga2 and nsga3 only."""
+
+    name: Annotated[str, AfterValidator(_is_listed), Field(json_schema_extra=_list_names)] = "nsga2"
+    population_size: int = Field(10, ge=2, le=10_000)
+    mutation_probability: float | None = Field(None, ge=0, le=1, description="Null: one over the number of parameters.")
+    candidates: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Children bred for each trial; the most promising at its known cost is tried. 1: plain NSGA.",
+    )
+
+    @model_validator(mode="after")
+    def _settings_suit_the_sampler(self) -> "SamplerSpec":
+        for name in sorted(self.model_fields_set - {"name", *self.choice.settings}):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                takers = [sampler for sampler, choice in SAMPLERS.items() if name in choice.settings]
+                way_out = f"leave it out, or name {' or '.join(takers)}"
+                raise ValueError(f"{name} is no setting of {self.name}; {way_out}")
+        return self
+
+    @property
+    def choice(self) -> SamplerChoice:
+        """The sampler named."""
+        return SAMPLERS[self.name]
+
+    @property
+    def has_generations(self) -> bool:
+        """Whether a run finishes one generation before it asks for the next."""
+        return self.choice.learns_from == "earlier generations"
