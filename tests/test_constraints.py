@@ -15,7 +15,7 @@ from test_runner import StopAfter, everything
 from pipeline.cli.progress import Progress
 from pipeline.database.open_study import open_study
 from pipeline.database.trials import kind_of, pareto_report
-from pipeline.design.constraints import QUANTITIES, Constraint, known_figures, untrained_values
+from pipeline.design.constraints import QUANTITIES, Constraint, cost_before_training, untrained_values
 from pipeline.design.design_point import DesignPoint
 from pipeline.report.findings import read_findings
 from pipeline.run.runner import Runner, SpaceExhausted
@@ -46,7 +46,7 @@ def complete(opened: optuna.Study, kind: str) -> list[optuna.trial.FrozenTrial]:
 
 
 def area_mm2(trial: optuna.trial.FrozenTrial) -> float:
-    return 1e6 * known_figures(DesignPoint.from_dict(trial.user_attrs["design"]))["area_m2"]
+    return 1e6 * cost_before_training(DesignPoint.from_dict(trial.user_attrs["design"]))["area_m2"]
 
 
 def test_a_design_that_breaks_a_constraint_is_not_trained(limited, write_study, tmp_path):
@@ -81,7 +81,7 @@ def test_the_sampler_is_told_of_every_design_how_it_stands(limited, write_study,
         assert trial.constraints[f"area_mm2 <= {LIMIT_MM2}"] == pytest.approx(area_mm2(trial) / LIMIT_MM2 - 1)
         assert trial.constraints["cells <= 10000000"] < 0
     for trial in complete(opened, "infeasible"):
-        known = known_figures(DesignPoint.from_dict(trial.user_attrs["design"]))
+        known = cost_before_training(DesignPoint.from_dict(trial.user_attrs["design"]))
         assert trial.values == [0.0, known["tops_per_watt"]], "the cost is real, the accuracy the worst there is"
 
 
@@ -160,8 +160,8 @@ def test_other_constraints_are_refused_with_what_is_allowed(limited, write_study
 def test_every_quantity_is_in_the_cost_model(tiny, write_study, tmp_path):
     opened = run(tiny, write_study, tmp_path / "a", trials=1)
     trial = complete(opened, "evaluated")[0]
-    known = known_figures(DesignPoint.from_dict(trial.user_attrs["design"]))
-    assert all(known[name] > 0 for name, _ in QUANTITIES.values())
+    known = cost_before_training(DesignPoint.from_dict(trial.user_attrs["design"]))
+    assert all(known[quantity.attribute] > 0 for quantity in QUANTITIES.values())
     values = untrained_values(["accuracy_p05", "energy_own_data_j", "area_m2"], known)
     assert values == [0.0, known["energy_j"], known["area_m2"]]
 

@@ -213,7 +213,7 @@ def test_the_csv_holds_every_trial_with_units_in_its_columns(study, findings, tm
         assert row["device"] == trial.design.accelerator.device.name
         assert int(row["adc_bits"]) == trial.design.accelerator.adc_bits
         for name in METRICS:
-            assert float(row[f"{name}_fraction" if "accuracy" in name else name]) == trial.measured[name]
+            assert float(row[f"{name}_fraction" if METRICS[name].is_accuracy else name]) == trial.measured[name]
         assert float(row["accuracy_mean_low_fraction"]) == trial.validation.mean_low
         assert float(row["training_wall_s"]) == trial.phase_s["training"]
 

@@ -14,6 +14,7 @@ from pipeline.database.remeasured import remeasured
 from pipeline.database.trials import pareto_report
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import hypervolume_history
+from pipeline.design.results import stored_values
 from pipeline.follow_up.stored import stored_study
 from pipeline.study.study_file import load_study, study_schema
 
@@ -62,7 +63,7 @@ def _facts(study: optuna.Study) -> dict[str, Any]:
     found = pareto_report(study)
     front = [
         {"trial": t.number, "design": t.user_attrs["design"]}
-        | {n: t.user_attrs[n] for n in METRICS}
+        | {n: stored_values(t.user_attrs).get(n) for n in METRICS}
         | {"variation": t.user_attrs["variation"], "outside_reference": t.user_attrs["cost"]["outside_reference"]}
         for t in found.front
     ]

@@ -108,8 +108,8 @@ def _again(entries: Sequence[dict[str, Any]]) -> Table:
 def _totals(shown: Evaluated) -> Table:
     table = _table("Cost", "", "", "")
     for name, metric in METRICS.items():
-        if not name.startswith("accuracy"):
-            table.add_row(metric.label, metric.show(shown.measured[name]), metric.unit)
+        if not metric.is_accuracy:
+            table.add_row(metric.label, shown.show(name), metric.unit)
     return table
 
 

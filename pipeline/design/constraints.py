@@ -11,19 +11,42 @@ from collections.abc import Mapping, Sequence
 
 from hw_models.cost import estimate_cost
 from pipeline.design.design_point import DesignPoint
+from pipeline.design.metrics import METRICS
 from pipeline.design.topology import mvm_layers
 
-_UNITS = {  # SI name -> written unit -> units in one SI unit
-    "area_m2": {"m2": 1, "mm2": 1e6, "um2": 1e12},
-    "latency_s": {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9},
-    "energy_j": {"j": 1, "uj": 1e6, "nj": 1e9, "pj": 1e12},
-    "edp_js": {"js": 1, "pjs": 1e12},
-    "leakage_power_w": {"w": 1, "mw": 1e3, "uw": 1e6},
-}
-_COUNTS = ("tops_per_watt", "tops", "tops_per_mm2", "cells", "crossbars")  # without a unit of their own to choose
-QUANTITIES: dict[str, tuple[str, float]] = {  # name as written -> (attribute of the cost report, scale)
-    f"{si.rsplit('_', 1)[0]}_{unit}": (si, scale) for si, units in _UNITS.items() for unit, scale in units.items()
-} | {name: (name, 1.0) for name in _COUNTS}
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Quantity:
+    """What a constraint may limit.
+
+    Attributes:
+        attribute: Of the cost report.
+        unit: As written; empty if there is none to choose.
+        scale: The report's value times this is in `unit`.
+    """
+
+    attribute: str
+    unit: str = ""
+    scale: float = 1.0
+
+
+def _quantities() -> dict[str, Quantity]:
+    """Name as written -> quantity: each cost metric in each of its units, and how much of the chip there is."""
+    with_unit, without = {}, {}
+    for metric in METRICS.values():
+        if metric.needs_training:
+            continue
+        if metric.stored_unit is None:
+            without[metric.attribute] = Quantity(metric.attribute)
+            continue
+        stem = metric.attribute.rsplit("_", 1)[0]
+        for unit, scale in metric.units.items():
+            written = unit.lower().replace(" ", "")
+            with_unit[f"{stem}_{written}"] = Quantity(metric.attribute, written, scale)
+    return with_unit | without | {name: Quantity(name) for name in ("cells", "crossbars")}
+
+
+QUANTITIES = _quantities()
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*")
 
 
@@ -69,34 +92,34 @@ class Constraint:
     def __str__(self) -> str:
         return f"{self.quantity} {'<=' if self.is_upper else '>='} {self.limit:.12g}"
 
-    def violation(self, known: Mapping[str, float]) -> float:
+    def violation(self, cost: Mapping[str, float]) -> float:
         """How far beyond the limit, relative to it, so that all constraints count alike; 0 or less if kept."""
-        excess = self._value(known) / self.limit - 1
+        excess = self._value(cost) / self.limit - 1
         return excess if self.is_upper else -excess
 
-    def show(self, known: Mapping[str, float]) -> str:
+    def show(self, cost: Mapping[str, float]) -> str:
         """A broken constraint for people: `area 3.1 mm2 > 2.5 mm2`."""
-        stem, unit = self.quantity, ""
-        if self.quantity not in _COUNTS:
-            stem, unit = self.quantity.rsplit("_", 1)
+        unit = QUANTITIES[self.quantity].unit
+        stem = self.quantity.removesuffix(f"_{unit}")
         sign = ">" if self.is_upper else "<"
-        value = f"{self._value(known):.4g} {unit}".strip()
+        value = f"{self._value(cost):.4g} {unit}".strip()
         return f"{stem.replace('_', ' ')} {value} {sign} {f'{self.limit:.12g} {unit}'.strip()}"
 
-    def _value(self, known: Mapping[str, float]) -> float:
-        name, scale = QUANTITIES[self.quantity]
-        return known[name] * scale
+    def _value(self, cost: Mapping[str, float]) -> float:
+        quantity = QUANTITIES[self.quantity]
+        return cost[quantity.attribute] * quantity.scale
 
 
-def known_figures(design: DesignPoint) -> dict[str, float]:
-    """All that the cost model says of a design before it is trained: SI name -> value."""
+def cost_before_training(design: DesignPoint) -> dict[str, float]:
+    """A design's cost at the assumed activity: attribute of `CostReport` -> value, for all `QUANTITIES`."""
     cost = estimate_cost(design.accelerator, mvm_layers(design))
-    return {name: float(getattr(cost, name)) for name in dict.fromkeys(name for name, _ in QUANTITIES.values())}
+    return {q.attribute: float(getattr(cost, q.attribute)) for q in QUANTITIES.values()}
 
 
-def untrained_values(objectives: Sequence[str], known: Mapping[str, float]) -> list[float]:
-    """Objectives of a design that is not trained: costs as known, accuracies 0.
+def untrained_values(objectives: Sequence[str], cost: Mapping[str, float]) -> list[float]:
+    """Objectives of a design that is not trained: accuracies 0, costs as before training.
 
-    What depends on the trained network's own data takes the estimate from before training.
+    Costs at the network's own data take the value at the assumed activity.
     """
-    return [0.0 if name.startswith("accuracy") else known[name.replace("_own_data", "")] for name in objectives]
+    metrics = [METRICS[name] for name in objectives]
+    return [0.0 if metric.is_accuracy else cost[metric.attribute] for metric in metrics]

@@ -1,10 +1,13 @@
 """What is measured on one design, and what ends without a measurement. No torch here, so that a report opens fast."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from hw_models.cost import CostReport
 from pipeline.design.metrics import METRICS
+
+TEST_ACCURACIES = {"test_accuracy_mean": "mean", "test_accuracy_std": "std"}  # name -> attribute of `VariationReport`
 
 
 class TrainingDiverged(RuntimeError):
@@ -59,7 +62,7 @@ class TrialResult:
     """All that one evaluation measured; plain values, so that it travels between processes and into the database.
 
     Attributes:
-        measured: Name in `pipeline.design.metrics.METRICS` -> value; any of them may be an objective.
+        measured: Name in `pipeline.design.metrics.METRICS` or `TEST_ACCURACIES` -> value.
         cost: `hw_models.cost.CostReport.to_dict()`, the breakdown by component and by layer included.
         validation, test: Accuracy over chips; the search sees the first only.
         phase_s: Wall time of each phase in seconds.
@@ -83,28 +86,35 @@ class TrialResult:
 
 def accuracies(report: VariationReport) -> dict[str, float]:
     """The accuracies of `METRICS`."""
-    return {
-        "accuracy_mean": report.mean,
-        "accuracy_p05": report.p05,
-        "accuracy_worst": report.worst,
-        "accuracy_noiseless": report.noiseless,
-        "accuracy_float": report.float_accuracy,
-    }
+    return {name: getattr(report, metric.attribute) for name, metric in METRICS.items() if metric.is_accuracy}
 
 
 def measured_values(
     cost: CostReport, own_cost: CostReport, validation: VariationReport, test: VariationReport
 ) -> dict[str, float]:
-    """One flat record of everything measured: all of `METRICS`, and the figures of the test images.
+    """One flat record of everything measured: all of `METRICS`, and `TEST_ACCURACIES`.
 
     Args:
         cost: At the assumed activity.
         own_cost: At the trained network's own activity.
         validation, test: Accuracy over chips.
     """
-    values = accuracies(validation) | {
-        "tops_per_watt_own_data": own_cost.tops_per_watt,
-        "energy_own_data_j": own_cost.energy_j,
-    }
-    values |= {name: getattr(cost, name) for name in METRICS if name not in values}
-    return values | {"test_accuracy_mean": test.mean, "test_accuracy_std": test.std}
+    sources = {"accuracy": validation, "cost": cost, "own cost": own_cost}
+    values = {name: getattr(sources[metric.source], metric.attribute) for name, metric in METRICS.items()}
+    return values | {name: getattr(test, attribute) for name, attribute in TEST_ACCURACIES.items()}
+
+
+def stored_values(attributes: Mapping[str, Any]) -> dict[str, float]:
+    """The inverse of `measured_values` in a database: what a measured trial's attributes tell of its metrics.
+
+    A trial does not hold a metric that was added after it was measured. Its cost and its accuracy chip by chip still
+    tell most; what they do not tell is left out.
+    """
+    validation = VariationReport.from_dict(attributes["variation"]["validation"])
+    values = {name: attributes[name] for name in (*METRICS, *TEST_ACCURACIES) if name in attributes}
+    for name, metric in METRICS.items():
+        if name not in values and metric.source == "cost" and metric.attribute in attributes["cost"]:
+            values[name] = attributes["cost"][metric.attribute]
+        elif name not in values and metric.is_accuracy:
+            values[name] = getattr(validation, metric.attribute)
+    return values

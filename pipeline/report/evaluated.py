@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
-from pipeline.design.results import VariationReport
+from pipeline.design.results import VariationReport, stored_values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +19,7 @@ class Evaluated:
 
     Attributes:
         number: Of the trial.
-        measured: Name in `METRICS` -> value, and the figures of the test images.
+        measured: `pipeline.design.results.stored_values`: name -> value.
         design: Hardware and network.
         cost: `hw_models.cost.CostReport.to_dict()`.
         validation, test: Accuracy over simulated chips.
@@ -47,10 +47,9 @@ class Evaluated:
     def from_trial(cls, trial: FrozenTrial, remeasured: Sequence[dict[str, Any]] = ()) -> "Evaluated":
         """Read a complete trial that was not reused; the inverse of `pipeline.database.records.record`."""
         attributes = trial.user_attrs
-        names = [*METRICS, "test_accuracy_mean", "test_accuracy_std"]
         return cls(
             number=trial.number,
-            measured={name: attributes[name] for name in names},
+            measured=stored_values(attributes),
             design=DesignPoint.from_dict(attributes["design"]),
             cost=attributes["cost"],
             validation=VariationReport.from_dict(attributes["variation"]["validation"]),
@@ -87,7 +86,9 @@ class Evaluated:
         return (self.validation.mean_low, self.validation.mean_high) if name == "accuracy_mean" else None
 
     def show(self, name: str) -> str:
-        """A metric for people, without its unit: `96.2`, or `96.2 ± 0.4` if it has an interval."""
+        """A metric for people, without its unit: `96.2`, or `96.2 ± 0.4` if it has an interval; `-` if not known."""
+        if name not in self.measured:
+            return "-"
         metric, interval = METRICS[name], self.interval(name)
         text = metric.show(self.measured[name])
         return text if interval is None else f"{text} ± {two_digits(half_width(self.validation) * metric.scale)}"

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.design.describe import design_columns
+from pipeline.design.metrics import METRICS
+from pipeline.design.results import TEST_ACCURACIES
 from pipeline.files import write_whole
 from pipeline.report.evaluated import Evaluated
 from pipeline.report.findings import Findings
@@ -53,6 +55,7 @@ def write_trials_json(findings: Findings, path: Path) -> None:
 
 
 def _csv_row(trial: Evaluated, on_front: bool) -> dict[str, Any]:
+    names = (*METRICS, *TEST_ACCURACIES)
     reports = {"": trial.validation, "test_": trial.test}
     intervals = {
         f"{split}accuracy_mean_{side}_fraction": getattr(report, f"mean_{side}")
@@ -61,9 +64,13 @@ def _csv_row(trial: Evaluated, on_front: bool) -> dict[str, Any]:
     }
     return (
         {"trial": trial.number, "on_front": int(on_front)}
-        | {f"{name}_fraction" if "accuracy" in name else name: value for name, value in trial.measured.items()}
+        | {f"{name}_fraction" if _is_fraction(name) else name: trial.measured.get(name) for name in names}
         | intervals
         | {"chips": len(trial.validation.per_chip)}
         | {f"{phase}_wall_s": seconds for phase, seconds in trial.phase_s.items()}
         | design_columns(trial.design)
     )
+
+
+def _is_fraction(name: str) -> bool:
+    return name in TEST_ACCURACIES or METRICS[name].is_accuracy

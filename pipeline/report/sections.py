@@ -60,7 +60,7 @@ def _head(findings: Findings) -> str:
 def _best(trials: Iterable[Evaluated], name: str) -> str:
     best, metric = best_by(trials, name), METRICS[name]
     unit = "" if metric.unit == metric.label else f" {metric.unit}"
-    at = "" if name.startswith("accuracy") else f", at {best.show('accuracy_mean')} % accuracy"
+    at = "" if metric.is_accuracy else f", at {best.show('accuracy_mean')} % accuracy"
     return f"best {metric.label} {best.show(name)}{unit} (trial {best.number}, {best.device}{at})"
 
 

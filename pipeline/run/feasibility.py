@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial
 
-from pipeline.design.constraints import Constraint, known_figures, untrained_values
+from pipeline.design.constraints import Constraint, cost_before_training, untrained_values
 from pipeline.design.design_point import DesignPoint
 
 _DASHBOARD_KEY = "constraints"  # system attribute that optuna-dashboard 0.21 reads; Optuna 5 writes others
@@ -35,14 +35,14 @@ def end_if_infeasible(
     """
     if not constraints:
         return None
-    known = known_figures(design)
-    violations = {str(constraint): constraint.violation(known) for constraint in constraints}
+    cost = cost_before_training(design)
+    violations = {str(constraint): constraint.violation(cost) for constraint in constraints}
     if not trial.constraints:  # else: taken up again
         for name, value in violations.items():
             trial.set_constraint(name, value)
         trial.storage.set_trial_system_attr(trial._trial_id, _DASHBOARD_KEY, list(violations.values()))
-    broken = [constraint.show(known) for constraint in constraints if constraint.violation(known) > 0]
+    broken = [constraint.show(cost) for constraint in constraints if constraint.violation(cost) > 0]
     if not broken:
         return None
     trial.set_user_attr("infeasible", "; ".join(broken))
-    return study.tell(trial, untrained_values(objectives, known))
+    return study.tell(trial, untrained_values(objectives, cost))

@@ -11,8 +11,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.database.trials import kind_of
-from pipeline.design.constraints import known_figures
+from pipeline.design.constraints import cost_before_training
 from pipeline.design.design_point import DesignPoint
+from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
 from pipeline.design.stopping_rule import StoppingRule
 from pipeline.samplers import generation_of
@@ -44,13 +45,13 @@ def stopping_rule(study: optuna.Study, spec: StudySpec, number: int, design: Des
         sampler has no generations, no objective is an accuracy,
         or one depends on the trained network's own data and so is not known before training.
     """
-    accuracy = [name for name in spec.objectives if name.startswith("accuracy")]
+    accuracy = [name for name in spec.objectives if METRICS[name].is_accuracy]
     if (
         spec.accuracy.source == "supernet"
         or not spec.early_stopping
         or not spec.sampler.has_generations
         or not accuracy
-        or any("own_data" in name for name in spec.objectives)
+        or any(METRICS[name].source == "own cost" for name in spec.objectives)
     ):
         return None
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
@@ -58,12 +59,12 @@ def stopping_rule(study: optuna.Study, spec: StudySpec, number: int, design: Des
     finished = [trial for trial in trials if kind_of(trial) == "evaluated" and generation_of(trial) < own]
     checkpoints = checkpoint_epochs(spec.early_stopping, spec.training.epochs)
     granted = {epoch: _gains(finished, epoch, accuracy, spec.early_stopping.quantile) for epoch in checkpoints}
-    figures = known_figures(design)
+    cost = cost_before_training(design)
     front = nondominated(to_losses(spec.objectives, [trial.values for trial in finished]))
     return StoppingRule(
         checkpoints=checkpoints,
         objectives=tuple(spec.objectives),
-        known={name: figures[name] for name in spec.objectives if name not in accuracy},
+        known={name: cost[METRICS[name].attribute] for name in spec.objectives if name not in accuracy},
         gains={epoch: gains for epoch, gains in granted.items() if gains},
         front=tuple(tuple(finished[i].values) for i in np.flatnonzero(front)),
     )

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution
 
-from hw_models.cost.report import CostReport
 from hw_models.errors import InfeasibleDesign
-from pipeline.design.constraints import Constraint, known_figures
+from pipeline.design.constraints import Constraint, cost_before_training
 from pipeline.design.design_point import DesignPoint
+from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import to_losses
 from pipeline.study.dimension import ABSENT, Dimension, Scalar
 from pipeline.study.search_space import SearchSpace, distribution_of
@@ -37,7 +37,7 @@ class Genome:
     def __init__(self, space: SearchSpace) -> None:
         searched = space.searched()
         self._design = functools.lru_cache(_REMEMBERED)(lambda genes: space.design_of(self.parameters(np.array(genes))))
-        self._figures = functools.lru_cache(_REMEMBERED)(lambda genes: known_figures(self._design(genes)))
+        self._cost = functools.lru_cache(_REMEMBERED)(lambda genes: cost_before_training(self._design(genes)))
         self._constraints = [Constraint.parse(text) for text in space.definition.spec.constraints]
         self.names = tuple(searched)
         self.distributions: dict[str, BaseDistribution] = {n: distribution_of(d) for n, d in searched.items()}
@@ -45,7 +45,7 @@ class Genome:
         self.values = tuple(_ascending(dimension) for dimension in searched.values())
         self.sizes = np.array([len(values) for values in self.values])
         self.objectives = space.definition.spec.objectives
-        self.known = tuple(k for k, name in enumerate(self.objectives) if hasattr(CostReport, name))
+        self.known = tuple(k for k, name in enumerate(self.objectives) if not METRICS[name].needs_training)
         self.unknown = tuple(k for k in range(len(self.objectives)) if k not in self.known)
 
     def parameters(self, genes: Genes) -> dict[str, Scalar]:
@@ -71,14 +71,14 @@ class Genome:
         """By how much a design breaks the study's constraints, summed; 0 if it keeps them all."""
         if not self._constraints:
             return 0.0
-        figures = self._figures(tuple(genes.tolist()))
-        return sum(max(0.0, constraint.violation(figures)) for constraint in self._constraints)
+        cost = self._cost(tuple(genes.tolist()))
+        return sum(max(0.0, constraint.violation(cost)) for constraint in self._constraints)
 
     def known_losses(self, genes: Genes) -> np.ndarray:
         """Objectives that need no training, smaller is better, in the order of `known`."""
-        figures = self._figures(tuple(genes.tolist()))
+        cost = self._cost(tuple(genes.tolist()))
         names = [self.objectives[k] for k in self.known]
-        return np.asarray(to_losses(names, [[figures[name] for name in names]])[0])
+        return np.asarray(to_losses(names, [[cost[METRICS[name].attribute] for name in names]])[0])
 
     def features(self, genes: Genes) -> np.ndarray:
         """Points (designs, features): 0 to 1 along an order; any two names or flags are at distance 1."""

@@ -75,11 +75,11 @@ class Preselection:
 
 def _bend(objective: str, values: np.ndarray) -> np.ndarray:
     """Logit of an accuracy, logarithm of anything else: errors of a forecast are more alike there."""
-    if METRICS[objective].unit != "%":
+    if not METRICS[objective].is_accuracy:
         return np.asarray(np.log(np.maximum(values, 1e-300)))
     inside = np.clip(values, _EDGE, 1 - _EDGE)
     return np.asarray(np.log(inside / (1 - inside)))
 
 
 def _unbend(objective: str, bent: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-bent)) if METRICS[objective].unit == "%" else np.exp(bent))
+    return np.asarray(1 / (1 + np.exp(-bent)) if METRICS[objective].is_accuracy else np.exp(bent))

@@ -214,7 +214,7 @@ class StudySpec(StrictModel):
                 )
             if name in self.objectives[:index]:
                 raise ValueError(f"objectives: {name!r} stands twice")
-            if name in ("accuracy_worst", "accuracy_p05") and self.variation.min_chips != self.variation.max_chips:
+            if METRICS[name].falls_with_chips and self.variation.min_chips != self.variation.max_chips:
                 raise ValueError(
                     f"objectives: {name} falls with the number of chips; for a fair comparison set variation.min_chips "
                     f"({self.variation.min_chips}) equal to variation.max_chips ({self.variation.max_chips})"
