@@ -187,4 +187,13 @@ METRICS: dict[str, Metric] = {
         label="leakage",
         meaning="Leakage power of the chip.",
     ),
+    "power_w": Metric(
+        source="cost",
+        attribute="power_w",
+        direction="minimize",
+        unit="mW",
+        stored_unit="W",
+        label="power",
+        meaning="Mean power while inferring without pause, leakage included.",
+    ),
 }
