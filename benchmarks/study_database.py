@@ -22,10 +22,10 @@ import sqlalchemy
 
 from hw_models.cost import estimate_cost
 from pipeline.database.open_study import open_study
-from pipeline.database.transaction import backend_of
 from pipeline.design.metrics import METRICS
 from pipeline.design.results import TrialResult, VariationReport
 from pipeline.design.topology import mvm_layers
+from pipeline.optuna_private import backend_of
 from pipeline.run import runner as runner_module
 from pipeline.run.runner import Runner
 from pipeline.study.study_file import load_study

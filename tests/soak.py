@@ -26,8 +26,8 @@ from postgres import Server
 from pipeline.database.open_study import load_study_read_only, open_study
 from pipeline.database.records import evaluated_trials
 from pipeline.database.storage import StudyError
-from pipeline.database.transaction import backend_of
 from pipeline.design.design_point import DesignPoint
+from pipeline.optuna_private import backend_of
 from pipeline.run.runner import Runner
 from pipeline.study.study_file import StudyDefinition, load_study
 

@@ -21,7 +21,8 @@ from pipeline.database import open_study as open_study_module
 from pipeline.database.lock import run_lock, study_lock
 from pipeline.database.records import evaluated_trials
 from pipeline.database.storage import StudyError
-from pipeline.database.transaction import backend_of, transaction
+from pipeline.database.transaction import transaction
+from pipeline.optuna_private import backend_of
 from pipeline.run.cluster import ClusterWorker
 from pipeline.run.runner import Runner
 from pipeline.study.study_file import StudyDefinition, load_study

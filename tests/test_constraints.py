@@ -192,7 +192,7 @@ def test_an_infeasible_design_is_not_the_dashboards_best_one(limited, write_stud
 
 
 def test_the_dashboard_still_needs_constraints_under_their_old_name(tmp_path):
-    """When this fails, the dashboard reads Optuna 5's constraints: drop `_DASHBOARD_KEY` in pipeline.design.constraints."""
+    """When this fails, the dashboard reads Optuna 5's constraints: drop `optuna_private.show_violations`."""
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = optuna.create_study(study_name="new names only", storage=url, directions=["maximize", "maximize"])
     trial = study.ask()

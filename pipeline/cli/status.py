@@ -10,6 +10,7 @@ from pipeline.cli.options import AsJson, OutFolder, StorageUrl, StudyFile, print
 from pipeline.database.heartbeat import GRACE_BEATS, HEARTBEAT_S
 from pipeline.database.places import places
 from pipeline.database.storage import is_sqlite
+from pipeline.optuna_private import trial_id
 from pipeline.study.study_file import load_study
 
 
@@ -47,7 +48,7 @@ def _status(url: str, name: str) -> dict[str, Any]:
             | {
                 "trial": trial.number,
                 "interrupted": bool(trial.user_attrs.get("interrupted")),
-                "silent_s": beats.get(trial._trial_id),
+                "silent_s": beats.get(trial_id(trial)),
                 "outlived": len(trial.user_attrs.get("deaths", [])),
             }
             for trial in unfinished

@@ -8,11 +8,10 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.storages._rdb.models import TrialHeartbeatModel
 from optuna.trial import FrozenTrial
 from sqlalchemy.orm import Session
 
-from pipeline.database.transaction import backend_of
+from pipeline.optuna_private import backend_of, heartbeat_table, trial_id
 
 HEARTBEAT_S = 30  # assumed: between two signs of life of a trial's worker
 GRACE_BEATS = 4  # assumed: missed signs of life after which a worker counts as dead
@@ -23,9 +22,9 @@ def heartbeats(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[int, 
     backend = backend_of(study)
     with Session(backend.engine) as session:
         now = session.execute(sqlalchemy.select(sqlalchemy.func.current_timestamp())).scalar_one().replace(tzinfo=None)
-        table, ids = TrialHeartbeatModel, [trial._trial_id for trial in trials]
+        table, ids = heartbeat_table(), [trial_id(trial) for trial in trials]
         rows = session.execute(sqlalchemy.select(table.trial_id, table.heartbeat).where(table.trial_id.in_(ids)))
-        return {trial_id: (now - beat).total_seconds() for trial_id, beat in rows}
+        return {row_id: (now - beat).total_seconds() for row_id, beat in rows}
 
 
 class Heart:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from pipeline.database.storage import StudyError, is_sqlite, let_readers_in, one_at_a_time, open_storage, show_url
 from pipeline.database.transaction import transaction
 from pipeline.design.metrics import METRICS
+from pipeline.optuna_private import study_id
 from pipeline.samplers import make_sampler
 from pipeline.study.study_file import SCHEMA_VERSION, StudyDefinition
 from pipeline.study.study_spec import StudySpec
@@ -34,7 +35,7 @@ def open_study(definition: StudyDefinition, url: str, replace_empty: bool = Fals
     sampler = make_sampler(definition)
     with one_at_a_time(url):
         found = {known.study_name: known for known in storage.get_all_studies()}.get(spec.name)
-        if found and not storage.get_n_trials(found._study_id):
+        if found and not storage.get_n_trials(study_id(found)):
             cut_off = "nacim_schema" not in found.user_attrs  # an older release, while it made the study
             if cut_off or (replace_empty and found.user_attrs["identity"] != definition.identity()):
                 optuna.delete_study(study_name=spec.name, storage=storage)

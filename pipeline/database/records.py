@@ -7,9 +7,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
-from pipeline.database.transaction import lock_trial, set_user_attributes
+from pipeline.database.transaction import set_user_attributes
 from pipeline.database.trials import kind_of
 from pipeline.design.results import TrialResult
+from pipeline.optuna_private import lock_trial, storage_of
 
 
 def record(
@@ -30,7 +31,7 @@ def record(
     """
     values = [result.measured[name] for name in objectives]
     state = lock_trial(session, trial_id)
-    trial = study._storage.get_trial(trial_id)
+    trial = storage_of(study).get_trial(trial_id)
     if state is TrialState.COMPLETE:
         return trial
     if state is not TrialState.RUNNING:
@@ -76,19 +77,19 @@ def _add_late_result(
 def reuse(study: optuna.Study, session: Session, trial_id: int, earlier: FrozenTrial) -> FrozenTrial:
     """Give a trial of an already evaluated design that design's values, visibly marked; inside a transaction."""
     if lock_trial(session, trial_id) is TrialState.RUNNING:
-        study._storage.set_trial_user_attr(trial_id, "reused_from", earlier.number)
+        storage_of(study).set_trial_user_attr(trial_id, "reused_from", earlier.number)
         if "stopped_early" in earlier.user_attrs:
-            study._storage.set_trial_user_attr(trial_id, "stopped_early", earlier.user_attrs["stopped_early"])
-        study.tell(study._storage.get_trial_number_from_id(trial_id), earlier.values)
-    return study._storage.get_trial(trial_id)
+            storage_of(study).set_trial_user_attr(trial_id, "stopped_early", earlier.user_attrs["stopped_early"])
+        study.tell(storage_of(study).get_trial_number_from_id(trial_id), earlier.values)
+    return storage_of(study).get_trial(trial_id)
 
 
 def fail(study: optuna.Study, session: Session, trial_id: int, reasons: dict[str, str]) -> FrozenTrial:
     """End a trial without a result, its reasons as attributes; inside a transaction."""
     if lock_trial(session, trial_id) is TrialState.RUNNING:
         set_user_attributes(session, trial_id, reasons)
-        study.tell(study._storage.get_trial_number_from_id(trial_id), state=TrialState.FAIL)
-    return study._storage.get_trial(trial_id)
+        study.tell(storage_of(study).get_trial_number_from_id(trial_id), state=TrialState.FAIL)
+    return storage_of(study).get_trial(trial_id)
 
 
 def unfinished_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -4,7 +4,8 @@ from typing import Any
 
 import optuna
 
-from pipeline.database.transaction import lock_study, transaction
+from pipeline.database.transaction import transaction
+from pipeline.optuna_private import lock_study
 
 
 def remeasured(study: optuna.Study, number: int) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ from typing import Any
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import BaseModel
 from sqlalchemy.engine import URL, Engine, make_url
+
+from pipeline.optuna_private import table_names
 
 _LOCK_WAIT_S = 10  # how long one attempt waits for another writer of a SQLite file
 _CREATION_KEY = 0x6E6163696D  # of the lock under which tables and studies are made: "nacim" in ASCII
@@ -150,7 +151,7 @@ def _inspect_sqlite(url: str) -> None:
         raise StudyError(
             f"{path}: not a readable SQLite database ({error}); choose another file with --storage"
         ) from error
-    if foreign := tables - {"alembic_version", *BaseModel.metadata.tables}:
+    if foreign := tables - {"alembic_version", *table_names()}:
         raise StudyError(
             f"{path}: a database of another program (table {min(foreign)!r}); choose another file with --storage"
         )

@@ -3,15 +3,16 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import StudyModel, TrialModel, TrialUserAttributeModel
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.orm import Session
+
+from pipeline.optuna_private import backend_of, forget_cached_trials, user_attribute_table
 
 
 # Whole steps
@@ -44,30 +45,12 @@ def transaction(study: optuna.Study | RDBStorage) -> Iterator[Session]:
                 sqlalchemy.event.remove(backend.engine, "handle_error", remember)
     except BaseException as error:
         if isinstance(study, optuna.Study):
-            _forget(study._storage)
+            forget_cached_trials(study)
         if first and isinstance(error, (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)):
             raise first[0] from None  # Optuna's repetitions hide it
         raise
     finally:
         backend.scoped_session.remove()
-
-
-def backend_of(study: optuna.Study) -> RDBStorage:
-    """The database behind Optuna's cache."""
-    backend = study._storage._backend  # type: ignore[attr-defined]
-    assert isinstance(backend, RDBStorage)
-    return backend
-
-
-def lock_study(study: optuna.Study, session: Session) -> None:
-    """Let no other process ask or claim until the transaction ends."""
-    StudyModel.find_or_raise_by_id(study._study_id, session, for_update=True)
-
-
-def lock_trial(session: Session, trial_id: int) -> optuna.trial.TrialState:
-    """Let no other process change a trial until the transaction ends; its state now."""
-    state = TrialModel.find_or_raise_by_id(trial_id, session, for_update=True).state
-    return cast(optuna.trial.TrialState, state)
 
 
 def set_user_attributes(session: Session, trial_id: int, values: dict[str, Any]) -> None:
@@ -78,15 +61,7 @@ def set_user_attributes(session: Session, trial_id: int, values: dict[str, Any])
         trial_id: Of an unfinished trial.
         values: Name -> a value for JSON.
     """
-    table = TrialUserAttributeModel
+    table = user_attribute_table()
     session.execute(sqlalchemy.delete(table).where(table.trial_id == trial_id, table.key.in_(values)))
     rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in values.items()]
     session.execute(sqlalchemy.insert(table), rows)
-
-
-def _forget(storage: Any) -> None:
-    """What the cache has seen of a transaction that was taken back never happened."""
-    with storage._lock:
-        storage._studies.clear()
-        storage._trial_id_to_study_id_and_number.clear()
-        storage._study_id_and_number_to_trial_id.clear()

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from optuna._hypervolume import compute_hypervolume
 
 from pipeline.design.metrics import METRICS
+from pipeline.optuna_private import hypervolume
 
 
 def to_losses(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> np.ndarray:
@@ -40,6 +40,6 @@ def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[flo
     for loss in losses:
         if not (front <= loss).all(-1).any():
             front = np.vstack([front[~(loss <= front).all(-1)], loss])
-            volume = float(compute_hypervolume(front, reference))
+            volume = hypervolume(front, reference)
         history.append(volume)
     return history

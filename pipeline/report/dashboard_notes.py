@@ -13,6 +13,7 @@ from optuna_dashboard import save_note, save_plotly_graph_object
 from pipeline.database.transaction import transaction
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
+from pipeline.optuna_private import note_artifact, trial_id
 from pipeline.report.cost_parts import component_parts
 from pipeline.report.evaluated import Evaluated, half_width, two_digits
 from pipeline.report.figures.front import front_figure, hypervolume_figure, pairs
@@ -48,26 +49,21 @@ def prepare_dashboard(study: optuna.Study, folder: Path, report: Path) -> None:
         save_note(study, _study_note(findings))
         _save_figures(study, findings)
         for trial, shown in zip(findings.pareto.front, findings.front, strict=True):
-            save_note(optuna.Trial(study, trial._trial_id), _trial_note(findings, shown))
+            save_note(optuna.Trial(study, trial_id(trial)), _trial_note(findings, shown))
             if shown.checkpoint and (weights := folder / "checkpoints" / shown.checkpoint).is_file():
                 _attach(study, store, weights, trial)
         _attach(study, store, report, None)
 
 
 def _attach(study: optuna.Study, folder: Path, file: Path, trial: FrozenTrial | None) -> None:
-    """A file as an artefact of a trial, or of the study; one of the same name is replaced.
-
-    Optuna's own `upload_artifact` refuses finished trials. The dashboard also looks for a trial's artefacts among the
-    study's attributes, where it kept them once; a test with a browser tells if it no longer does.
-    """
+    """A file as an artefact of a trial, or of the study; one of the same name is replaced."""
     name = str(uuid.uuid5(uuid.NAMESPACE_URL, file.name))
     unfinished = folder / f"{name}.part"
     shutil.copyfile(file, unfinished)
     unfinished.replace(folder / name)
     mime = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     meta = {"artifact_id": name, "filename": file.name, "mimetype": mime, "encoding": None}
-    prefix = f"dashboard:artifacts:{trial._trial_id}:" if trial else "artifacts:"
-    study._storage.set_study_system_attr(study._study_id, f"{prefix}{name}", json.dumps(meta))
+    note_artifact(study, trial, name, json.dumps(meta))
 
 
 def _save_figures(study: optuna.Study, findings: Findings) -> None:

@@ -18,11 +18,10 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from optuna_dashboard import _app
-from optuna_dashboard._pareto_front import get_pareto_front_trials
 
 from pipeline.database.storage import open_storage
 from pipeline.database.trials import kind_of
+from pipeline.optuna_private import rank_in_dashboard
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -70,7 +69,7 @@ def dashboard_app(url: str, writable: bool, artifacts: Path | None = None) -> "W
     Raises:
         StudyError: If the database cannot be used.
     """
-    _app.get_pareto_front_trials = _front_of_results
+    rank_in_dashboard(lambda trial: kind_of(trial) == "evaluated")
     store = FileSystemArtifactStore(str(artifacts)) if artifacts and artifacts.is_dir() else None
     storage = open_storage(url)
     storage.get_best_trial = functools.partial(_best_of_results, storage)  # type: ignore[method-assign]
@@ -78,15 +77,8 @@ def dashboard_app(url: str, writable: bool, artifacts: Path | None = None) -> "W
     return app if writable else read_only(app)
 
 
-def _front_of_results(trials: list[FrozenTrial], directions: list[StudyDirection]) -> list[FrozenTrial]:
-    """The dashboard's list of best trials, which knows no constraints, from evaluated trials only."""
-    evaluated = [trial for trial in trials if kind_of(trial) == "evaluated"]
-    front: list[FrozenTrial] = get_pareto_front_trials(evaluated, directions)
-    return front
-
-
 def _best_of_results(storage: RDBStorage, study_id: int) -> FrozenTrial:
-    """The best trial of a study with one objective, likewise; without a result the best of what there is."""
+    """The best evaluated trial of a study with one objective; without a result the best of what there is."""
     complete = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
     evaluated = [trial for trial in complete if kind_of(trial) == "evaluated"]
     (direction,) = storage.get_study_directions(study_id)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.database import records
 from pipeline.database.heartbeat import GRACE_BEATS, heartbeats
-from pipeline.database.transaction import lock_study
+from pipeline.optuna_private import lock_study, storage_of, trial_id
 from pipeline.run.runner import Runner
 
 _IDLE_S = 5.0  # assumed: between looks for work while all that is left is in work elsewhere
@@ -59,13 +59,13 @@ class ClusterWorker(Runner):
         )  # first: a trial told meanwhile counts twice, never zero times
         self._learn()
         free, given_up = self._free_trial(session)
-        out = {trial._trial_id for trial in (free, *given_up) if trial is not None}
-        in_work = [trial for trial in unfinished if trial._trial_id not in out]
+        out = {trial_id(trial) for trial in (free, *given_up) if trial is not None}
+        in_work = [trial for trial in unfinished if trial_id(trial) not in out]
         self._elsewhere = {
             trial.user_attrs["design_hash"]: trial.number for trial in in_work if "design_hash" in trial.user_attrs
         }
         if free is not None:
-            return optuna.Trial(self._study, free._trial_id)
+            return optuna.Trial(self._study, trial_id(free))
         return self._study.ask() if len(self._known) + len(in_work) < self._goal_total else None
 
     def _free_trial(self, session: Session) -> tuple[FrozenTrial | None, list[FrozenTrial]]:
@@ -76,8 +76,8 @@ class ClusterWorker(Runner):
         for trial in unfinished:
             if trial.user_attrs.get("interrupted"):
                 return trial, given_up
-            if trial._trial_id in silent:
-                if self._outlives(session, trial, silent[trial._trial_id]):
+            if trial_id(trial) in silent:
+                if self._outlives(session, trial, silent[trial_id(trial)]):
                     return trial, given_up
                 given_up.append(trial)
         return None, given_up
@@ -95,17 +95,17 @@ class ClusterWorker(Runner):
         if not unfinished or time.monotonic() < self._silence_proves_after:
             return {}
         beats = heartbeats(self._study, unfinished)
-        return {trial_id: silence_s for trial_id, silence_s in beats.items() if silence_s > self._grace_s}
+        return {silent: silence_s for silent, silence_s in beats.items() if silence_s > self._grace_s}
 
     def _outlives(self, session: Session, trial: FrozenTrial, silence_s: float) -> bool:
         """Note the death of a trial's worker; False if that was one too many, and the trial is given up."""
         worker = trial.user_attrs.get("worker", {})
         death: dict[str, Any] = worker | {"silent_s": round(silence_s), "noticed": datetime.now(UTC).isoformat()}
         deaths = [*trial.user_attrs.get("deaths", []), death]
-        self._study._storage.set_trial_user_attr(trial._trial_id, "deaths", deaths)
+        storage_of(self._study).set_trial_user_attr(trial_id(trial), "deaths", deaths)
         if len(deaths) < _DEATHS:
             return True
         last = f"the last on {worker.get('host')} (process {worker.get('pid')})"
         reason = f"{len(deaths)} workers died in this trial, {last}"
-        self._view.finished(records.fail(self._study, session, trial._trial_id, {"error": reason}))
+        self._view.finished(records.fail(self._study, session, trial_id(trial), {"error": reason}))
         return False

@@ -7,8 +7,7 @@ from optuna.trial import FrozenTrial
 
 from pipeline.design.constraints import Constraint, cost_before_training, untrained_values
 from pipeline.design.design_point import DesignPoint
-
-_DASHBOARD_KEY = "constraints"  # system attribute that optuna-dashboard 0.21 reads; Optuna 5 writes others
+from pipeline.optuna_private import show_violations
 
 
 def end_if_infeasible(
@@ -40,7 +39,7 @@ def end_if_infeasible(
     if not trial.constraints:  # else: taken up again
         for name, value in violations.items():
             trial.set_constraint(name, value)
-        trial.storage.set_trial_system_attr(trial._trial_id, _DASHBOARD_KEY, list(violations.values()))
+        show_violations(trial, list(violations.values()))
     broken = [constraint.show(cost) for constraint in constraints if constraint.violation(cost) > 0]
     if not broken:
         return None

@@ -27,11 +27,12 @@ from pipeline.database import records
 from pipeline.database.heartbeat import HEARTBEAT_S, Heart, this_process
 from pipeline.database.patience import DISK_ERRORS, DatabaseAway, Patience
 from pipeline.database.storage import StudyError
-from pipeline.database.transaction import lock_trial, set_user_attributes, transaction
+from pipeline.database.transaction import set_user_attributes, transaction
 from pipeline.design.constraints import Constraint
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrialResult
 from pipeline.design.topology import topology
+from pipeline.optuna_private import lock_trial, storage_of, trial_id
 from pipeline.run.feasibility import end_if_infeasible
 from pipeline.run.goal import goal_of_run
 from pipeline.run.spool import Spool, Spooled
@@ -222,7 +223,7 @@ class Runner:
                 self._spool.drop(spooled.number)
                 continue
             entry = _Running(
-                trial=optuna.Trial(self._study, trial._trial_id),
+                trial=optuna.Trial(self._study, trial_id(trial)),
                 design=DesignPoint.from_dict(trial.user_attrs["design"]),
             )
             self._finished(entry, spooled.result)
@@ -235,11 +236,11 @@ class Runner:
         me = this_process()
         with transaction(self._study) as session:
             for trial in [trial for entry in self._running.values() for trial in entry.trials]:
-                if lock_trial(session, trial._trial_id) is not TrialState.RUNNING:
+                if lock_trial(session, trial_id(trial)) is not TrialState.RUNNING:
                     continue  # told just now
-                stored = self._study._storage.get_trial(trial._trial_id).user_attrs
+                stored = storage_of(self._study).get_trial(trial_id(trial)).user_attrs
                 if stored["worker"] | me == stored["worker"]:  # else another worker has taken it over
-                    set_user_attributes(session, trial._trial_id, {"interrupted": True})
+                    set_user_attributes(session, trial_id(trial), {"interrupted": True})
 
     def _new_pool(self, workers: int) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
@@ -264,7 +265,7 @@ class Runner:
         if self._left is None:
             mine = {trial.number for entry in self._running.values() for trial in entry.trials}
             unfinished = records.unfinished_trials(self._study)
-            self._left = [trial._trial_id for trial in unfinished if trial.number not in mine]
+            self._left = [trial_id(trial) for trial in unfinished if trial.number not in mine]
         return self._left
 
     def _take(self, pool: ProcessPoolExecutor) -> bool | None:
@@ -278,7 +279,7 @@ class Runner:
             self._view.finished(asked.finished)
             return False
         assert asked.design is not None
-        self._heart.watch(asked.trial._trial_id)
+        self._heart.watch(trial_id(asked.trial))
         for entry in self._running.values():
             if entry.design == asked.design:
                 entry.twins.append(asked.trial)
@@ -301,10 +302,10 @@ class Runner:
         return optuna.Trial(self._study, left[0]) if left else self._study.ask()
 
     def _designed(self, session: Session, trial: optuna.Trial) -> _Asked:
-        self._heart.sign(trial._trial_id)
+        self._heart.sign(trial_id(trial))
         taken_up = {"interrupted": False} if trial.user_attrs.get("interrupted") else {}
         worker = this_process() | {"heartbeat_s": self._heartbeat_s}
-        set_user_attributes(session, trial._trial_id, {"worker": worker} | taken_up)
+        set_user_attributes(session, trial_id(trial), {"worker": worker} | taken_up)
         try:
             design = self._space.suggest(trial)
             topology(design)
@@ -313,12 +314,12 @@ class Runner:
             trial.set_user_attr("infeasible", str(error))
             return _Asked(trial=trial, finished=self._study.tell(trial, state=TrialState.PRUNED))
         key = design.content_hash
-        set_user_attributes(session, trial._trial_id, {"design_hash": key, "design": design.to_dict()})
+        set_user_attributes(session, trial_id(trial), {"design_hash": key, "design": design.to_dict()})
         if ended := end_if_infeasible(self._study, trial, self._constraints, self._definition.spec.objectives, design):
             self._last_infeasible = ended.user_attrs["infeasible"]
             return _Asked(trial=trial, finished=ended)
         if key in self._known:
-            finished = records.reuse(self._study, session, trial._trial_id, self._known[key])
+            finished = records.reuse(self._study, session, trial_id(trial), self._known[key])
             return _Asked(trial=trial, finished=finished)
         if key in self._elsewhere:
             trial.set_user_attr("duplicate_of", self._elsewhere[key])
@@ -366,7 +367,7 @@ class Runner:
             return
         failed = self._in_database(lambda: self._fail(entry.trial, error))
         del self._running[future]
-        self._heart.leave(entry.trial._trial_id)
+        self._heart.leave(trial_id(entry.trial))
         if entry.twins:
             self._submit(pool, _Running(trial=entry.twins[0], design=entry.design, twins=entry.twins[1:]))
         if failed.state is TrialState.FAIL:  # else another process has taken it over
@@ -380,8 +381,8 @@ class Runner:
             self._spool_result(entry, result)  # again, if there was no room before
             with transaction(self._study) as session:
                 objectives = self._definition.spec.objectives
-                first = records.record(self._study, session, entry.trial._trial_id, objectives, result)
-                twins = [records.reuse(self._study, session, twin._trial_id, first) for twin in entry.twins]
+                first = records.record(self._study, session, trial_id(entry.trial), objectives, result)
+                twins = [records.reuse(self._study, session, trial_id(twin), first) for twin in entry.twins]
                 return [first, *twins]
 
         try:
@@ -396,7 +397,7 @@ class Runner:
         self._spool.drop(entry.trial.number)
         self._known[entry.design.content_hash] = finished[0]
         for trial in entry.trials:
-            self._heart.leave(trial._trial_id)
+            self._heart.leave(trial_id(trial))
         for each in finished:
             self._view.finished(each)
 
@@ -406,7 +407,7 @@ class Runner:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         trace = "".join(traceback.format_exception(error))[-_TRACEBACK_LENGTH:]
         with transaction(self._study) as session:
-            return records.fail(self._study, session, trial._trial_id, {"error": cause, "traceback": trace})
+            return records.fail(self._study, session, trial_id(trial), {"error": cause, "traceback": trace})
 
     def _stop_if_repeated(self, cause: str) -> None:
         self._causes.append(re.sub(r"\d+", "#", cause))  # the number of a trial or an epoch is no other cause

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.samplers import NSGAIIISampler, NSGAIISampler
-from optuna.samplers._ga import BaseGASampler
+from optuna.samplers import BaseGASampler, NSGAIIISampler, NSGAIISampler
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.pareto import to_losses
+from pipeline.optuna_private import cached_trials, reseed
 from pipeline.samplers import generation_of
 from pipeline.samplers.breeding import child, rank_and_crowding, tournament
 from pipeline.samplers.genome import Genes, Genome
@@ -66,7 +66,7 @@ class _Evolution(BaseGASampler):
         return self._genome.distributions
 
     def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
-        self._rng.rng.seed(seed32(self._study_seed, "parents", generation))  # type: ignore[attr-defined]
+        reseed(self, seed32(self._study_seed, "parents", generation))
         # Optuna gives them in another order when it selects them than when it finds them in the database.
         return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
 
@@ -85,7 +85,7 @@ class _Evolution(BaseGASampler):
         """Designs of the trials before `number`, and None for what cannot exist. Looks at each trial once."""
         if self._noted and next(reversed(self._noted)) >= number:
             self._noted, self._known, self._offspring = {}, {None}, {}
-        for trial in study._get_trials(deepcopy=False, use_cache=True)[:number]:
+        for trial in cached_trials(study)[:number]:
             if trial.number not in self._noted and len(trial.params) == len(self._genome.names):
                 genes = self._genome.genes(trial.params)
                 self._noted[trial.number] = None
@@ -145,7 +145,7 @@ class _Evolution(BaseGASampler):
     def _mating_pool_of(self, study: optuna.Study, generation: int) -> "_MatingPool":
         if self._mating_pool is None or self._mating_pool.generation != generation:
             parents = self.get_parent_population(study, generation)
-            done = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
+            done = cached_trials(study, (TrialState.COMPLETE,))
             untrained = {"infeasible", "stopped_early"}
             trained = [t for t in done if generation_of(t) < generation and not untrained & t.user_attrs.keys()]
             rank, crowding = rank_and_crowding(to_losses(self._genome.objectives, [t.values for t in parents]))

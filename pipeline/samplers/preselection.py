@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from optuna._hypervolume import compute_hypervolume
-from optuna.study._multi_objective import _is_pareto_front
 from optuna.trial import FrozenTrial
 
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import reference_point, to_losses
+from pipeline.optuna_private import hypervolume, on_front
 from pipeline.samplers.breeding import rank_and_crowding
 from pipeline.samplers.genome import Genes, Genome
 from pipeline.samplers.surrogate import fit
@@ -28,7 +27,7 @@ class Preselection:
     def __init__(self, genome: Genome, finished: Sequence[FrozenTrial]) -> None:
         self._genome = genome
         losses = to_losses(genome.objectives, [trial.values for trial in finished])
-        self._front = losses[_is_pareto_front(losses, assume_unique_lexsorted=False)]
+        self._front = losses[on_front(losses)]
         self._reference = reference_point(genome.objectives, losses)
         newest = finished[-_OBSERVATIONS:]
         points = genome.features(np.array([genome.genes(trial.params) for trial in newest]))
@@ -60,14 +59,13 @@ class Preselection:
             if number not in self._siblings:
                 self._siblings[number] = self.expected(genes[None])[0]
         front = np.vstack([self._front, *(self._siblings[number][None] for number in siblings)])
-        front = front[_is_pareto_front(front, assume_unique_lexsorted=False)]
+        front = front[on_front(front)]
         losses = self.expected(candidates)
         inside = np.minimum(front, self._reference)  # what lies beyond the reference adds no volume
         volumes = [
-            compute_hypervolume(np.vstack([inside, loss]), self._reference)
-            for loss in np.minimum(losses, self._reference)
+            hypervolume(np.vstack([inside, loss]), self._reference) for loss in np.minimum(losses, self._reference)
         ]
-        if max(volumes) > compute_hypervolume(inside, self._reference):
+        if max(volumes) > hypervolume(inside, self._reference):
             return int(np.argmax(volumes))
         rank, crowding = rank_and_crowding(np.vstack([front, losses]))
         return int(np.lexsort((-crowding[len(front) :], rank[len(front) :]))[0])

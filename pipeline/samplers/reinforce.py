@@ -9,6 +9,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.design.metrics import METRICS
+from pipeline.optuna_private import cached_trials
 from pipeline.samplers.controller import Controller
 from pipeline.samplers.genome import Genome
 from pipeline.seeds import stream
@@ -59,7 +60,7 @@ class ReinforceSampler(BaseSampler):
         return _Learner(Controller(self._genome.sizes.tolist(), stream(self._seed, "controller")))
 
     def _learn(self, study: optuna.Study) -> None:
-        done = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED), use_cache=True)
+        done = cached_trials(study, (TrialState.COMPLETE, TrialState.PRUNED))
         done = [trial for trial in done if "duplicate_of" not in trial.user_attrs]  # says nothing about its design
         done = sorted(done, key=lambda trial: (trial.datetime_complete, trial.number))
         numbers = [trial.number for trial in done]

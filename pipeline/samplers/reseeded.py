@@ -7,6 +7,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from pipeline.optuna_private import reseed
 from pipeline.samplers.genome import Genome
 from pipeline.seeds import seed32
 
@@ -24,7 +25,7 @@ class _Reseeded(BaseSampler):
         self._study_seed = seed
 
     def _reseed(self, *parts: int | str) -> None:
-        self._rng.rng.seed(seed32(self._study_seed, *parts))  # type: ignore[attr-defined]
+        reseed(self, seed32(self._study_seed, *parts))
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -46,16 +47,6 @@ class ReproducibleRandom(_Reseeded, RandomSampler):
 class ReproducibleTPE(_Reseeded, TPESampler):
     """Tree-structured Parzen estimator, for many objectives as Ozaki et al. (2022); Optuna's own default."""
 
-    def _reseed(self, *parts: int | str) -> None:
-        super()._reseed(*parts)
-        self._random_sampler._rng.rng.seed(seed32(self._study_seed, *parts))
-
 
 class ReproducibleGP(_Reseeded, GPSampler):
     """Gaussian processes with expected hypervolume improvement. Loads torch, and needs seconds for one trial."""
-
-    def _reseed(self, *parts: int | str) -> None:
-        super()._reseed(*parts)
-        self._independent_sampler._rng.rng.seed(seed32(self._study_seed, *parts))  # type: ignore[attr-defined]
-        self._gprs_cache_list = None  # where the last fit ended: a resumed study does not know it
-        self._constraints_gprs_cache_list = None
