@@ -7,6 +7,8 @@ from hw_models.layers import MvmLayer
 from hw_models.number_format import FixedPoint
 from pipeline.design.design_point import ConvSpec, DesignPoint
 
+Size = tuple[int, int]  # height and width in pixels
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Layer:
@@ -18,7 +20,7 @@ class Layer:
         stride: Step in pixels.
         weight_format: Fixed-point format of the weights, or None.
         batch_norm: A digital batch normalisation follows.
-        grow_to: Height and width to which the input is enlarged first, each pixel repeated (digital); None: it is not.
+        grow_to: The input is first enlarged to this size, each pixel repeated (digital); None: it is not.
     """
 
     mvm: MvmLayer
@@ -26,111 +28,93 @@ class Layer:
     stride: int
     weight_format: FixedPoint | None
     batch_norm: bool
-    grow_to: tuple[int, int] | None = None
+    grow_to: Size | None = None
 
 
 def topology(design: DesignPoint) -> list[Layer]:
     """The design's layers in order, classifier last.
 
-    For masks the encoder is mirrored: for each convolution that shrank the image, last one first, the image is enlarged
-    to the size before it and a convolution of as many filters and as large a kernel follows (`up1`, ...). A 1 x 1
-    convolution classifies each pixel.
+    For masks, a decoder mirrors the encoder. It takes the convolutions that shrank the image, last one first: the image
+    grows back to the size before it, and a convolution with as many filters and as large a kernel follows (`up1`, ...).
+    A 1 x 1 convolution then classifies each pixel.
 
     Raises:
-        InfeasibleDesign: If pooling or strides leave less than one pixel.
+        InfeasibleDesign: If pooling or strides leave less than one pixel, or a network for masks has hidden layers.
     """
-    layers = []
-    shrunk: list[tuple[int, int, ConvSpec]] = []
-    height, width, channels = design.image.height, design.image.width, design.image.channels
+    layers: list[Layer] = []
+    shrinking: list[tuple[ConvSpec, Size]] = []
+    size, channels = (design.image.height, design.image.width), design.image.channels
     for index, conv in enumerate(design.convs, start=1):
-        out_height, out_width = -(-height // conv.stride), -(-width // conv.stride)
-        if conv.pool and min(out_height, out_width) < 2:
-            raise InfeasibleDesign(
-                f"conv{index}: cannot pool an image of {out_height} x {out_width} pixels; use fewer pools"
-            )
-        mvm = MvmLayer(
-            name=f"conv{index}",
-            in_height=height,
-            in_width=width,
-            in_channels=channels,
-            kernel=conv.kernel,
-            out_channels=conv.filters,
-            windows=out_height * out_width,
-            pooled=conv.pool,
-            weight_bits=conv.weight_format.bits if conv.weight_format else None,
-        )
-        layers.append(
-            Layer(
-                mvm=mvm,
-                is_conv=True,
-                stride=conv.stride,
-                weight_format=conv.weight_format,
-                batch_norm=design.batch_norm,
-            )
-        )
+        name = f"conv{index}"
+        size_after = _size_after(name, conv, size)
+        layers.append(_conv_layer(design, name, conv, size, channels))
         if conv.pool or conv.stride > 1:
-            shrunk.append((height, width, conv))
-        shrink = 2 if conv.pool else 1
-        height, width, channels = out_height // shrink, out_width // shrink, conv.filters
+            shrinking.append((conv, size))
+        size, channels = size_after, conv.filters
     if design.image.masks:
-        return layers + _decoder(design, shrunk, height, width, channels)
-    units = [(fc.units, fc.weight_format) for fc in design.hidden] + [(design.image.classes, design.classifier_format)]
-    inputs = height * width * channels
-    for index, (outputs, weight_format) in enumerate(units, start=1):
-        last = index == len(units)
-        mvm = MvmLayer(
-            name="classifier" if last else f"fc{index}",
-            in_height=1,
-            in_width=1,
-            in_channels=inputs,
-            kernel=1,
-            out_channels=outputs,
-            windows=1,
-            relu=not last,
-            weight_bits=weight_format.bits if weight_format else None,
-        )
-        layers.append(
-            Layer(
-                mvm=mvm, is_conv=False, stride=1, weight_format=weight_format, batch_norm=design.batch_norm and not last
-            )
-        )
-        inputs = outputs
-    return layers
-
-
-def _decoder(
-    design: DesignPoint, shrunk: list[tuple[int, int, ConvSpec]], height: int, width: int, channels: int
-) -> list[Layer]:
-    """From the smallest feature map back to a class for each pixel."""
-    if design.hidden:
-        raise InfeasibleDesign("masks come from convolutions alone; leave the hidden layers out")
-    layers = []
-    for index, (high, wide, conv) in enumerate(reversed(shrunk), start=1):
-        layers.append(_pixel_layer(f"up{index}", (high, wide), channels, conv.filters, conv.kernel, conv.weight_format))
-        layers[-1] = dataclasses.replace(layers[-1], batch_norm=design.batch_norm, grow_to=(high, wide))
-        height, width, channels = high, wide, conv.filters
-    format_ = design.classifier_format
-    return [*layers, _pixel_layer("classifier", (height, width), channels, design.image.classes, 1, format_)]
-
-
-def _pixel_layer(
-    name: str, size: tuple[int, int], channels: int, filters: int, kernel: int, weight_format: FixedPoint | None
-) -> Layer:
-    """A convolution that keeps the image's size."""
-    mvm = MvmLayer(
-        name=name,
-        in_height=size[0],
-        in_width=size[1],
-        in_channels=channels,
-        kernel=kernel,
-        out_channels=filters,
-        windows=size[0] * size[1],
-        relu=name != "classifier",
-        weight_bits=weight_format.bits if weight_format else None,
-    )
-    return Layer(mvm=mvm, is_conv=True, stride=1, weight_format=weight_format, batch_norm=False)
+        return layers + _decoder(design, shrinking, size, channels)
+    return layers + _fully_connected(design, size[0] * size[1] * channels)
 
 
 def mvm_layers(design: DesignPoint) -> list[MvmLayer]:
     """The layers as the mapping and the cost model see them."""
     return [layer.mvm for layer in topology(design)]
+
+
+def _size_after(name: str, conv: ConvSpec, size: Size) -> Size:
+    height, width = (-(-side // conv.stride) for side in size)
+    if not conv.pool:
+        return height, width
+    if min(height, width) < 2:
+        raise InfeasibleDesign(f"{name}: cannot pool an image of {height} x {width} pixels; use fewer pools")
+    return height // 2, width // 2
+
+
+def _decoder(design: DesignPoint, shrinking: list[tuple[ConvSpec, Size]], size: Size, channels: int) -> list[Layer]:
+    """From the smallest feature map back to a class for each pixel."""
+    if design.hidden:
+        raise InfeasibleDesign("masks come from convolutions alone; leave the hidden layers out")
+    layers = []
+    for index, (conv, size_before) in enumerate(reversed(shrinking), start=1):
+        mirrored = dataclasses.replace(conv, stride=1, pool=False)
+        layer = _conv_layer(design, f"up{index}", mirrored, size_before, channels)
+        layers.append(dataclasses.replace(layer, grow_to=size_before))
+        size, channels = size_before, conv.filters
+    classifier = _layer(design, "classifier", size, channels, design.image.classes, design.classifier_format)
+    return [*layers, classifier]
+
+
+def _fully_connected(design: DesignPoint, inputs: int) -> list[Layer]:
+    layers = []
+    for index, hidden in enumerate(design.hidden, start=1):
+        layers.append(_layer(design, f"fc{index}", (1, 1), inputs, hidden.units, hidden.weight_format))
+        inputs = hidden.units
+    layers.append(_layer(design, "classifier", (1, 1), inputs, design.image.classes, design.classifier_format))
+    return [dataclasses.replace(layer, is_conv=False) for layer in layers]
+
+
+def _conv_layer(design: DesignPoint, name: str, conv: ConvSpec, size: Size, channels: int) -> Layer:
+    plain = _layer(design, name, size, channels, conv.filters, conv.weight_format)
+    height, width = (-(-side // conv.stride) for side in size)
+    mvm = dataclasses.replace(plain.mvm, kernel=conv.kernel, windows=height * width, pooled=conv.pool)
+    return dataclasses.replace(plain, mvm=mvm, stride=conv.stride)
+
+
+def _layer(
+    design: DesignPoint, name: str, size: Size, channels: int, outputs: int, weight_format: FixedPoint | None
+) -> Layer:
+    """A 1 x 1 convolution at stride 1; on a single pixel it equals a fully connected layer."""
+    is_classifier = name == "classifier"
+    mvm = MvmLayer(
+        name=name,
+        in_height=size[0],
+        in_width=size[1],
+        in_channels=channels,
+        kernel=1,
+        out_channels=outputs,
+        windows=size[0] * size[1],
+        relu=not is_classifier,
+        weight_bits=weight_format.bits if weight_format else None,
+    )
+    batch_norm = design.batch_norm and not is_classifier
+    return Layer(mvm=mvm, is_conv=True, stride=1, weight_format=weight_format, batch_norm=batch_norm)
