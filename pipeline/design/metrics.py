@@ -50,7 +50,8 @@ class Metric:
         if self.stored_unit is None:
             return {self.unit: 1.0}
         power = 2 if self.stored_unit == "m2" else 1
-        return {prefix + self.stored_unit: factor**power for prefix, factor in _PREFIXES.items()}
+        scales = {prefix + self.stored_unit: factor**power for prefix, factor in _PREFIXES.items()}
+        return {unit: scale for unit, scale in scales.items() if scale <= 1e12}  # um2 is the smallest area
 
     @property
     def scale(self) -> float:
@@ -106,8 +107,8 @@ METRICS: dict[str, Metric] = {
         direction="maximize",
         unit="TOPS/W",
         label="TOPS/W",
-        meaning="Operations (2 per multiply-accumulate, at the design's own bits) per energy, with leakage and the "
-        "reference's post-layout factor 1.22.",
+        meaning="Operations (2 per multiply-accumulate, at the design's own bits) per energy, leakage and NeuroSim's "
+        "post-layout factor 1.22 included.",
     ),
     "tops": Metric(
         source="cost",
