@@ -1,1 +1,5 @@
-"""What computing-in-memory hardware is and what it costs. Needs NumPy and PyYAML only."""
+"""Computing-in-memory hardware and its cost; needs the standard library, and PyYAML for device cards.
+
+Public face: `accelerator:Accelerator`, `devices:load_card`, `layers:MvmLayer`, `mapping:map_network`, and
+`cost:estimate_cost`.
+"""

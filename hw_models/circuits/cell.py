@@ -1,4 +1,4 @@
-"""A memory cell in its crossbar: layout, access transistor, wires, and what it conducts.
+"""A memory cell in its crossbar: its layout, access transistor, wires and conductance.
 
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Converters" and "Crossbar".
 """
@@ -13,20 +13,21 @@ from hw_models.circuits.gates import LINEAR_REGION, drain_f, fin_drain_f, gate_f
 from hw_models.circuits.technology import SINGLE_TYPE_MARGIN_F, Technology, technology
 from hw_models.devices import CellDevice
 
-ACCESS_SHARE = 0.25  # resistance of an access device or a switch over what it is in series with
+ACCESS_SHARE = 0.25  # resistance of an access transistor or a switch over that of what it is in series with
 _SRAM_CELL_F = {45: (10, 28), 32: (10, 28), 22: (10, 28), 14: (10, 30), 10: (10, 40), 7: (10, 60)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)  # one object per accelerator
 class Cell:
-    """A memory cell in its crossbar.
+    """A memory cell at a node.
 
     Attributes:
         device: The memory device.
-        height_m, width_m: Layout; a cell is widened if its access transistor would not fit (`is_widened`).
+        height_m, width_m: Size of the layout.
+        is_widened: Whether the cell was widened because its access transistor did not fit.
         access_ohm: Resistance in series with the memory element on the read path.
-        access_gate_f, access_drain_f: Load of the access transistor on a wordline and on a bitline.
-        row_wire_ohm, column_wire_ohm: Wire resistance that each step along a row and along a column adds.
+        access_gate_f, access_drain_f: Capacitance that the access transistor adds to its wordline and its bitline.
+        row_wire_ohm, column_wire_ohm: Wire resistance from one cell to the next, along a row and along a column.
     """
 
     device: CellDevice
@@ -42,7 +43,7 @@ class Cell:
 
 @functools.lru_cache(maxsize=512)
 def cell_in_crossbar(accelerator: Accelerator) -> Cell:
-    """The memory cell of an accelerator at its node."""
+    """The memory cell of an accelerator, at the accelerator's node."""
     tech, device = technology(accelerator.tech_node_nm), accelerator.device
     node, wire = tech.node_m, tech.wire_ohm_per_m * tech.wire_width_m
     if device.cell == "sram":
@@ -64,13 +65,13 @@ def cell_in_crossbar(accelerator: Accelerator) -> Cell:
         access_ohm=access_ohm,
         access_gate_f=gate,
         access_drain_f=drain,
-        row_wire_ohm=wire * height_f,  # quirk: a step along a row counts the cell's height, and the other way round
+        row_wire_ohm=wire * height_f,  # quirk: along a row the cell's height counts, along a column its width
         column_wire_ohm=wire * max(width_f, needed_f),
     )
 
 
 def _access_transistor(tech: Technology, strength: float, cell_width_f: float) -> tuple[float, float, float]:
-    """Width in units of the node, gate and drain capacitance of a transistor `strength` times one of 1 F or one fin."""
+    """Width in units of the node, gate and drain capacitance of a transistor of `strength` x 1 F or as many fins."""
     if tech.fin_pitch_m is not None:
         fins = math.ceil(strength)
         gate = tech.gate_cap_f_per_m * fins * tech.unit_width_m
@@ -81,13 +82,13 @@ def _access_transistor(tech: Technology, strength: float, cell_width_f: float) -
 
 @functools.lru_cache(maxsize=4096)
 def mean_conductance(cell: Cell, level_shares: tuple[float, ...], rows: int, columns: int) -> float:
-    """Conductance of an average cell of a block with its access device and its wires, in siemens.
+    """Mean conductance of the cells of a block, access transistors and wires included, in siemens.
 
-    The mean over the block is taken at two points per direction, one standard deviation beside the middle, which is
+    The mean over positions takes two points per direction, one standard deviation on each side of the middle. This is
     exact up to the third order in the wires' resistance.
     """
     device = cell.device
-    if device.cell == "sram":  # quirk: every active cell conducts alike, whatever it holds
+    if device.cell == "sram":  # quirk: all active cells conduct the same, whatever they store
         return 1 / (cell.access_ohm + cell.column_wire_ohm)
     series = [
         cell.access_ohm + along_row * cell.row_wire_ohm + along_column * cell.column_wire_ohm

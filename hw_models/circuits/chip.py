@@ -1,4 +1,4 @@
-"""The chip around the crossbars: processing elements, tiles, buffers and what all tiles share.
+"""The chip: its tiles, and what they share (global buffer, bus, adder trees, rectifiers, pooling units).
 
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "PE, tile and chip".
 """
@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.crossbar import Crossbar, crossbar
 from hw_models.circuits.digital import AdderTree, HTree, Route, ceil_log2
+from hw_models.circuits.processing_element import sum_bits
 from hw_models.circuits.technology import Technology, linear_curve, technology
-from hw_models.circuits.tile import Tile, build_tile, sum_bits
+from hw_models.circuits.tile import Tile, build_tile
 from hw_models.floorplan import Floorplan
 from hw_models.layers import MvmLayer
 from hw_models.mapping import LayerMapping, NetworkMapping
 
-GLOBAL_CORE_SIDE = 128  # the global buffer is built from register files of 128 x 128 bits
+GLOBAL_CORE_SIDE = 128  # the global buffer consists of register files (cores) of 128 x 128 bits
 MAX_BUS_BITS = 2048
-CHIP_FOLDING = 4  # rows in which the repeaters of the bus between tiles stand
+CHIP_FOLDING = 4  # rows of repeaters along the bus between tiles
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,16 +27,16 @@ class Chip:
     """A whole chip.
 
     Attributes:
-        accelerator, mapping: What it is made for.
+        accelerator, mapping: The hardware, and the network mapped onto it.
         accumulate_wide_weights: See `periphery.weights_per_scan`.
-        tech: Its node.
+        tech: The technology node.
         crossbar: One crossbar.
-        tile, novel_tile: The kinds of tiles; None if the network needs no novel ones.
+        tile, novel_tile: One tile of each kind; `novel_tile` is None without novel layers.
         global_cores: Cores of the global buffer.
-        route, novel_route: From the global buffer to a tile of either kind.
+        route, novel_route: Bus from the global buffer to a tile of each kind.
         tree: Adder trees that join tiles.
-        activation_units, pooling_units: Of the chip.
-        area_m2: By component.
+        activation_units, pooling_units: Number of rectifiers and of pooling units.
+        area_m2: Of the whole chip, by component.
     """
 
     accelerator: Accelerator
@@ -54,20 +55,20 @@ class Chip:
     area_m2: Mapping[str, float]
 
     def tile_of(self, mapped: LayerMapping) -> Tile:
-        """The kind of tile that a layer lies on."""
+        """A tile of the kind that holds a layer."""
         tile = self.novel_tile if mapped.mapped_as == "novel" else self.tile
-        assert tile is not None, "a chip has the tiles of its layers"
+        assert tile is not None, "a chip with novel layers has a novel tile"
         return tile
 
     def route_to(self, mapped: LayerMapping) -> Route:
-        """From the global buffer to a layer's tiles."""
+        """The bus from the global buffer to a layer's tiles."""
         route = self.novel_route if mapped.mapped_as == "novel" else self.route
-        assert route is not None, "a chip reaches the tiles of its layers"
+        assert route is not None, "a chip with novel layers has a route to them"
         return route
 
 
 def build_chip(accelerator: Accelerator, mapping: NetworkMapping, accumulate_wide_weights: bool) -> Chip:
-    """Size everything that a mapped network needs (`accumulate_wide_weights`: see `periphery.weights_per_scan`)."""
+    """Size the chip for a mapped network. `accumulate_wide_weights`: see `periphery.weights_per_scan`."""
     tech, plan = technology(accelerator.tech_node_nm), mapping.floorplan
     unit = crossbar(accelerator, accumulate_wide_weights)
     tile = build_tile(
@@ -109,7 +110,7 @@ def _levels_below_chip(plan: Floorplan) -> int:
 
 
 def _chip_htree(accelerator: Accelerator, mapping: NetworkMapping, tile: Tile) -> HTree:
-    """The bus between tiles, as if all were like this one."""
+    """The bus between tiles, as if all tiles were of this kind."""
     rows, columns = mapping.grid
     side_m = math.sqrt(sum(tile.area_m2.values()))
     return HTree(

@@ -1,6 +1,6 @@
-"""Analog-to-digital converters at the foot of a column: area, power, conversion time.
+"""Analog-to-digital converters of a crossbar: area, power and conversion time.
 
-Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019) for the circuits; `survey_bound_j` from B. Murmann, "ADC Performance
+Source of the circuits: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); of `survey_bound_j`: B. Murmann, "ADC Performance
 Survey 1997-2023"; docs/cost_model.md, "Converters".
 """
 
@@ -11,24 +11,24 @@ import math
 from hw_models.accelerator import AdcType
 from hw_models.circuits.technology import Technology, linear_curve, rows_needed, technology
 
-SURVEY_FOM_DB = 180.1  # Schreier figure of merit at the survey's bound, below 174 MS/s
-SLOW_COMPARATOR_NM = 32  # from this node on a current-mode comparator's time depends on the column
-EMPTY_COLUMN_W = 1e-6  # quirk: all that is charged for the conversion of a column without an active cell
-_SAR_BIT_S = 1e-9  # one bit of a SAR conversion, and its sampling
-_COMPARATOR_S = 1e-9  # quirk: a comparator's decision, whatever the currents (22 nm and below, and voltage mode)
+SURVEY_FOM_DB = 180.1  # Schreier figure of merit that bounds the survey's converters below 174 MS/s
+SLOW_COMPARATOR_NM = 32  # at this node and above, the time of a current-mode comparator depends on the column
+EMPTY_COLUMN_W = 1e-6  # quirk: the only power charged for converting a column without an active cell
+_SAR_BIT_S = 1e-9  # each bit of a SAR conversion; sampling takes as long as one bit
+_COMPARATOR_S = 1e-9  # quirk: a comparator decides in this time at any current (22 nm and below, and voltage mode)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CurrentDecision:
     """Decision time of current-mode comparators at 32 and 45 nm, where it depends on the column's current.
 
-    The reference fits its transistor-level simulations by a curve in x, the resistance of a comparator's reference
-    over that of the column; the slowest of a column's comparators counts.
+    NeuroSim fits transistor-level simulations by a curve in x: the resistance of the comparator's reference over that
+    of the column. The slowest comparator of a column sets its time.
 
     Attributes:
-        levels: Of the converter.
-        rows: Of the crossbar.
-        r_on_ohm, r_off_ohm: Of a cell.
+        levels: Levels of the converter.
+        rows: Rows of the crossbar.
+        r_on_ohm, r_off_ohm: Resistances of a cell.
     """
 
     levels: int
@@ -38,30 +38,31 @@ class CurrentDecision:
 
     @property
     def top_reference_ohm(self) -> float:
-        """The highest reference."""
+        """Resistance of the highest reference."""
         return (self.r_on_ohm + (self.levels - 1) * self.r_off_ohm / self.levels) / self.rows
 
     def seconds(self, column_ohm: float) -> float:
-        """Decision time of a column. References are taken to lie close enough for the curve's crest to be met."""
+        """Decision time of a column. The references are assumed so dense that one meets the curve's maximum."""
         crest = max(_decision(x) for x in (min(self.top_reference_ohm / column_ohm, x) for x in _CRESTS))
         settled = (0.0714 * math.log(column_ohm / 1e3) + 0.7651) * 1e-9 * crest
         return min(max(settled, _COMPARATOR_S), _LONGEST_DECISION_S)
 
     def slowest_s(self, lowest_ohm: float = 0.0, highest_ohm: float = math.inf) -> float:
-        """Time of the slowest column between two resistances.
+        """Decision time of the slowest column between two resistances.
 
-        The slowest of all puts the top reference at the curve's crest; if that lies in the range, it is taken to occur.
+        A column is slowest where the top reference lies on the end of the curve. If the range contains that
+        resistance, such a column is assumed to exist.
         """
         crest_ohm = self.top_reference_ohm / _CRESTS[-1]
         return self.seconds(min(max(crest_ohm, lowest_ohm), highest_ohm))
 
 
-_CRESTS = (0.37, 0.9)  # a local maximum of the curve, and its end
+_CRESTS = (0.37, 0.9)  # the curve's local maximum, and its end
 _LONGEST_DECISION_S = 10e-9
 
 
 def _decision(x: float) -> float:
-    """The curve up to x = 0.9; beyond it lies lower, and below x = 0.05 a comparator is taken to be fast."""
+    """The fitted curve, valid to x = 0.9; it decreases beyond. Below x = 0.05 a comparator is assumed to be fast."""
     return 3.7949 * x**3 - 5.6685 * x**2 + 2.6492 * x + 0.4807 if x > 0.05 else 0.0
 
 
@@ -70,15 +71,15 @@ class Converters:
     """The converters of one crossbar.
 
     Attributes:
-        area_m2: All of them, encoders included.
-        constant_w: Power of one conversion besides the column's own.
-        kappa, exponent: The column's own share: `kappa * G**exponent` watt for a column conductance G in siemens.
-        conversion_s: Time of a conversion, over which that power flows.
-        decision: How that time depends on the column instead; None if it does not.
+        area_m2: Of all converters, encoders included.
+        constant_w: Power of one converter without the column's current.
+        kappa, exponent: Power of the column's current: `kappa * G**exponent` watt for a column of G siemens.
+        conversion_s: Time of a conversion, during which both powers flow.
+        decision: The time of a conversion where it depends on the column; None where it does not.
         slowest_s: The longest time of a conversion.
-        delay_s: What follows it (encoder of a flash converter).
-        encoder_j: Encoder of one flash converter, one conversion.
-        leakage_w: All encoders; converters themselves have none.
+        delay_s: Delay after a conversion (the encoder of a flash converter).
+        encoder_j: Energy of the encoder of one flash converter for one conversion.
+        leakage_w: Of all encoders; the converters themselves do not leak.
     """
 
     area_m2: float
@@ -101,26 +102,14 @@ def converters(
 
     Args:
         node_nm: Technology node.
-        adc_type: As in `Accelerator`.
-        adc_bits: Their resolution.
-        count: Converters of the crossbar.
-        width_m: Width of the crossbar, in which they are laid out.
-        decision: Of current-mode comparators, where it depends on the column.
+        adc_type, adc_bits: As in `Accelerator`.
+        count: Number of converters.
+        width_m: Width of the crossbar, below which the converters stand.
+        decision: The time of current-mode comparators, where it depends on the column.
     """
-    tech = technology(node_nm)
     if adc_type == "sar":
-        return Converters(
-            area_m2=count * _sar_gates(adc_bits) * _gate_m2(tech),
-            constant_w=tech.sar_w_per_bit * adc_bits + tech.sar_w,
-            kappa=tech.sar_kappa,
-            exponent=tech.column_exponent,
-            conversion_s=(adc_bits + 1) * _SAR_BIT_S,
-            decision=None,
-            slowest_s=(adc_bits + 1) * _SAR_BIT_S,
-            delay_s=0.0,
-            encoder_j=0.0,
-            leakage_w=0.0,
-        )
+        return _sar(technology(node_nm), adc_bits, count)
+    tech = technology(node_nm)
     levels = 2**adc_bits
     current_mode = adc_type == "flash"
     gates = 57 + 49 if current_mode else 52 + 60
@@ -138,6 +127,21 @@ def converters(
     )
 
 
+def _sar(tech: Technology, adc_bits: int, count: int) -> Converters:
+    return Converters(
+        area_m2=count * _sar_gates(adc_bits) * _gate_m2(tech),
+        constant_w=tech.sar_w_per_bit * adc_bits + tech.sar_w,
+        kappa=tech.sar_kappa,
+        exponent=tech.column_exponent,
+        conversion_s=(adc_bits + 1) * _SAR_BIT_S,
+        decision=None,
+        slowest_s=(adc_bits + 1) * _SAR_BIT_S,
+        delay_s=0.0,
+        encoder_j=0.0,
+        leakage_w=0.0,
+    )
+
+
 def _sar_gates(bits: int) -> int:
     return 269 + 109 * (bits - 1) + 209 + 73 * (bits - 1)
 
@@ -147,14 +151,14 @@ def _gate_m2(tech: Technology) -> float:
 
 
 def _encoders_m2(tech: Technology, levels: int, count: int, width_m: float) -> float:
-    """Thermometer-to-binary encoders: one gate row per comparator, so that each grows with levels squared."""
+    """Thermometer-to-binary encoders: one row of gates per comparator, so that the area grows with levels squared."""
     one_width, one_height = (8 + levels / 2) * tech.gate_pitch_m, (levels - 1) * tech.cell_height_m
     per_row = min(math.ceil(width_m / one_width), count)
     return rows_needed(count, per_row) * one_height * max(width_m, one_width)
 
 
 def survey_bound_j(adc_bits: int) -> float:
-    """Least energy of one conversion among published converters (below 174 MS/s), in joule.
+    """Lower bound of the energy of one conversion, over published converters below 174 MS/s, in joule.
 
     E = 1 / (2 * 10**((FOMS - SNDR) / 10)) with SNDR = 6.02 b + 1.76 dB and FOMS = `SURVEY_FOM_DB`.
     """

@@ -1,7 +1,7 @@
 """One crossbar with its periphery: area, energy of one bit-plane, leakage and sensing time.
 
-A crossbar is square. All of its wordlines are driven at once by one bit-plane of the input; `cols_per_adc` columns
-then take turns at each converter, so that a bit-plane takes `cols_per_adc` steps.
+A crossbar is square. One bit-plane of the input drives all wordlines at once. Then `cols_per_adc` columns take turns at
+each converter, so that a bit-plane takes `cols_per_adc` steps.
 
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Crossbar".
 """
@@ -19,7 +19,7 @@ from hw_models.circuits.periphery import Periphery
 from hw_models.circuits.sensing import sensing_s
 from hw_models.circuits.technology import linear_curve
 
-REGISTER_ACTIVITY = 0.5  # share of registers in shift-adders that toggle (factor gamma)
+REGISTER_ACTIVITY = 0.5  # share of the shift-adders' register bits that toggle (NeuroSim's factor gamma)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,16 +27,16 @@ class Crossbar:
     """A crossbar and its periphery.
 
     Attributes:
-        area_m2: Area by component (`hw_models.cost.COMPONENTS`).
+        area_m2: By component (`hw_models.cost.COMPONENTS`).
         box_width_m, box_height_m: Bounding box, which sets the length of the wires between crossbars.
         cell: The memory cell.
-        converters: The converters at its foot.
-        plane_j: Energy by component of one bit-plane, whatever the data and however many columns are used.
-        active_row_j: Energy by component that each row with a 1 adds.
-        leakage_w: Leakage.
-        sensing_s: Time from a switched wordline to a converted column.
-        steps: Clock cycles of one bit-plane for reading and converting.
-        accumulation_steps: Clock cycles of one bit-plane for shifting and adding.
+        converters: The converters of its columns.
+        plane_j: Energy of one bit-plane by component, the same for all data and any number of used columns.
+        active_row_j: Energy that each row with a 1 adds to it, by component.
+        leakage_w: Leakage power.
+        sensing_s: Time from switching a wordline to having converted a column.
+        steps: Clock cycles to read and convert one bit-plane.
+        accumulation_steps: Clock cycles to shift and add one bit-plane.
     """
 
     area_m2: Mapping[str, float]
@@ -54,7 +54,10 @@ class Crossbar:
 
 @functools.lru_cache(maxsize=512)
 def crossbar(accelerator: Accelerator, accumulate_wide_weights: bool = True) -> Crossbar:
-    """The crossbar of an accelerator (its `adc_bits` must be a number)."""
+    """Size the crossbar of an accelerator, whose `adc_bits` must be a number.
+
+    `accumulate_wide_weights`: see `periphery.weights_per_scan`.
+    """
     p = Periphery(accelerator, accumulate_wide_weights)
     area, on_rows = p.area_m2()
     columns_m2 = sum(area.values()) - area["array"] - on_rows - math.prod(p.decoder_m)
@@ -100,7 +103,7 @@ def _sram_row_j(p: Periphery) -> float:
 
 
 def _mux_j(p: Periphery) -> float:
-    """Quirk: divided by the bits of an input, as if the multiplexers moved once per input vector."""
+    """Quirk: the energy is divided by the bits of an input, as if multiplexers switched once per input vector."""
     if p.cols_per_adc == 1:
         return 0.0
     n_gate, _ = p.mux_gate.gates_f(p.tech)
@@ -137,7 +140,7 @@ def _decoder_leak_w(p: Periphery) -> float:
 
 
 def _sram_cell_leak_w(p: Periphery) -> float:
-    """Two inverters, the NMOS twice as wide as the PMOS."""
+    """Leakage of two inverters whose NMOS is twice as wide as the PMOS."""
     n_m, p_m = 2 * p.tech.unit_width_m, p.tech.unit_width_m
     inverter_a = (p.tech.ioff_n_a_per_m * n_m + p.tech.ioff_p_a_per_m * p_m) / 2
     return 2 * inverter_a * p.tech.supply_v

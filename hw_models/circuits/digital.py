@@ -1,4 +1,4 @@
-"""Digital blocks between crossbars: adder trees, H-trees, and the sizes that go with them.
+"""Digital blocks between crossbars: adder trees and H-trees.
 
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "PE, tile and chip".
 """
@@ -10,24 +10,24 @@ import math
 from hw_models.circuits.gates import NEUROSIM_CLOCK_HZ, addition_cycles, addition_j
 from hw_models.circuits.technology import Technology
 
-LONG_SEGMENT_F = 1e5  # longer segments of an H-tree have wires four instead of two times the normal width
+LONG_SEGMENT_F = 1e5  # longer segments of an H-tree have wires of four times the normal width, shorter ones of twice
 
 
 @functools.lru_cache(maxsize=4096)
 def ceil_log2(value: int) -> int:
-    """Smallest n with 2**n at least `value`."""
+    """Smallest n for which 2**n is at least `value`."""
     return (value - 1).bit_length()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class AdderTree:
-    """`trees` trees side by side that each add up to `inputs` numbers of `width` bits, all stages in sequence.
+    """Equal adder trees side by side. The stages of a tree work one after the other.
 
     Attributes:
         tech: Technology node.
-        inputs: Numbers that a tree can add.
-        width: Bits of an input; each stage adds one.
-        trees: Trees side by side.
+        inputs: Numbers that one tree can add.
+        width: Bits of a number; each stage adds one bit.
+        trees: Number of trees.
     """
 
     tech: Technology
@@ -36,15 +36,15 @@ class AdderTree:
     trees: int
 
     def full_adders(self, inputs: int) -> int:
-        """Full adders of all trees that adding `inputs` numbers uses; `self.inputs` of them gives the whole block."""
+        """Full adders of all trees that take part in adding `inputs` numbers."""
         return self.trees * sum(adders * width for adders, width in self._stages(inputs))
 
     def use_j(self, inputs: int) -> float:
-        """Energy of one use of all trees with `inputs` numbers each."""
+        """Energy of adding `inputs` numbers once in every tree."""
         return self.trees * sum(adders * addition_j(self.tech, width) for adders, width in self._stages(inputs))
 
     def use_cycles(self, inputs: int) -> int:
-        """Clock cycles of one use."""
+        """Clock cycles of adding `inputs` numbers once."""
         return sum(addition_cycles(self.tech, width) for _, width in self._stages(inputs))
 
     def area_m2(self) -> float:
@@ -52,21 +52,21 @@ class AdderTree:
         return self.full_adders(self.inputs) * self.tech.full_adder_m2
 
     def leakage_w(self, inputs: int) -> float:
-        """Leakage, of the part that `inputs` numbers use (quirk: the rest counts nothing)."""
+        """Leakage of the full adders that `inputs` numbers use. Quirk: the others do not leak."""
         return self.full_adders(inputs) * self.tech.adder_leak_w
 
     def _stages(self, inputs: int) -> list[tuple[int, int]]:
-        """(adders, bits of an adder) of each stage; an odd number waits for the next stage (quirk: rounded down)."""
+        """(adders, bits of an adder) of each stage. Quirk: adders are rounded down, so an odd number is dropped."""
         return [(inputs >> stage, self.width + stage - 1) for stage in range(1, ceil_log2(inputs) + 1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """What sending bits through an H-tree costs.
+    """The cost of sending bits through an H-tree.
 
     Attributes:
         bus_bits: Bits of one transfer.
-        bit_j: Energy of one bit.
+        bit_j: Energy to send one bit.
         transfer_cycles: Clock cycles of one transfer.
     """
 
@@ -84,7 +84,7 @@ class HTree:
         rows, columns: Leaves of the grid.
         leaf_height_m, leaf_width_m: Size of a leaf.
         bus_bits: Width of the bus.
-        folding: Repeaters of the bus stand in that many rows.
+        folding: Rows of repeaters along the bus.
     """
 
     tech: Technology
@@ -96,7 +96,7 @@ class HTree:
     folding: int
 
     def route(self) -> Route:
-        """Energy and time of using it."""
+        """Energy and time of a transfer."""
         return Route(
             bus_bits=self.bus_bits,
             bit_j=self.tech.htree_j_per_m * self.length_m,
@@ -105,12 +105,12 @@ class HTree:
 
     @property
     def levels(self) -> int:
-        """Branchings from the root to a leaf."""
+        """Branch points from the root to a leaf."""
         return ceil_log2(max(self.rows, self.columns))
 
     @property
     def _straight(self) -> int:
-        """Leaf widths that the bus covers at the lowest level."""
+        """Length of the bus at the lowest level, in leaf widths."""
         short = min(self.rows, self.columns).bit_length() - 1
         if self.columns - short < 1:
             short -= 1
@@ -118,13 +118,13 @@ class HTree:
 
     @property
     def length_m(self) -> float:
-        """Way of a bit from the root to a leaf, for its energy."""
+        """Length of the way from the root to a leaf, as the energy counts it."""
         half = self.leaf_height_m + self.leaf_width_m
         top = sum(half * 2.0 ** (self.levels - 1 - level) for level in range(1, self.levels + 1))
         return top + self._straight * self.leaf_width_m
 
     def _transfer_cycles(self) -> int:
-        """Quirk: over twice the branches' length, and at 1 GHz."""
+        """Quirk: the time counts twice the length of the branches, and cycles at 1 GHz."""
         total = self._straight * self._segment_s(self.leaf_width_m)
         for level in range(1, self.levels + 1):
             branch = 1 << self.levels - level
@@ -136,7 +136,7 @@ class HTree:
         return wide * self.tech.htree_s_per_m * length_m
 
     def area_m2(self) -> float:
-        """Area of the repeaters' rows along the bus."""
+        """Area of the repeaters along the bus."""
         tech, lines = self.tech, self.bus_bits / self.folding
         across = tech.repeater_width_m * self.leaf_height_m + tech.repeater_height_m * self.leaf_width_m
         branches = sum(level * lines * across * 2.0 ** (self.levels - 2 - level) for level in range(1, self.levels))

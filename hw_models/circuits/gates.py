@@ -1,4 +1,4 @@
-"""Layout and timing of a few gates: transmission gates, register blocks, adders. Pure functions of a `Technology`.
+"""Layout, load and delay of gates: transmission gates, transistors, register blocks, adders.
 
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Gates".
 """
@@ -9,36 +9,36 @@ import math
 
 from hw_models.circuits.technology import PASSGATE_GAP_F, Technology, rows_needed
 
-LINEAR_REGION = 0.2  # share of the on-resistance at which a transmission gate works (reference's default)
+LINEAR_REGION = 0.2  # resistance of a transmission gate over the transistors' on-resistance (NeuroSim's default)
 _LOG_HALF_SQUARED = math.log(0.5) ** 2
 
 
 def gate_delay_s(rc_s: float, input_ramp_hz: float = math.inf) -> float:
-    """Horowitz delay of a gate with time constant `rc_s` whose input rises with `input_ramp_hz` (1/s)."""
+    """Horowitz delay of a gate with the time constant `rc_s` whose input ramps at `input_ramp_hz` (1/s)."""
     return rc_s * math.sqrt(_LOG_HALF_SQUARED + (0.5 / (input_ramp_hz * rc_s) if rc_s else 0.0))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class PassGate:
-    """A transmission gate: the widths of its two transistors, in units of the node."""
+    """A transmission gate, given by the widths of its two transistors in units of the node."""
 
     n_width_f: float
     p_width_f: float
 
     @classmethod
     def of_resistance(cls, tech: Technology, ohm: float) -> "PassGate":
-        """The gate whose on-resistance is `ohm`, at least as wide as a standard inverter."""
+        """The gate with an on-resistance of `ohm`; its transistors are at least those of a standard inverter."""
         n, p = tech.r_n_ohm * LINEAR_REGION / (2 * ohm), tech.r_p_ohm * LINEAR_REGION / (2 * ohm)
         return cls(n_width_f=max(n, tech.inverter_n_f), p_width_f=max(p, tech.inverter_p_f))
 
     def height_m(self, tech: Technology, folds: int) -> float:
-        """Height of the gate when its transistors are folded `folds` times."""
+        """Height of the gate if each transistor has `folds` folds."""
         gap = PASSGATE_GAP_F * tech.node_m
         if tech.fin_pitch_m is None or tech.fin_width_m is None:
             return (self.n_width_f + self.p_width_f) * tech.node_m / folds + gap
         height = gap
         for width_f in (self.n_width_f, self.p_width_f):
-            # quirk: the layout counts fins in another way than the capacitances (`fins`)
+            # quirk: the layout counts fins differently from the capacitances (`fins`)
             drawn = math.ceil(width_f / 2 * tech.fin_pitch_m / tech.unit_width_m)
             height += (math.ceil(drawn / folds) - 1) * tech.fin_pitch_m + tech.fin_width_m
         return height
@@ -52,20 +52,20 @@ class PassGate:
         return drain_f(tech, self.n_width_f, folds) + drain_f(tech, self.p_width_f, folds)
 
     def folds_within(self, tech: Technology, cell_height_m: float) -> int:
-        """Folds of its transistors that fit a cell height, which they share in proportion to their widths."""
+        """Folds that its transistors need to fit the height of a cell."""
         usable = cell_height_m / tech.node_m - PASSGATE_GAP_F
         return max(1, math.ceil((self.n_width_f + self.p_width_f) / usable - 1e-9))
 
     def ohm(self, tech: Technology) -> float:
-        """On-resistance of both transistors side by side, in the linear region."""
+        """On-resistance of both transistors in parallel, in the linear region."""
         n, p = n_ohm(tech, self.n_width_f), p_ohm(tech, self.p_width_f)
         return LINEAR_REGION * n * p / (n + p)
 
 
 def fins(tech: Technology, width_f: float) -> float:
-    """Units of current of a transistor of a width in units of the node: fins, or that width itself on planar nodes.
+    """Drive of a transistor whose width is in units of the node: its fins, or on planar nodes the width itself.
 
-    Fins stand 2 F apart in the drawn width. Quirk: the 6 F of a standard gate at 14 nm count as 4 fins.
+    A fin takes 2 F of the drawn width. Quirk: the 6 F of a standard gate at 14 nm count as 4 fins.
     """
     if not tech.is_finfet:
         return width_f
@@ -85,12 +85,12 @@ def p_ohm(tech: Technology, width_f: float) -> float:
 
 
 def gate_f(tech: Technology, width_f: float) -> float:
-    """Gate capacitance of a transistor of a width in units of the node."""
+    """Gate capacitance of a transistor whose width is in units of the node."""
     return tech.gate_cap_f_per_m * fins(tech, width_f) * tech.unit_width_m
 
 
 def drain_f(tech: Technology, width_f: float, folds: int = 1) -> float:
-    """Drain capacitance of a transistor: bottom, sidewall and overlap. Inner folds share their drains."""
+    """Drain capacitance of a transistor: bottom, sidewall and overlap. Neighbouring folds share a drain."""
     if tech.is_finfet:
         return fin_drain_f(tech, fins(tech, width_f), folds)
     return _drain_f(tech, 2.8 * tech.node_m, width_f * tech.node_m, folds)
@@ -113,24 +113,24 @@ def _drain_f(tech: Technology, length_m: float, width_m: float, folds: int) -> f
 
 
 def register_row_m2(tech: Technology, bits: int, width_m: float) -> float:
-    """Area of a block of register bits in rows of `width_m`."""
+    """Area of register bits in rows of `width_m`."""
     return rows_needed(bits, width_m / tech.flipflop_width_m) * tech.cell_height_m * width_m
 
 
 def register_column_m2(tech: Technology, bits: int, height_m: float) -> float:
-    """Area of a block of register bits in columns of `height_m`."""
+    """Area of register bits in columns of `height_m`."""
     return rows_needed(bits, height_m / tech.cell_height_m) * tech.flipflop_width_m * height_m
 
 
 def addition_j(tech: Technology, bits: int) -> float:
-    """Energy of adding two numbers of `bits` bits in a ripple-carry adder, activity included."""
+    """Mean energy of adding two numbers of `bits` bits in a ripple-carry adder."""
     return tech.adder_first_j + (bits - 1) * tech.adder_next_j
 
 
 def carry_s(tech: Technology) -> float:
-    """Delay of the carry through one full adder: two NAND gates in turn, one drives three inputs, the next one two.
+    """Delay of the carry through one full adder: through two NAND gates that drive three and two inputs.
 
-    The delays are those of a long chain, in which each gate sees the ramp of the one before.
+    These are the delays within a long chain, where each gate sees the ramp of the gate before.
     """
     ohm = (2 * n_ohm(tech, tech.nand_n_f) + p_ohm(tech, tech.nand_p_f)) / 2
     first, second = ohm * (tech.nand_out_f + 3 * tech.nand_in_f), ohm * (tech.nand_out_f + 2 * tech.nand_in_f)
@@ -141,11 +141,13 @@ def carry_s(tech: Technology) -> float:
     return into_second + delay
 
 
-NEUROSIM_CLOCK_HZ = 1e9  # quirk: digital circuits count their cycles at 1 GHz, whatever the clock really is
-_FIRST_BIT = 1.125  # carries that the first bit saves: it starts one, and its gates see a step (assumed: 1/8)
+NEUROSIM_CLOCK_HZ = 1e9  # quirk: digital circuits count their cycles at 1 GHz, whatever the chip's clock
+_FIRST_BIT = (
+    1.125  # carry delays that the first bit saves: it has no carry in (1), and its gates see a step (assumed 1/8)
+)
 
 
 @functools.lru_cache(maxsize=1024)
 def addition_cycles(tech: Technology, bits: int) -> int:
-    """Clock cycles charged for an addition of `bits` bits."""
+    """Clock cycles of an addition of `bits` bits."""
     return max(1, math.ceil((bits - _FIRST_BIT) * carry_s(tech) * NEUROSIM_CLOCK_HZ))

@@ -1,4 +1,4 @@
-"""The circuits around the cells of a crossbar: which there are, how large, and how long their lines.
+"""The circuits around the cells of a crossbar: their number, sizes, loads and areas.
 
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Crossbar".
 """
@@ -13,10 +13,10 @@ from hw_models.circuits.technology import WIRE_F_PER_M, Technology, rows_needed,
 
 
 class Periphery:
-    """The circuits around the cells of one crossbar, sized.
+    """The circuits around the cells of one crossbar.
 
-    The attributes are what areas, energies and times have in common: counts, side lengths, loads and resistances of
-    its lines, its converters, its transmission gates.
+    The attributes are what areas (here), energies (`crossbar`) and times (`sensing`) have in common: counts, side
+    lengths, loads and resistances of the lines, converters and transmission gates.
     """
 
     def __init__(self, accelerator: Accelerator, accumulate_wide_weights: bool) -> None:
@@ -53,13 +53,13 @@ class Periphery:
         )
 
     def column_ohm(self) -> float:
-        """Resistance that sets the switches at the foot of a column: of an SRAM read path, or of a cell on average."""
+        """Resistance by which the switches of a column are sized: an SRAM cell's read path, or a mean cell."""
         if self.is_sram:
             return self.tech.r_n_ohm / 2
         return ACCESS_SHARE * self.device.r_on_ohm + (self.device.r_on_ohm + self.device.r_off_ohm) / 2
 
     def area_m2(self) -> tuple[dict[str, float], float]:
-        """Area by component, and how much of it stands beside the rows instead of below the columns."""
+        """Area by component, and the part of it that stands beside the rows; the rest stands below the columns."""
         if self.is_sram:
             rows = self._sram_row_switch_m2()
             columns = precharge = self._column_drivers_m2()
@@ -85,7 +85,7 @@ class Periphery:
         )
 
     def shift_adders(self) -> list[tuple[int, int, int]]:
-        """Adder bits, register bits, uses per bit-plane of the stages over a weight's columns and an input's bits."""
+        """(adder bits, register bits, uses per bit-plane): over a weight's columns, and over an input's bits."""
         joined, q = self.adc_bits + self.columns_per_weight, self.columns_per_weight
         uses = weights_per_scan(self.cols_per_adc, q, self.accumulate_wide_weights)
         over_weight = [(self.adc_bits, joined, self.cols_per_adc)] if q > 1 else []
@@ -103,13 +103,13 @@ class Periphery:
         return gates + register_column_m2(self.tech, self.size, self.height_m)
 
     def sram_row_gate(self) -> tuple[PassGate, int, int]:
-        """Transmission gate of a row, the columns in which these gates stand, and their folds."""
+        """Transmission gate of an SRAM row, the columns in which the gates of all rows stand, and a gate's folds."""
         columns = rows_needed(self.size, self.height_m / self.tech.cell_height_m)
         gate = PassGate.of_resistance(self.tech, ACCESS_SHARE * self.wordline_ohm)
         return gate, columns, gate.folds_within(self.tech, self.height_m / math.ceil(self.size / columns))
 
     def _column_drivers_m2(self) -> float:
-        """Prechargers, or write drivers, of all columns: one inverter wide, three cells high."""
+        """Area of the prechargers of all columns, or of the write drivers: one inverter wide, three cells high."""
         rows = rows_needed(self.size, self.width_m / (2 * self.tech.gate_pitch_m))
         return rows * 3 * self.tech.cell_height_m * self.width_m
 
@@ -123,7 +123,7 @@ class Periphery:
         return max(self._gate_rows_m(self.mux_gate, 1), self.decoder_m[0]) * self.width_m
 
     def _gate_rows_m(self, gate: PassGate, gates_per_column: int) -> float:
-        """Height of rows of transmission gates below the columns (quirk: sized by the planar pitch at every node)."""
+        """Height of the rows of transmission gates below the columns. Quirk: every node has the planar gate pitch."""
         pitch = 3.8 * self.tech.node_m
         rows = rows_needed(self.size, self.width_m / (2 * pitch * gates_per_column))
         per_row = math.ceil(self.size / rows)
@@ -140,9 +140,9 @@ class Periphery:
 
 
 def weights_per_scan(cols_per_adc: int, columns_per_weight: int, accumulate_wide_weights: bool) -> int:
-    """Weights that a converter completes while it scans its columns once, each of which is then accumulated.
+    """Weights that a converter completes, and then accumulates over the input's bits, in one scan of its columns.
 
-    Quirk of the reference (`accumulate_wide_weights` False): a weight wider than the columns that share a converter is
-    never completed, so that nothing is charged for accumulating it. A search would make use of that.
+    Quirk of NeuroSim (`accumulate_wide_weights` False): a weight with more columns than share a converter is never
+    completed, so its accumulation costs nothing. A search would exploit that; True charges one weight per scan.
     """
     return max(cols_per_adc // columns_per_weight, 1 if accumulate_wide_weights else 0)

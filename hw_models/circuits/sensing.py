@@ -1,4 +1,4 @@
-"""How long a crossbar takes to read and convert one column, which sets the clock of the whole chip.
+"""How long a crossbar takes to read and convert one column. This time is the clock period of the whole chip.
 
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Crossbar".
 """
@@ -11,13 +11,13 @@ from hw_models.circuits.gates import LINEAR_REGION, drain_f, gate_delay_s, gate_
 from hw_models.circuits.periphery import Periphery
 from hw_models.circuits.technology import SINGLE_TYPE_MARGIN_F, WIRE_F_PER_M
 
-SENSING_FACTOR = 1.4  # post-layout sensing time over the formulas' (factor beta of the reference's validation)
-SRAM_SWING_V = 0.05  # of one bit line at sensing: half of the smallest voltage that is sensed
-STANDARD_GATE_F = 20.9  # both widths of a standard gate on planar nodes: a cell of 28 F less gaps and margins
+SENSING_FACTOR = 1.4  # post-layout sensing time over that of the formulas (factor beta of NeuroSim's validation)
+SRAM_SWING_V = 0.05  # swing of one bitline at sensing: half of the smallest difference that is sensed
+STANDARD_GATE_F = 20.9  # NMOS plus PMOS width of a standard gate on planar nodes: 28 F less gap and margins
 
 
 def sensing_s(p: Periphery) -> float:
-    """Time from a switched wordline to a converted column."""
+    """Time from switching a wordline to having converted a column."""
     row = _row_s(p)
     column = _sram_column_s(p, row) + _precharge_s(p) if p.is_sram else _column_s(p)
     return SENSING_FACTOR * (max(row, _mux_s(p)) + column + p.converters.slowest_s + p.converters.delay_s)
@@ -32,7 +32,7 @@ def _row_s(p: Periphery) -> float:
 
 
 def _column_s(p: Periphery) -> float:
-    """RC of a column with half of its rows on, in the linear region."""
+    """RC delay of a column with half of its rows active, in the linear region."""
     load = p.bitline_f + p.size * p.cell.access_drain_f
     return LINEAR_REGION * load * p.column_ohm() / (p.size / 2)
 
@@ -59,7 +59,7 @@ def _mux_s(p: Periphery) -> float:
 
 
 def _decoder_s(p: Periphery) -> float:
-    """A chain of gates from an address to all selected multiplexers; the last two are of a fixed small size."""
+    """Delay of the gates from an address to all selected multiplexers; the last two have a small fixed size."""
     tech, bits = p.tech, max(2, round(math.log2(p.cols_per_adc)))
     n_load, p_load = (p.adcs * gate for gate in p.mux_gate.gates_f(tech))
     driver_n_f, driver_p_f = 4.0, 4 * tech.pn_ratio
@@ -76,12 +76,12 @@ def _decoder_s(p: Periphery) -> float:
     ]
     if bits > 2:
         return _chain_s(stages)
-    # two address bits need one level of gates less; quirk: the gate after it sees a step
+    # two address bits need one gate less; quirk: the next gate then sees a step
     return _chain_s(stages[:2]) + _chain_s(stages[3:])
 
 
 def _chain_s(stages: Iterable[tuple[float, float]]) -> float:
-    """Delay of gates (ohm, farad) in a row, the first of which sees a step."""
+    """Delay of a chain of gates (ohm, farad). The first one sees a step."""
     total, ramp = 0.0, math.inf
     for ohm, farad in stages:
         delay = gate_delay_s(ohm * farad, ramp)

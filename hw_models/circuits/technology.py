@@ -1,8 +1,8 @@
-"""Transistors, wires and standard circuits of a technology node, and the layout rules that go with them.
+"""Transistors, wires, standard circuits and layout rules of a technology node.
 
-The figures lie in `tables/technology.csv`, one row per quantity and one column per node, in SI units; the column
-`meaning` says what they are, `at` gives the abscissa of rows that form a curve. Source of all of them: DNN+NeuroSim
-V1.3 (Peng et al., IEDM 2019) with its low-standby-power transistors at 300 K.
+The values are in `tables/technology.csv`, in SI units: one row per quantity, one column per node. The column `meaning`
+explains a row; `at` is the abscissa of a row that is one point of a curve. Source of all values: DNN+NeuroSim V1.3
+(Peng et al., IEDM 2019), low-standby-power transistors at 300 K.
 """
 
 import csv
@@ -20,7 +20,7 @@ Points = tuple[tuple[float, float], ...]  # (abscissa, value), ascending
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)  # one object per node: compared by identity
 class Technology:
-    """One node. Fields are rows of `tables/technology.csv`; `Points` fields are rows that share a name."""
+    """One node. Each field is a row of `tables/technology.csv`; a `Points` field is all rows of that name."""
 
     node_m: float
     supply_v: float
@@ -90,12 +90,12 @@ class Technology:
 
     @property
     def is_finfet(self) -> bool:
-        """Whether transistors are fins (14 nm and below)."""
+        """Whether the transistors are FinFETs (14 nm and below)."""
         return self.fin_height_m is not None
 
     @property
     def unit_width_m(self) -> float:
-        """Width that carries current per unit of `gates.fins`: the surface of a fin, or the node on planar nodes."""
+        """Channel width per unit of `gates.fins`: around a fin, or on planar nodes the node itself."""
         if self.fin_height_m is None or self.fin_width_m is None:
             return self.node_m
         return 2 * self.fin_height_m + self.fin_width_m
@@ -107,7 +107,7 @@ class Technology:
 
     @property
     def gate_pitch_m(self) -> float:
-        """Distance of two gates of a standard cell."""
+        """Distance between two gates of a standard cell."""
         return (5.3 if self.is_finfet else 3.8) * self.node_m
 
     @property
@@ -132,18 +132,18 @@ class Technology:
 
     @property
     def register_access_j(self) -> float:
-        """Energy of a register bit whose data toggle."""
+        """Energy of a register bit that toggles."""
         return self.flipflop_clock_j + self.flipflop_data_j
 
 
-WIRE_F_PER_M = 0.2e-15 / 1e-6  # every wire: 0.2 fF/um
-SINGLE_TYPE_MARGIN_F = 3.6  # of a cell's side that a transistor of one type cannot use
-PASSGATE_GAP_F = 7.1  # between and around the N and P halves of a cell: 3.5 F gap and 3.6 F margins
+WIRE_F_PER_M = 0.2e-15 / 1e-6  # 0.2 fF/um for every wire
+SINGLE_TYPE_MARGIN_F = 3.6  # part of a cell's side that transistors of one type cannot use
+PASSGATE_GAP_F = 7.1  # 3.5 F gap between the NMOS and PMOS halves of a cell, and 3.6 F margins
 
 
 @functools.cache
 def technology(node_nm: int) -> Technology:
-    """The figures of a node in nm; one of `hw_models.accelerator.TECH_NODES_NM`."""
+    """Read a node; `node_nm` is one of `hw_models.accelerator.TECH_NODES_NM`."""
     curves: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     values: dict[str, Any] = {"node_m": node_nm * 1e-9}
     with TABLE.open(newline="", encoding="utf-8") as file:
@@ -158,9 +158,9 @@ def technology(node_nm: int) -> Technology:
 
 
 def linear_curve(points: Points, at: float) -> float:
-    """Read a curve that is tabulated at a few points: linear between them, and on along its last segments beyond.
+    """Interpolate a tabulated curve linearly, and extrapolate it along its first and last segments.
 
-    A figure that grows by a share per input (or level) on top of a constant share follows such a line.
+    A quantity with a constant part and a part proportional to the inputs (or levels) follows such a line.
     """
     segments = list(itertools.pairwise(points))
     (x0, y0), (x1, y1) = next((segment for segment in segments if at <= segment[1][0]), segments[-1])
@@ -168,5 +168,5 @@ def linear_curve(points: Points, at: float) -> float:
 
 
 def rows_needed(count: int, per_row: float) -> int:
-    """Rows that hold `count` things if `per_row` of them (rounded down, at least one) stand in a row."""
+    """Rows that `count` things need if `per_row` of them, rounded down and at least one, fit in a row."""
     return math.ceil(count / max(1, math.floor(per_row + 1e-9)))

@@ -1,4 +1,4 @@
-"""A tile: processing elements (PEs) of crossbars, with the adder trees, registers, buffers and buses between them.
+"""A tile: processing elements (PEs) with the adder trees, buffers and the bus that join them.
 
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "PE, tile and chip".
 """
@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.crossbar import Crossbar
 from hw_models.circuits.digital import AdderTree, HTree, Route, ceil_log2
-from hw_models.circuits.gates import register_column_m2, register_row_m2
+from hw_models.circuits.processing_element import ProcessingElement, build_pe, sum_bits
 from hw_models.circuits.technology import Technology, technology
 
-TILE_CORE_SIDE = 32  # register files of a tile are built from cores of 32 x 32 bits
-TILE_FOLDING = 16  # rows in which the repeaters of a tile's bus stand
+TILE_CORE_SIDE = 32  # the register files of a tile consist of cores of 32 x 32 bits
+TILE_FOLDING = 16  # rows of repeaters along a tile's bus
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,9 +23,9 @@ class Buffer:
 
     Attributes:
         cores: Cores side by side.
-        core_share: Size of each, relative to a full core; a buffer of less than a core is one small core.
+        core_share: Size of each core relative to a full one. A buffer smaller than a full core is one small core.
         words_per_bit: Words of a core over bits of a word; 1 for a full, square core.
-        bits_per_cycle: Bits that it reads or writes in one cycle.
+        bits_per_cycle: Bits that the buffer reads or writes in one cycle.
     """
 
     cores: int
@@ -38,10 +38,10 @@ class Buffer:
         """The buffer that holds `bits`.
 
         Args:
-            bits: Its size.
-            narrow: Width of its only port if it is smaller than a core.
-            wide: Width of the bus that reaches it otherwise.
-            cores: Fixes the number of cores.
+            bits: Capacity.
+            narrow: Bits of a word, if the buffer is smaller than a full core.
+            wide: Width of the bus to the buffer, if it is larger.
+            cores: Number of cores; None takes as many as `bits` needs.
         """
         full = TILE_CORE_SIDE**2
         if bits < full:
@@ -51,9 +51,10 @@ class Buffer:
         return cls(cores=cores, core_share=1.0, words_per_bit=1.0, bits_per_cycle=TILE_CORE_SIDE * side_by_side)
 
     def bit_j(self, tech: Technology) -> float:
-        """Energy of writing and reading a bit: its register, and its share of selecting the word.
+        """Energy of writing and reading a bit: of its register, and its share of selecting the word.
 
-        Selecting a word goes with the words there are and is shared by the bits of a word (assumed for small cores).
+        Selecting costs energy in proportion to the number of words; the bits of a word share it (assumed for small
+        cores).
         """
         selecting_j = tech.tile_core_read_j + tech.tile_core_write_j - tech.register_access_j
         return tech.register_access_j + selecting_j * self.words_per_bit
@@ -65,105 +66,78 @@ class Buffer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Tile:
-    """A tile, conventional or novel, with its PEs.
+    """A tile, conventional or novel.
 
     Attributes:
-        pes: Processing elements; `side` of them (all, in a novel tile) feed the tile's adder trees.
-        side: Inputs of those trees, and leaves along a side of the tile's H-tree (quirk: all PEs of a novel tile).
-        crossbars_per_side: Crossbars along a side of a PE.
-        pe_tree, tree: Adder trees of a PE and of the tile.
-        input_register_bits, output_register_bits: Registers of a PE.
-        input_bus_m, output_bus_m: Length of the buses of a PE.
-        input_buffer, output_buffer: Of the tile.
-        route: Between the PEs of the tile.
-        area_m2: By component, of the whole tile.
+        pe: One of its PEs.
+        pes: Number of PEs.
+        side: Inputs of the tile's adder trees, and leaves along a side of its H-tree. Quirk: in a novel tile, all PEs.
+        tree: Adder trees that join PEs.
+        input_buffer, output_buffer: Register files of the tile.
+        route: Bus between the PEs.
+        area_m2: Of the whole tile, by component.
     """
 
+    pe: ProcessingElement
     pes: int
     side: int
-    crossbars_per_side: int
-    pe_tree: AdderTree
     tree: AdderTree
-    input_register_bits: int
-    output_register_bits: int
-    input_bus_m: float
-    output_bus_m: float
     input_buffer: Buffer
     output_buffer: Buffer
     route: Route
     area_m2: Mapping[str, float]
 
 
-def sum_bits(accelerator: Accelerator) -> int:
-    """Bits of a crossbar's sum over the slices of a weight and the bits of an input."""
-    assert accelerator.adc_bits is not None
-    return accelerator.adc_bits + accelerator.input_cycles + accelerator.cells_per_weight + 1
-
-
 def build_tile(
     accelerator: Accelerator, unit: Crossbar, *, pe_size: int, pes: int, side: int, sibling: Tile | None = None
 ) -> Tile:
-    """A tile; `sibling` is the conventional tile, whose number of buffer cores a novel one takes over (quirk)."""
-    tech, size = technology(accelerator.tech_node_nm), accelerator.crossbar_size
-    per_side, adcs = pe_size // size, size // accelerator.cols_per_adc
-    pe_tree = AdderTree(
-        tech=tech,
-        inputs=per_side,
-        width=sum_bits(accelerator),
-        trees=math.ceil(per_side * size / accelerator.cols_per_adc),
-    )
+    """Size a tile.
+
+    Args:
+        accelerator: The hardware.
+        unit: Its crossbar.
+        pe_size: Cells along a side of a PE.
+        pes, side: See `Tile`.
+        sibling: The conventional tile of the same chip. Quirk: a novel tile has as many buffer cores as this one.
+    """
+    tech, pe = technology(accelerator.tech_node_nm), build_pe(accelerator, unit, pe_size)
+    bus_bits = side * accelerator.crossbar_size
     tree = AdderTree(
         tech=tech,
         inputs=side,
-        width=sum_bits(accelerator) + ceil_log2(per_side),
-        trees=math.ceil(side * size / accelerator.cols_per_adc),
+        width=sum_bits(accelerator) + ceil_log2(pe.crossbars_per_side),
+        trees=math.ceil(bus_bits / accelerator.cols_per_adc),
     )
-    input_register = accelerator.input_cycles * size
-    output_register = adcs * (sum_bits(accelerator) - 1 + ceil_log2(per_side))
-    bus_bits = side * size
-    input_buffer = Buffer.of_bits(
-        accelerator.input_cycles * bus_bits,
-        narrow=bus_bits,
-        wide=bus_bits,
-        cores=sibling.input_buffer.cores if sibling else None,
-    )
-    output_buffer = Buffer.of_bits(
-        tree.width * side * adcs,
-        narrow=tree.width * side,
-        wide=bus_bits,
-        cores=sibling.output_buffer.cores if sibling else None,
-    )
-    pe_area = {name: per_side**2 * area for name, area in unit.area_m2.items()}
-    pe_area["adder_trees"] = pe_tree.area_m2()
-    pe_area["registers"] = register_column_m2(tech, input_register, per_side * unit.box_height_m) + register_row_m2(
-        tech, output_register, per_side * unit.box_width_m
-    )
-    pe_side = math.sqrt(sum(pe_area.values()))
-    htree = HTree(
-        tech=tech,
-        rows=side,
-        columns=side,
-        leaf_height_m=pe_side,
-        leaf_width_m=pe_side,
-        bus_bits=bus_bits,
-        folding=TILE_FOLDING,
-    )
-    area = {name: pes * value for name, value in pe_area.items()}
+    input_bits, output_bits = accelerator.input_cycles * bus_bits, tree.width * (bus_bits // accelerator.cols_per_adc)
+    cores = (sibling.input_buffer.cores, sibling.output_buffer.cores) if sibling else (None, None)
+    input_buffer = Buffer.of_bits(input_bits, narrow=bus_bits, wide=bus_bits, cores=cores[0])
+    output_buffer = Buffer.of_bits(output_bits, narrow=tree.width * side, wide=bus_bits, cores=cores[1])
+    htree = _htree(tech, pe, side, bus_bits)
+    area = {name: pes * value for name, value in pe.area_m2.items()}
     area["adder_trees"] += tree.area_m2()
     area["buffers"] = input_buffer.area_m2(tech) + output_buffer.area_m2(tech)
     area["interconnect"] = htree.area_m2()
     return Tile(
+        pe=pe,
         pes=pes,
         side=side,
-        crossbars_per_side=per_side,
-        pe_tree=pe_tree,
         tree=tree,
-        input_register_bits=input_register,
-        output_register_bits=output_register,
-        input_bus_m=unit.box_width_m * (per_side - 1),
-        output_bus_m=unit.box_height_m * (per_side - 1),
         input_buffer=input_buffer,
         output_buffer=output_buffer,
         route=htree.route(),
         area_m2=area,
+    )
+
+
+def _htree(tech: Technology, pe: ProcessingElement, side: int, bus_bits: int) -> HTree:
+    """The bus between the PEs of a tile, each taken as a square."""
+    pe_side_m = math.sqrt(sum(pe.area_m2.values()))
+    return HTree(
+        tech=tech,
+        rows=side,
+        columns=side,
+        leaf_height_m=pe_side_m,
+        leaf_width_m=pe_side_m,
+        bus_bits=bus_bits,
+        folding=TILE_FOLDING,
     )

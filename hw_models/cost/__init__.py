@@ -1,4 +1,4 @@
-"""What one inference on a chip costs: area, latency and energy, by component and by layer."""
+"""The cost of one inference: area, latency and energy. Public face: `estimate_cost`, `CostReport`."""
 
 from hw_models.cost.estimate import estimate_cost
 from hw_models.cost.report import COMPONENTS, POST_LAYOUT_ENERGY, CostReport, LayerCost

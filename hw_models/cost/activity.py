@@ -1,11 +1,10 @@
-"""What the data look like: how often an input bit is 1, and how cells are spread over their levels.
+"""Statistics of the data on which energy depends: how often an input bit is 1, and how many cells hold each level.
 
-Energy depends on data. `Activity` carries the statistics that matter, one record per layer; the pipeline measures
-them on the trained network, and `assumed_activity` is the documented default.
+`Activity` has one record per layer. The pipeline measures it on the trained network; `assumed_activity` is the default.
 
-The statistics of a rectified Gaussian (normal pre-activations behind a rectifier) serve as default and as the shape
-into which a bare bit density is spread over the bit-planes. Source of its scale, and of the spread of weights: the
-activity traces of the reference table (docs/cost_model.md, "Activity").
+Inputs of hidden layers are taken as a rectified Gaussian. It gives the default, and the shape over the bit-planes where
+only a mean bit density is known. Source of its scale and of the weights' spread: the activity traces of NeuroSim's
+table (docs/cost_model.md, "Activity").
 """
 
 import dataclasses
@@ -16,8 +15,8 @@ from collections.abc import Sequence
 from hw_models.accelerator import Accelerator
 from hw_models.layers import MvmLayer
 
-INPUT_SIGMA = 0.25  # of the pre-activation, relative to the largest code
-WEIGHT_SIGMA = 0.3  # of a weight, relative to the largest code
+INPUT_SIGMA = 0.25  # standard deviation before the rectifier, relative to the largest code
+WEIGHT_SIGMA = 0.3  # standard deviation of weights, relative to the largest code
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +26,10 @@ class LayerActivity:
     Attributes:
         plane_densities: Share of ones in each bit-plane of the inputs, most significant first; 0 for a plane that is
             always empty, such as the sign of a rectified input.
-        level_shares: Share of the used cells at each level, lowest conductance first; sums to 1.
+        level_shares: Share of the used cells at each level, lowest conductance first; they sum to 1.
 
     Raises:
-        ValueError: If a share lies outside 0 to 1, or the levels' do not sum to 1.
+        ValueError: If a share is outside 0 to 1, or `level_shares` do not sum to 1.
     """
 
     plane_densities: tuple[float, ...]
@@ -51,23 +50,23 @@ class LayerActivity:
 
     @property
     def mean_level(self) -> float:
-        """Mean level of a cell, relative to the highest."""
+        """Mean level of the cells, relative to the highest level."""
         highest = len(self.level_shares) - 1
         return sum(level * share for level, share in enumerate(self.level_shares)) / highest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Activity:
-    """Statistics of all layers, in order."""
+    """Statistics of all layers, first layer first."""
 
     layers: tuple[LayerActivity, ...]
 
 
 def assumed_activity(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Activity:
-    """The default: what a trained network roughly looks like before anyone measured it.
+    """The default, for a network whose activity nobody measured.
 
-    The first layer sees an image whose bits are 0 or 1 alike; the others unsigned codes of a rectified Gaussian, half
-    of them zero. Weights are normal.
+    In the first layer, half of the input bits are 1. In the others, inputs are unsigned codes of a rectified Gaussian,
+    half of them zero. Weights are normal.
     """
     bits = accelerator.input_cycles
     planes = [(0.5,) * bits] + [rectified_planes(bits, 0.0)] * (len(layers) - 1)
@@ -77,15 +76,15 @@ def assumed_activity(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Ac
 
 
 def spread_density(bit_density: float, bits: int, *, signed: bool = False) -> tuple[float, ...]:
-    """Bit-plane densities of a rectified Gaussian whose bits are 1 with a mean probability `bit_density`.
+    """Densities of the bit-planes of a rectified Gaussian whose mean bit density is `bit_density`.
 
-    Sparser than half zeros: the rectifier's threshold rises. Denser: fewer values are cut off. A density above what a
-    Gaussian without zeros has is spread evenly.
+    The default has half zeros. For a lower density the rectifier's threshold rises; for a higher one fewer inputs are
+    zero. A density above that of a Gaussian without zeros is spread evenly over the planes.
 
     Args:
         bit_density: Share of ones over all bits.
         bits: Bits of an input.
-        signed: Two's complement, whose most significant plane, the sign, is empty.
+        signed: Whether codes are two's complement, whose most significant plane (the sign) is then empty.
     """
     value_bits = bits - signed
     if value_bits == 0:
@@ -106,7 +105,7 @@ _THRESHOLDS = tuple(step / 8 for step in range(33))  # in standard deviations
 
 
 def _thresholded(wanted: float, bits: int) -> tuple[float, ...]:
-    """Planes of the threshold whose mean density is `wanted`, between two tabulated thresholds."""
+    """Planes at the threshold that gives the mean density `wanted`, interpolated between two thresholds."""
     above = rectified_planes(bits, 0.0)
     for threshold in _THRESHOLDS[1:]:
         below = rectified_planes(bits, threshold)
@@ -120,11 +119,11 @@ def _thresholded(wanted: float, bits: int) -> tuple[float, ...]:
 
 @functools.lru_cache(maxsize=1024)
 def rectified_planes(bits: int, threshold: float) -> tuple[float, ...]:
-    """Share of ones per bit-plane of round(2**bits * INPUT_SIGMA * max(z - threshold, 0)), z normal.
+    """Share of ones per bit-plane of round(2**bits * INPUT_SIGMA * max(z - threshold, 0)), with z standard normal.
 
     Args:
-        bits: Bits of the unsigned code, at most 16; beyond 12 the lowest planes count as the twelfth.
-        threshold: In standard deviations; 0 makes half of the codes zero.
+        bits: Bits of the unsigned code, at most 16. Planes below the twelfth have the density of the twelfth.
+        threshold: In standard deviations; with 0, half of the codes are zero.
     """
     exact = min(bits, 12)
     scale = INPUT_SIGMA * 2**exact
@@ -144,14 +143,17 @@ def _normal_tail(z: float) -> float:
 
 
 def normal_levels(accelerator: Accelerator, weight_bits: int | None = None) -> tuple[float, ...]:
-    """Share of cells at each level for normal weights in the accelerator's encoding."""
+    """Share of cells at each level for normal weights in the accelerator's encoding.
+
+    `weight_bits` None takes the accelerator's.
+    """
     bits = accelerator.weight_bits if weight_bits is None else weight_bits
     return _normal_levels(bits, accelerator.cell_bits, accelerator.weight_encoding == "differential")
 
 
 @functools.lru_cache(maxsize=256)
 def _normal_levels(weight_bits: int, cell_bits: int, differential: bool) -> tuple[float, ...]:
-    """Offset: digits of w + 2**(weight_bits - 1). Differential: digits of |w| in one group, zeros in the other."""
+    """Offset: digits of w + 2**(weight_bits - 1). Differential: digits of |w| in one polarity, zeros in the other."""
     half, levels = 2 ** (weight_bits - 1), 2**cell_bits
     digits = math.ceil((weight_bits - differential) / cell_bits)
     shares = [0.0] * levels
@@ -164,18 +166,18 @@ def _normal_levels(weight_bits: int, cell_bits: int, differential: bool) -> tupl
 
 
 def _normal_codes(weight_bits: int) -> list[tuple[int, float]]:
-    """(code, probability) of a normal weight on its grid, the ends clipped; beyond 10 bits, of every 2**n-th code."""
+    """(code, probability) of a normal weight, clipped at both ends. Beyond 10 bits, every 2**n-th code only."""
     half = 2 ** (weight_bits - 1)
     step = max(1, half // 512)
     codes = range(-half + step, half, step)
     tails = [_normal_tail((code - step / 2) / half / WEIGHT_SIGMA) for code in codes] + [0.0]
     tails[0] = 1.0
-    # a coarse step would leave the low digits zero: a product with an odd number spreads them evenly
+    # a step above 1 would leave the low digits zero; the product with an odd number spreads them evenly
     return [(code + code // step * 2654435761 % step, tails[i] - tails[i + 1]) for i, code in enumerate(codes)]
 
 
 def tilt_levels(level_shares: tuple[float, ...], mean_level: float) -> tuple[float, ...]:
-    """The same shape with another mean: part of the cells moves to the highest, or to the lowest, level."""
+    """Give levels another mean: the same share of each level's cells moves to the highest, or to the lowest, level."""
     highest = len(level_shares) - 1
     mean = sum(level * share for level, share in enumerate(level_shares)) / highest
     target = min(max(mean_level, 0.0), 1.0)

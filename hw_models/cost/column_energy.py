@@ -1,4 +1,4 @@
-"""Energy of converting columns, whose currents depend on the data.
+"""Energy of converting columns. Their currents depend on the data.
 
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Converters".
 """
@@ -14,7 +14,7 @@ from hw_models.cost.activity import LayerActivity
 from hw_models.cost.pieces import cut
 
 AdcModel = Literal["reference", "survey"]
-SURVEY_FACTOR = 15.0  # 8-bit converters of a 28 nm macro model (0.70 pJ) over the survey's bound (0.048 pJ)
+SURVEY_FACTOR = 15.0  # an 8-bit converter of a 28 nm macro model (0.70 pJ) over the survey's bound (0.048 pJ)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,9 +22,9 @@ class ConversionEnergy:
     """Energy of conversions.
 
     Attributes:
-        model: `reference` for its fitted power of a converter, or `survey` for the bound of published converters.
-        factor: What the survey's bound is multiplied by.
-        adc_bits: Resolution.
+        model: `reference` (NeuroSim's fitted power of a converter) or `survey` (lower bound of published converters).
+        factor: Factor on the survey's bound.
+        adc_bits: Resolution of the converters.
     """
 
     model: AdcModel
@@ -32,7 +32,7 @@ class ConversionEnergy:
     adc_bits: int
 
     def block_j(self, unit: Crossbar, activity: LayerActivity, size: int, rows: int, columns: int) -> float:
-        """All conversions of one window for a part of a matrix on crossbars of `size`."""
+        """Energy of one window's conversions, for `rows` x `columns` of a matrix on crossbars of size `size`."""
         total = 0.0
         for block_rows, row_count in cut(rows, size):
             empty = [(1 - density) ** block_rows for density in activity.plane_densities]
@@ -46,14 +46,14 @@ class ConversionEnergy:
     def _column_j(
         self, unit: Crossbar, densities: tuple[float, ...], siemens: float, empty: list[float], times: list[float]
     ) -> float:
-        """Conversions of one column over all bit-planes.
+        """Energy of one column's conversions over all bit-planes.
 
         Args:
             unit: The crossbar.
             densities: Share of ones in each bit-plane.
-            siemens: Conductance of the column if every row were active.
-            empty: Probability of each bit-plane that no row of the column is.
-            times: Time of a conversion in each bit-plane.
+            siemens: Conductance of the column with all rows active.
+            empty: Probability that no row is active, in each bit-plane.
+            times: Time of a conversion, in each bit-plane.
         """
         adc = unit.converters
         full_w: float = adc.kappa * siemens**adc.exponent
@@ -67,10 +67,10 @@ class ConversionEnergy:
 def _conversion_times_s(
     unit: Crossbar, activity: LayerActivity, rows: int, columns: int, cell_siemens: float
 ) -> list[float]:
-    """Time of a conversion in each bit-plane; where it depends on the current, all wait for the slowest column.
+    """Time of a conversion in each bit-plane. Where it depends on the current, the slowest column sets it.
 
-    That is the one whose cells conduct least: `n` active cells with a spread `cv` of their conductances, the lowest of
-    `columns` normal numbers below the mean.
+    That column conducts least: the lowest of `columns` sums over the active cells, whose conductances have a
+    coefficient of variation `cv`.
     """
     adc, densities = unit.converters, activity.plane_densities
     if adc.decision is None:
@@ -90,7 +90,7 @@ def _conversion_times_s(
 
 
 def _lowest_of(count: int) -> float:
-    """How far the lowest of `count` normal numbers lies below their mean, in standard deviations (asymptotic law)."""
+    """Expected distance of the lowest of `count` normal numbers below the mean, in standard deviations (asymptotic)."""
     if count == 1:
         return 0.0
     root = math.sqrt(2 * math.log(count))

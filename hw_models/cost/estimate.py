@@ -1,7 +1,6 @@
-"""What one inference costs on an accelerator: area, latency, energy, leakage, and where each comes from.
+"""Estimate what one inference costs on an accelerator: map the network, size the chip, work out layer by layer.
 
-One inference is one input through all layers, one layer after the other, weights already in place; nothing is
-written, and there is no memory outside the chip. One multiply-accumulate counts as two operations.
+`hw_models.cost.report` defines every result.
 """
 
 import functools
@@ -12,12 +11,10 @@ from hw_models.accelerator import Accelerator
 from hw_models.circuits.chip import Chip, build_chip
 from hw_models.cost.activity import Activity, assumed_activity
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel, ConversionEnergy
-from hw_models.cost.layer import LayerWork, layer_work, pe_tree_inputs_after
-from hw_models.cost.report import COMPONENTS, POST_LAYOUT_ENERGY, CostReport, LayerCost
+from hw_models.cost.layer import LayerWork, work_of_layers
+from hw_models.cost.report import COMPONENTS, CostReport, LayerCost
 from hw_models.layers import MvmLayer
 from hw_models.mapping import LayerMapping, map_network
-
-__all__ = ["COMPONENTS", "POST_LAYOUT_ENERGY", "CostReport", "LayerCost", "estimate_cost"]
 
 
 def estimate_cost(
@@ -32,17 +29,18 @@ def estimate_cost(
     """Estimate what an accelerator costs for a network.
 
     Args:
-        accelerator: The hardware. `adc_bits` must be a number and `dac_bits` 1.
+        accelerator: The hardware. Its `adc_bits` must be a number and its `dac_bits` must be 1.
         layers: The network, first layer first.
         activity: Statistics of the data; None takes `assumed_activity`.
-        adc_model: Energy of a conversion: `reference`, or `survey` for the lower bound of published converters
-            (`converters.survey_bound_j`) times `survey_factor`. Areas and times are the reference's in both.
-        survey_factor: See above.
-        accumulate_wide_weights: Charge a weight that takes more columns than share a converter for being accumulated
-            over the input's bits. The reference does not (quirk 13): False agrees with it.
+        adc_model: Where the energy of a conversion comes from: `reference` is NeuroSim; `survey` is the lower bound of
+            published converters (`converters.survey_bound_j`) times `survey_factor`. Areas and times are NeuroSim's in
+            both.
+        survey_factor: Factor on the survey's bound.
+        accumulate_wide_weights: Whether to charge the accumulation over the input's bits for a weight that takes more
+            columns than share a converter. NeuroSim does not (quirk 13); False agrees with it.
 
     Raises:
-        ValueError: If the model has no cost for the accelerator, or `activity` has another number of layers.
+        ValueError: If the accelerator has no cost model, or `activity` does not fit the network.
     """
     _check(accelerator, layers, activity, adc_model)
     mapping = map_network(accelerator, layers)
@@ -50,29 +48,9 @@ def estimate_cost(
     activity = activity or assumed_activity(accelerator, layers)
     assert accelerator.adc_bits is not None
     conversions = ConversionEnergy(model=adc_model, factor=survey_factor, adc_bits=accelerator.adc_bits)
-    figures = _all_layers(chip, activity, conversions)
-    costs = tuple(_layer_cost(chip, mapped, each) for mapped, each in zip(mapping.layers, figures, strict=True))
-    area_m2 = sum(chip.area_m2.values())
-    return CostReport(
-        area_m2=area_m2,
-        clock_s=chip.crossbar.sensing_s,
-        latency_s=math.fsum(cost.latency_s for cost in costs),
-        dynamic_energy_j=math.fsum(cost.dynamic_energy_j for cost in costs),
-        leakage_energy_j=math.fsum(cost.leakage_energy_j for cost in costs),
-        leakage_power_w=math.fsum(cost.leakage_power_w for cost in costs),
-        ops=2 * sum(layer.macs for layer in layers),
-        cells=mapping.cells,
-        crossbars=mapping.crossbars,
-        tiles=mapping.tiles,
-        conversions=mapping.conversions,
-        utilisation=mapping.utilisation,
-        shared_area_m2=area_m2 - math.fsum(cost.area_m2 for cost in costs),
-        area_by_component_m2={name: chip.area_m2[name] for name in COMPONENTS},
-        latency_by_component_s=_sum_parts([cost.latency_by_component_s for cost in costs]),
-        energy_by_component_j=_sum_parts([cost.energy_by_component_j for cost in costs]),
-        layers=costs,
-        outside_reference=outside_reference(accelerator, layers, chip, adc_model),
-    )
+    work = work_of_layers(chip, activity, conversions)
+    costs = [_layer_cost(chip, mapped, each) for mapped, each in zip(mapping.layers, work, strict=True)]
+    return _report(chip, costs, _outside_reference(chip, adc_model))
 
 
 def _check(
@@ -96,18 +74,33 @@ def _check(
                 raise ValueError(f"{name} of layer {layer.name} must have {count} values, got {got}")
 
 
-def _all_layers(chip: Chip, activity: Activity, conversions: ConversionEnergy) -> list[LayerWork]:
-    tree_inputs = pe_tree_inputs_after(chip)
-    figures = []
-    for mapped, each in zip(chip.mapping.layers, activity.layers, strict=True):
-        figures.append(layer_work(chip, mapped, each, conversions, tree_inputs.get(mapped.mapped_as)))
-        tree_inputs[mapped.mapped_as] = figures[-1].pe_tree_inputs
-    return figures
+def _report(chip: Chip, costs: Sequence[LayerCost], outside_reference: tuple[str, ...]) -> CostReport:
+    mapping, area_m2 = chip.mapping, sum(chip.area_m2.values())
+    return CostReport(
+        area_m2=area_m2,
+        clock_s=chip.crossbar.sensing_s,
+        latency_s=math.fsum(cost.latency_s for cost in costs),
+        dynamic_energy_j=math.fsum(cost.dynamic_energy_j for cost in costs),
+        leakage_energy_j=math.fsum(cost.leakage_energy_j for cost in costs),
+        leakage_power_w=math.fsum(cost.leakage_power_w for cost in costs),
+        ops=2 * sum(mapped.layer.macs for mapped in mapping.layers),
+        cells=mapping.cells,
+        crossbars=mapping.crossbars,
+        tiles=mapping.tiles,
+        conversions=mapping.conversions,
+        utilisation=mapping.utilisation,
+        shared_area_m2=area_m2 - math.fsum(cost.area_m2 for cost in costs),
+        area_by_component_m2={name: chip.area_m2[name] for name in COMPONENTS},
+        latency_by_component_s=_sum_parts([cost.latency_by_component_s for cost in costs]),
+        energy_by_component_j=_sum_parts([cost.energy_by_component_j for cost in costs]),
+        layers=tuple(costs),
+        outside_reference=outside_reference,
+    )
 
 
-def _layer_cost(chip: Chip, mapped: LayerMapping, figures: LayerWork) -> LayerCost:
+def _layer_cost(chip: Chip, mapped: LayerMapping, work: LayerWork) -> LayerCost:
     clock_s = chip.crossbar.sensing_s
-    cycles = math.fsum(figures.cycles.values())
+    cycles = math.fsum(work.cycles.values())
     tile = chip.tile_of(mapped)
     return LayerCost(
         name=mapped.layer.name,
@@ -118,13 +111,13 @@ def _layer_cost(chip: Chip, mapped: LayerMapping, figures: LayerWork) -> LayerCo
         conversions=mapped.conversions,
         area_m2=mapped.tiles * sum(tile.area_m2.values()),
         latency_s=cycles * clock_s,
-        dynamic_energy_j=math.fsum(figures.dynamic_energy_j.values()),
+        dynamic_energy_j=math.fsum(work.dynamic_energy_j.values()),
         area_by_component_m2={name: mapped.tiles * value for name, value in tile.area_m2.items()},
-        latency_by_component_s={name: value * clock_s for name, value in figures.cycles.items()},
-        energy_by_component_j=figures.dynamic_energy_j,
-        leakage_power_w=mapped.tiles * figures.tile_leakage_w,
-        # quirk: while a layer runs, only the tiles of the others leak, and these as its own kind of tile
-        leakage_energy_j=(chip.mapping.tiles - mapped.tiles) * figures.tile_leakage_w * cycles * clock_s,
+        latency_by_component_s={name: value * clock_s for name, value in work.cycles.items()},
+        energy_by_component_j=work.dynamic_energy_j,
+        leakage_power_w=mapped.tiles * work.tile_leakage_w,
+        # quirk: while a layer runs, only the tiles of other layers leak, and each leaks as much as one of its own
+        leakage_energy_j=(chip.mapping.tiles - mapped.tiles) * work.tile_leakage_w * cycles * clock_s,
     )
 
 
@@ -134,7 +127,7 @@ def _sum_parts(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 @functools.lru_cache(maxsize=512)
 def _accelerator_outside(accelerator: Accelerator) -> tuple[str, ...]:
-    """Settings of an accelerator that the reference table does not cover."""
+    """Settings of an accelerator that NeuroSim's table does not cover."""
     ranges = (
         ("crossbar_size", 64, 256),
         ("adc_bits", 4, 8),
@@ -155,14 +148,13 @@ def _accelerator_outside(accelerator: Accelerator) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def outside_reference(
-    accelerator: Accelerator, layers: Sequence[MvmLayer], chip: Chip, adc_model: AdcModel
-) -> tuple[str, ...]:
-    """Why a design lies outside what the reference tool evaluates, or outside its table."""
+def _outside_reference(chip: Chip, adc_model: AdcModel) -> tuple[str, ...]:
+    """Why NeuroSim refuses this design, or why the design lies outside the table that we compared."""
+    accelerator = chip.accelerator
     reasons = [*_accelerator_outside(accelerator), *chip.mapping.floorplan.outside_reference]
     if chip.crossbar.cell.is_widened:
         reasons.append("the access transistor of this cell's low resistance is wider than the cell, which is widened")
-    if any(layer.weight_bits not in (None, accelerator.weight_bits) for layer in layers):
+    if any(mapped.layer.weight_bits not in (None, accelerator.weight_bits) for mapped in chip.mapping.layers):
         reasons.append("weight_bits differ between layers")
     if chip.accumulate_wide_weights and accelerator.cells_per_weight > accelerator.cols_per_adc:
         reasons.append("a weight has more columns than share a converter, whose accumulation the reference leaves out")

@@ -1,4 +1,4 @@
-"""A layer's matrix cut into the parts that its tiles, processing elements and crossbars hold."""
+"""The parts of a layer's matrix on tiles, processing elements (PEs) and crossbars. Equal parts are listed once."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from hw_models.mapping import LayerMapping
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of the weight matrix on one tile or PE, and how many alike there are."""
+    """A part of the weight matrix on one tile or PE, and the number of equal parts."""
 
     rows: int
     columns: int
@@ -15,23 +15,23 @@ class Piece:
 
 
 def cut(length: int, size: int) -> list[tuple[int, int]]:
-    """Lengths and counts of the pieces when `length` is cut at multiples of `size`: whole ones first."""
+    """Cut `length` at multiples of `size`: (length, count) of the whole pieces, then of the rest."""
     whole, rest = divmod(length, size)
     return ([(size, whole)] if whole else []) + ([(rest, 1)] if rest else [])
 
 
 def pieces(rows: int, columns: int, size: int) -> list[Piece]:
-    """A matrix cut into squares of `size`, equal ones together, whole ones first."""
+    """Cut a matrix into squares of `size`; whole pieces come first."""
     return [Piece(r, c, n * m) for r, n in cut(rows, size) for c, m in cut(columns, size)]
 
 
 def tiles_of(mapped: LayerMapping) -> list[Piece]:
-    """What the layer's tiles hold; of a novel one each of its PEs."""
+    """The pieces on the layer's tiles. On a novel tile, each PE holds such a piece."""
     return pieces(mapped.rows_per_position, mapped.columns, mapped.tile_size)
 
 
 def pes_of(mapped: LayerMapping, tile: Piece, side: int) -> list[Piece]:
-    """What the PEs of a tile hold, `side` PEs along each side of a conventional one."""
+    """The pieces on the PEs of a tile; a conventional tile has `side` x `side` PEs."""
     if mapped.mapped_as == "novel":
         return [Piece(tile.rows, tile.columns, mapped.kernel_positions)]
     used = pieces(tile.rows, tile.columns, mapped.pe_size)
@@ -39,7 +39,7 @@ def pes_of(mapped: LayerMapping, tile: Piece, side: int) -> list[Piece]:
 
 
 def _phantom_pes(mapped: LayerMapping, tile: Piece, side: int) -> list[Piece]:
-    """Quirk: without copies, a PE that holds no weights costs the energy of the last one before it that does."""
+    """Quirk: without copies, each PE without weights costs the energy of the last PE before it that has weights."""
     rows, columns = cut(tile.rows, mapped.pe_size), cut(tile.columns, mapped.pe_size)
     used_rows, used_columns = (sum(count for _, count in lengths) for lengths in (rows, columns))
     beside = [Piece(r, columns[-1][0], n * (side - used_columns)) for r, n in rows]

@@ -1,7 +1,7 @@
-"""The record of what one inference costs, with the definition of every figure.
+"""The cost of one inference, with the definition of every quantity.
 
-One inference is one input through all layers, one layer after the other, weights already in place; nothing is
-written, and there is no memory outside the chip. One multiply-accumulate counts as two operations.
+One inference is one input through all layers, one layer after the other. The weights are in place: nothing is written,
+and there is no memory outside the chip. One multiply-accumulate counts as two operations.
 """
 
 import dataclasses
@@ -22,7 +22,9 @@ COMPONENTS = (
     "activation",
     "pooling",
 )
-POST_LAYOUT_ENERGY = 1.22  # quirk: energy of real wiring over the formulas', in TOPS/W and nowhere else (factor zeta)
+POST_LAYOUT_ENERGY = (
+    1.22  # energy after layout over that of the formulas (NeuroSim's factor zeta); quirk: in TOPS/W only
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,15 +32,15 @@ class LayerCost:
     """One layer's share of a `CostReport`.
 
     Attributes:
-        name: The layer's.
+        name: Name of the layer.
         mapped_as: `novel` or `conventional`.
         tiles, speedup, utilisation, conversions: See `LayerMapping`.
-        area_m2: Its tiles.
-        latency_s, dynamic_energy_j: Its sums over components, as `area_m2`.
-        area_by_component_m2: Of its tiles, per component of `COMPONENTS`.
-        latency_by_component_s, energy_by_component_j: Per component of `COMPONENTS` that it uses; dynamic energy.
-        leakage_power_w: Of its own tiles.
-        leakage_energy_j: Of all other tiles while it runs.
+        area_m2: Of the layer's tiles; sum over `area_by_component_m2`.
+        latency_s, dynamic_energy_j: Sums over `latency_by_component_s` and `energy_by_component_j`.
+        area_by_component_m2: Of the layer's tiles, by component (`COMPONENTS`).
+        latency_by_component_s, energy_by_component_j: By component that the layer uses; energy is dynamic energy.
+        leakage_power_w: Of the layer's own tiles.
+        leakage_energy_j: Of all other tiles while the layer runs.
     """
 
     name: str
@@ -62,20 +64,22 @@ class CostReport:
     """The cost of one inference and of the chip it runs on.
 
     Attributes:
-        area_m2: The chip; sum over `area_by_component_m2`, and of the layers' tiles and `shared_area_m2`.
-        clock_s: Clock period, set by reading and converting one column.
-        latency_s: One inference; sum over components, and over layers.
-        dynamic_energy_j, leakage_energy_j: Of one inference; the first is a sum over components, both over layers.
-        leakage_power_w: All tiles.
-        ops: Operations of one inference, two per multiply-accumulate, at the design's own bits.
-        cells, crossbars, tiles: On the chip, used or not.
-        conversions: Of one inference, by all converters together.
-        utilisation: Share of cells that hold weights, copies counted, mean over tiles.
-        shared_area_m2: What no layer owns: global buffer, bus and adder trees between tiles, activation, pooling.
-        area_by_component_m2, latency_by_component_s, energy_by_component_j: Per component of `COMPONENTS`, the energy
-            without leakage.
+        area_m2: Of the chip; sum over components, and sum of the layers' areas and `shared_area_m2`.
+        clock_s: Clock period: the time to read and convert one column.
+        latency_s: Of one inference; sum over components, and over layers.
+        dynamic_energy_j: Of one inference; sum over components, and over layers.
+        leakage_energy_j: Of one inference; sum over layers.
+        leakage_power_w: Of all tiles.
+        ops: Operations of one inference at the design's own bits, two per multiply-accumulate.
+        cells, crossbars, tiles: Number on the chip, used or not.
+        conversions: Column conversions of one inference.
+        utilisation: Share of cells that hold weights, copies included; mean over tiles.
+        shared_area_m2: Area that belongs to no layer: global buffer, bus and adder trees between tiles, rectifiers and
+            pooling units.
+        area_by_component_m2, latency_by_component_s, energy_by_component_j: By component (`COMPONENTS`); energy is
+            dynamic energy.
         layers: One record per layer.
-        outside_reference: Why the reference tool could not, or did not, vouch for this design; empty inside its table.
+        outside_reference: Why NeuroSim refuses this design, or which settings its table does not cover; empty if none.
     """
 
     area_m2: float
@@ -104,7 +108,7 @@ class CostReport:
 
     @property
     def power_w(self) -> float:
-        """Mean power while inferring without pause."""
+        """Mean power when inferences follow each other without pause."""
         return self.energy_j / self.latency_s
 
     @property
@@ -119,7 +123,7 @@ class CostReport:
 
     @property
     def tops_per_watt(self) -> float:
-        """Tera-operations per joule, leakage in, energy raised by `POST_LAYOUT_ENERGY`."""
+        """Tera-operations per joule of dynamic and leakage energy, the energy times `POST_LAYOUT_ENERGY`."""
         return self.ops / (POST_LAYOUT_ENERGY * self.energy_j) / 1e12
 
     @property
@@ -133,7 +137,7 @@ class CostReport:
         return self.energy_j * self.latency_s
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON, the derived figures included."""
+        """Plain values for JSON, with the derived quantities."""
         derived = ("energy_j", "power_w", "frames_per_second", "tops", "tops_per_watt", "tops_per_mm2", "edp_js")
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         parts = {name: dict(plain[name]) for name in plain if "_by_component_" in name}

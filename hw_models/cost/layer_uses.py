@@ -1,0 +1,122 @@
+"""How often one layer uses each block of the chip, and how many bits it moves.
+
+Energy and clock cycles both follow from these counts.
+
+Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Layer". Its quirks are functions of their own.
+"""
+
+import math
+
+from hw_models.circuits.chip import Chip
+from hw_models.circuits.periphery import weights_per_scan
+from hw_models.cost.pieces import Piece, tiles_of
+from hw_models.mapping import LayerMapping
+
+POOL_WINDOW = 4  # pixels of a 2 x 2 max pooling
+
+
+class LayerUses:
+    """One layer on its chip.
+
+    Attributes:
+        chip, mapped: The chip, and where the layer lies on it.
+        tile, route: The kind of tile that holds the layer, and the bus from the global buffer to it.
+        is_novel: Whether the layer has the novel mapping.
+        is_copied_on_every_pe: Whether each PE of a conventional tile holds a copy of the whole matrix.
+        windows: Input vectors of one inference.
+        planes: Bit-planes of one inference: windows x input cycles.
+        weights_per_scan: See `periphery.weights_per_scan`.
+        tiles: What the tiles hold; equal ones once, the largest first.
+    """
+
+    def __init__(self, chip: Chip, mapped: LayerMapping) -> None:
+        self.chip, self.mapped = chip, mapped
+        self.tile, self.route = chip.tile_of(mapped), chip.route_to(mapped)
+        self.is_novel = mapped.mapped_as == "novel"
+        self.is_copied_on_every_pe = not self.is_novel and min(mapped.pe_copies) >= chip.tile.side
+        self.windows = mapped.layer.windows
+        self.planes = self.windows * mapped.input_cycles
+        self.weights_per_scan = weights_per_scan(
+            chip.accelerator.cols_per_adc, mapped.columns_per_weight, chip.accumulate_wide_weights
+        )
+        self.tiles = tiles_of(mapped)
+
+    # A processing element
+
+    def pe_tree_charges(self, occupied: int) -> int:
+        """Uses of a PE's adder trees. Quirk: if every PE holds several copies, each occupied crossbar counts."""
+        uses = self.windows * self.weights_per_scan
+        copied = self.is_copied_on_every_pe and math.prod(self.mapped.crossbar_copies) > 1
+        return uses * occupied if copied else uses
+
+    def last_pe_tree_inputs(self) -> int | None:
+        """Numbers that the adder trees of the last PE add; None if each copy fits one crossbar, so that they rest."""
+        mapped = self.mapped
+        if self.is_copied_on_every_pe and max(mapped.rows_per_position, mapped.columns) <= mapped.crossbar_size:
+            return None
+        rows_of_last_pe = (mapped.rows_per_position - 1) % mapped.pe_size + 1
+        return math.ceil(rows_of_last_pe / mapped.crossbar_size)
+
+    def register_accesses(self, pe: Piece) -> tuple[int, int]:
+        """Accesses of a PE's input register and of its output register."""
+        inputs = pe.rows * self.planes // self.tile.pe.input_register_bits
+        outputs = pe.columns // self.mapped.columns_per_weight * self.tile.pe.tree.width * self.windows
+        return inputs, outputs // self.tile.pe.output_register_bits
+
+    # A tile
+
+    def tile_tree_inputs(self, tile: Piece) -> int:
+        """Numbers that the adder trees of a tile add."""
+        if self.is_novel or self.mapped.speedup == 1:
+            return self.tile.side
+        return math.ceil(tile.rows / self.mapped.pe_size)
+
+    def tile_tree_uses(self) -> int:
+        """Uses of a tile's adder trees."""
+        if self.is_novel:
+            return self.windows * self.weights_per_scan
+        if self.is_copied_on_every_pe:
+            return 0
+        return self.windows * math.ceil(self.chip.accelerator.cols_per_adc / self.mapped.columns_per_weight)
+
+    def tile_traffic_bits(self, tile: Piece) -> tuple[float, float]:
+        """Bits into and out of a tile. A novel tile reuses inputs between neighbouring windows."""
+        kernel = self.mapped.layer.kernel if self.is_novel else 1
+        bits_in = tile.rows * self.mapped.kernel_positions * self.planes / kernel
+        bits_out = (
+            tile.columns // self.mapped.columns_per_weight * (1 + self.tile.tree.width) * self.windows / kernel**2
+        )
+        return bits_in, bits_out
+
+    def tile_transfers(self, tile: Piece) -> float:
+        """Transfers over the bus of a tile."""
+        return sum(self.tile_traffic_bits(tile)) / self.tile.route.bus_bits
+
+    # The chip
+
+    def chip_traffic_bits(self) -> tuple[float, float]:
+        """Bits read from and written to the global buffer."""
+        bits_read = self.mapped.layer.rows * self.planes / (self.mapped.layer.kernel if self.is_novel else 1)
+        bits_written = self.mapped.layer.out_channels * self.planes / (POOL_WINDOW if self.mapped.layer.pooled else 1)
+        return bits_read, bits_written
+
+    def chip_transfers(self) -> int:
+        """Transfers over the bus between the tiles."""
+        return math.ceil(sum(self.chip_traffic_bits()) / self.route.bus_bits)
+
+    def chip_tree_uses(self) -> int:
+        """Uses of the adder trees that join tiles. Trees of one input cost nothing."""
+        return math.ceil(self.mapped.columns * self.windows / self.chip.tree.trees)
+
+    def activation_uses(self) -> int:
+        """Uses of the rectifiers."""
+        if not self.mapped.layer.relu:
+            return 0
+        return math.ceil(self.windows * self.mapped.layer.out_channels / self.chip.activation_units)
+
+    def pool_uses(self) -> int:
+        """Uses of the pooling units."""
+        if not self.mapped.layer.pooled:
+            return 0
+        per_unit = self.windows / POOL_WINDOW / self.mapped.tile_size
+        return math.ceil(per_unit * self.mapped.layer.kernel if self.is_novel else per_unit)
