@@ -25,6 +25,7 @@ from pipeline.run import supernet_file
 from pipeline.run.supernet_file import SupernetDied
 from pipeline.study.study_file import load_study
 
+HEAVY = {"optuna", "sqlalchemy", "torch", "pydantic", "plotly", "scipy", "numpy", "rich.console"}
 ENVIRONMENT = os.environ | {"COLUMNS": "200", "PYTHONWARNINGS": "ignore"}
 
 
@@ -288,8 +289,13 @@ def test_the_dashboard_finds_its_study_among_others(finished, tmp_path, monkeypa
     assert served == [url]
 
 
-def test_help_names_every_command():
-    text = nacim("--help", cwd=Path.cwd()).stdout
+def test_help_names_every_command_and_loads_no_heavy_library():
+    look = "import sys\ntry: main()\nfinally: print(sorted(HEAVY & set(sys.modules)))"
+    program = f"from pipeline.cli.app import main\nHEAVY = {HEAVY}\n{look}"
+    done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True)
+    *lines, loaded = done.stdout.splitlines()
+    assert loaded == "[]"
+    text = "\n".join(lines)
     for command in (
         "run",
         "worker",

@@ -1,13 +1,14 @@
 """`nacim data`: files come whole or not at all, from a server that cuts and is_noisy."""
 
+import dataclasses
 import gzip
 
 import pytest
 from data_sets import cifar10_archive, cifar10_files, idx_files, md5, serve, trust
 from typer.testing import CliRunner
 
-from pipeline.cli import data as data_command
 from pipeline.cli.app import app
+from pipeline.data.fetch import SOURCES
 from pipeline.data.files import FOLDERS, check_data, read_parts
 from pipeline.data.spec import DataError, DatasetSpec
 
@@ -40,8 +41,8 @@ def cifar10(server, monkeypatch):
     files = cifar10_files()
     archive = cifar10_archive(files)
     trust("cifar10", files, monkeypatch)
-    source = data_command.dataclasses.replace(data_command.SOURCES["cifar10"], archive_md5=md5(archive))
-    monkeypatch.setitem(data_command.SOURCES, "cifar10", source)
+    source = dataclasses.replace(SOURCES["cifar10"], archive_md5=md5(archive))
+    monkeypatch.setitem(SOURCES, "cifar10", source)
     server.files = {CIFAR10_ARCHIVE: archive}
     return server
 

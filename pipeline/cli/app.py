@@ -1,11 +1,10 @@
-"""The command `nacim`. Heavy libraries are imported by the command that needs them.
+"""The command `nacim`. A command imports only typer at its top, so that help is quick; it loads the rest when it runs.
 
 Exit codes: 0 done; 2 bad input, nothing written; 3 the database or the disk failed, results are kept; 4 the run
 stopped because trainings failed or the search space is used up; 5 a replayed trial differs; 130 interrupted,
 finished trials are kept.
 """
 
-import optuna
 import typer
 
 from pipeline.cli.cost import cost
@@ -35,6 +34,5 @@ app.add_typer(devices, name="devices")
 
 def main() -> None:
     """Entry point: runs a command and turns expected failures into one line and an exit code."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     with exit_codes():
         app()

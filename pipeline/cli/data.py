@@ -5,12 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
-
-from pipeline.data.download import progress_bar
-from pipeline.data.fetch import SOURCES, fetch, is_whole
-from pipeline.data.files import FOLDERS
 
 data = typer.Typer(no_args_is_help=True, help="List data sets, or fetch one.")
 _OWN = {
@@ -25,6 +19,11 @@ def list_sets(
     data_dir: Annotated[Path | None, typer.Option(help="Say which of them lie in this folder.")] = None,
 ) -> None:
     """List the data sets that a study can name."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from pipeline.data.fetch import SOURCES
+
     table = Table("name", "what", Column("from", overflow="fold"), *(["in the folder"] if data_dir else []))
     for name, about in ({name: source.about for name, source in SOURCES.items()} | _OWN).items():
         url = SOURCES[name].url if name in SOURCES else ""
@@ -39,6 +38,9 @@ def get(
     mirror: Annotated[str | None, typer.Option(help="URL of a folder that holds the official files.")] = None,
 ) -> None:
     """Fetch a data set, check it, and lay it out as studies read it. A transfer that was cut goes on."""
+    from pipeline.data.download import progress_bar
+    from pipeline.data.fetch import SOURCES, fetch
+
     if name not in SOURCES:
         why = f": {_OWN[name]}" if name in _OWN else ""
         raise ValueError(f"data set {name!r} cannot be fetched{why}; choose from {', '.join(SOURCES)}")
@@ -51,6 +53,9 @@ def get(
 
 
 def _presence(name: str, data_dir: Path) -> str:
+    from pipeline.data.fetch import SOURCES, is_whole
+    from pipeline.data.files import FOLDERS
+
     if name not in SOURCES:
         return ""
     return "yes" if is_whole(name, data_dir / FOLDERS[name]) else "no"

@@ -2,15 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
-from hw_models.devices import CellDevice, DeviceCard, load_card, shipped_card_names
+if TYPE_CHECKING:
+    from hw_models.devices import CellDevice, DeviceCard
 
 devices = typer.Typer(no_args_is_help=True, help="The memory cells: cards with a source for every value.")
 CardName = Annotated[str, typer.Argument(metavar="CARD", help="Name of a card, or path of a YAML card.")]
@@ -20,6 +17,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @devices.command("list")
 def list_cards(as_json: AsJson = False) -> None:
     """List the cards that come with nacim."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from hw_models.devices import load_card, shipped_card_names
+
     cards = [load_card(name) for name in shipped_card_names()]
     if as_json:
         print(json.dumps([_plain(card) for card in cards], indent=2))
@@ -48,6 +51,11 @@ def list_cards(as_json: AsJson = False) -> None:
 @devices.command("show")
 def show_card(card: CardName, as_json: AsJson = False) -> None:
     """Show the values of a card and their sources."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from hw_models.devices import load_card
+
     found = load_card(card)
     if as_json:
         print(json.dumps(_plain(found), indent=2))
@@ -63,17 +71,19 @@ def show_card(card: CardName, as_json: AsJson = False) -> None:
 @devices.command("check")
 def check_card(card: Annotated[Path, typer.Argument(metavar="CARD.yaml", help="A card file.")]) -> None:
     """Check a card: every value there, in its range, with a source."""
+    from hw_models.devices import load_card
+
     found = load_card(card)
     assumed = [field for field, source in found.sources.items() if source.lower().startswith("assumed")]
     print(f"{card}: good. {len(found.sources)} values, assumed: {', '.join(assumed) or 'none'}.")
     print(f"A study file in the same folder uses it as `hardware: {{device: [{card.name}]}}`.")
 
 
-def _plain(card: DeviceCard) -> dict[str, object]:
+def _plain(card: "DeviceCard") -> dict[str, object]:
     return {"description": card.description, "device": card.device.to_dict(), "sources": dict(card.sources)}
 
 
-def _summary(card: DeviceCard) -> list[str]:
+def _summary(card: "DeviceCard") -> list[str]:
     device = card.device
     return [
         device.name,
@@ -81,7 +91,7 @@ def _summary(card: DeviceCard) -> list[str]:
         "-" if device.g_on_siemens is None else f"{device.r_on_ohm / 1e3:.4g}",
         "-" if device.on_off_ratio is None else f"{device.on_off_ratio:.4g}",
         str(device.conductance_levels),
-        f"{max(map(device.sigma_at, np.linspace(_lowest(device), 1, 101).tolist())):.1%}",
+        f"{max(map(device.sigma_at, _conductances(device))):.1%}",
         f"{device.sigma_at(1):.1%}",
         f"{device.sigma_at(_lowest(device)):.1%}",
         f"{device.read_sigma:.1%}",
@@ -89,7 +99,13 @@ def _summary(card: DeviceCard) -> list[str]:
     ]
 
 
-def _lowest(device: CellDevice) -> float:
+def _conductances(device: "CellDevice") -> list[float]:
+    """From off to on in equal steps, relative to on."""
+    lowest = _lowest(device)
+    return [lowest + (1 - lowest) * step / 100 for step in range(101)]
+
+
+def _lowest(device: "CellDevice") -> float:
     return 0.0 if device.on_off_ratio is None else 1 / device.on_off_ratio
 
 

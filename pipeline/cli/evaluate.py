@@ -6,18 +6,16 @@ import itertools
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from optuna.trial import FrozenTrial
 
 from pipeline.cli.options import AsJson, DataDir, OutFolder, StorageUrl, StudyFile, print_json, within
-from pipeline.database.patience import Patience
-from pipeline.database.remeasured import add_remeasured, describe_settings
-from pipeline.design.design_point import DesignPoint
-from pipeline.design.results import VariationReport
-from pipeline.follow_up.stored import StoredStudy, stored_study
-from pipeline.run.stopping import stopping_rule
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from pipeline.follow_up.stored import StoredStudy
 
 REPLAY_DIFFERS = 5  # exit code
 Trials = Annotated[list[int], typer.Option("--trial", help="Number of a trial; may be repeated.")]
@@ -57,6 +55,10 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure trials again and note it beside them. Their values in the search do not change."""
+    from pipeline.database.patience import Patience
+    from pipeline.database.remeasured import add_remeasured
+    from pipeline.follow_up.stored import stored_study
+
     within("--chips", chips, 2)
     for name, count in (
         ("--images-per-chip", images_per_chip),
@@ -104,7 +106,7 @@ def evaluate(
             print_json(entries)
 
 
-def _measure(stored: StoredStudy, trial: FrozenTrial, settings: dict[str, Any]) -> dict[str, Any]:
+def _measure(stored: "StoredStudy", trial: "FrozenTrial", settings: dict[str, Any]) -> dict[str, Any]:
     """Measure a trial once: what is noted beside it."""
     from pipeline.follow_up.measure_again import reevaluate
     from pipeline.trial.evaluate import versions
@@ -132,6 +134,9 @@ def _measure(stored: StoredStudy, trial: FrozenTrial, settings: dict[str, Any]) 
 
 
 def _print_entry(entry: dict[str, Any]) -> None:
+    from pipeline.database.remeasured import describe_settings
+    from pipeline.design.results import VariationReport
+
     print(f"trial {entry['trial']}: {describe_settings(entry['settings'])}")
     for name in ("validation", "test"):
         result = VariationReport.from_dict(entry[name])
@@ -143,8 +148,10 @@ def _print_entry(entry: dict[str, Any]) -> None:
         )
 
 
-def _replay(stored: StoredStudy, trials: list[FrozenTrial], as_json: bool) -> None:
+def _replay(stored: "StoredStudy", trials: "list[FrozenTrial]", as_json: bool) -> None:
+    from pipeline.design.design_point import DesignPoint
     from pipeline.follow_up.measure_again import replay
+    from pipeline.run.stopping import stopping_rule
 
     found = []
     for trial in trials:

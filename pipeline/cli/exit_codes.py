@@ -3,10 +3,23 @@
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
+    """End the process with one line and a code where the failure is an expected one; others surface."""
+    try:
+        yield
+    except Exception as error:  # only now are the libraries loaded that define what may be expected
+        outcome = _expected(error)
+        if outcome is None:
+            raise
+        stop(*outcome)
+
+
+def _expected(error: Exception) -> tuple[str, int] | None:
+    """The line and the exit code of an expected failure."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -16,27 +29,23 @@ def exit_codes() -> Iterator[None]:
     from pipeline.run.runner import RepeatedFailure, SpaceExhausted
     from pipeline.run.supernet_file import SupernetDied
 
-    try:
-        yield
-    except (RepeatedFailure, SpaceExhausted, SupernetDied, TrainingDiverged) as error:
-        stop(str(error), 4)
-    except DatabaseAway as error:
-        stop(str(error), 3)
-    except (StorageInternalError, SQLAlchemyError) as error:
+    if isinstance(error, (RepeatedFailure, SpaceExhausted, SupernetDied, TrainingDiverged)):
+        return str(error), 4
+    if isinstance(error, DatabaseAway):
+        return str(error), 3
+    if isinstance(error, (StorageInternalError, SQLAlchemyError)):
         way_out = "free the disk or the lock and run the same command to go on"
-        stop(f"the database cannot be written ({cause_of(error)}); {way_out}", 3)
-    except OSError as error:
-        if error.filename is None and error.errno not in DISK_ERRORS:
-            raise
-        stop(
+        return f"the database cannot be written ({cause_of(error)}); {way_out}", 3
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in DISK_ERRORS):
+        return (
             f"cannot use {error.filename or 'a file'} ({error.strerror}); finished trials are kept, make room or "
             "choose another folder and run the same command to go on",
             3,
         )
-    except ValueError as error:
-        stop(str(error), 2)
+    return (str(error), 2) if isinstance(error, ValueError) else None
 
 
-def stop(message: str, code: int) -> None:
+def stop(message: str, code: int) -> NoReturn:
+    """End the process with one line on stderr."""
     print(f"nacim: {message}", file=sys.stderr)
     sys.exit(code)

@@ -2,21 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import optuna
 import typer
 
 from pipeline.cli.options import AsJson, OutFolder, StorageUrl, StudyFile, console_of_tables, print_json, within
-from pipeline.database.open_study import load_study_read_only
-from pipeline.database.places import places
-from pipeline.database.remeasured import remeasured
-from pipeline.database.trials import pareto_report
-from pipeline.design.metrics import METRICS
-from pipeline.design.pareto import hypervolume_history
-from pipeline.design.results import stored_values
-from pipeline.follow_up.stored import stored_study
-from pipeline.study.study_file import load_study, study_schema
+
+if TYPE_CHECKING:
+    import optuna
 
 TrialNumber = Annotated[int, typer.Option("--trial", help="Number of the trial.")]
 
@@ -32,8 +25,11 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report of each study from its database, prepare the dashboard, and compare if there are several."""
+    from pipeline.database.open_study import load_study_read_only
+    from pipeline.database.places import places
     from pipeline.report.dashboard_notes import prepare_dashboard
     from pipeline.report.page import write_comparison, write_pictures, write_report
+    from pipeline.study.study_file import load_study
 
     chosen = trial or []
     if chosen and len(study_files) > 1:
@@ -58,8 +54,13 @@ def report(
         print(path)
 
 
-def _facts(study: optuna.Study) -> dict[str, Any]:
+def _facts(study: "optuna.Study") -> dict[str, Any]:
     """Counts, front and hypervolume of a study."""
+    from pipeline.database.trials import pareto_report
+    from pipeline.design.metrics import METRICS
+    from pipeline.design.pareto import hypervolume_history
+    from pipeline.design.results import stored_values
+
     found = pareto_report(study)
     front = [
         {"trial": t.number, "design": t.user_attrs["design"]}
@@ -81,6 +82,8 @@ def show(
 ) -> None:
     """Show one trial: design, cost by component and layer, accuracy over chips."""
     from pipeline.cli.trial_page import trial_page
+    from pipeline.database.remeasured import remeasured
+    from pipeline.follow_up.stored import stored_study
 
     stored = stored_study(study_file, storage, out)
     found = stored.trial(trial)
@@ -102,6 +105,7 @@ def export(
     """Write a trial as checkpoint (weights only), design card, plain PyTorch module, ONNX and network table."""
     from pipeline.design.design_point import DesignPoint
     from pipeline.follow_up.export import can_write_onnx, export_design
+    from pipeline.follow_up.stored import stored_study
 
     stored = stored_study(study_file, storage, out)
     found = stored.trial(trial)
@@ -122,8 +126,11 @@ def dashboard(
     writable: Annotated[bool, typer.Option("--writable", help="Let every visitor change and delete studies.")] = False,
 ) -> None:
     """Open optuna-dashboard on a study's database, on this machine only and read-only unless asked."""
+    from pipeline.database.open_study import load_study_read_only
+    from pipeline.database.places import places
     from pipeline.report.dashboard_notes import artifact_folder
     from pipeline.report.dashboard_server import serve
+    from pipeline.study.study_file import load_study
 
     within("--port", port, 1, 65535)
     definition = load_study(study_file)
@@ -134,4 +141,6 @@ def dashboard(
 
 def schema() -> None:
     """Print the JSON schema of study files, for editors."""
+    from pipeline.study.study_file import study_schema
+
     print_json(study_schema())

@@ -3,20 +3,16 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from pipeline.database.storage import is_postgresql, show_url
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.study.study_file import StudyDefinition
 
 _LOG_WIDTH = 160  # columns of tables where there is no terminal
-
-
-def console_of_tables() -> Console:
-    return Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
-
-
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study file; see studies/.")]
 StorageUrl = Annotated[
     str | None,
@@ -26,8 +22,18 @@ StorageUrl = Annotated[
 ]
 OutFolder = Annotated[Path | None, typer.Option("--out", help="Output folder; results/NAME otherwise.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")]
-WaitFor = Annotated[float, typer.Option(help="Seconds that a database which is locked, full or away is waited for.")]
+WaitFor = Annotated[float, typer.Option(help="Seconds to wait for a database that is locked, full or unreachable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Heartbeat = Annotated[
+    int,
+    typer.Option(
+        help="Seconds between signs of life; the same for all workers. A worker that misses four counts as dead."
+    ),
+]
+Goal = Annotated[
+    int | None,
+    typer.Option("--trials", help="Evaluated trials in total, after which all workers end; the file's otherwise."),
+]
 
 
 def within(option: str, value: float | None, low: int, high: int | None = None) -> None:
@@ -40,17 +46,22 @@ def within(option: str, value: float | None, low: int, high: int | None = None) 
         raise ValueError(f"{option} must be {low} {'or more' if high is None else f'to {high}'}, got {value}")
 
 
-def print_json(value: Any) -> None:
-    """Print for scripts."""
-    print(json.dumps(value, indent=2))
+def checked_places(definition: "StudyDefinition", storage: str | None, out: Path | None) -> tuple[Path, str]:
+    """The output folder and the database URL of a study that is about to run; Optuna's own messages are silenced.
 
+    Raises:
+        ValueError: If no design fits the search space, the data set is missing or damaged, or `storage` is no URL.
+    """
+    import optuna
 
-Heartbeat = Annotated[
-    int, typer.Option(help="Seconds between signs of life; the same for all workers. Dead is who misses four.")
-]
-Goal = Annotated[
-    int | None, typer.Option("--trials", help="Evaluated trials in total at which all workers end; else the file's.")
-]
+    from pipeline.data.files import check_data
+    from pipeline.database.places import places
+    from pipeline.study.search_space import SearchSpace
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    SearchSpace(definition).check()
+    check_data(definition.spec.dataset)
+    return places(definition, out, storage)
 
 
 def needs_server(url: str) -> None:
@@ -59,8 +70,22 @@ def needs_server(url: str) -> None:
     Raises:
         ValueError: With the way out.
     """
+    from pipeline.database.storage import is_postgresql, show_url
+
     if not is_postgresql(url):
         raise ValueError(
             f"--storage {show_url(url)}: many workers need PostgreSQL (postgresql+psycopg://USER@HOST/DATABASE); "
             "on one machine use: nacim run --workers K"
         )
+
+
+def console_of_tables() -> "Console":
+    """A console as wide as the terminal; where there is none, wide enough that no table is cut."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
+
+
+def print_json(value: Any) -> None:
+    """Print for scripts."""
+    print(json.dumps(value, indent=2))

@@ -134,18 +134,37 @@ class Progress:
         return ", ".join(part for part in parts if part)
 
     def close(self) -> None:
-        """The run is over."""
+        """No trial is in work any more."""
+
+    def end(self, front: Sequence[FrozenTrial], database: str, report: Path) -> None:
+        """The run has reached its goal, and its report is written.
+
+        Args:
+            front: The Pareto front of the study.
+            database: Its URL, without a password.
+            report: File of the report.
+        """
 
 
-class PlainProgress(Progress):
-    """One line for each finished trial, for logs and pipes."""
+class _PrintedProgress(Progress):
+    """What people are told before, beside and after the trials."""
 
     def say(self, message: str) -> None:
         self._console.print(message, soft_wrap=True, markup=False)
 
     def begin(self, goal: int, done: int, workers: int) -> None:
         super().begin(goal, done, workers)
-        self._console.print(_opening(goal, done, workers))
+        state = f"goes on from {done} to {goal}" if done else f"runs to {goal}"
+        self._console.print(f"The study {state} evaluated trials, {workers} worker{'s' if workers > 1 else ''}.")
+
+    def end(self, front: Sequence[FrozenTrial], database: str, report: Path) -> None:
+        self._console.print(front_table(self._objectives, front))
+        self._console.print(self.summary(), soft_wrap=True)
+        self.say(f"database  {database}\nreport    {report}")
+
+
+class PlainProgress(_PrintedProgress):
+    """One line for each finished trial, for logs and pipes."""
 
     def finished(self, trial: FrozenTrial) -> None:
         super().finished(trial)
@@ -153,16 +172,12 @@ class PlainProgress(Progress):
         if outcome == "evaluated":
             values = [quantity(name, trial.user_attrs[name]) for name in self._objectives]
             design = DesignPoint.from_dict(trial.user_attrs["design"])
-            self._console.print(
-                f"trial {trial.number}: {', '.join(values)} | {describe(design)}", soft_wrap=True, markup=False
-            )
-            self._console.print(f"  {self.summary()}", soft_wrap=True, markup=False)
+            self.say(f"trial {trial.number}: {', '.join(values)} | {describe(design)}")
+            self.say(f"  {self.summary()}")
         elif outcome == "stopped early":
-            self._console.print(f"trial {trial.number} {reason_of(trial)}", soft_wrap=True, markup=False)
+            self.say(f"trial {trial.number} {reason_of(trial)}")
         elif outcome == "failed":
-            self._console.print(
-                f"trial {trial.number} failed: {trial.user_attrs['error']}", soft_wrap=True, markup=False
-            )
+            self.say(f"trial {trial.number} failed: {trial.user_attrs['error']}")
 
 
 class JsonProgress(Progress):
@@ -191,23 +206,23 @@ class JsonProgress(Progress):
     def say(self, message: str) -> None:
         self.tell("message", text=message)
 
+    def end(self, front: Sequence[FrozenTrial], database: str, report: Path) -> None:
+        numbers = [trial.number for trial in front]
+        self.tell("end", front=numbers, hypervolume=self.hypervolume(), database=database, report=str(report))
+
     def tell(self, event: str, **facts: Any) -> None:
         """Print one event."""
         self._console.file.write(json.dumps({"event": event, "study": self._study} | facts) + "\n")
         self._console.file.flush()
 
 
-class LiveProgress(Progress):
+class LiveProgress(_PrintedProgress):
     """A calm view that is redrawn in place."""
 
     _live: Live | None = None
 
-    def say(self, message: str) -> None:
-        self._console.print(message, soft_wrap=True, markup=False)
-
     def begin(self, goal: int, done: int, workers: int) -> None:
         super().begin(goal, done, workers)
-        self._console.print(_opening(goal, done, workers))
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._live.start()
 
@@ -256,11 +271,6 @@ def sparkline(values: Sequence[float]) -> str:
     width = min(len(values), _SPARKS)
     picked = [values[(i + 1) * len(values) // width - 1] for i in range(width)]
     return "".join(_BLOCKS[min(int(value / values[-1] * len(_BLOCKS)), len(_BLOCKS) - 1)] for value in picked)
-
-
-def _opening(goal: int, done: int, workers: int) -> str:
-    state = f"goes on from {done} to {goal}" if done else f"runs to {goal}"
-    return f"The study {state} evaluated trials, {workers} worker{'s' if workers > 1 else ''}."
 
 
 def front_table(

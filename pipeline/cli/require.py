@@ -1,17 +1,20 @@
 """`nacim require`: which memory cell does a design need to hold an accuracy?"""
 
 import dataclasses
-import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from pipeline.cli.options import AsJson, DataDir, OutFolder, StorageUrl, StudyFile, print_json, within
-from pipeline.follow_up.stored import stored_study
-
-_LOG_WIDTH = 160  # columns of the table where there is no terminal
+from pipeline.cli.options import (
+    AsJson,
+    DataDir,
+    OutFolder,
+    StorageUrl,
+    StudyFile,
+    console_of_tables,
+    print_json,
+    within,
+)
 
 
 def require(
@@ -28,7 +31,11 @@ def require(
     as_json: AsJson = False,
 ) -> None:
     """Search how bad each property of a trial's memory cell may be while the accuracy still holds."""
+    from rich.console import Console
+    from rich.table import Table
+
     from pipeline.follow_up.device_requirements import Point, Requirement, requirements
+    from pipeline.follow_up.stored import stored_study
 
     within("--chips", chips, 2)
     within("--accuracy", accuracy, 0, 1)
@@ -70,7 +77,7 @@ def require(
         card = "-" if each.card is None else _quantity(each.card, each.unit)
         points = (shown(each.holds_at, each.unit), shown(each.fails_at, each.unit))
         table.add_row(each.name, card, verdict(each), each.absolute, *points, ends)
-    (Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)).print(table)
+    console_of_tables().print(table)
     print(
         f"Each property is changed alone, the others stay as on the card; network {network}. A value holds if the "
         f"lower bound of the 95 % interval of the mean over {chips} chips on test images reaches {accuracy:.1%}."

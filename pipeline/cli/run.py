@@ -3,60 +3,68 @@
 import contextlib
 import os
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.cli.exit_codes import stop
 from pipeline.cli.options import (
+    DataDir,
     OutFolder,
     StorageUrl,
     StudyFile,
     WaitFor,
+    checked_places,
     console_of_tables,
     within,
 )
-from pipeline.database.open_study import open_study
-from pipeline.database.patience import PATIENCE_S, Patience
-from pipeline.database.places import places
-from pipeline.database.storage import show_url
-from pipeline.database.trials import pareto_report
-from pipeline.study.study_file import load_study
+from pipeline.database.waiting_times import PATIENCE_S
+
+if TYPE_CHECKING:
+    import optuna
+
+    from pipeline.cli.progress import Progress
+
+Trials = Annotated[int | None, typer.Option(help="Trials to add; the study file's number otherwise.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds after which no new trial starts.")]
+Workers = Annotated[int | None, typer.Option(help="Worker processes; one per processor core otherwise.")]
+Seed = Annotated[int | None, typer.Option(help="In place of the study file's seed.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only warnings and errors.")]
+Events = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each event.")]
 
 
 def run(
     study_file: StudyFile,
-    trials: Annotated[int | None, typer.Option(help="Trials to add; the study file's number otherwise.")] = None,
-    timeout: Annotated[float | None, typer.Option(help="Seconds after which no new trial starts.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; one per processor core otherwise.")] = None,
+    trials: Trials = None,
+    timeout: Timeout = None,
+    workers: Workers = None,
     storage: StorageUrl = None,
-    seed: Annotated[int | None, typer.Option(help="In place of the study file's seed.")] = None,
+    seed: Seed = None,
     out: OutFolder = None,
-    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")] = None,
+    data_dir: DataDir = None,
     patience: WaitFor = PATIENCE_S,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors alone.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each event.")] = False,
+    quiet: Quiet = False,
+    as_json: Events = False,
 ) -> None:
     """Run a study, or go on with it: finished trials are in its database and are not computed again."""
-    from pipeline.cli.progress import JsonProgress, LiveProgress, PlainProgress, Progress, front_table
-    from pipeline.data.files import check_data
+    from pipeline.study.study_file import load_study
+
+    for option, value, least in (("--trials", trials, 1), ("--timeout", timeout, 0), ("--workers", workers, 1)):
+        within(option, value, least)
+    within("--patience", patience, 0)
+    definition = load_study(study_file, seed, data_dir)
+    if not (quiet or as_json):  # before the libraries that take a while
+        print(f"study     {definition.spec.name} ({study_file})", flush=True)
+    folder, url = checked_places(definition, storage, out)
     from pipeline.database.lock import run_lock
-    from pipeline.report.dashboard_notes import prepare_dashboard
-    from pipeline.report.page import write_report
+    from pipeline.database.open_study import open_study
+    from pipeline.database.patience import Patience
+    from pipeline.database.storage import show_url
     from pipeline.run.goal import end_run, stopped_like_ctrl_c
     from pipeline.run.runner import Runner
     from pipeline.run.supernet_file import with_supernet
-    from pipeline.study.search_space import SearchSpace
 
-    within("--trials", trials, 1)
-    within("--timeout", timeout, 0)
-    within("--workers", workers, 1)
-    within("--patience", patience, 0)
-    definition = load_study(study_file, seed, data_dir)
-    SearchSpace(definition).check()
-    check_data(definition.spec.dataset)
-    folder, url = places(definition, out, storage)
-    console = console_of_tables()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,10 +73,7 @@ def run(
     with stopped_like_ctrl_c(), contextlib.ExitStack() as held:
         keep_lock = early(lambda: held.enter_context(run_lock(url, folder, definition.spec.name)))
         study = early(lambda: open_study(definition, url, replace_empty=True))
-        for_people = LiveProgress if console.is_terminal else PlainProgress
-        view_kind: type[Progress] = Progress if quiet else JsonProgress if as_json else for_people
-        earlier = pareto_report(study).trials
-        view = view_kind(definition.spec.name, definition.spec.objectives, earlier, console, folder / "checkpoints")
+        view = _view(study, definition.spec.objectives, folder, quiet, as_json)
         waits = Patience(bound_s=patience, say=view.say)
         count = workers or os.cpu_count() or 1
         try:
@@ -79,13 +84,27 @@ def run(
             stop("interrupted; finished trials are kept, run the same command to go on", 130)
         finally:
             view.close()
-    found, page = pareto_report(study), write_report(study, folder)
-    prepare_dashboard(study, folder, page)
+    _report(study, folder, show_url(url), view)
     waits(lambda: end_run(study))
-    if isinstance(view, JsonProgress):
-        front = [trial.number for trial in found.front]
-        view.tell("end", front=front, hypervolume=view.hypervolume(), database=show_url(url), report=str(page))
-    elif not quiet:
-        console.print(front_table(found.objectives, found.front))
-        console.print(f"{view.summary()}", soft_wrap=True)
-        console.print(f"database  {show_url(url)}\nreport    {page}", soft_wrap=True, markup=False)
+
+
+def _view(study: "optuna.Study", objectives: list[str], folder: Path, quiet: bool, as_json: bool) -> "Progress":
+    """What shows the run: nothing, JSON lines, a live view on a terminal, or plain lines."""
+    from pipeline.cli.progress import JsonProgress, LiveProgress, PlainProgress, Progress
+    from pipeline.database.trials import pareto_report
+
+    console = console_of_tables()
+    for_people = LiveProgress if console.is_terminal else PlainProgress
+    kind: type[Progress] = Progress if quiet else JsonProgress if as_json else for_people
+    return kind(study.study_name, objectives, pareto_report(study).trials, console, folder / "checkpoints")
+
+
+def _report(study: "optuna.Study", folder: Path, database: str, view: "Progress") -> None:
+    """Write the report, which loads Plotly, and say where it is."""
+    from pipeline.database.trials import pareto_report
+    from pipeline.report.dashboard_notes import prepare_dashboard
+    from pipeline.report.page import write_report
+
+    page = write_report(study, folder)
+    prepare_dashboard(study, folder, page)
+    view.end(pareto_report(study).front, database, page)

@@ -1,21 +1,21 @@
 """`nacim status`: how far a study is, and who works on it."""
 
-from typing import Any
-
-from optuna.trial import TrialState
-from rich.console import Console
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.options import AsJson, OutFolder, StorageUrl, StudyFile, print_json
-from pipeline.database.heartbeat import GRACE_BEATS, HEARTBEAT_S
-from pipeline.database.places import places
-from pipeline.database.storage import is_sqlite
-from pipeline.optuna_private import trial_id
-from pipeline.study.study_file import load_study
+from pipeline.database.waiting_times import GRACE_BEATS, HEARTBEAT_S
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def status(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = None, as_json: AsJson = False) -> None:
     """Show trials by state, progress to the goal, and the workers with their trials and last signs of life."""
+    from rich.console import Console
+
+    from pipeline.database.places import places
+    from pipeline.study.study_file import load_study
+
     definition = load_study(study_file)
     _, url = places(definition, out, storage)
     found = _status(url, definition.spec.name)
@@ -31,9 +31,13 @@ def status(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = N
 
 
 def _status(url: str, name: str) -> dict[str, Any]:
+    from optuna.trial import TrialState
+
     from pipeline.database.heartbeat import heartbeats
     from pipeline.database.open_study import load_study_read_only
     from pipeline.database.records import evaluated_trials, unfinished_trials
+    from pipeline.database.storage import is_sqlite
+    from pipeline.optuna_private import trial_id
 
     study = load_study_read_only(url, name)
     trials, unfinished = study.get_trials(deepcopy=False), unfinished_trials(study)
@@ -56,7 +60,9 @@ def _status(url: str, name: str) -> dict[str, Any]:
     }
 
 
-def _table(workers: list[dict[str, Any]]) -> Table:
+def _table(workers: list[dict[str, Any]]) -> "Table":
+    from rich.table import Table
+
     table = Table(title="Trials in work", title_justify="left")
     for heading in ("trial", "host", "process", "job", "last sign of life", "state"):
         table.add_column(heading)

@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from sqlalchemy.engine import make_url
 
-from pipeline.cli.options import DataDir, Goal, Heartbeat, OutFolder, StorageUrl, StudyFile, needs_server, within
-from pipeline.database.heartbeat import HEARTBEAT_S
-from pipeline.database.places import places
-from pipeline.database.storage import show_url, without_password
-from pipeline.study.study_file import load_study
+from pipeline.cli.options import (
+    DataDir,
+    Goal,
+    Heartbeat,
+    OutFolder,
+    StorageUrl,
+    StudyFile,
+    checked_places,
+    needs_server,
+    within,
+)
+from pipeline.database.waiting_times import HEARTBEAT_S
 
 Scheduler = Literal["slurm", "lsf", "pbs"]
 _PASSED = ("NACIM_STORAGE", "PGPASSFILE", "PGUSER", "PGSERVICEFILE")  # to PBS jobs, whose variables all users can see
@@ -63,18 +69,16 @@ def submit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; make and submit nothing.")] = False,
 ) -> None:
     """Make the study in PostgreSQL, then submit a job array of `nacim worker`."""
-    from pipeline.data.files import check_data
     from pipeline.database.open_study import open_study
-    from pipeline.study.search_space import SearchSpace
+    from pipeline.database.storage import show_url
+    from pipeline.study.study_file import load_study
 
     within("--workers", workers, 2 if scheduler == "pbs" else 1)
     within("--trials", trials, 1)
     within("--heartbeat", heartbeat, 1)
     definition = load_study(study_file, data_dir=data_dir)
-    folder, url = places(definition, out, storage)
+    folder, url = checked_places(definition, storage, out)
     needs_server(url)
-    SearchSpace(definition).check()
-    check_data(definition.spec.dataset)
     command = [sys.executable, "-m", "pipeline", "worker", str(study_file.resolve()), "--out", str(folder.resolve())]
     command += ["--trials", str(trials or definition.spec.trials), "--heartbeat", str(heartbeat)]
     command += ["--data-dir", str(Path(data_dir).resolve())] if data_dir else []
@@ -94,6 +98,10 @@ def submit(
 
 def _storage_option(url: str, scheduler: Scheduler) -> list[str]:
     """How workers learn the database; a password travels in the environment only."""
+    from sqlalchemy.engine import make_url
+
+    from pipeline.database.storage import without_password
+
     parsed = make_url(url)
     if without_password(parsed) == parsed:
         return ["--storage", parsed.render_as_string()]

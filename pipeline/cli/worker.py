@@ -4,8 +4,6 @@ import contextlib
 import dataclasses
 import sys
 
-from rich.console import Console
-
 from pipeline.cli.options import (
     DataDir,
     Goal,
@@ -14,15 +12,12 @@ from pipeline.cli.options import (
     StorageUrl,
     StudyFile,
     WaitFor,
+    checked_places,
+    console_of_tables,
     needs_server,
     within,
 )
-from pipeline.database.heartbeat import HEARTBEAT_S
-from pipeline.database.patience import PATIENCE_S, Patience
-from pipeline.database.places import places
-from pipeline.study.study_file import load_study
-
-_LOG_WIDTH = 160  # columns where there is no terminal
+from pipeline.database.waiting_times import HEARTBEAT_S, PATIENCE_S
 
 
 def worker(
@@ -36,36 +31,33 @@ def worker(
 ) -> None:
     """Work on a study in PostgreSQL together with any number of other workers, to the study's goal."""
     from pipeline.cli.progress import PlainProgress
-    from pipeline.data.files import check_data
     from pipeline.database.lock import study_lock
     from pipeline.database.open_study import open_study
+    from pipeline.database.patience import Patience
     from pipeline.database.trials import pareto_report
     from pipeline.run.cluster import ClusterWorker
     from pipeline.run.goal import stopped_like_ctrl_c
     from pipeline.run.supernet_file import with_supernet
-    from pipeline.study.search_space import SearchSpace
+    from pipeline.study.study_file import load_study
 
     within("--trials", trials, 1)
     within("--heartbeat", heartbeat, 1)
     within("--patience", patience, 0)
     definition = load_study(study_file, data_dir=data_dir)
-    SearchSpace(definition).check()
-    check_data(definition.spec.dataset)
-    folder, url = places(definition, out, storage)
+    folder, url = checked_places(definition, storage, out)
     needs_server(url)
     folder.mkdir(parents=True, exist_ok=True)
-    console = Console(width=_LOG_WIDTH)
+    console = console_of_tables()
     waits = Patience(bound_s=patience, say=lambda message: console.print(message, soft_wrap=True, markup=False))
     early = dataclasses.replace(waits, at_start=True)
     with stopped_like_ctrl_c(), contextlib.ExitStack() as held:
         try:
             study = early(lambda: open_study(definition, url))
             definition = with_supernet(definition, folder, waits.say)
-            lock = early(lambda: held.enter_context(study_lock(url, definition.spec.name, shared=True)))
+            name, objectives = definition.spec.name, definition.spec.objectives
+            lock = early(lambda: held.enter_context(study_lock(url, name, shared=True)))
             earlier = early(lambda: pareto_report(study)).trials
-            view = PlainProgress(
-                definition.spec.name, definition.spec.objectives, earlier, console, folder / "checkpoints"
-            )
+            view = PlainProgress(name, objectives, earlier, console, folder / "checkpoints")
             runner = early(
                 lambda: ClusterWorker(
                     definition, study, folder, 1, view, patience=waits, keep_lock=lock.keep, heartbeat_s=heartbeat

@@ -13,9 +13,6 @@ from sqlalchemy.orm import Session
 
 from pipeline.optuna_private import backend_of, heartbeat_table, trial_id
 
-HEARTBEAT_S = 30  # assumed: between two signs of life of a trial's worker
-GRACE_BEATS = 4  # assumed: missed signs of life after which a worker counts as dead
-
 
 def heartbeats(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[int, float]:
     """Trial id -> seconds since its worker's last sign of life, by the server's clock; of trials with one."""

@@ -10,13 +10,10 @@ from typing import TypeVar
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
-from pipeline.database.storage import (
-    StudyError,
-    cause_of,
-)
+from pipeline.database.storage import StudyError, cause_of
+from pipeline.database.waiting_times import PATIENCE_S
 
 Result = TypeVar("Result")
-PATIENCE_S = 300.0  # assumed: how long a database that is away is waited for
 DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # that say so even without a file's name
 _PAUSES_S = (0.2, 10.0)  # assumed: between attempts, first and longest
 _WRONG = re.compile(  # what will not pass when a command begins, though the drivers call it operational

@@ -46,7 +46,7 @@ def network() -> nn.Sequential:
 def export_design(title: str, design: DesignPoint, checkpoint: Path, folder: Path) -> list[Path]:
     """Write everything that describes a trained design into a folder, which is made if missing.
 
-    `checkpoint.pt` is the trial's state dict with its input and ADC ranges (`pipeline.trial.checkpoint.load_checkpoint`),
+    `checkpoint.pt` is the trial's state dict with its input and ADC ranges (`pipeline.trial.checkpoint` reads it),
     `design.yaml` a design file for `nacim cost`, `network.py` with `network.pt` the network in float as plain torch
     layers, `network.onnx` the same, and `network_table.csv` the layers as DNN+NeuroSim's NetWork.csv has them.
 

@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial
 from sqlalchemy.orm import Session
 
 from pipeline.database import records
-from pipeline.database.heartbeat import GRACE_BEATS, heartbeats
+from pipeline.database.heartbeat import heartbeats
+from pipeline.database.waiting_times import GRACE_BEATS
 from pipeline.optuna_private import lock_study, storage_of, trial_id
 from pipeline.run.runner import Runner
 

@@ -24,10 +24,11 @@ from sqlalchemy.orm import Session
 
 from hw_models.errors import InfeasibleDesign
 from pipeline.database import records
-from pipeline.database.heartbeat import HEARTBEAT_S, Heart, this_process
+from pipeline.database.heartbeat import Heart, this_process
 from pipeline.database.patience import DISK_ERRORS, DatabaseAway, Patience
 from pipeline.database.storage import StudyError
 from pipeline.database.transaction import set_user_attributes, transaction
+from pipeline.database.waiting_times import HEARTBEAT_S
 from pipeline.design.constraints import Constraint
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrialResult

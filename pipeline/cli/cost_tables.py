@@ -1,0 +1,234 @@
+"""What `nacim cost` prints of one design, of a table of designs, and of measured chips."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from hw_models.accelerator import Accelerator
+from hw_models.cost import COMPONENTS, POST_LAYOUT_ENERGY, CostReport, estimate_cost
+from hw_models.cost.activity import (
+    Activity,
+    LayerActivity,
+    assumed_activity,
+    normal_levels,
+    spread_density,
+    tilt_levels,
+)
+from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel
+from hw_models.layers import MvmLayer
+from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows
+from hw_models.validation.neurosim_table import evaluate_rows, write_rows
+from hw_models.validation.silicon import Comparison, compare, geometric_mean_factor, read_measured_chips
+
+AdcChoice = Literal["reference", "survey", "both"]
+
+
+def existing(path: Path) -> Path:
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
+    return path
+
+
+# A table of designs
+def table_of_designs(
+    table: Path, out: Path, networks: Path | None, activity: Path | None, adc_model: AdcModel, as_json: bool
+) -> None:
+    rows = read_rows(table)
+    if not rows:
+        raise ValueError(f"{table}: no row; a table needs a header line and one design per line")
+    known = read_networks(existing(networks)) if networks else {}
+    densities = read_densities(existing(activity)) if activity else None
+    evaluated = evaluate_rows(rows, known, densities, adc_model)
+    write_rows(out, evaluated)
+    failed = [index for index, row in enumerate(evaluated, start=1) if row["error"]]
+    outside = sum(bool(row["outside_reference"]) for row in evaluated)
+    if as_json:
+        summary = {"rows": len(evaluated), "failed_rows": failed, "outside_reference": outside, "out": str(out)}
+        print(json.dumps(summary))
+        return
+    print(f"{out}: {len(evaluated)} rows, {outside} outside the reference, {len(failed)} with an error")
+    for index in failed[:5]:
+        print(f"  row {index}: {evaluated[index - 1]['error']}")
+
+
+# One design
+def one_design(path: Path, activity_file: Path | None, adc_model: AdcChoice, as_json: bool) -> None:
+    from pipeline.design.design_point import load_design
+    from pipeline.design.topology import mvm_layers
+
+    design = load_design(path)
+    layers = mvm_layers(design)
+    activity = _read_activity(existing(activity_file), design.accelerator, layers) if activity_file else None
+    models: tuple[AdcModel, ...] = ("reference", "survey") if adc_model == "both" else (adc_model,)
+    reports = {model: estimate_cost(design.accelerator, layers, activity=activity, adc_model=model) for model in models}
+    if as_json:
+        plain = {model: report.to_dict() for model, report in reports.items()}
+        print(json.dumps(plain if adc_model == "both" else plain[adc_model], indent=2))
+        return
+    console = Console()
+    for model, report in reports.items():
+        for shown in (_totals(report, model), _components(report), _layers(report)):
+            console.print(shown)
+    _notes(console, next(iter(reports.values())), design.accelerator, layers, activity)
+
+
+def _read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer]) -> Activity:
+    """Measured statistics from CSV: layer (from 1), bit_density and, if known, mean_level; codes are unsigned."""
+    rows = read_rows(path)
+    if len(rows) != len(layers):
+        raise ValueError(f"{path}: {len(rows)} rows for {len(layers)} layers; give one row per layer, in order")
+    records = []
+    for line, (row, layer) in enumerate(zip(rows, layers, strict=True), start=2):
+        levels = normal_levels(accelerator, layer.weight_bits)
+        try:
+            planes = spread_density(float(row["bit_density"]), accelerator.input_cycles)
+            if row.get("mean_level"):
+                levels = tilt_levels(levels, float(row["mean_level"]))
+            records.append(LayerActivity(plane_densities=planes, level_shares=levels))
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path} line {line}: bit_density and mean_level must be 0 to 1 ({error})") from error
+    return Activity(layers=tuple(records))
+
+
+def _totals(report: CostReport, adc_model: AdcModel) -> Table:
+    table = Table(title=f"One inference, ADC model: {adc_model}", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("definition", style="dim")
+    for name, value, definition in (
+        ("area", f"{report.area_m2 * 1e6:.4g} mm2", "chip, without pads and memory outside"),
+        ("clock period", f"{report.clock_s * 1e9:.4g} ns", "reading and converting one column"),
+        ("latency", f"{report.latency_s * 1e6:.4g} us", "layer after layer, one image"),
+        ("energy", f"{report.energy_j * 1e9:.4g} nJ", "dynamic and leakage; weights in place, nothing written"),
+        ("  dynamic", f"{report.dynamic_energy_j * 1e9:.4g} nJ", ""),
+        ("  leakage", f"{report.leakage_energy_j * 1e9:.4g} nJ", "of the tiles that wait"),
+        ("leakage power", f"{report.leakage_power_w * 1e6:.4g} uW", "all tiles"),
+        ("power", f"{report.power_w * 1e3:.4g} mW", "energy over latency"),
+        ("operations", f"{report.ops / 1e6:.4g} M", "2 per multiply-accumulate, at the design's own bits"),
+        ("TOPS", f"{report.tops:.4g}", "operations over latency"),
+        ("TOPS/W", f"{report.tops_per_watt:.4g}", f"operations over {POST_LAYOUT_ENERGY} x energy (post-layout)"),
+        ("TOPS/mm2", f"{report.tops_per_mm2:.4g}", "TOPS over area"),
+        ("EDP", f"{report.edp_js * 1e12:.4g} pJ s", "energy times latency"),
+        ("images per second", f"{report.frames_per_second:.4g}", ""),
+        ("cells", f"{report.cells:,}", f"on {report.tiles} tiles, {report.crossbars:,} crossbars, used or not"),
+        ("utilisation", f"{report.utilisation:.1%}", "of the cells, copies counted, mean over tiles"),
+        ("conversions", f"{report.conversions:,}", "of columns, by all converters"),
+    ):
+        table.add_row(name, value, definition)
+    return table
+
+
+def _components(report: CostReport) -> Table:
+    table = Table(
+        title="By component (dynamic energy)",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("component", "area mm2", "%", "latency us", "%", "energy nJ", "%"):
+        table.add_column(heading, justify="left" if heading == "component" else "right", overflow="fold")
+    for name in COMPONENTS:
+        cells = [name]
+        for parts, total, scale in (
+            (report.area_by_component_m2, report.area_m2, 1e6),
+            (report.latency_by_component_s, report.latency_s, 1e6),
+            (report.energy_by_component_j, report.dynamic_energy_j, 1e9),
+        ):
+            cells += [f"{parts[name] * scale:.4g}", f"{parts[name] / total:.1%}"]
+        table.add_row(*cells)
+    return table
+
+
+def _layers(report: CostReport) -> Table:
+    table = Table(title="By layer", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("layer", "mapping", "tiles", "copies", "used", "area mm2", "latency us", "%", "energy nJ", "%"):
+        is_name = heading in ("layer", "mapping")
+        table.add_column(heading, justify="left" if is_name else "right", overflow="fold", no_wrap=is_name)
+    for layer in report.layers:
+        energy_j = layer.dynamic_energy_j + layer.leakage_energy_j
+        table.add_row(
+            layer.name,
+            layer.mapped_as,
+            str(layer.tiles),
+            str(layer.speedup),
+            f"{layer.utilisation:.1%}",
+            f"{layer.area_m2 * 1e6:.3g}",
+            f"{layer.latency_s * 1e6:.3g}",
+            f"{layer.latency_s / report.latency_s:.1%}",
+            f"{energy_j * 1e9:.3g}",
+            f"{energy_j / report.energy_j:.1%}",
+        )
+    table.add_row("shared", "", "", "", "", f"{report.shared_area_m2 * 1e6:.3g}", "", "", "", "")
+    return table
+
+
+def _notes(
+    console: Console, report: CostReport, accelerator: Accelerator, layers: list[MvmLayer], activity: Activity | None
+) -> None:
+    for reason in report.outside_reference:
+        console.print(f"[yellow]outside the reference:[/yellow] {reason}")
+    scaled = [_scaled(accelerator, layers, factor) for factor in (0.5, 2.0)]
+    spread = [estimate_cost(accelerator, layers, activity=each).energy_j for each in scaled]
+    source = "measured" if activity else "assumed (half of the hidden activations zero; see docs/cost_model.md)"
+    console.print(
+        f"activity: {source}. With half and twice the ones of the assumed hidden activations the energy is "
+        f"{spread[0] * 1e9:.4g} and {spread[1] * 1e9:.4g} nJ.",
+        highlight=False,
+    )
+
+
+def _scaled(accelerator: Accelerator, layers: list[MvmLayer], factor: float) -> Activity:
+    first, *hidden = assumed_activity(accelerator, layers).layers
+    planes = [spread_density(min(1.0, factor * each.bit_density), accelerator.input_cycles) for each in hidden]
+    scaled = [dataclasses.replace(each, plane_densities=p) for each, p in zip(hidden, planes, strict=True)]
+    return Activity(layers=(first, *scaled))
+
+
+# Measured chips
+def measured_chips(folder: Path, as_json: bool) -> None:
+    comparisons = [compare(chip) for chip in read_measured_chips(folder)]
+    predicted = [each for each in comparisons if each.predicted]
+    factors = {model: geometric_mean_factor(predicted, model) for model in ("reference", "survey")}
+    if as_json:
+        plain = [_plain(each) for each in comparisons]
+        print(json.dumps({"anchors": plain, "geometric_mean_factor": factors}, indent=2))
+        return
+    console = Console()
+    console.print(_silicon_table(predicted))
+    for model, factor in factors.items():
+        if not math.isnan(factor):
+            print(f"geometric-mean factor, ADC model {model}: {factor:.3g} over {len(predicted)} figures")
+    print(f"left out: {len(comparisons) - len(predicted)} figures that the model cannot describe (--json says why)")
+
+
+def _plain(comparison: Comparison) -> dict[str, Any]:
+    return dataclasses.asdict(comparison.silicon) | {
+        "model_node_nm": comparison.node_nm,
+        "predicted": dict(comparison.predicted),
+        "left_out": comparison.left_out,
+    }
+
+
+def _silicon_table(comparisons: list[Comparison]) -> Table:
+    table = Table(title=f"Measured chips (survey: bound x {SURVEY_FACTOR:g})", title_justify="left", expand=True)
+    table.add_column("chip", no_wrap=True, ratio=1)
+    for heading in ("node nm", "W/I/ADC", "figure", "measured", "reference", "ratio", "survey", "ratio"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    for each in comparisons:
+        silicon = each.silicon
+        scale, figure = (1.0, "TOPS/W") if silicon.metric == "energy_efficiency" else (1e12, "pJ/conversion")
+        cells = [f"{silicon.measured * scale:.3g}"]
+        for model in ("reference", "survey"):
+            value = each.predicted[model]
+            cells += [f"{value * scale:.3g}", f"{value / silicon.measured:.2f}"]
+        bits = f"{silicon.weight_bits}/{silicon.input_bits}/{silicon.adc_bits}"
+        node = f"{silicon.node_nm:g}" if each.node_nm == silicon.node_nm else f"{silicon.node_nm:g} as {each.node_nm}"
+        table.add_row(silicon.chip, node, bits, figure, *cells)
+    return table
