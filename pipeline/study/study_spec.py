@@ -1,98 +1,16 @@
 """The study file: what is searched, how networks are trained and judged. Typed and strict, with a JSON schema."""
 
-import dataclasses
 import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from hw_models.accelerator import Accelerator
-from hw_models.devices import load_card
-from hw_models.errors import InfeasibleDesign
 from pipeline.data.spec import Augmentation, DatasetSpec
 from pipeline.design.constraints import Constraint
 from pipeline.design.metrics import METRICS
 from pipeline.strict_model import StrictModel
-from pipeline.study.dimension import (
-    Dimension,
-    Flag,
-    Text,
-    Whole,
-    WholeOrAbsent,
-    WholeOrZero,
-)
 from pipeline.study.sampler_spec import SamplerSpec
-
-
-class HardwareSpace(StrictModel):
-    """What is searched of the hardware. Each entry is one value (fixed), a list of choices, or {low, high, step}."""
-
-    device: Text = Field(description="Names of cards that come with nacim, or paths of card files (.yaml).")
-    tech_node_nm: Whole = Dimension((22,))
-    crossbar_size: Whole = Dimension((128,))
-    adc_bits: WholeOrZero = Dimension((8,))
-    adc_type: Text = Dimension(("sar",))
-    cols_per_adc: Whole = Dimension((8,))
-    cell_bits: Whole = Field(
-        Dimension((1,)), description="Bits of a cell. A device that holds fewer is used at what it holds."
-    )
-    weight_bits: Whole = Field(
-        Dimension((8,)), description="Not used by layers with a fixed-point format of their own."
-    )
-    weight_encoding: Text = Dimension(("offset",))
-    input_bits: Whole = Dimension((8,))
-    mapping: Text = Dimension(("novel",))
-
-    @model_validator(mode="after")
-    def _each_value_is_possible(self) -> "HardwareSpace":
-        base = Accelerator(
-            device=load_card("fefet").device, crossbar_size=1024, cell_bits=1, weight_bits=8, input_bits=8, adc_bits=8
-        )
-        for card in self.device.values:
-            if not isinstance(card, str):
-                raise ValueError(f"device: must be names or paths of cards, got {card!r}")
-        for name in type(self).model_fields:
-            for value in () if name == "device" else getattr(self, name).values:
-                try:
-                    dataclasses.replace(base, **{name: value})
-                except InfeasibleDesign:
-                    continue
-                except (ValueError, TypeError) as error:
-                    raise ValueError(f"{name}: {error}") from error
-        return self
-
-
-class WeightFormatSpace(StrictModel):
-    """Fixed-point format of a layer's weights: sign, integer bits, fraction bits."""
-
-    integer_bits: WholeOrZero = Dimension((0,))
-    fraction_bits: WholeOrZero = Dimension((7,))
-
-
-class ConvSpace(StrictModel):
-    """One convolution. `filters: [absent, 16, 32]` lets the search leave it out, its pooling and stride included."""
-
-    filters: WholeOrAbsent
-    kernel: Whole = Dimension((3,))
-    stride: Whole = Dimension((1,))
-    pool: Flag = Dimension((False,))
-    weight_format: WeightFormatSpace | None = None
-
-
-class HiddenSpace(StrictModel):
-    """One hidden fully connected layer; `absent` among the units lets the search leave it out."""
-
-    units: WholeOrAbsent
-    weight_format: WeightFormatSpace | None = None
-
-
-class NetworkSpace(StrictModel):
-    """Convolutions, then hidden fully connected layers, then the classifier, whose size follows from the data set."""
-
-    convs: list[ConvSpace] = Field([])
-    hidden: list[HiddenSpace] = Field([])
-    classifier_format: WeightFormatSpace | None = None
-    batch_norm: bool = Field(True, description="Digital batch normalisation after each layer but the classifier.")
+from pipeline.study.spaces import HardwareSpace, NetworkSpace
 
 
 class TrainingSpec(StrictModel):

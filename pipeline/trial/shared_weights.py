@@ -16,7 +16,8 @@ from pipeline.data.files import image_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import Layer, topology
 from pipeline.study.dimension import ABSENT, Dimension
-from pipeline.study.study_spec import ConvSpace, StudySpec
+from pipeline.study.spaces import ConvSpace
+from pipeline.study.study_spec import StudySpec
 from pipeline.trial.network import FIXED_POINT_SPREAD, build_network
 
 SharedWeights = dict[str, Tensor]
