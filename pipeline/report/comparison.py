@@ -1,42 +1,50 @@
-"""The part of a report that sets several studies side by side."""
+"""The chapter of a report that sets several studies side by side."""
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
+from pipeline.report.content import Cell, Chapter, Number, Plot, Section, Table
 from pipeline.report.evaluated import best_by
-from pipeline.report.figures.front import comparison_figure, pairs
+from pipeline.report.figures.front import pairs
+from pipeline.report.figures.fronts import comparison_figure
 from pipeline.report.findings import Findings
-from pipeline.report.html import Cell, Number, Plots, section, table
 from pipeline.report.provenance import flat
 
 
-def comparison(studies: Sequence[Findings], plots: Plots) -> str:
+def comparison_chapter(studies: Sequence[Findings]) -> Chapter:
     """Fronts over one another, the best of each study, and the settings that differ. Objectives: the first study's."""
+    differences = _differences(studies)
+    settings = Section(
+        heading="Settings that differ",
+        note="" if differences.rows else "None.",
+        parts=[differences] if differences.rows else [],
+    )
+    return Chapter(title=", ".join(findings.name for findings in studies), sections=[_fronts(studies), settings])
+
+
+def _fronts(studies: Sequence[Findings]) -> Section:
     objectives = studies[0].pareto.objectives
     fronts = {findings.name: findings.front for findings in studies if findings.front}
-    names = " and ".join(METRICS[name].label for name in objectives)
-    title = f"Fronts of {len(studies)} studies in {names}"
-    views = [
-        plots.place(f"fronts-{i}", title, comparison_figure(fronts, x, y)) for i, (x, y) in enumerate(pairs(objectives))
+    heading = f"Fronts of {len(studies)} studies in {' and '.join(METRICS[name].label for name in objectives)}"
+    axes = pairs(objectives) if fronts else []
+    plots = [
+        Plot(name=f"fronts-{i}", label=heading, figure=comparison_figure(fronts, x, y)) for i, (x, y) in enumerate(axes)
     ]
     note = (
-        "Marks and bars: designs on each study's own front with 95 % intervals. The joint front: what no design of any "
-        "of these studies beats in all objectives. Accuracies compare only between "
-        "studies of one data set and the same device cards; the settings that differ are listed below."
+        "Marks with bars are the designs on each study's own front with their 95 % intervals. A design is on the joint "
+        "front if no design of any of these studies beats it in all objectives. Compare accuracies only between "
+        "studies with the same data set and the same device cards; the settings that differ are listed below."
     )
     bests = [f"best {METRICS[name].title}" for name in objectives]
-    heads = ["study", "designs", "on its own front", "on the joint front", *bests]
     joint = _on_the_joint_front(studies, objectives)
-    rows = [_row(findings, count, objectives) for findings, count in zip(studies, joint, strict=True)]
-    return (
-        f"<h1>{escape(', '.join(findings.name for findings in studies))}</h1>"
-        + section(title, note, *(views if fronts else ()), table(heads, rows))
-        + section("What differs in their settings", "", _differences(studies))
+    table = Table(
+        heads=["study", "designs", "on its own front", "on the joint front", *bests],
+        rows=[_row(findings, count, objectives) for findings, count in zip(studies, joint, strict=True)],
     )
+    return Section(heading=heading, note=note, parts=[*plots, table])
 
 
 def _on_the_joint_front(studies: Sequence[Findings], objectives: Sequence[str]) -> list[int]:
@@ -58,7 +66,7 @@ def _row(findings: Findings, on_joint_front: int, objectives: Sequence[str]) -> 
     return [findings.name, *numbers, *(cells or [""] * len(objectives))]
 
 
-def _differences(studies: Sequence[Findings]) -> str:
+def _differences(studies: Sequence[Findings]) -> Table:
     settings = [dict(flat({k: v for k, v in s.identity.items() if k != "devices"}, "study")) for s in studies]
     shared = set.intersection(*(set(s.identity["devices"]) for s in studies))
     cards = [dict(flat({name: s.identity["devices"][name] for name in sorted(shared)}, "card")) for s in studies]
@@ -69,4 +77,4 @@ def _differences(studies: Sequence[Findings]) -> str:
         for key in keys
         if len({each.get(key) for each in both}) > 1
     ]
-    return table(["setting", *(findings.name for findings in studies)], rows) if rows else "<p>Nothing.</p>"
+    return Table(heads=["setting", *(findings.name for findings in studies)], rows=rows)

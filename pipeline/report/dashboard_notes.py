@@ -16,14 +16,19 @@ from pipeline.design.metrics import METRICS
 from pipeline.optuna_private import note_artifact, trial_id
 from pipeline.report.cost_parts import component_parts
 from pipeline.report.evaluated import Evaluated, half_width, two_digits
-from pipeline.report.figures.front import front_figure, hypervolume_figure, pairs
-from pipeline.report.figures.noise import sigma_figure
-from pipeline.report.figures.parts import breakdown_figure, component_colours
-from pipeline.report.figures.style import device_styles, spoken
+from pipeline.report.figures.style import spoken
 from pipeline.report.findings import Findings, read_findings
+from pipeline.report.render import TEMPLATES
+from pipeline.report.sections import study_chapter
 
 _TOTALS = ("energy_j", "area_m2", "latency_s")
-_MOST_BARS = 50  # designs in a figure that gives each one a bar of its own
+_LEAST_SHARE = 0.005  # assumed: components below half a percent in all totals are not listed
+_FIGURES = {  # the report's figures that the dashboard shows -> their name and title there
+    "parts-energy_j": ("parts-energy_j", "Energy of the designs on the front"),
+    "parts-area_m2": ("parts-area_m2", "Area of the designs on the front"),
+    "progress": ("hypervolume", "Hypervolume after each trial"),
+    "sigma": ("sigma", "Accuracy against programming errors"),
+}
 
 
 def artifact_folder(folder: Path) -> Path:
@@ -67,86 +72,41 @@ def _attach(study: optuna.Study, folder: Path, file: Path, trial: FrozenTrial | 
 
 
 def _save_figures(study: optuna.Study, findings: Findings) -> None:
-    if not findings.evaluated:
-        return
-    cards = [card["name"] for card in findings.identity["devices"].values()]
-    styles = device_styles([*cards, *(trial.device for trial in findings.evaluated)])
-    objectives = findings.pareto.objectives
-    figures = {
-        f"front-{i}": front_figure(findings.evaluated, findings.front, styles, x, y, joined=len(objectives) == 2)
-        for i, (x, y) in enumerate(pairs(objectives))
-    }
-    shown = findings.front[:: -(-len(findings.front) // _MOST_BARS)]  # a long front evenly along it
-    colours = component_colours(shown, ("energy_j", "area_m2"))
-    figures |= {f"parts-{name}": breakdown_figure(shown, name, colours) for name in ("energy_j", "area_m2")}
-    figures["hypervolume"] = hypervolume_figure(objectives, findings.evaluated)
-    if again := [trial for trial in findings.evaluated if len(trial.over_sigma()) > 1]:
-        figures["sigma"] = sigma_figure(again, styles)
-    for name, figure in figures.items():
-        save_plotly_graph_object(study, figure.update_layout(title=_TITLES.get(name, _FRONT)), graph_object_id=name)
-
-
-_FRONT = "Pareto front, 95 % intervals"
-_TITLES = {
-    "parts-energy_j": "Energy of the designs on the front",
-    "parts-area_m2": "Area of the designs on the front",
-    "hypervolume": "Hypervolume after each trial",
-    "sigma": "Accuracy against programming errors",
-}
+    for plot in study_chapter(findings).plots():
+        if plot.name.startswith("front-"):
+            name, title = plot.name, "Pareto front, 95 % intervals"
+        elif plot.name in _FIGURES:
+            name, title = _FIGURES[plot.name]
+        else:
+            continue
+        save_plotly_graph_object(study, plot.figure.update_layout(title=title), graph_object_id=name)
 
 
 def _study_note(findings: Findings) -> str:
-    objectives = "\n".join(
-        f"| {METRICS[name].stored_title} | {METRICS[name].direction} | {METRICS[name].unit} | {METRICS[name].meaning} |"
-        for name in findings.pareto.objectives
-    )
-    front = ", ".join(f"{trial.number}" for trial in findings.front) or "none yet"
-    counts = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in findings.pareto.counts.items() if count)
+    counts = {kind.replace("_", " "): count for kind, count in findings.pareto.counts.items() if count}
     versions = dict.fromkeys(", ".join(f"{k} {v}" for k, v in trial.versions.items()) for trial in findings.evaluated)
-    return (
-        f"# {_plain(findings.name)}\n\n{_plain(findings.question)}\n\n"
-        "| objective | better | shown in | meaning |\n|---|---|---|---|\n"
-        f"{objectives}\n\nValues in the tables are stored in SI units without prefixes, accuracies as fractions.\n\n"
-        f"**Trials:** {counts}. **On the front:** {front}.\n\n"
-        f"**Data:** {findings.identity['dataset']['name']}. **Seed:** {findings.identity['seed']}. "
-        f"**Versions:** {'; '.join(versions)}\n\n"
-        "Our figures and the report (an artifact) are below the dashboard's own, on the page History.\n"
-    )
+    note = TEMPLATES.get_template("study_note.md")
+    return note.render(findings=findings, metrics=findings.pareto.metrics, counts=counts, versions=versions)
 
 
 def _trial_note(findings: Findings, trial: Evaluated) -> str:
-    figures = "\n".join(
-        f"| {METRICS[name].label} | {trial.show(name)} {METRICS[name].unit} |"
-        for name in dict.fromkeys([*findings.pareto.objectives, "accuracy_mean", "tops_per_watt", *_TOTALS])
-    )
-    reports = {"validation": trial.validation, "test": trial.test}
-    accuracy = "\n".join(
-        f"| {name} | {100 * r.mean:.4g} ± {two_digits(100 * half_width(r))} | {100 * r.worst:.4g} | "
-        f"{100 * r.noiseless:.4g} | {100 * r.float_accuracy:.4g} | {len(r.per_chip)} |"
-        for name, r in reports.items()
-    )
+    names = dict.fromkeys([*findings.pareto.objectives, "accuracy_mean", "tops_per_watt", *_TOTALS])
+    values = [(METRICS[name].label, f"{trial.show(name)} {METRICS[name].unit}") for name in names]
+    accuracies = [
+        [split, f"{100 * r.mean:.4g} ± {two_digits(100 * half_width(r))}"]
+        + [f"{100 * value:.4g}" for value in (r.worst, r.noiseless, r.float_accuracy)]
+        + [str(len(r.per_chip))]
+        for split, r in (("validation", trial.validation), ("test", trial.test))
+    ]
+    note, design = TEMPLATES.get_template("trial_note.md"), describe(trial.design)
+    return note.render(trial=trial, design=design, values=values, accuracies=accuracies, shares=_shares(trial))
+
+
+def _shares(trial: Evaluated) -> dict[str, list[str]]:
+    """Component -> its shares of energy, area and latency, largest share of the energy first."""
     parts = [component_parts(trial, name) for name in _TOTALS]
-    sizes = {key: max(part.get(key, 0.0) / sum(part.values()) for part in parts) for part in parts for key in part}
-    rows = "\n".join(
-        f"| {spoken(key)} | {' | '.join(_share(part, key) for part in parts)} |"
-        for key in sorted(sizes, key=lambda key: -parts[0].get(key, 0.0))
-        if sizes[key] >= 0.005
-    )
-    return (
-        f"## Trial {trial.number}: {_plain(trial.device)}\n\n{_plain(describe(trial.design))}\n\n"
-        f"### Figures\n\n| | |\n|---|---:|\n{figures}\n\n"
-        "### Accuracy [%]\n\n| images | mean, 95 % interval | worst chip | no device errors | float | chips |\n"
-        f"|---|---:|---:|---:|---:|---:|\n{accuracy}\n\n"
-        f"### Shares of the cost\n\n| part | energy | area | latency |\n|---|---:|---:|---:|\n{rows}\n\n"
-        "The trained weights are among the artifacts. The same design in the terminal: "
-        f"`nacim show STUDY.yaml --trial {trial.number}`\n"
-    )
-
-
-def _share(part: dict[str, float], key: str) -> str:
-    return f"{part[key] / sum(part.values()):.0%}" if key in part else ""
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown and its tables show as it is."""
-    return text.replace("|", r"\|").replace("<", "&lt;")
+    keys = dict.fromkeys(key for part in parts for key in part)
+    shares = {key: [part[key] / sum(part.values()) if key in part else None for part in parts] for key in keys}
+    listed = [key for key in shares if max(share or 0.0 for share in shares[key]) >= _LEAST_SHARE]
+    listed.sort(key=lambda key: -(shares[key][0] or 0.0))
+    return {spoken(key): ["" if share is None else f"{share:.0%}" for share in shares[key]] for key in listed}

@@ -12,11 +12,9 @@ from optuna.trial import FrozenTrial, create_trial
 
 from pipeline.database.trials import ParetoReport, pareto_report
 from pipeline.design.metrics import METRICS
-from pipeline.report.evaluated import (
-    Evaluated,
-)
+from pipeline.report.evaluated import Evaluated
 
-LEAST_TRIALS_FOR_IMPORTANCE = 40  # assumed: the best tenth are then four designs; fewer say nothing
+_LEAST_TRIALS = 40  # for an importance; assumed: the best tenth are then four designs, and fewer say nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +43,12 @@ class Findings:
     chosen: tuple[Evaluated, ...]
     importance: dict[str, dict[str, float]]
 
+    @property
+    def devices(self) -> list[str]:
+        """Names of all devices, those of the study file first and in its order."""
+        cards = [card["name"] for card in self.identity["devices"].values()]
+        return list(dict.fromkeys([*cards, *(trial.device for trial in self.evaluated)]))
+
 
 def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
     """Read everything that a study has measured.
@@ -57,17 +61,13 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
         ValueError: If one of them has not been evaluated.
     """
     pareto = pareto_report(study)
-    kept = study.user_attrs  # once: it is read from the database each time
-    drift_time_s = kept["identity"]["variation"]["drift_time_s"]
-    again = {
-        trial.number: [
-            each
-            for each in kept.get(f"remeasured:{trial.number}", ())
-            if each["settings"]["drift_time_s"] == drift_time_s
-        ]
-        for trial in pareto.trials
-    }
-    evaluated = {trial.number: Evaluated.from_trial(trial, again[trial.number]) for trial in pareto.trials}
+    attributes = study.user_attrs  # once: it is read from the database each time
+    drift_time_s = attributes["identity"]["variation"]["drift_time_s"]
+    evaluated = {}
+    for trial in pareto.trials:
+        later = attributes.get(f"remeasured:{trial.number}", ())
+        same_drift = [each for each in later if each["settings"]["drift_time_s"] == drift_time_s]
+        evaluated[trial.number] = Evaluated.from_trial(trial, same_drift)
     repeats = {
         t.number: t.user_attrs["reused_from"] for t in study.get_trials(deepcopy=False) if "reused_from" in t.user_attrs
     }
@@ -76,9 +76,9 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
         raise ValueError(f"trial {missing[0]} has not been evaluated; the report's table lists those that were")
     return Findings(
         name=study.study_name,
-        question=kept["question"],
-        identity=kept["identity"],
-        device_sources=kept["device_sources"],
+        question=attributes["question"],
+        identity=attributes["identity"],
+        device_sources=attributes["device_sources"],
         pareto=pareto,
         evaluated=tuple(evaluated.values()),
         front=tuple(evaluated[trial.number] for trial in pareto.front),
@@ -89,7 +89,7 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
 
 def _importance(pareto: ParetoReport) -> dict[str, dict[str, float]]:
     """Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) of the evaluated trials, each objective as a loss."""
-    if len(pareto.trials) < LEAST_TRIALS_FOR_IMPORTANCE:
+    if len(pareto.trials) < _LEAST_TRIALS:
         return {}
     measured = optuna.create_study(directions=[metric.direction for metric in pareto.metrics])
     measured.add_trials(

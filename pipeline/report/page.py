@@ -1,32 +1,27 @@
-"""Findings as one HTML page that opens anywhere, offline, and tables for further work. Loads no torch."""
+"""What a study found as one HTML page that opens anywhere, offline, with tables for further work. Loads no torch."""
 
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
-from string import Template
 
 import optuna
 import plotly.io
-from plotly.offline import get_plotlyjs
 
 from pipeline.files import write_whole
-from pipeline.report.comparison import comparison
+from pipeline.report.comparison import comparison_chapter
+from pipeline.report.content import Chapter
 from pipeline.report.files import write_trials_csv, write_trials_json
 from pipeline.report.findings import Findings, read_findings
-from pipeline.report.html import Plots
-from pipeline.report.provenance import definitions, images_note, provenance
-from pipeline.report.sections import study_sections
+from pipeline.report.provenance import definitions_section, provenance_section
+from pipeline.report.render import render_page
+from pipeline.report.sections import study_chapter
 
-_PAGE = Path(__file__).with_name("report.html")
 _PICTURE_WIDTH = 900  # pixels
 
 
 def write_report(study: optuna.Study, folder: Path, chosen: Sequence[int] = ()) -> Path:
     """Write `NAME-report.html`, `NAME-trials.csv` and `NAME-trials.json` from what the database holds.
 
-    A report of chosen designs is called `NAME-report-of-3-5.html`.
-
-    Nothing is computed again.
+    A report of chosen designs is called `NAME-report-of-3-5.html`. Nothing is measured again.
 
     Args:
         study: Study with any number of measured trials, none included.
@@ -54,21 +49,16 @@ def write_pictures(study: optuna.Study, folder: Path, chosen: Sequence[int] = ()
     Raises:
         ValueError: If kaleido, or the Chromium or Chrome that it draws with, is not there.
     """
-    findings, plots = read_findings(study, chosen), Plots()
-    study_sections(findings, plots)
-    paths = [folder / f"{findings.name}-{name}{_of_chosen(findings)}.png" for name in plots.figures]
+    findings = read_findings(study, chosen)
+    plots = study_chapter(findings).plots()
+    paths = [folder / f"{findings.name}-{plot.name}{_of_chosen(findings)}.png" for plot in plots]
     try:
-        plotly.io.write_images(list(plots.figures.values()), paths, width=_PICTURE_WIDTH, scale=2)
+        plotly.io.write_images([plot.figure for plot in plots], paths, width=_PICTURE_WIDTH, scale=2)
     except (ImportError, ValueError) as error:  # plotly's ValueError: kaleido is not installed
         raise ValueError("--png needs the package kaleido; install it with: pip install 'nacim[png]'") from error
     except RuntimeError as error:
         raise ValueError(f"--png needs Chromium or Chrome on this machine: {error}".splitlines()[0]) from error
     return paths
-
-
-def _of_chosen(findings: Findings) -> str:
-    """End of the names of files about chosen designs."""
-    return f"-of-{'-'.join(str(trial.number) for trial in findings.chosen)}" if findings.chosen else ""
 
 
 def write_comparison(studies: Sequence[optuna.Study], folder: Path) -> Path:
@@ -82,11 +72,12 @@ def write_comparison(studies: Sequence[optuna.Study], folder: Path) -> Path:
 
 def report_page(studies: Sequence[Findings]) -> str:
     """The whole page, plotly included; several studies are compared first."""
-    plots = Plots()
-    sections = [comparison(studies, plots)] if len(studies) > 1 else []
-    sections += [part for findings in studies for part in study_sections(findings, plots)]
-    sections += [definitions([images_note(findings) for findings in studies])]
-    sections += [*map(provenance, studies), plots.texts()]
-    page = Template(_PAGE.read_text(encoding="utf-8"))
-    title = escape(f"nacim: {', '.join(findings.name for findings in studies)}")
-    return page.substitute(title=title, body="\n".join(sections), plotly=get_plotlyjs())
+    chapters = [comparison_chapter(studies)] if len(studies) > 1 else []
+    chapters += map(study_chapter, studies)
+    chapters += [Chapter(sections=[definitions_section(studies), *map(provenance_section, studies)])]
+    return render_page(f"nacim: {', '.join(findings.name for findings in studies)}", chapters)
+
+
+def _of_chosen(findings: Findings) -> str:
+    """End of the names of files about chosen designs."""
+    return f"-of-{'-'.join(str(trial.number) for trial in findings.chosen)}" if findings.chosen else ""

@@ -1,40 +1,37 @@
-"""The part of a report that says what numbers mean and where they come from."""
+"""What numbers mean and where they come from."""
 
 import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from html import escape
 from typing import Any
 
 from pipeline.design.metrics import METRICS
+from pipeline.report.content import Cell, Section, Table
 from pipeline.report.evaluated import Evaluated, best_by, two_digits
 from pipeline.report.findings import Findings
-from pipeline.report.html import Cell, details, section, table
 
 
-def definitions(notes: Sequence[str]) -> str:
-    """All metrics, their units and meaning; `notes` say on which images accuracies were measured."""
+def definitions_section(studies: Sequence[Findings]) -> Section:
+    """All metrics, their units and meaning, and on which images and chips accuracies were measured."""
     rows = [[m.label, name, m.unit, m.direction.removesuffix("imize") + ".", m.meaning] for name, m in METRICS.items()]
+    notes = ["One multiply-accumulate (MAC) counts as 2 operations. Costs are those of one inference."]
+    notes += [_images_note(findings) for findings in studies if findings.evaluated]
     heads = ["shown as", "stored as", "unit shown", "better", "meaning"]
-    note = "One multiply-accumulate (MAC) counts as 2 operations. Costs are those of one inference."
-    return section("What the numbers mean", " ".join([note, *notes]), table(heads, rows))
+    return Section(heading="What the numbers mean", note=" ".join(notes), parts=[Table(heads=heads, rows=rows)])
 
 
-def images_note(findings: Findings) -> str:
-    """Which images, how many chips, and what the intervals leave out; HTML."""
-    if not findings.evaluated:
-        return ""
+def _images_note(findings: Findings) -> str:
     first = findings.evaluated[0]
     chips = sorted({len(trial.validation.per_chip) for trial in findings.evaluated})
     range_of_chips = f"{chips[0]}" if len(chips) == 1 else f"{chips[0]} to {chips[-1]}"
     return (
-        f"Images: {escape(findings.identity['dataset']['name'])}. The search sees the accuracy on "
-        f"{first.validation.n_images} validation images; that on {first.test.n_images} test images is reported beside "
-        f"it and steers nothing. Each design is tried on {range_of_chips} simulated chips, the same ones for all "
-        "designs; ± and bars are 95 % intervals of the mean over chips (Student's t), images taken "
-        f"as they are: {other_images(findings)}."
+        f"Data set: {findings.identity['dataset']['name']}. The search sees the accuracy on "
+        f"{first.validation.n_images} validation images. Accuracy on {first.test.n_images} test images is reported "
+        f"beside it and never guides the search. Each design is measured on {range_of_chips} simulated chips, the same "
+        "ones for all designs. ± and bars are 95 % intervals of the mean over chips (Student's t) for these images; "
+        f"{other_images(findings)}."
     )
 
 
@@ -43,10 +40,10 @@ def other_images(findings: Findings) -> str:
     best = best_by(findings.evaluated, "accuracy_mean").validation
     mean = min(max(best.mean, 0.0), 1.0)  # chips that see few images are estimates and may leave 0 to 1
     points = two_digits(196 * math.sqrt(mean * (1 - mean) / best.n_images))
-    return f"other {best.n_images} images would move the best accuracy by about ± {points} points"
+    return f"other images would shift the best accuracy by about ± {points} points"
 
 
-def provenance(findings: Findings) -> str:
+def provenance_section(findings: Findings) -> Section:
     """Seed, versions, times, study file and device cards."""
     identity = findings.identity
     facts: list[list[Cell]] = [
@@ -60,17 +57,16 @@ def provenance(findings: Findings) -> str:
     ]
     parts = [key for key in identity if key not in ("name", "seed", "objectives", "devices")]
     settings = [[key, value] for part in parts for key, value in flat(identity[part], part)]
-    cards = [
-        details(f"Device card: {name}", _card(card, findings.device_sources.get(name, {})))
-        for name, card in identity["devices"].items()
-    ]
-    study_file = details("Study file", table(["key", "value"], settings))
-    return section(f"Where {findings.name} comes from", "", table(["", ""], facts), study_file, *cards)
+    cards = [_card(name, card, findings.device_sources.get(name, {})) for name, card in identity["devices"].items()]
+    study_file = Table(heads=["key", "value"], rows=settings, folded_under="Study file")
+    return Section(
+        heading=f"Where {findings.name} comes from", parts=[Table(heads=["", ""], rows=facts), study_file, *cards]
+    )
 
 
-def _card(card: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+def _card(name: str, card: Mapping[str, Any], sources: Mapping[str, str]) -> Table:
     rows = [[field, _plain(value), sources.get(field, "")] for field, value in card.items()]
-    return table(["field", "value", "source"], rows)
+    return Table(heads=["field", "value", "source"], rows=rows, folded_under=f"Device card: {name}")
 
 
 def _times(trials: Sequence[Evaluated]) -> list[list[Cell]]:

@@ -3,17 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
+
+from markupsafe import Markup
 
 from pipeline.design.describe import design_columns
-from pipeline.report.evaluated import (
-    Evaluated,
-    best_by,
-    two_digits,
-    useful,
-)
+from pipeline.report.content import Cell, Number, Section, Table
+from pipeline.report.evaluated import Evaluated, best_by, two_digits, useful
 from pipeline.report.findings import Findings
-from pipeline.report.html import Cell, Number, details, section, table
 
 _HARDWARE = (
     *("tech_node_nm", "crossbar_size", "adc_bits", "adc_type", "cols_per_adc"),
@@ -22,42 +18,48 @@ _HARDWARE = (
 _FEW = 10  # assumed: a device with fewer designs was hardly tried
 
 
-def devices_section(findings: Findings) -> str:
-    names = sorted({trial.device for trial in findings.evaluated})
-    best = {name: best_by([t for t in findings.evaluated if t.device == name], "accuracy_mean") for name in names}
-    accurate, frugal = (best_by(useful(findings.evaluated), name) for name in ("accuracy_mean", "tops_per_watt"))
+def devices_section(findings: Findings) -> Section:
+    """The best that each device reached, and each choice of hardware."""
+    groups = _by_device(findings)
+    floors = _floors(best_by(findings.evaluated, "accuracy_mean").measured["accuracy_mean"])
+    heads = ["device", "designs", "on the front", "best accuracy [%]", "its TOPS/W", "trial"]
+    heads += ["best TOPS/W", "its accuracy [%]", "trial", "lost to device errors [points]", *_floor_heads(floors)]
+    rows = [_device_row(findings, name, own, floors) for name, own in groups.items()]
+    parts = [Table(heads=heads, rows=rows), _choices(findings, floors)]
+    return Section(heading=_heading(findings), note=_note(findings), parts=[part for part in parts if part.rows])
+
+
+def _heading(findings: Findings) -> str:
+    accurate = best_by(findings.evaluated, "accuracy_mean")
+    efficient = best_by(useful(findings.evaluated), "tops_per_watt").device
     near = [
         name
-        for name, trial in best.items()
-        if name != accurate.device and trial.validation.mean_high >= accurate.validation.mean_low
+        for name, own in _by_device(findings).items()
+        if name != accurate.device
+        and best_by(own, "accuracy_mean").validation.mean_high >= accurate.validation.mean_low
     ]
-    tied = f" ({', '.join(near)} within its 95 % interval)" if near else ""
-    efficient = "and also" if frugal.device == accurate.device else frugal.device
-    heading = (
-        f"{accurate.device} reaches the best accuracy{tied}, {efficient} the best TOPS/W among designs of at least "
-        "half that accuracy"
+    tied = f" (its 95 % interval overlaps that of {', '.join(near)})" if near else ""
+    second = " and" if efficient == accurate.device else f", {efficient}"
+    return (
+        f"{accurate.device} reaches the best accuracy{tied}{second} the best TOPS/W among designs with at least half "
+        "that accuracy"
     )
-    heads = ["device", "designs", "on the front", "best accuracy [%]", "its TOPS/W", "trial"]
-    heads += ["best TOPS/W", "its accuracy [%]", "trial", "lost to device errors [points]"]
-    floors = _floors(accurate.measured["accuracy_mean"])
-    heads += [f"best TOPS/W at {100 * floor:.4g} % or more" for floor in floors]
+
+
+def _note(findings: Findings) -> str:
     note = (
-        "The best that the search found with each device; &ndash; where it found no design so accurate, which does not "
-        "mean that there is none. The column on device errors is what they cost the middle (median) design: accuracy "
-        "without them less the mean over chips."
+        "The best that the search found with each device. A dash means that it found no design that accurate, not that "
+        "none exists. Lost to device errors: accuracy without device errors minus accuracy with them (median design)."
     )
-    if few := [escape(name) for name in names if sum(t.device == name for t in findings.evaluated) < _FEW]:
-        note += (
-            f" <b>Hardly tried: {', '.join(few)}</b>, with fewer than {_FEW} designs each; a study of that device "
-            "alone tells what it can do."
-        )
-    if assumed := [escape(name) for name in names if _assumed(findings, name)]:
+    if few := [name for name, own in _by_device(findings).items() if len(own) < _FEW]:
+        note += Markup(" <b>Hardly tried: {}</b> (fewer than {} designs each).").format(", ".join(few), _FEW)
+        note += " To learn what such a device can do, run a study of it alone."
+    if assumed := [name for name in _by_device(findings) if _assumed(findings, name)]:
         note += f" Programming errors are assumed, not measured, for {', '.join(assumed)}."
-    rows = [_device_row(findings, name, floors) for name in names]
-    return section(heading, note, table(heads, rows), _choices(findings, floors))
+    return note
 
 
-def _choices(findings: Findings, floors: Sequence[float]) -> str:
+def _choices(findings: Findings, floors: Sequence[float]) -> Table:
     """What was reached with each crossbar size, converter and so on: choices of hardware that vary."""
     groups: dict[tuple[str, str], list[Evaluated]] = {}
     for trial in findings.evaluated:
@@ -65,17 +67,20 @@ def _choices(findings: Findings, floors: Sequence[float]) -> str:
             if name in _HARDWARE:
                 groups.setdefault((name, str(value)), []).append(trial)
     varies = Counter(name for name, _ in groups)
-    heads = ["choice", "value", "designs", "on the front", "best accuracy [%]"]
-    heads += [f"best TOPS/W at {100 * floor:.4g} % or more" for floor in floors]
     rows: list[list[Cell]] = []
-    for (name, value), own in sorted(
-        groups.items(), key=lambda group: (_HARDWARE.index(group[0][0]), _size(group[0][1]))
-    ):
+    for name, value in sorted(groups, key=lambda choice: (_HARDWARE.index(choice[0]), _size(choice[1]))):
         if varies[name] > 1:
-            cells = [str(len(own)), str(sum(trial in findings.front for trial in own))]
-            cells += [best_by(own, "accuracy_mean").show("accuracy_mean"), *_efficient(own, floors)]
-            rows.append([name.replace("_", " "), value, *(Number(text, 0) for text in cells)])
-    return details("The same by crossbar size, converters and bits", table(heads, rows)) if rows else ""
+            own = groups[name, value]
+            best = best_by(own, "accuracy_mean").show("accuracy_mean")
+            cells = [*_counts(findings, own), best, *_efficient(own, floors)]
+            rows.append([name.replace("_", " "), value, *map(Number, cells)])
+    heads = ["choice", "value", "designs", "on the front", "best accuracy [%]", *_floor_heads(floors)]
+    return Table(heads=heads, rows=rows, folded_under="The same by crossbar size, converter and bits")
+
+
+def _by_device(findings: Findings) -> dict[str, list[Evaluated]]:
+    names = sorted({trial.device for trial in findings.evaluated})
+    return {name: [trial for trial in findings.evaluated if trial.device == name] for name in names}
 
 
 def _size(value: str) -> tuple[float, str]:
@@ -96,18 +101,25 @@ def _floors(best: float) -> list[float]:
     return [math.floor(200 * (best - points)) / 200 for points in (0.01, 0.03, 0.1) if best > points]
 
 
-def _device_row(findings: Findings, device: str, floors: Sequence[float]) -> list[Cell]:
-    own = [trial for trial in findings.evaluated if trial.device == device]
-    accurate, frugal = best_by(own, "accuracy_mean"), best_by(own, "tops_per_watt")
+def _floor_heads(floors: Sequence[float]) -> list[str]:
+    return [f"best TOPS/W at {100 * floor:.4g} % or more" for floor in floors]
+
+
+def _device_row(findings: Findings, name: str, own: Sequence[Evaluated], floors: Sequence[float]) -> list[Cell]:
+    accurate, efficient = best_by(own, "accuracy_mean"), best_by(own, "tops_per_watt")
     lost = sorted(100 * (trial.validation.noiseless - trial.validation.mean) for trial in own)[len(own) // 2]
     cells = [
-        str(len(own)),
-        str(sum(trial.device == device for trial in findings.front)),
+        *_counts(findings, own),
         *(accurate.show("accuracy_mean"), accurate.show("tops_per_watt"), str(accurate.number)),
-        *(frugal.show("tops_per_watt"), frugal.show("accuracy_mean"), str(frugal.number)),
+        *(efficient.show("tops_per_watt"), efficient.show("accuracy_mean"), str(efficient.number)),
         two_digits(lost),
+        *_efficient(own, floors),
     ]
-    return [device, *(Number(text, 0) for text in [*cells, *_efficient(own, floors)])]
+    return [name, *map(Number, cells)]
+
+
+def _counts(findings: Findings, own: Sequence[Evaluated]) -> list[str]:
+    return [str(len(own)), str(sum(trial in findings.front for trial in own))]
 
 
 def _efficient(own: Sequence[Evaluated], floors: Sequence[float]) -> list[str]:

@@ -3,67 +3,87 @@
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
+from pipeline.report.content import Cell, Number, Plot, Section, Table, count_of
 from pipeline.report.evaluated import Evaluated, half_width, two_digits
 from pipeline.report.figures.front import front_figure, pairs
-from pipeline.report.figures.style import Styles
+from pipeline.report.figures.style import device_styles
 from pipeline.report.findings import Findings
-from pipeline.report.html import Cell, Number, Plots, count_of, filtered, section, table
 from pipeline.report.provenance import other_images
 
+SILICON_FACTOR = 8.6  # between the cost model and measured chips, geometric mean: docs/cost_model.md, "Silicon"
 
-def front_section(findings: Findings, styles: Styles, plots: Plots) -> str:
-    objectives = findings.pareto.objectives
-    names = " and ".join(METRICS[name].label for name in objectives)
-    n_front, n_all = len(findings.front), len(findings.evaluated)
-    heading = f"{n_front} of {count_of(n_all, 'design')} on the front: nothing else found is as good in {names} at once"
-    if len(objectives) == 1:
-        heading = f"Trial {findings.front[0].number} has the best {names} of {count_of(n_all, 'design')}"
-    note = (
-        "Large marks with an outline are the Pareto front, bars 95 % intervals of the mean accuracy over simulated "
-        "chips; faint marks are all other designs. Point at a mark to see the design; click a device in the legend to "
-        "hide it."
-    )
-    if "tops_per_watt" in objectives[1:]:  # where the figure has it on its x axis
-        note += " Dotted lines: NACIM (Jiang et al., 2021) on CIFAR-10, under its own models, for orientation."
-    outside = sum(bool(trial.cost["outside_reference"]) for trial in findings.front)
-    note += (
-        f" Bars leave out that {other_images(findings)}, and what another training would change: designs closer than "
-        f"that are not told apart. Costs of {outside} of the {count_of(n_front, 'design')} on the front are beyond what "
-        "the cost model's reference tool vouches for, and that tool is a simulator: measured chips lie several times "
-        "off (docs/cost_model.md)."
-    )
-    is_pair = len(objectives) == 2
+
+def front_section(findings: Findings) -> Section:
+    """The front in each pair of objectives, by energy, and as a table."""
+    objectives, styles = findings.pareto.objectives, device_styles(findings.devices)
+    heading = _heading(findings)
     views = [
-        plots.place(f"front-{i}", heading, front_figure(findings.evaluated, findings.front, styles, x, y, is_pair))
+        Plot(
+            name=f"front-{i}",
+            label=heading,
+            figure=front_figure(findings.evaluated, findings.front, styles, x, y, joined=len(objectives) == 2),
+        )
         for i, (x, y) in enumerate(pairs(objectives))
     ]
-    if "tops_per_watt" in objectives and "energy_j" not in objectives and n_all > 1:
-        views += _by_energy(findings, styles, plots)
-    return section(heading, note, *views, _trial_table(findings))
+    by_energy = "tops_per_watt" in objectives and "energy_j" not in objectives and len(findings.evaluated) > 1
+    return Section(
+        heading=heading,
+        note=_note(findings),
+        parts=[*views, *([_by_energy(findings)] if by_energy else []), _trial_table(findings)],
+    )
 
 
-def _by_energy(findings: Findings, styles: Styles, plots: Plots) -> list[str]:
-    """The same designs by energy per inference, which compares designs of other bits and sizes."""
+def _heading(findings: Findings) -> str:
+    labels = [METRICS[name].label for name in findings.pareto.objectives]
+    n_front, designs = len(findings.front), count_of(len(findings.evaluated), "design")
+    if len(labels) == 1:
+        return f"Trial {findings.front[0].number} has the best {labels[0]} of {designs}"
+    objectives = f"{'both' if len(labels) == 2 else 'all of'} {', '.join(labels[:-1])} and {labels[-1]}"
+    found = f"{n_front} of {designs} {'is' if n_front == 1 else 'are'} on the front"
+    return f"{found}: no design found beats {'it' if n_front == 1 else 'these'} in {objectives}"
+
+
+def _note(findings: Findings) -> str:
+    outside = sum(bool(trial.cost["outside_reference"]) for trial in findings.front)
+    paper = "Dotted lines: NACIM (Jiang et al., 2021) on CIFAR-10 with its own models, for orientation only. "
+    return (
+        "Large outlined marks are the Pareto front; faint marks are all other designs. Point at a mark to see its "
+        "design; click a device in the legend to hide it. "
+        f"{paper if 'tops_per_watt' in findings.pareto.objectives[1:] else ''}"  # where the figure has it on its x axis
+        "Bars are 95 % intervals of the mean accuracy over simulated chips; they cover chip variation only, not other "
+        f"images or retraining. {other_images(findings).capitalize()}; treat closer designs as equal. "
+        f"Costs of {outside} of the {count_of(len(findings.front), 'design')} on the front are outside NeuroSim's "
+        f"range. Measured chips differ from the cost model by a factor of {SILICON_FACTOR} (geometric mean, "
+        "docs/cost_model.md)."
+    )
+
+
+def _by_energy(findings: Findings) -> Plot:
+    """The same designs by energy per inference, which compares designs with other bits and sizes."""
     names = ("accuracy_mean", "energy_j")
     losses = to_losses(names, [[trial.measured[name] for name in names] for trial in findings.evaluated])
     front = [trial for trial, stays in zip(findings.evaluated, nondominated(losses), strict=True) if stays]
     both = sum(trial in findings.front for trial in front)
-    title = (
-        f"By energy of an inference {count_of(len(front), 'design')} lead, {both} of them from the front above: TOPS/W "
-        "counts operations of any width, so that large networks of few bits look good in it"
+    best = f"{count_of(len(front), 'design')} {'is' if len(front) == 1 else 'are'} best"
+    heading = f"By energy, {best}; {both} of them on the front above"
+    styles = device_styles(findings.devices)
+    return Plot(
+        name="energy",
+        label=heading,
+        figure=front_figure(findings.evaluated, front, styles, "energy_j", "accuracy_mean", joined=True),
+        heading=heading,
+        note="TOPS/W counts operations of any width, so large networks with few bits look good in it. To compare "
+        "designs for one task, use the energy of an inference.",
     )
-    figure = front_figure(findings.evaluated, front, styles, "energy_j", "accuracy_mean", joined=True)
-    return [f"<h3>{title}</h3>", plots.place("energy", title, figure)]
 
 
-def _trial_table(findings: Findings) -> str:
+def _trial_table(findings: Findings) -> Table:
     """All designs, those on the front first; the page shows the front until asked for more."""
     objectives = findings.pareto.objectives
     totals = [name for name in ("area_m2", "latency_s", "energy_j") if name not in objectives]
     heads = ["trial", "device", *(METRICS[name].title for name in objectives), "accuracy on test images [%]"]
-    heads += [METRICS[name].title for name in totals]
-    best = {trial.number for trial in findings.front}
-    others = [trial for trial in findings.evaluated if trial.number not in best]
+    heads += [*(METRICS[name].title for name in totals), "design"]
+    others = [trial for trial in findings.evaluated if trial not in findings.front]
     rows: list[list[Cell]] = [
         [
             Number(str(trial.number), trial.number),
@@ -76,10 +96,10 @@ def _trial_table(findings: Findings) -> str:
         for trial in [*findings.front, *others]
     ]
     caption = (
-        "Click a column to sort by it. The best of many accuracies is a little too good, because it was chosen; the "
-        "one on test images, which the search never saw, is not."
+        "Click a column to sort by it. Selection inflates the best validation accuracy; quote the accuracy on test "
+        "images, which the search never saw."
     )
-    return filtered(table([*heads, "design"], rows, caption, sortable=True, first_kind=len(findings.front)))
+    return Table(heads=heads, rows=rows, caption=caption, first_shown=len(findings.front))
 
 
 def _value(trial: Evaluated, name: str) -> Number:

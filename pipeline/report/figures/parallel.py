@@ -18,28 +18,9 @@ def parallel_figure(
 ) -> go.Figure:
     """One line a design through its choices to its objectives; what all designs share is left out."""
     axes = [*_choice_axes(trials), *(_metric_axis(trials, name) for name in objectives)]
-    index = {trial.number: i for i, trial in enumerate(trials)}
     figure = go.Figure()
     for name, style, group in _line_groups(trials, front, styles):
-        across: list[float | None] = []
-        upwards: list[float | None] = []
-        text: list[str | None] = []
-        for trial in group:
-            i = index[trial.number]
-            shift = 0.02 * ((i * 0.618) % 1 - 0.5)  # lines through the same choice lie side by side
-            across += [*range(len(axes)), None]
-            upwards += [*(round(axis.heights[i] + shift, 4) for axis in axes), None]
-            text += [*[hover_text(trial)] * len(axes), None] if style else []
-        figure.add_scatter(
-            x=across,
-            y=upwards,
-            mode="lines",
-            line={"color": style.colour if style else GREY, "width": 2 if style else 0.8},
-            opacity=0.9 if style else FAINT,
-            name=name,
-            hovertext=text if style else None,
-            hoverinfo="text" if style else "skip",
-        )
+        figure.add_trace(_lines(trials, group, axes, style).update(name=name))
     for position, axis in enumerate(axes):
         for height, label in axis.ticks:
             figure.add_annotation(
@@ -66,6 +47,31 @@ class _Axis:
     title: str
     heights: list[float]
     ticks: list[tuple[float, str]]
+
+
+def _lines(
+    trials: Sequence[Evaluated], group: Sequence[Evaluated], axes: Sequence[_Axis], style: Style | None
+) -> go.Scatter:
+    """Lines of the designs in `group`, drawn as one trace with gaps; faint and without hover text if without style."""
+    places = {trial.number: i for i, trial in enumerate(trials)}
+    across: list[float | None] = []
+    upwards: list[float | None] = []
+    text: list[str | None] = []
+    for trial in group:
+        i = places[trial.number]
+        shift = 0.02 * ((i * 0.618) % 1 - 0.5)  # lines through the same choice lie side by side
+        across += [*range(len(axes)), None]
+        upwards += [*(round(axis.heights[i] + shift, 4) for axis in axes), None]
+        text += [*[hover_text(trial)] * len(axes), None] if style else []
+    return go.Scatter(
+        x=across,
+        y=upwards,
+        mode="lines",
+        line={"color": style.colour if style else GREY, "width": 2 if style else 0.8},
+        opacity=0.9 if style else FAINT,
+        hovertext=text if style else None,
+        hoverinfo="text" if style else "skip",
+    )
 
 
 def _choice_axes(trials: Sequence[Evaluated]) -> list[_Axis]:

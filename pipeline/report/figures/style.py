@@ -1,4 +1,4 @@
-"""What all figures share: colours, marks, axes and the card that hovering shows."""
+"""What all figures share: colours, marks, axes and the text that hovering shows."""
 
 import dataclasses
 import itertools
@@ -6,16 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from hw_models.devices import shipped_card_names
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
-from pipeline.report.evaluated import (
-    Evaluated,
-)
+from pipeline.report.evaluated import Evaluated
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind people. Yellow, weak on white, comes last.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "triangle-down")
+# Places in `COLOURS` that belong to a card in all reports for ever; every other card takes one that is free there.
+_PLACES = {"fefet": 0, "pcm": 1, "rram": 2, "rram_wan_crosssim": 3, "sram": 4, "stt_mram": 5}
 INK, GREY, GRID = "#222222", "#8a8a8a", "#e8e8e8"
 FAINT = 0.35  # opacity of what is not on the front
 LEGEND_BELOW = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "x": 0, "xanchor": "left"}
@@ -31,14 +30,14 @@ class Style:
 
 
 def device_styles(devices: Iterable[str]) -> dict[str, Style]:
-    """A colour and a symbol for each device, for a shipped card the same in all reports."""
-    names, shipped = list(dict.fromkeys(devices)), shipped_card_names()
-    places = {name: shipped.index(name) for name in names if name in shipped}
-    free = (i for i in itertools.count() if i not in places.values())
-    numbers = {name: places[name] if name in places else next(free) for name in names}
+    """A colour and a symbol for each device, in the order given; no two alike among up to 64."""
+    names = list(dict.fromkeys(devices))
+    taken = {_PLACES[name] for name in names if name in _PLACES}
+    free = (place for place in itertools.count() if place not in taken)
+    places = {name: _PLACES[name] if name in _PLACES else next(free) for name in names}
     return {
         name: Style(COLOURS[i % len(COLOURS)], SYMBOLS[(i + i // len(COLOURS)) % len(SYMBOLS)])
-        for name, i in numbers.items()
+        for name, i in places.items()
     }
 
 
@@ -103,6 +102,3 @@ def layout(x_axis: dict[str, Any], y_axis: dict[str, Any], height: int) -> dict[
         "xaxis_title_standoff": 8,
         "yaxis_title_standoff": 8,
     }
-
-
-Styles = Mapping[str, Style]

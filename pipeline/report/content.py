@@ -1,0 +1,83 @@
+"""What a report's page holds, as plain records; `templates/report.html` shows them. Texts are plain, not HTML."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+
+class Number(NamedTuple):
+    """A table cell that is set right; a sortable column is sorted by `value`."""
+
+    text: str
+    value: float = 0.0
+
+
+Cell = str | Number
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table.
+
+    Attributes:
+        heads: Of the columns; if all are empty, the table has no head.
+        rows: One cell a column.
+        caption: Above the table.
+        folded_under: Title that unfolds the table when clicked; empty: it is open.
+        first_shown: So many rows are shown at first. A field narrows the table down to words and limits, and a click on
+            a column's head sorts it. None: all rows, neither field nor sorting.
+    """
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    folded_under: str = ""
+    first_shown: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Plot:
+    """A place for a figure.
+
+    Attributes:
+        name: Of the figure, in the page and in file names.
+        label: What the figure shows, for those who cannot see it.
+        figure: Its layout has a height.
+        heading, note: Above the figure, where it is not the first of its section.
+    """
+
+    name: str
+    label: str
+    figure: go.Figure
+    heading: str = ""
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """Figures and tables under a heading that says what was found, and a quiet note on how to read them."""
+
+    heading: str
+    note: str = ""
+    parts: Sequence[Plot | Table] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Chapter:
+    """All about one study, or about several studies side by side."""
+
+    title: str = ""
+    question: str = ""
+    summary: str = ""
+    sections: Sequence[Section] = ()
+
+    def plots(self) -> list[Plot]:
+        """Its figures, in the page's order."""
+        return [part for section in self.sections for part in section.parts if isinstance(part, Plot)]
+
+
+def count_of(number: int, word: str) -> str:
+    """Such as `1 design`, `2 designs`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"

@@ -1,0 +1,97 @@
+"""Sections that look into single designs: those on the front, or those chosen for the report."""
+
+from collections.abc import Sequence
+
+from pipeline.design.metrics import METRICS
+from pipeline.report.content import Plot, Section, Table, count_of
+from pipeline.report.cost_parts import component_parts, mean_shares
+from pipeline.report.evaluated import Evaluated, two_digits, useful
+from pipeline.report.figures.breakdown import breakdown_figure, component_colours
+from pipeline.report.figures.chips import chips_figure
+from pipeline.report.figures.layers import layers_figure
+from pipeline.report.figures.style import device_styles, spoken
+from pipeline.report.findings import Findings
+
+_MOST_BARS = 24  # designs in figures that give each one a bar of its own
+_MOST_BY_LAYER = 3  # designs that are shown layer by layer
+_TOTALS = ("energy_j", "area_m2")
+
+
+def cost_section(findings: Findings) -> Section:
+    """Which components and layers take most of the energy and area."""
+    trials = _evenly(_designs(findings), _MOST_BARS)
+    by_layer = trials if findings.chosen else _evenly(trials, _MOST_BY_LAYER)
+    colours = component_colours(trials, _TOTALS)
+    shares = [
+        Plot(
+            name=f"parts-{name}",
+            label=f"Shares of the {METRICS[name].label}",
+            figure=breakdown_figure(trials, name, colours),
+            heading=METRICS[name].label.capitalize(),
+        )
+        for name in _TOTALS
+    ]
+    which = "the chosen designs" if findings.chosen else "the ends and the middle of the front"
+    title = f"Energy and area by layer and component: {which}"
+    layers = Plot(name="layers", label=title, figure=layers_figure(by_layer, colours), heading=title)
+    largest = ", ".join(f"{_largest(trials, name)} of the {METRICS[name].label}" for name in _TOTALS)
+    order = "" if findings.chosen else f"Best {METRICS[findings.pareto.objectives[0]].label} on top. "
+    return Section(
+        heading=f"What takes most {_where(findings)}: {largest}",
+        note=f"{order}Grey: all but the eight largest components.{_left_out(findings, trials)}",
+        parts=[*shares, layers, *_outside(trials)],
+    )
+
+
+def chips_section(findings: Findings) -> Section:
+    """How much the simulated chips of one design differ."""
+    trials = _evenly(_designs(findings), _MOST_BARS)
+    spreads = {trial.number: max(trial.validation.per_chip) - min(trial.validation.per_chip) for trial in trials}
+    widest = max(spreads, key=lambda number: spreads[number])
+    points = two_digits(100 * spreads[widest])
+    heading = f"Chips of one design {_where(findings)} differ by up to {points} points (trial {widest})"
+    note = "Each mark is one simulated chip on the validation images; boxes hold the middle half of a design's chips."
+    return Section(
+        heading=heading,
+        note=f"{note}{_left_out(findings, trials)}",
+        parts=[Plot(name="chips", label=heading, figure=chips_figure(trials, device_styles(findings.devices)))],
+    )
+
+
+def _largest(trials: Sequence[Evaluated], name: str) -> str:
+    component, share = next(iter(mean_shares([component_parts(trial, name) for trial in trials]).items()))
+    return f"{spoken(component)} {100 * share:.0f} %"
+
+
+def _outside(trials: Sequence[Evaluated]) -> list[Table]:
+    """Designs whose cost is an extrapolation, with the reasons; no table if there are none."""
+    rows = [[str(trial.number), "; ".join(reasons)] for trial in trials if (reasons := trial.cost["outside_reference"])]
+    title = f"{len(rows)} of {count_of(len(trials), 'design')} outside NeuroSim's range"
+    return [Table(heads=["trial", "why"], rows=rows, folded_under=title)] if rows else []
+
+
+def _designs(findings: Findings) -> list[Evaluated]:
+    return list(findings.chosen) or useful(findings.front)
+
+
+def _where(findings: Findings) -> str:
+    return "among the chosen" if findings.chosen else "on the front"
+
+
+def _evenly(trials: Sequence[Evaluated], most: int) -> list[Evaluated]:
+    """At most `most` of the trials, evenly over their order, first and last among them."""
+    if len(trials) <= most:
+        return list(trials)
+    step = (len(trials) - 1) / (most - 1)
+    return [trials[round(i * step)] for i in range(most)]
+
+
+def _left_out(findings: Findings, trials: Sequence[Evaluated]) -> str:
+    """Which designs the figures leave out: some of a long front, and those of no use."""
+    designs = _designs(findings)
+    text = ""
+    if len(trials) < len(designs):
+        text = f" Shown: {len(trials)} of {len(designs)} designs {_where(findings)}, evenly spaced."
+    if not findings.chosen and (useless := len(findings.front) - len(designs)):
+        text += f" Left out: {count_of(useless, 'design')} less than half as accurate as the best one."
+    return text
