@@ -1,4 +1,4 @@
-"""The frozen description of the hardware. Cost and variation both read this record, and nothing else."""
+"""The hardware of a design in one frozen record. Cost and accuracy both read this record only."""
 
 import dataclasses
 import math
@@ -15,27 +15,27 @@ TECH_NODES_NM = (7, 10, 14, 22, 32, 45)
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Accelerator:
-    """A computing-in-memory accelerator: the cell, the crossbar around it and its converters.
+    """A computing-in-memory accelerator: its memory cell, crossbar and converters.
 
     Attributes:
         device: The memory cell.
         tech_node_nm: Technology node of cells and logic, one of `TECH_NODES_NM`.
-        crossbar_size: Wordlines and bitlines of one (square) crossbar, a power of two from 16 to 1024.
-        cell_bits: Bits stored in one cell, at most what the device holds.
+        crossbar_size: Wordlines, and bitlines, of one square crossbar: a power of two from 16 to 1024.
+        cell_bits: Bits stored in one cell, 1 to 8 and no more than the device holds.
         weight_bits: Bits of a weight, sign included, 2 to 16.
         weight_encoding: `offset` stores w + 2**(weight_bits - 1) in one group of cells and subtracts the offset
-            digitally; `differential` stores the magnitude in a positive or a negative group, twice the columns.
+            digitally; `differential` stores |w| in the positive or the negative one of two groups.
         input_bits: Bits of an input, 1 to 16, applied `dac_bits` at a time.
         dac_bits: Bits of an input applied per cycle. The cost model knows 1 (wordlines on or off).
-        adc_bits: Resolution of the converter of a column, 1 to 14; None is an ideal converter, which has no cost.
+        adc_bits: Resolution of the converters, 1 to 14; None is an ideal converter, for which there is no cost model.
         adc_type: `sar`, `flash` (current-mode comparators) or `flash_voltage` (voltage-mode comparators).
-        cols_per_adc: Columns that share one converter, a power of two from 1 to the crossbar's columns.
-        mapping: `novel` lays each kernel position of the main convolutions on crossbars of its own, so that
-            inputs are reused; `conventional` unrolls every layer into one matrix.
+        cols_per_adc: Columns that share one converter: a power of two from 1 to the crossbar's columns.
+        mapping: `novel` gives each kernel position of the main convolutions crossbars of its own, so that inputs are
+            reused; `conventional` unrolls every layer into one matrix.
 
     Raises:
         ValueError: If a value is out of its range.
-        InfeasibleDesign: If valid values do not fit together.
+        InfeasibleDesign: If no chip can have this combination of valid values.
     """
 
     device: CellDevice
@@ -83,29 +83,29 @@ class Accelerator:
             )
 
     def slices(self, weight_bits: int | None = None) -> int:
-        """Cells that hold one polarity of a weight: ceil(stored bits / cell_bits).
+        """Cells of one polarity of a weight: ceil(stored bits / cell_bits). None takes the accelerator's weight bits.
 
-        The differential encoding stores a magnitude, one bit less than the weight.
+        The differential encoding stores a magnitude, which has one bit less than the weight.
         """
         bits = self.weight_bits if weight_bits is None else weight_bits
         return math.ceil((bits - (self.weight_encoding == "differential")) / self.cell_bits)
 
     @property
     def cells_per_weight(self) -> int:
-        """Columns that one weight takes, both polarities of the differential encoding counted."""
+        """Columns of one weight, with both polarities of the differential encoding."""
         return self.columns_per_weight(self.weight_bits)
 
     def columns_per_weight(self, weight_bits: int | None) -> int:
-        """Columns that a weight of `weight_bits` takes (None: the accelerator's own)."""
+        """Columns of a weight of `weight_bits`; None takes the accelerator's."""
         return self.slices(weight_bits) * (2 if self.weight_encoding == "differential" else 1)
 
     @property
     def input_cycles(self) -> int:
-        """Cycles that apply one input vector, `dac_bits` of each input at a time."""
+        """Cycles to apply one input vector, `dac_bits` of each input at a time."""
         return math.ceil(self.input_bits / self.dac_bits)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON, the device included."""
+        """Plain values for JSON, the device included."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"device": self.device.to_dict()}
 
     @classmethod

@@ -1,6 +1,6 @@
-"""Memory cells: the physics of one cell (`CellDevice`) and the files that describe it (`DeviceCard`).
+"""Memory cells: the physics of one cell (`CellDevice`), and the file that describes it (`DeviceCard`).
 
-A card is a YAML file. Every value carries the place it was taken from, or the word "assumed"::
+A card is a YAML file. Every value has a source: a publication, a data set, or the word "assumed"::
 
     name: my_rram
     description: one line
@@ -9,18 +9,16 @@ A card is a YAML file. Every value carries the place it was taken from, or the w
       g_on_siemens: {value: 4.0e-5, source: "..."}
       ...
 
-The cards that come with the project lie in `hw_models/cards/`; `load_card` takes a name or a path.
+The project's own cards are in `hw_models/cards/`. `load_card` takes a name or a path.
 """
 
 import dataclasses
 import difflib
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
-
-import yaml
 
 from hw_models.errors import CardError
 
@@ -30,30 +28,33 @@ CARD_FOLDER = Path(__file__).parent / "cards"
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CellDevice:
-    """One memory cell as both the cost model and the variation model see it. SI units.
+    """One memory cell: the input of both the cost model and the noise model, in SI units.
 
-    Conductances are often given relative to `g_on_siemens`: `u = g / g_on`, from `1 / on_off_ratio` to 1.
+    A relative conductance is `u = g / g_on`, from `lowest_u` to 1.
 
     Attributes:
-        name: Label, lower case.
+        name: Label.
         cell: `sram` (6T cell and digital bit), `1t1r` (resistor behind an access transistor) or
             `fefet` (ferroelectric transistor, no separate access transistor).
-        g_on_siemens: Conductance of the highest level. None for SRAM, whose read current is set by its transistors.
-        on_off_ratio: `g_on / g_off`, above 1. None: the off state conducts nothing (SRAM).
-        conductance_levels: Levels that programming can tell apart; the cell holds floor(log2) of it in bits.
-        cell_height_f, cell_width_f: Layout of one cell (wordline pitch, bitline pitch), in units of the node.
-            None lets the node decide (SRAM, whose FinFET cells grow with the node).
-        read_voltage_v, read_pulse_s: Voltage across the cell and time of one read.
-        write_voltage_v, write_pulse_s, write_energy_j: Of one write pulse of one cell.
+        g_on_siemens: Conductance of the highest level. None for SRAM: its transistors set its read current.
+        on_off_ratio: `g_on / g_off`, above 1. None for SRAM: its off state conducts nothing.
+        conductance_levels: Distinct levels that programming reaches; the cell holds floor(log2(levels)) bits.
+        cell_height_f, cell_width_f: Wordline pitch and bitline pitch, in units of the node. None takes the node's own
+            layout, for SRAM only.
+        read_voltage_v, read_pulse_s: Voltage across the cell, and duration, of one read.
+        write_voltage_v, write_pulse_s, write_energy_j: Of one write pulse on one cell.
         programming_sigma: Coefficients c of sigma(u) / g_on = c[0] + c[1] u + c[2] u^2 + ..., the standard deviation
-            of the conductance after programming. Drawn once a chip (device to device, and programming error).
-        read_sigma: Standard deviation of one read relative to g_on. Drawn at every read.
-        drift_nu, drift_nu_sigma: Mean and spread over cells of the exponent in g(t) = g(t0) (t / t0)^-nu.
-        drift_t0_s: The time t0 after programming to which `programming_sigma` belongs.
-        stuck_on_rate, stuck_off_rate: Fraction of cells that stay at g_on, at g_off, whatever is written.
-        drift_nu_law, drift_nu_sigma_law: (a, b, low, high) of an exponent and a spread that depend on the conductance:
-            a ln(u) + b, held within low to high; at u = 1 they give `drift_nu` and `drift_nu_sigma`. None: the same
-            for all conductances. The only values that a card may leave out.
+            of the conductance after programming: device-to-device variation and programming error, drawn once a chip.
+        read_sigma: Standard deviation of one read relative to g_on, drawn at every read.
+        drift_nu, drift_nu_sigma: Mean, and standard deviation over cells, of nu in g(t) = g(t0) (t / t0)^-nu.
+        drift_t0_s: Time t0 after programming at which `programming_sigma` holds.
+        stuck_on_rate, stuck_off_rate: Fractions of cells that stay at g_on and at g_off, whatever is written.
+        drift_nu_law, drift_nu_sigma_law: (a, b, low, high) where nu and its spread depend on the conductance:
+            a ln(u) + b, limited to low ... high. At u = 1 they give `drift_nu` and `drift_nu_sigma`. None: the same at
+            all conductances. A card may leave out these two values, and no others.
+
+    Raises:
+        ValueError: If a value is out of its range, or does not fit the kind of cell.
     """
 
     name: str
@@ -79,57 +80,22 @@ class CellDevice:
     drift_nu_sigma_law: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "programming_sigma", tuple(self.programming_sigma))
+        for name in ("programming_sigma", "drift_nu_law", "drift_nu_sigma_law"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.cell not in get_args(CellKind):
             raise ValueError(f"cell must be one of {', '.join(get_args(CellKind))}, got {self.cell!r}")
         if self.cell == "sram":
-            if self.conductance_levels != 2:
-                raise ValueError(f"conductance_levels of an sram cell must be 2, got {self.conductance_levels}")
-            if self.g_on_siemens is not None or self.on_off_ratio is not None:
-                raise ValueError(
-                    "g_on_siemens and on_off_ratio of an sram cell must be null: its transistors set its current"
-                )
+            _check_sram(self)
         else:
-            _require(
-                self.g_on_siemens is not None and 1e-9 <= self.g_on_siemens <= 1e-2,
-                self,
-                "g_on_siemens",
-                "1e-9 to 1e-2",
-            )
-            _require(
-                self.on_off_ratio is not None and 1 < self.on_off_ratio < math.inf,
-                self,
-                "on_off_ratio",
-                "a finite number above 1",
-            )
-            for name in ("cell_height_f", "cell_width_f"):
-                size = getattr(self, name)
-                _require(size is not None and 1 <= size <= 1000, self, name, "1 to 1000 (units of the node)")
-        _require(2 <= self.conductance_levels <= 256, self, "conductance_levels", "2 to 256")
-        for name in ("read_voltage_v", "write_voltage_v"):
-            _require(0 < getattr(self, name) <= 20, self, name, "above 0, at most 20 V")
-        for name in ("read_pulse_s", "write_pulse_s", "drift_t0_s"):
-            _require(0 < getattr(self, name) < math.inf, self, name, "a finite number above 0 s")
-        for name in ("write_energy_j", "drift_nu_sigma"):
-            _require(0 <= getattr(self, name) < math.inf, self, name, "a finite number, 0 or more")
-        _require(0 <= self.drift_nu < 1, self, "drift_nu", "0 up to, not including, 1")
-        _require(0 <= self.read_sigma <= 1, self, "read_sigma", "0 to 1 (relative to g_on)")
-        for name in ("stuck_on_rate", "stuck_off_rate"):
-            _require(0 <= getattr(self, name) <= 0.5, self, name, "0 to 0.5")
+            _check_resistive(self)
+        for names, is_allowed, allowed in _RANGES:
+            for name in names:
+                _require(is_allowed(getattr(self, name)), self, name, allowed)
         for name, at_top in (("drift_nu_law", self.drift_nu), ("drift_nu_sigma_law", self.drift_nu_sigma)):
-            law = getattr(self, name)
-            if law is not None:
-                object.__setattr__(self, name, tuple(law))
-                _require(
-                    len(law) == 4 and 0 <= law[2] <= law[3] < 1,
-                    self,
-                    name,
-                    "(a, b, low, high) with 0 <= low <= high < 1",
-                )
-                holds = math.isclose(_held(law, 1.0), at_top, abs_tol=1e-12)
-                _require(holds, self, name, f"a law that gives {at_top} at u = 1, as {name.removesuffix('_law')} says")
-        lowest = 0.0 if self.on_off_ratio is None else 1 / self.on_off_ratio
-        sigmas = [self.sigma_at(lowest + (1 - lowest) * step / 32) for step in range(33)]
+            if getattr(self, name) is not None:
+                _check_drift_law(self, name, at_top)
+        sigmas = [self.sigma_at(self.lowest_u + (1 - self.lowest_u) * step / 32) for step in range(33)]
         _require(
             bool(self.programming_sigma) and min(sigmas) >= 0 and max(sigmas) <= 1,
             self,
@@ -138,14 +104,19 @@ class CellDevice:
         )
 
     @property
+    def lowest_u(self) -> float:
+        """u = g / g_on of the lowest level, g_off / g_on; 0 if the off state conducts nothing."""
+        return 0.0 if self.on_off_ratio is None else 1 / self.on_off_ratio
+
+    @property
     def is_noisy(self) -> bool:
-        """Whether a cell may hold or give anything but what was written. If not, all chips are alike."""
+        """Whether the cell has any programming, read, stuck or drift error. If not, all chips are equal."""
         rates = (self.read_sigma, self.stuck_on_rate, self.stuck_off_rate, self.drift_nu, self.drift_nu_sigma)
         return any((*self.programming_sigma, *rates))
 
     @property
     def max_cell_bits(self) -> int:
-        """Whole bits that one cell holds."""
+        """Bits that one cell holds."""
         return int(math.log2(self.conductance_levels))
 
     @property
@@ -161,22 +132,53 @@ class CellDevice:
         return self.r_on_ohm * self.on_off_ratio
 
     def relative_conductance(self, level: int, cell_bits: int) -> float:
-        """u = g / g_on of a level from 0 to 2**cell_bits - 1; levels are equally spaced from g_off to g_on."""
-        lowest = 0.0 if self.on_off_ratio is None else 1 / self.on_off_ratio
-        return lowest + (1 - lowest) * level / ((1 << cell_bits) - 1)
+        """u = g / g_on of a level, 0 to 2**cell_bits - 1. Levels are equally spaced from g_off to g_on."""
+        return self.lowest_u + (1 - self.lowest_u) * level / ((1 << cell_bits) - 1)
 
     def sigma_at(self, u: float) -> float:
-        """Standard deviation after programming at the relative conductance u, relative to g_on."""
+        """Standard deviation after programming, relative to g_on, at the relative conductance u."""
         return math.fsum(c * math.pow(u, power) for power, c in enumerate(self.programming_sigma))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; `CellDevice(**d)` gives the same device back."""
+        """Plain values for JSON; `CellDevice(**values)` gives an equal device."""
         values = dataclasses.asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _held(law: tuple[float, ...], u: float) -> float:
-    return min(max(law[0] * math.log(u) + law[1], law[2]), law[3])
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (("conductance_levels",), lambda value: 2 <= value <= 256, "2 to 256"),
+    (("read_voltage_v", "write_voltage_v"), lambda value: 0 < value <= 20, "above 0, at most 20 V"),
+    (("read_pulse_s", "write_pulse_s", "drift_t0_s"), lambda value: 0 < value < math.inf, "a finite number above 0 s"),
+    (("write_energy_j", "drift_nu_sigma"), lambda value: 0 <= value < math.inf, "a finite number, 0 or more"),
+    (("drift_nu",), lambda value: 0 <= value < 1, "0 up to, not including, 1"),
+    (("read_sigma",), lambda value: 0 <= value <= 1, "0 to 1 (relative to g_on)"),
+    (("stuck_on_rate", "stuck_off_rate"), lambda value: 0 <= value <= 0.5, "0 to 0.5"),
+)
+
+
+def _check_sram(device: CellDevice) -> None:
+    if device.conductance_levels != 2:
+        raise ValueError(f"conductance_levels of an sram cell must be 2, got {device.conductance_levels}")
+    if device.g_on_siemens is not None or device.on_off_ratio is not None:
+        raise ValueError("g_on_siemens and on_off_ratio of an sram cell must be null: its transistors set its current")
+
+
+def _check_resistive(device: CellDevice) -> None:
+    g_on, ratio = device.g_on_siemens, device.on_off_ratio
+    _require(g_on is not None and 1e-9 <= g_on <= 1e-2, device, "g_on_siemens", "1e-9 to 1e-2")
+    _require(ratio is not None and 1 < ratio < math.inf, device, "on_off_ratio", "a finite number above 1")
+    for name in ("cell_height_f", "cell_width_f"):
+        size = getattr(device, name)
+        _require(size is not None and 1 <= size <= 1000, device, name, "1 to 1000 (units of the node)")
+
+
+def _check_drift_law(device: CellDevice, name: str, at_top: float) -> None:
+    law = getattr(device, name)
+    is_law = len(law) == 4 and 0 <= law[2] <= law[3] < 1
+    _require(is_law, device, name, "(a, b, low, high) with 0 <= low <= high < 1")
+    given = min(max(law[1], law[2]), law[3])  # a ln(1) + b, held within low to high
+    agrees = math.isclose(given, at_top, abs_tol=1e-12)
+    _require(agrees, device, name, f"a law that gives {at_top} at u = 1, as {name.removesuffix('_law')} says")
 
 
 def _require(holds: bool, device: CellDevice, field: str, allowed: str) -> None:
@@ -186,11 +188,11 @@ def _require(holds: bool, device: CellDevice, field: str, allowed: str) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceCard:
-    """A `CellDevice` with where each of its values comes from.
+    """A `CellDevice` with the sources of its values.
 
     Attributes:
-        device: The physics.
-        description: One line for people.
+        device: The memory cell.
+        description: One line for readers.
         sources: Field name -> paper, table, data set, or a sentence that starts with "assumed".
     """
 
@@ -204,6 +206,7 @@ _OPTIONAL_FIELDS = tuple(f.name for f in dataclasses.fields(CellDevice) if f.def
 _INTEGER_FIELDS = ("conductance_levels",)
 _LIST_FIELDS = ("programming_sigma", *_OPTIONAL_FIELDS)
 _TEXT_FIELDS = ("cell",)
+_FIELDS_THAT_MAY_BE_EMPTY = ("g_on_siemens", "on_off_ratio", "cell_height_f", "cell_width_f")
 
 
 def shipped_card_names() -> list[str]:
@@ -212,10 +215,10 @@ def shipped_card_names() -> list[str]:
 
 
 def load_card(name_or_path: str | Path) -> DeviceCard:
-    """Read a card, by the name of one that comes with the project or by the path of a YAML file.
+    """Read a card: one of the project's own by its name, any other by the path of its YAML file.
 
     Raises:
-        CardError: If there is no such card (the nearest name is offered) or a field is missing, unknown,
+        CardError: If there is no such card (the message offers the nearest name), or if a field is missing, unknown,
             without a source, or out of its range.
     """
     text = str(name_or_path)
@@ -238,8 +241,10 @@ def load_card(name_or_path: str | Path) -> DeviceCard:
 
 @functools.lru_cache(maxsize=64)
 def _parse_card(text: str, origin: str) -> DeviceCard:
+    import yaml
+
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         raise CardError(f"{origin}: not a YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("values"), dict):
@@ -251,10 +256,10 @@ def _parse_card(text: str, origin: str) -> DeviceCard:
     name, values = content.get("name"), content["values"]
     if not isinstance(name, str) or not name:
         raise CardError(f"{origin}: name must be a word, got {name!r}")
-    if strangers := [field for field in values if field not in _VALUE_FIELDS]:
-        nearest = difflib.get_close_matches(str(strangers[0]), _VALUE_FIELDS, n=1)
+    if unknown_fields := [field for field in values if field not in _VALUE_FIELDS]:
+        nearest = difflib.get_close_matches(str(unknown_fields[0]), _VALUE_FIELDS, n=1)
         offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise CardError(f"{origin}: values.{strangers[0]} is not a field of a card{offer}")
+        raise CardError(f"{origin}: values.{unknown_fields[0]} is not a field of a card{offer}")
     needed = [field for field in _VALUE_FIELDS if field not in _OPTIONAL_FIELDS]
     if missing := [field for field in needed if field not in values]:
         raise CardError(f"{origin}: values.{missing[0]} is missing; a card names every one of {', '.join(needed)}")
@@ -274,9 +279,9 @@ def _parse_card(text: str, origin: str) -> DeviceCard:
 
 
 def _typed(value: Any, field: str, origin: str) -> Any:
+    if value is None and field not in _FIELDS_THAT_MAY_BE_EMPTY:
+        raise CardError(f"{origin}: values.{field} must not be empty")
     if value is None or field in _TEXT_FIELDS:
-        if value is None and field not in ("g_on_siemens", "on_off_ratio", "cell_height_f", "cell_width_f"):
-            raise CardError(f"{origin}: values.{field} must not be empty")
         return value
     if field in _LIST_FIELDS:
         numbers = value if isinstance(value, list) else [value]
@@ -290,7 +295,7 @@ def _typed(value: Any, field: str, origin: str) -> Any:
 
 
 def _number(value: Any, field: str, origin: str) -> float:
-    # YAML 1.1 reads 4e-5 (no dot) as text, so text that spells a number counts as one.
+    # YAML 1.1 reads 4e-5 (without a dot) as text, so text that spells a number is accepted.
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise CardError(f"{origin}: values.{field} must be a number, got {value!r}")
     try:

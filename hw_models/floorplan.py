@@ -1,4 +1,4 @@
-"""Sizes of tiles and processing elements that suit a network: large enough for its widest layers, well used by all.
+"""Choose the sizes of tiles and processing elements (PEs) for a network, so that it uses their cells well.
 
 Source of the rules: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Floorplan".
 """
@@ -8,22 +8,22 @@ import math
 
 from hw_models.layers import MvmLayer
 
-# Smallest hierarchy of the reference: 2 x 2 crossbars in a PE and 2 x 2 PEs in a conventional tile. Where the
-# reference would refuse a network too small for that, we keep the smallest hierarchy (docs/cost_model.md).
+# NeuroSim's smallest hierarchy: 2 x 2 crossbars in a PE and 2 x 2 PEs in a conventional tile. It refuses a network too
+# small for that; we then take the smallest hierarchy (docs/cost_model.md).
 _CROSSBARS_PER_PE_SIDE = 2
 _PES_PER_TILE_SIDE = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Floorplan:
-    """Sizes that all tiles of a chip share. Sizes are in cells per side.
+    """The sizes of a chip's tiles, in cells per side.
 
     Attributes:
         crossbar_size: Cells per side of a crossbar.
-        tile_size, pe_size: Of a conventional tile and its PEs.
+        tile_size, pe_size: Of a conventional tile, and of its PEs.
         novel_pe_size: Of a PE of a novel tile; None without novel layers.
-        novel_kernel: Kernel of the novel layers (a novel tile has one PE per kernel position); None without.
-        outside_reference: Why the reference would refuse this network; empty if it would not.
+        novel_kernel: Kernel of the novel layers; None without. A novel tile has one PE per kernel position.
+        outside_reference: Why NeuroSim would refuse this network; empty if it would not.
     """
 
     crossbar_size: int
@@ -44,19 +44,19 @@ class Floorplan:
         return 0 if self.novel_kernel is None else self.novel_kernel**2
 
 
-Matrix = tuple[MvmLayer, int]  # a layer and its used columns
+Matrix = tuple[MvmLayer, int]  # a layer, and the columns that it uses
 
 
 def floorplan(crossbar_size: int, *, novel: list[Matrix], conventional: list[Matrix]) -> Floorplan:
     """Choose the sizes.
 
-    The largest candidate is the widest layer's columns, rounded up to a power of two; of this and its halves the one
-    that is used best wins. The smallest hierarchy is kept where the reference refuses a network too small for it.
+    The largest candidate is the number of columns of the widest layer, rounded up to a power of two. The candidates are
+    this size, half of it, and so on; the one with the highest utilisation wins.
 
     Args:
         crossbar_size: Cells per side of a crossbar.
-        novel: Layers that are mapped so, with their used columns; all have one kernel.
-        conventional: The others.
+        novel: Layers with the novel mapping, which have one kernel in common.
+        conventional: Layers with the conventional mapping.
     """
     smallest_pe = _CROSSBARS_PER_PE_SIDE * crossbar_size
     smallest_tile = _PES_PER_TILE_SIDE * smallest_pe
@@ -90,9 +90,9 @@ def _power_of_two_columns(matrices: list[Matrix]) -> int:
 
 
 def _best_size(matrices: list[Matrix], largest: int, floor: int, *, per_position: bool = False) -> tuple[int, float]:
-    """Size with the highest utilisation among `largest`, `largest / 2`, ..., all above `floor`; the first on a tie.
+    """The best size and its utilisation, among `largest`, `largest / 2`, ... above `floor`; the first one on a tie.
 
-    Gives the size and its utilisation; `floor` itself is a candidate only as `largest`.
+    `floor` itself is a candidate only if it is `largest`.
     """
     best, best_utilisation = largest, _utilisation(matrices, largest, per_position)
     size = largest // 2
@@ -113,7 +113,7 @@ def _utilisation(matrices: list[Matrix], size: int, per_position: bool) -> float
 
 
 def _best_pe_size(matrices: list[Matrix], tile_size: int, utilisation: float, floor: int) -> int:
-    """Half the tile, or the smaller PE that uses most cells once the matrices are copied over the tile's PEs."""
+    """Half the tile, or a smaller PE if copies of the matrices on the tile's PEs then use more cells."""
     best = size = tile_size // _PES_PER_TILE_SIDE
     while size > floor:
         used = cells = 0
@@ -127,7 +127,7 @@ def _best_pe_size(matrices: list[Matrix], tile_size: int, utilisation: float, fl
 
 
 def copies(rows: int, columns: int, side: int, part: int) -> tuple[int, int]:
-    """Copies of a matrix along rows and columns of a square of `side` cells that is made of parts of `part` cells."""
+    """Copies of a matrix along the rows and the columns of a square of `side` cells, cut into parts of `part` cells."""
     if rows > side and columns > side:
         return 1, 1
     parts = side // part

@@ -1,4 +1,4 @@
-"""One matrix-vector layer, as the mapping and the cost model see it."""
+"""A layer of matrix-vector products: the input of the mapping and the cost model."""
 
 import dataclasses
 
@@ -8,17 +8,20 @@ class MvmLayer:
     """A convolution or a fully connected layer, unrolled into matrix-vector products.
 
     Attributes:
-        name: Label in reports, such as `conv1`.
-        in_height, in_width, in_channels: Input feature map; 1, 1, n for a fully connected layer of n inputs.
+        name: Label, such as `conv1`.
+        in_height, in_width, in_channels: Input feature map; 1, 1, n for a fully connected layer with n inputs.
         kernel: Side of the square kernel; 1 for a fully connected layer.
         out_channels: Filters.
-        windows: Input vectors that one inference sends through the crossbars: output pixels of a convolution
-            (before pooling), 1 for a fully connected layer.
-        pooled: A 2x2 max pooling follows.
-        relu: A rectifier follows.
+        windows: Input vectors of one inference: the output pixels of a convolution before pooling, 1 for a fully
+            connected layer.
+        pooled: Whether a 2 x 2 max pooling follows.
+        relu: Whether a rectifier follows.
         weight_bits: Bits of this layer's weights; None takes the accelerator's.
-        counted_windows: Windows whose operations count as work done; None: `windows`. Only the reference table needs
-            it: its tool runs the windows inside the image but counts those of a padded one, too (docs/cost_model.md).
+        counted_windows: Windows that count as operations; None takes `windows`. Only NeuroSim's networks need it: it
+            runs the windows inside the image but counts those of a padded image (docs/cost_model.md).
+
+    Raises:
+        ValueError: If a size is below 1.
     """
 
     name: str
@@ -40,7 +43,7 @@ class MvmLayer:
 
     @property
     def rows(self) -> int:
-        """Rows of the unrolled weight matrix: inputs of one matrix-vector product."""
+        """Rows of the unrolled weight matrix, which are the inputs of one matrix-vector product."""
         return self.in_channels * self.kernel**2
 
     @property

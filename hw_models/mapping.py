@@ -1,13 +1,13 @@
-"""How a network's weight matrices lie on crossbars, and how often each converter fires because of it.
+"""How a network's weight matrices lie on crossbars, and how many conversions follow from that.
 
-The hierarchy is chip > tiles > processing elements (PEs) > crossbars, each level square. Two mappings exist:
+The hierarchy is chip > tiles > processing elements (PEs) > crossbars, each level square. There are two mappings:
 
 * *conventional*: the unrolled matrix of `rows x columns` is cut into tiles, PEs and crossbars;
-* *novel*: every kernel position has a PE of its own, which then sees only the input channels, so that inputs are
-  reused between neighbouring windows. It is used for the kernel size that most layers have.
+* *novel*: every kernel position has a PE of its own, whose rows are the input channels, so that neighbouring windows
+  reuse inputs. Layers with the network's most frequent kernel have it.
 
-The network's forward pass reads the same `LayerMapping` as the cost model: a partial sum is converted once per
-row block, column, input cycle and window.
+The network's forward pass and the cost model read the same `LayerMapping`: a partial sum is converted once per row
+block, column, input cycle and window.
 
 Source of the rules: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019), as described in docs/cost_model.md, "Floorplan".
 """
@@ -32,15 +32,15 @@ class LayerMapping:
 
     Attributes:
         layer: The layer.
-        mapped_as: The mapping this layer has, which may differ from the accelerator's (see `map_network`).
+        mapped_as: The mapping of this layer, which may differ from the accelerator's (see `map_network`).
         crossbar_size: Cells per side of a crossbar.
-        columns: Used columns, `out_channels` times the columns of one weight.
-        columns_per_weight: Columns of one weight, both polarities counted.
-        input_cycles: Cycles that apply one input vector.
-        tile_size, pe_size: Cells per side of the layer's tiles (novel: of a kernel position's PE) and PEs.
-        row_tiles, col_tiles: Tiles that the matrix needs along its rows and its columns.
-        pe_copies: Copies of the matrix over the PEs of a tile, along rows and along columns.
-        crossbar_copies: Copies over the crossbars of a PE, along rows and along columns.
+        columns: Used columns: `out_channels` x `columns_per_weight`.
+        columns_per_weight: Columns of one weight, both polarities included.
+        input_cycles: Cycles to apply one input vector.
+        tile_size, pe_size: Cells per side of a conventional tile and of its PEs; for a novel layer, both are the PE.
+        row_tiles, col_tiles: Tiles along the rows and along the columns of the matrix.
+        pe_copies: Copies of the matrix on the PEs of a tile, along rows and along columns.
+        crossbar_copies: Copies of the matrix on the crossbars of a PE, along rows and along columns.
     """
 
     layer: MvmLayer
@@ -58,7 +58,7 @@ class LayerMapping:
 
     @property
     def row_order(self) -> RowOrder:
-        """Order of the rows that `row_blocks` counts.
+        """Order of the rows in `row_blocks`.
 
         `channel_major` is (channel, kernel row, kernel column), the order of `torch.nn.functional.unfold`;
         `kernel_major` is (kernel row, kernel column, channel).
@@ -67,7 +67,7 @@ class LayerMapping:
 
     @property
     def kernel_positions(self) -> int:
-        """Parts into which the novel mapping cuts the rows before anything else; 1 for the conventional one."""
+        """Parts into which the novel mapping cuts the rows first; 1 for the conventional one."""
         return self.layer.kernel**2 if self.mapped_as == "novel" else 1
 
     @property
@@ -77,7 +77,7 @@ class LayerMapping:
 
     @property
     def row_blocks(self) -> tuple[tuple[int, int], ...]:
-        """Half-open ranges of rows, one per crossbar along the rows; each gives a partial sum of its own."""
+        """(first, last + 1) of the rows on each crossbar; each block has partial sums of its own."""
         part, step = self.rows_per_position, self.crossbar_size
         return tuple(
             (position * part + start, position * part + min(start + step, part))
@@ -87,12 +87,12 @@ class LayerMapping:
 
     @property
     def row_block_count(self) -> int:
-        """`len(row_blocks)`, without making them."""
+        """`len(row_blocks)`, computed without the blocks."""
         return self.kernel_positions * math.ceil(self.rows_per_position / self.crossbar_size)
 
     @property
     def conversions(self) -> int:
-        """Column conversions of one inference: windows x input cycles x row blocks x used columns."""
+        """Column conversions of one inference: windows x input cycles x row blocks x columns."""
         return self.layer.windows * self.input_cycles * self.row_block_count * self.columns
 
     @property
@@ -107,12 +107,12 @@ class LayerMapping:
 
     @property
     def speedup(self) -> int:
-        """Copies of the matrix that work side by side. They divide the latency; they cost no tiles and no energy."""
+        """Copies of the matrix that work in parallel. They divide the latency and leave tiles and energy the same."""
         return math.prod(self.pe_copies) * math.prod(self.crossbar_copies)
 
     @property
     def utilisation(self) -> float:
-        """Share of the cells of its tiles that hold weights, copies counted."""
+        """Share of the cells of its tiles that hold weights, copies included."""
         return self.layer.rows * self.columns * self.speedup / self.cells
 
 
@@ -153,9 +153,9 @@ class NetworkMapping:
 
     @property
     def utilisation(self) -> float:
-        """Share of cells that hold weights, copies counted: the mean over tiles.
+        """Share of cells that hold weights, copies included: the mean over tiles.
 
-        Every tile counts once, a novel one with its `kernel**2` PEs as much as a conventional one (as the reference).
+        Quirk of NeuroSim: every tile counts once, whatever its number of cells.
         """
         return sum(mapped.utilisation * mapped.tiles for mapped in self.layers) / self.tiles
 
@@ -178,10 +178,10 @@ def _map_network(accelerator: Accelerator, layers: tuple[MvmLayer, ...]) -> Netw
 
 
 def map_network(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> NetworkMapping:
-    """Lay a network out on the chip.
+    """Map a network onto the chip.
 
-    With `accelerator.mapping == "novel"` a layer is mapped so if its kernel is the most frequent one above 1 (the
-    first on a tie) and its matrix has at least as many rows as a crossbar; all other layers are conventional.
+    With `accelerator.mapping == "novel"`, a layer is novel if its kernel is the most frequent one above 1 (the first on
+    a tie) and its matrix has at least as many rows as a crossbar. All other layers are conventional.
 
     Args:
         accelerator: The hardware.

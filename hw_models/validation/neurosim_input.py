@@ -1,8 +1,8 @@
-"""From a row of the reference's table to an accelerator, a network and its activity.
+"""Turn a row of NeuroSim's table into an accelerator, a network and its activity.
 
-The reference is a table of chips computed with DNN+NeuroSim V1.3; docs/cost_model.md names its columns. Its networks
-and activity traces follow rules of their own, which are here and nowhere else: only windows inside the image run while
-all of a padded image count as work (`network_from_dict`), and inputs are two's complement (`neurosim_activity`).
+The table has one chip per row, computed with DNN+NeuroSim V1.3; docs/cost_model.md lists its columns. Two rules of
+NeuroSim's networks and activity traces are in this module only: windows inside the image run, while all windows of a
+padded image count as operations (`network_from_dict`); and inputs are two's complement (`neurosim_activity`).
 """
 
 import csv
@@ -26,7 +26,7 @@ from hw_models.devices import CellDevice, CellKind, load_card
 from hw_models.layers import MvmLayer
 
 Row = Mapping[str, str]
-_DEVICES: dict[str, tuple[CellKind, float | None, float | None]] = {  # cell, r_on, r_off in ohm
+_DEVICES: dict[str, tuple[CellKind, float | None, float | None]] = {  # cell, R_on and R_off in ohm
     "RRAM": ("1t1r", 6e3, 900e3),
     "RRAM_HR": ("1t1r", 100e3, 1e6),
     "PCM": ("1t1r", 40e3, 500e3),
@@ -34,17 +34,20 @@ _DEVICES: dict[str, tuple[CellKind, float | None, float | None]] = {  # cell, r_
     "FeFET": ("fefet", 240e3, 24e6),
     "SRAM": ("sram", None, None),
 }
+_CARDS: dict[CellKind, str] = {"1t1r": "rram", "fefet": "fefet", "sram": "sram"}
 _TOOL_CELLS: dict[str, CellKind] = {"RRAM": "1t1r", "FeFET": "fefet", "SRAM": "sram"}
 _ADC_TYPES: dict[str, AdcType] = {"SAR": "sar", "CSA": "flash", "VSA": "flash_voltage"}
-_PROFILES = {"base": (0.0, 1.0), "sparse": (0.6745, 1.0), "dense": (0.0, 2.0)}  # threshold, scale of the densities
+_PROFILES = {"base": (0.0, 1.0), "sparse": (0.6745, 1.0), "dense": (0.0, 2.0)}  # threshold, factor on the densities
 
 
 def read_networks(path: Path) -> dict[str, tuple[MvmLayer, ...]]:
-    """Networks of a file: JSON with one (an object with `layers`, under the file's name) or several by name, or the
-    reference tool's own CSV table of one network, under the file's name.
+    """Read the networks of a file, by name.
+
+    A JSON file holds several networks by name, or one (an object with `layers`), which gets the file's name. A CSV file
+    is NeuroSim's own table of one network, which also gets the file's name.
 
     Raises:
-        ValueError: If the file is not of that form.
+        ValueError: If the file has another form.
     """
     try:
         if path.suffix == ".csv":
@@ -61,9 +64,9 @@ def read_networks(path: Path) -> dict[str, tuple[MvmLayer, ...]]:
 
 
 def network_from_dict(network: Mapping[str, Any]) -> tuple[MvmLayer, ...]:
-    """Layers of a network of the reference: H, W, Cin, K, Cout, maxpool2x2_after and num_vectors of each.
+    """Layers of a NeuroSim network, each with H, W, Cin, K, Cout, maxpool2x2_after and num_vectors.
 
-    Quirk: `num_vectors` windows run (those inside the image, at least one), while the operations of all H x W pixels
+    Quirk: `num_vectors` windows run (those inside the image, at least one), but the operations of all H x W pixels
     count.
     """
     return tuple(
@@ -82,17 +85,17 @@ def network_from_dict(network: Mapping[str, Any]) -> tuple[MvmLayer, ...]:
     )
 
 
-_TABLE = ("H", "W", "Cin", "K", "K of the other side", "Cout", "maxpool2x2_after", "stride")
+_NETWORK_COLUMNS = ("H", "W", "Cin", "K", "K of the other side", "Cout", "maxpool2x2_after", "stride")
 
 
 def _table_layers(path: Path) -> list[dict[str, int]]:
-    """Layers of the tool's table: a row of whole numbers each, without a head."""
+    """Layers of NeuroSim's own table: one row of whole numbers each, without a header."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
     try:
-        return [dict(zip(_TABLE, map(int, row), strict=True)) for row in rows]
+        return [dict(zip(_NETWORK_COLUMNS, map(int, row), strict=True)) for row in rows]
     except ValueError as error:
-        raise TypeError(f"each row needs {len(_TABLE)} whole numbers: {error}") from error
+        raise TypeError(f"each row needs {len(_NETWORK_COLUMNS)} whole numbers: {error}") from error
 
 
 def _windows_inside(layer: Mapping[str, Any]) -> int:
@@ -101,10 +104,10 @@ def _windows_inside(layer: Mapping[str, Any]) -> int:
 
 
 def accelerator_from_row(row: Row) -> Accelerator:
-    """The accelerator of a row; columns that are missing or empty take the reference's base design.
+    """The accelerator of a row. Missing or empty columns take the values of the table's base design.
 
     Raises:
-        ValueError: If a value is no number, or out of its range; the message names the column.
+        ValueError: If a value is not a number or out of its range; the message names the column.
     """
     cell_bits = integer(row, "cell_bits", 1 if row.get("device") in ("SRAM", "STTMRAM") else 2)
     adc_type = row.get("adc_type") or "CSA"
@@ -134,7 +137,7 @@ def _device(row: Row, cell_bits: int) -> CellDevice:
         if row["tool_cell_type"] not in _TOOL_CELLS:
             raise ValueError(f"tool_cell_type must be one of {', '.join(_TOOL_CELLS)}, got {row['tool_cell_type']!r}")
         cell = _TOOL_CELLS[row["tool_cell_type"]]
-    card = load_card({"1t1r": "rram", "fefet": "fefet", "sram": "sram"}[cell]).device
+    card = load_card(_CARDS[cell]).device
     card = dataclasses.replace(
         card,
         name=label.lower(),
@@ -178,6 +181,11 @@ def _number(row: Row, column: str) -> float | None:
 
 
 def integer(row: Row, column: str, default: int) -> int:
+    """A whole number above 0 from a row; `default` if the column is missing or empty.
+
+    Raises:
+        ValueError: If the column holds anything else; the message names it.
+    """
     number = _number(row, column)
     if number is None:
         return default
@@ -192,35 +200,29 @@ def neurosim_activity(
     bit_densities: Sequence[float],
     mean_level: float | None = None,
 ) -> Activity:
-    """Activity of the reference's traces: two's complement, the sign of all layers but the first always 0.
+    """Activity as in NeuroSim's traces: two's complement inputs, whose sign is 0 in all layers but the first.
 
     Args:
         accelerator: The hardware.
         layers: The network.
         bit_densities: Share of ones over all input bits, per layer.
-        mean_level: Mean level of the cells relative to the highest; None takes that of normal weights.
+        mean_level: Mean level of the cells relative to the highest level; None takes the mean of normal weights.
     """
-    records = []
+    records, bits = [], accelerator.input_bits
     for index, (layer, density) in enumerate(zip(layers, bit_densities, strict=True)):
+        planes = spread_density(density, bits, signed=True) if index else (density,) * bits
         levels = normal_levels(accelerator, layer.weight_bits)
-        hidden = (
-            spread_density(density, accelerator.input_bits, signed=True)
-            if index
-            else (density,) * accelerator.input_bits
-        )
-        records.append(
-            LayerActivity(
-                plane_densities=hidden, level_shares=levels if mean_level is None else tilt_levels(levels, mean_level)
-            )
-        )
+        if mean_level is not None:
+            levels = tilt_levels(levels, mean_level)
+        records.append(LayerActivity(plane_densities=planes, level_shares=levels))
     return Activity(layers=tuple(records))
 
 
-_IMAGE_DENSITY = 0.5  # the first layer's inputs are signed and symmetric
+_IMAGE_DENSITY = 0.5  # bit density of the first layer, whose inputs are signed and symmetric
 
 
 def _mean_to_layers(layers: Sequence[MvmLayer], mean: float) -> list[float]:
-    """The image's density for the first layer, and for the others one that gives the mean over rows x windows."""
+    """`_IMAGE_DENSITY` for the first layer, and for the others the density that gives `mean` over rows x windows."""
     weights = [layer.rows * layer.windows for layer in layers]
     if len(layers) == 1:
         return [mean]
@@ -237,14 +239,14 @@ def _profile_densities(row: Row, accelerator: Accelerator, layers: Sequence[MvmL
     return [_IMAGE_DENSITY] + [ones / accelerator.input_bits] * (len(layers) - 1)
 
 
-LayerDensities = Mapping[tuple[str, int], float]  # (id of the row, layer from 1) -> share of ones
+LayerDensities = Mapping[tuple[str, int], float]  # (id of the row, number of the layer from 1) -> share of ones
 
 
 def read_densities(path: Path) -> LayerDensities:
-    """Bit densities per layer from a CSV file with the columns id, layer, bit_density.
+    """Read the bit density of each layer from a CSV file with the columns id, layer, bit_density.
 
     Raises:
-        ValueError: If a column is missing or holds no number.
+        ValueError: If a column is missing or does not hold a number.
     """
     densities = {}
     for line, row in enumerate(read_rows(path), start=2):
@@ -260,6 +262,11 @@ def read_densities(path: Path) -> LayerDensities:
 def activity_from_row(
     row: Row, accelerator: Accelerator, layers: Sequence[MvmLayer], densities: LayerDensities | None
 ) -> Activity:
+    """The activity of a row: from `densities` if they have the row, else from its columns (docs/cost_model.md).
+
+    Raises:
+        ValueError: If `densities` have only some of the layers, or a column is wrong; the message names it.
+    """
     level = _number(row, "mean_cell_level")
     found = [(densities or {}).get((row.get("id", ""), index)) for index in range(1, len(layers) + 1)]
     per_layer = [density for density in found if density is not None]
@@ -272,6 +279,11 @@ def activity_from_row(
 
 
 def layers_from_row(row: Row, networks: Mapping[str, Sequence[MvmLayer]]) -> Sequence[MvmLayer]:
+    """The network that a row names: one of `networks`, or the path of a file.
+
+    Raises:
+        ValueError: If it is neither.
+    """
     name = row.get("network") or ""
     if name in networks:
         return networks[name]
@@ -283,7 +295,11 @@ def layers_from_row(row: Row, networks: Mapping[str, Sequence[MvmLayer]]) -> Seq
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file with a header line; fields beyond it are dropped, missing ones empty."""
+    """Read a CSV file with a header line. Surplus fields of a row are dropped, missing ones are empty.
+
+    Raises:
+        ValueError: If it is not a CSV file.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return [{name: text for name, text in row.items() if name} for row in csv.DictReader(file, restval="")]

@@ -1,4 +1,4 @@
-"""Tables in the form of the reference's: one design per row in, its figures in the reference's columns out."""
+"""Evaluate a table of designs with NeuroSim's columns: one design per row in, its cost in NeuroSim's columns out."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from hw_models.validation.neurosim_input import (
     layers_from_row,
 )
 
-# Which part of the reference's breakdown a component belongs to; what is not named is in "other".
+# Part of NeuroSim's breakdown to which a component belongs; "other" if it is not listed.
 _ACCUMULATION = {"shift_add": "accum", "adder_trees": "accum"}
 AREA_PARTS = {"array": "array", "adc": "adc", "precharge": "adc", "interconnect": "ic"} | _ACCUMULATION
 WORK_PARTS = {"array": "adc", "adc": "adc", "precharge": "adc"} | _ACCUMULATION
@@ -39,16 +39,16 @@ def row_cost(
     densities: LayerDensities | None = None,
     adc_model: AdcModel = "reference",
 ) -> tuple[CostReport, NetworkMapping]:
-    """The cost and the floorplan of one row.
+    """The cost and the mapping of one row.
 
     Args:
-        row: Design columns of the reference's table. Columns that are missing take the base design.
-        networks: Layers by name, as the column `network` has it; else that column is the path of a file.
-        densities: Bit densities per layer; without those of the row, its mean_bit_density or activity_profile counts.
+        row: Design columns of NeuroSim's table. Missing columns take the values of the base design.
+        networks: Layers by name; the column `network` holds such a name, or the path of a file.
+        densities: Bit densities per layer. A row without them takes its mean_bit_density, else its activity_profile.
         adc_model: As in `estimate_cost`.
 
     Raises:
-        ValueError: If the row describes no chip; the message names the column.
+        ValueError: If the row does not describe a chip; the message names the column.
     """
     accelerator = accelerator_from_row(row)
     layers = layers_from_row(row, networks)
@@ -58,9 +58,7 @@ def row_cost(
 
 
 def neurosim_columns(report: CostReport, mapping: NetworkMapping, cols_per_adc: int) -> dict[str, float | int | None]:
-    """The figures of a report in the reference's columns and units."""
-    plan = mapping.floorplan
-    novel = sum(mapped.tiles for mapped in mapping.layers if mapped.mapped_as == "novel")
+    """`OUTPUT_COLUMNS` of a report, in NeuroSim's units."""
     area, latency, energy = (
         {name: factor * value for name, value in parts.items()}
         for parts, factor in (
@@ -69,29 +67,15 @@ def neurosim_columns(report: CostReport, mapping: NetworkMapping, cols_per_adc: 
             (report.energy_by_component_j, 1e12),
         )
     )
-    lat, en = _parts(latency, WORK_PARTS), _parts(energy, WORK_PARTS)
     return (
-        {
-            "num_layers": len(mapping.layers),
-            "num_nm_layers": sum(mapped.mapped_as == "novel" for mapped in mapping.layers),
-            "tile_size_cm": plan.tile_size,
-            "pe_size_cm": plan.pe_size,
-            "pes_per_nm_tile": plan.pes_per_novel_tile or None,
-            "pe_size_nm": plan.novel_pe_size,
-            "num_tiles_cm": mapping.tiles - novel,
-            "num_tiles_nm": novel,
-            "num_tiles": mapping.tiles,
-            "num_subarrays": mapping.crossbars,
-            "num_adcs": mapping.crossbars * plan.crossbar_size // cols_per_adc,
-            "memory_utilization_pct": 100 * mapping.utilisation,
-            "area_um2": report.area_m2 * 1e12,
-        }
+        _floorplan_columns(mapping, cols_per_adc)
+        | {"area_um2": report.area_m2 * 1e12}
         | {f"area_{name}_um2": value for name, value in _parts(area, AREA_PARTS).items()}
         | {"clk_period_ns": report.clock_s * 1e9, "latency_ns": report.latency_s * 1e9}
-        | {f"lat_{name}_ns": value for name, value in lat.items()}
+        | {f"lat_{name}_ns": value for name, value in _parts(latency, WORK_PARTS).items()}
         | {"lat_buffer_ns": latency["buffers"] + latency["registers"], "lat_ic_ns": latency["interconnect"]}
         | {"dyn_energy_pJ": report.dynamic_energy_j * 1e12}
-        | {f"en_{name}_pJ": value for name, value in en.items()}
+        | {f"en_{name}_pJ": value for name, value in _parts(energy, WORK_PARTS).items()}
         | {"en_buffer_pJ": energy["buffers"] + energy["registers"], "en_ic_pJ": energy["interconnect"]}
         | {
             "leak_power_uW": report.leakage_power_w * 1e6,
@@ -102,6 +86,26 @@ def neurosim_columns(report: CostReport, mapping: NetworkMapping, cols_per_adc: 
             "tops_per_mm2": report.tops_per_mm2,
         }
     )
+
+
+def _floorplan_columns(mapping: NetworkMapping, cols_per_adc: int) -> dict[str, float | int | None]:
+    plan = mapping.floorplan
+    novel = [mapped for mapped in mapping.layers if mapped.mapped_as == "novel"]
+    novel_tiles = sum(mapped.tiles for mapped in novel)
+    return {
+        "num_layers": len(mapping.layers),
+        "num_nm_layers": len(novel),
+        "tile_size_cm": plan.tile_size,
+        "pe_size_cm": plan.pe_size,
+        "pes_per_nm_tile": plan.pes_per_novel_tile or None,
+        "pe_size_nm": plan.novel_pe_size,
+        "num_tiles_cm": mapping.tiles - novel_tiles,
+        "num_tiles_nm": novel_tiles,
+        "num_tiles": mapping.tiles,
+        "num_subarrays": mapping.crossbars,
+        "num_adcs": mapping.crossbars * plan.crossbar_size // cols_per_adc,
+        "memory_utilization_pct": 100 * mapping.utilisation,
+    }
 
 
 def _parts(components: Mapping[str, float], part_of: Mapping[str, str]) -> dict[str, float]:
@@ -117,9 +121,9 @@ def evaluate_rows(
     densities: LayerDensities | None = None,
     adc_model: AdcModel = "reference",
 ) -> list[dict[str, Any]]:
-    """One output row per input row, in order: its columns, the reference's figures, `outside_reference` and `error`.
+    """One output row per input row, in order: its columns, `OUTPUT_COLUMNS`, `outside_reference` and `error`.
 
-    A row that describes no chip has its reason in `error` and no figures.
+    If a row does not describe a chip, `error` has the reason and `OUTPUT_COLUMNS` are None.
     """
     return [_evaluated(row, networks, densities, adc_model) for row in rows]
 
@@ -131,16 +135,16 @@ def _evaluated(
         report, mapping = row_cost(row, networks, densities, adc_model)
     except ValueError as error:
         return {**row, **dict.fromkeys(OUTPUT_COLUMNS), "outside_reference": "", "error": str(error)}
-    figures = neurosim_columns(report, mapping, integer(row, "col_mux", 8))
-    return {**row, **figures, "outside_reference": "; ".join(report.outside_reference), "error": ""}
+    cost = neurosim_columns(report, mapping, integer(row, "col_mux", 8))
+    return {**row, **cost, "outside_reference": "; ".join(report.outside_reference), "error": ""}
 
 
-_LAST = ("outside_reference", "error")
+_LAST_COLUMNS = ("outside_reference", "error")
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as CSV, nine significant digits."""
-    columns = sorted(dict.fromkeys(name for row in rows for name in row), key=_LAST.__contains__)
+    """Write rows as CSV, with nine significant digits."""
+    columns = sorted(dict.fromkeys(name for row in rows for name in row), key=_LAST_COLUMNS.__contains__)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n", extrasaction="ignore")
         writer.writeheader()

@@ -1,11 +1,11 @@
-"""Measured chips beside the model's prediction for them. Nothing here is fitted.
+"""Compare the cost model with measured chips. Nothing is fitted to them.
 
-A published macro is described by its rows, columns, bits, converters and node. The model knows current-summing
-crossbars of six nodes with square arrays and SAR or flash converters, so a chip is described by the nearest such macro
-or left out with a reason. Only the macro counts: cells, drivers, multiplexers, converters, shift-adders.
+A published macro is given by its rows, columns, bits, converters and node. The model covers square current-summing
+crossbars with SAR or flash converters at six nodes. A chip is modelled by the nearest such macro, or left out with a
+reason. Only the macro counts: cells, drivers, multiplexers, converters and shift-adders.
 
-Source of the chips: the in-memory-computing benchmark of UIUC (MIT licence) and figures digitised from papers, in the
-CSV files `Benchmarking_Data.csv` and `measured_curves.csv`; docs/cost_model.md, "Silicon".
+Source of the chips: the in-memory-computing benchmark of UIUC (MIT licence, `Benchmarking_Data.csv`), and values
+digitised from publications (`measured_curves.csv`); docs/cost_model.md, "Silicon".
 """
 
 import dataclasses
@@ -23,23 +23,25 @@ from hw_models.errors import InfeasibleDesign
 from hw_models.layers import MvmLayer
 from hw_models.validation.neurosim_input import read_rows
 
-NODE_TOLERANCE = 0.15  # a chip is described at the nearest node if that is so near
-LEAST_ACTIVE_SHARE = 0.25  # of the rows, at once: below that a macro works row by row, which the model does not know
+NODE_TOLERANCE = 0.15  # largest relative distance of a chip's node from the nearest one of the model
+LEAST_ACTIVE_SHARE = 0.25  # least share of rows read at once; below, a macro works row by row, which is not modelled
 MACRO = ("array", "precharge", "adc", "shift_add", "drivers", "multiplexers")
+# word in the name of a cell -> card
 _CARDS = {"sram": "sram", "mram": "stt_mram", "rram": "rram", "reram": "rram", "1t1r": "rram", "pcm": "pcm"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class MeasuredChip:
-    """A measured figure of a chip.
+    """A chip and one quantity that was measured on it.
 
     Attributes:
         chip: Name or title.
         metric: `energy_efficiency` (TOPS/W at the chip's own bits) or `adc_energy_per_conversion` (J).
-        measured: Its value.
-        node_nm: The chip's node.
-        cell: The cell, in the words of its source.
-        rows, active_rows, columns: Of its array; rows that are read at once.
+        measured: The measured value.
+        node_nm: Technology node.
+        cell: The cell, in the words of the source.
+        rows, columns: Size of the array.
+        active_rows: Rows that are read at once.
         weight_bits, input_bits, adc_bits, cols_per_adc: As in `Accelerator`.
     """
 
@@ -59,7 +61,14 @@ class MeasuredChip:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A measured chip beside the model: predictions by ADC model, or the reason why it has none."""
+    """A measured chip and the model's prediction.
+
+    Attributes:
+        silicon: The measured chip.
+        node_nm: Node at which it is modelled; None if it is left out.
+        predicted: Predicted value by ADC model; empty if it is left out.
+        left_out: Why it is left out; empty if it is not.
+    """
 
     silicon: MeasuredChip
     node_nm: int | None
@@ -68,7 +77,7 @@ class Comparison:
 
 
 def read_measured_chips(folder: Path) -> list[MeasuredChip]:
-    """All chips of a folder whose figures are complete; the others are not described by their source.
+    """All chips of a folder that their source describes completely.
 
     Raises:
         ValueError: If the folder holds neither of the two files.
@@ -103,7 +112,7 @@ def _from_curves(row: Mapping[str, str]) -> MeasuredChip | None:
 
 
 def _from_benchmark(row: Mapping[str, str]) -> MeasuredChip | None:
-    """Listed efficiencies are normalised to 1-bit operands: the chip's own is listed / (B_x B_w)."""
+    """The list normalises efficiencies to 1-bit operands: the chip's own is the listed one / (B_x B_w)."""
     try:
         weight_bits, input_bits = float(row["B_w"]), float(row["B_x"])
         return MeasuredChip(
@@ -125,7 +134,7 @@ def _from_benchmark(row: Mapping[str, str]) -> MeasuredChip | None:
 
 
 def compare(chip: MeasuredChip) -> Comparison:
-    """Predict one chip with both ADC models, or say why the model cannot."""
+    """Predict one chip with both ADC models, or leave it out with the reason."""
     node = min(TECH_NODES_NM, key=lambda node_nm: abs(math.log(node_nm / chip.node_nm)))
     reason = _why_not(chip, node)
     if reason:
@@ -164,7 +173,7 @@ def _conversion_j(chip: MeasuredChip, node: int) -> dict[AdcModel, float]:
 
 
 def _efficiency(chip: MeasuredChip, node: int, adc_model: AdcModel) -> float:
-    """TOPS/W of one use of the macro, inputs half ones, weights normal."""
+    """TOPS/W of one use of the macro: half of the input bits are 1, weights are normal."""
     name = _card_name(chip)
     assert name is not None
     device = load_card(name).device
@@ -201,6 +210,6 @@ def _power_of_two(value: int) -> int:
 
 
 def geometric_mean_factor(comparisons: Iterable[Comparison], adc_model: AdcModel) -> float:
-    """By what factor, up or down, the model is off on the geometric mean; nan without a prediction."""
+    """Geometric mean of the factor, up or down, between prediction and measurement; nan without a prediction."""
     logs = [abs(math.log(each.predicted[adc_model] / each.silicon.measured)) for each in comparisons if each.predicted]
     return math.exp(sum(logs) / len(logs)) if logs else math.nan
