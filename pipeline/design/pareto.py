@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.design.metrics import METRICS
-from pipeline.optuna_private import hypervolume
+from pipeline.optuna_private import hypervolume, on_front
 
 
 def to_losses(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> np.ndarray:
@@ -16,8 +16,7 @@ def to_losses(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> n
 
 def nondominated(losses: np.ndarray) -> np.ndarray:
     """Mask (n,) of the rows of `losses` (n, objectives) that no other row dominates; equal rows all count."""
-    better = (losses[:, None] <= losses[None]).all(-1) & (losses[:, None] < losses[None]).any(-1)
-    return np.asarray(~better.any(0))
+    return on_front(losses) if len(losses) else np.zeros(0, dtype=bool)
 
 
 def reference_point(objectives: Sequence[str], losses: np.ndarray) -> np.ndarray:
@@ -38,8 +37,10 @@ def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[flo
     reference = reference_point(objectives, losses)
     history, front, volume = [], losses[:0], 0.0
     for loss in losses:
-        if not (front <= loss).all(-1).any():
-            front = np.vstack([front[~(loss <= front).all(-1)], loss])
+        candidates = np.vstack([front, loss])
+        stays = nondominated(candidates)
+        if stays[-1]:
+            front = candidates[stays]
             volume = hypervolume(front, reference)
         history.append(volume)
     return history

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from pipeline.design.pareto import to_losses
+from pipeline.design.pareto import nondominated, to_losses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,9 +36,8 @@ class StoppingRule:
             return None
         optimistic = {name: min(1.0, measured[name] + gain) for name, gain in gains.items()}
         figures = {**self.known, **optimistic}
-        best = to_losses(self.objectives, [[figures[name] for name in self.objectives]])[0]
-        front = to_losses(self.objectives, self.front)
-        if not ((front <= best).all(-1) & (front < best).any(-1)).any():
+        best = [figures[name] for name in self.objectives]
+        if nondominated(to_losses(self.objectives, [*self.front, best]))[-1]:
             return None
         first = next(iter(gains))
         return {"epoch": epoch, "accuracy": measured[first], "optimistic": optimistic[first]}

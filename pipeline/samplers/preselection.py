@@ -6,8 +6,8 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from pipeline.design.metrics import METRICS
-from pipeline.design.pareto import reference_point, to_losses
-from pipeline.optuna_private import hypervolume, on_front
+from pipeline.design.pareto import nondominated, reference_point, to_losses
+from pipeline.optuna_private import hypervolume
 from pipeline.samplers.breeding import rank_and_crowding
 from pipeline.samplers.genome import Genes, Genome
 from pipeline.samplers.surrogate import fit
@@ -27,7 +27,7 @@ class Preselection:
     def __init__(self, genome: Genome, finished: Sequence[FrozenTrial]) -> None:
         self._genome = genome
         losses = to_losses(genome.objectives, [trial.values for trial in finished])
-        self._front = losses[on_front(losses)]
+        self._front = losses[nondominated(losses)]
         self._reference = reference_point(genome.objectives, losses)
         newest = finished[-_OBSERVATIONS:]
         points = genome.features(np.array([genome.genes(trial.params) for trial in newest]))
@@ -59,7 +59,7 @@ class Preselection:
             if number not in self._siblings:
                 self._siblings[number] = self.expected(genes[None])[0]
         front = np.vstack([self._front, *(self._siblings[number][None] for number in siblings)])
-        front = front[on_front(front)]
+        front = front[nondominated(front)]
         losses = self.expected(candidates)
         inside = np.minimum(front, self._reference)  # what lies beyond the reference adds no volume
         volumes = [
