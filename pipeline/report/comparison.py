@@ -17,11 +17,8 @@ from pipeline.report.provenance import flat
 def comparison_chapter(studies: Sequence[Findings]) -> Chapter:
     """Fronts over one another, the best of each study, and the settings that differ. Objectives: the first study's."""
     differences = _differences(studies)
-    settings = Section(
-        heading="Settings that differ",
-        note="" if differences.rows else "None.",
-        parts=[differences] if differences.rows else [],
-    )
+    note = "" if differences.rows else "None."
+    settings = Section("Settings that differ", note, [differences] if differences.rows else [])
     return Chapter(title=", ".join(findings.name for findings in studies), sections=[_fronts(studies), settings])
 
 
@@ -30,9 +27,7 @@ def _fronts(studies: Sequence[Findings]) -> Section:
     fronts = {findings.name: findings.front for findings in studies if findings.front}
     heading = f"Fronts of {len(studies)} studies in {' and '.join(METRICS[name].label for name in objectives)}"
     axes = pairs(objectives) if fronts else []
-    plots = [
-        Plot(name=f"fronts-{i}", label=heading, figure=comparison_figure(fronts, x, y)) for i, (x, y) in enumerate(axes)
-    ]
+    plots = [Plot(f"fronts-{i}", comparison_figure(fronts, x, y)) for i, (x, y) in enumerate(axes)]
     note = (
         "Marks with bars are the designs on each study's own front with their 95 % intervals. A design is on the joint "
         "front if no design of any of these studies beats it in all objectives. Compare accuracies only between "
@@ -40,11 +35,9 @@ def _fronts(studies: Sequence[Findings]) -> Section:
     )
     bests = [f"best {METRICS[name].title}" for name in objectives]
     joint = _on_the_joint_front(studies, objectives)
-    table = Table(
-        heads=["study", "designs", "on its own front", "on the joint front", *bests],
-        rows=[_row(findings, count, objectives) for findings, count in zip(studies, joint, strict=True)],
-    )
-    return Section(heading=heading, note=note, parts=[*plots, table])
+    heads = ["study", "designs", "on its own front", "on the joint front", *bests]
+    rows = [_row(findings, count, objectives) for findings, count in zip(studies, joint, strict=True)]
+    return Section(heading, note, [*plots, Table(heads, rows)])
 
 
 def _on_the_joint_front(studies: Sequence[Findings], objectives: Sequence[str]) -> list[int]:
@@ -77,4 +70,4 @@ def _differences(studies: Sequence[Findings]) -> Table:
         for key in keys
         if len({each.get(key) for each in both}) > 1
     ]
-    return Table(heads=["setting", *(findings.name for findings in studies)], rows=rows)
+    return Table(["setting", *(findings.name for findings in studies)], rows)

@@ -17,7 +17,7 @@ class Number(NamedTuple):
 Cell = str | Number
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Table:
     """A table.
 
@@ -37,31 +37,23 @@ class Table:
     first_shown: int | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Plot:
-    """A place for a figure.
-
-    Attributes:
-        name: Of the figure, in the page and in file names.
-        label: What the figure shows, for those who cannot see it.
-        figure: Its layout has a height.
-        heading, note: Above the figure, where it is not the first of its section.
-    """
+    """A figure, whose layout has a height; its name in the page and in file names; and what stands above it."""
 
     name: str
-    label: str
     figure: go.Figure
     heading: str = ""
     note: str = ""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Section:
     """Figures and tables under a heading that says what was found, and a quiet note on how to read them."""
 
     heading: str
-    note: str = ""
-    parts: Sequence[Plot | Table] = ()
+    note: str
+    parts: Sequence[Plot | Table]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +63,7 @@ class Chapter:
     title: str = ""
     question: str = ""
     summary: str = ""
-    sections: Sequence[Section] = ()
+    sections: Sequence[Section]
 
     def plots(self) -> list[Plot]:
         """Its figures, in the page's order."""

@@ -19,7 +19,7 @@ def definitions_section(studies: Sequence[Findings]) -> Section:
     notes = ["One multiply-accumulate (MAC) counts as 2 operations. Costs are those of one inference."]
     notes += [_images_note(findings) for findings in studies if findings.evaluated]
     heads = ["shown as", "stored as", "unit shown", "better", "meaning"]
-    return Section(heading="What the numbers mean", note=" ".join(notes), parts=[Table(heads=heads, rows=rows)])
+    return Section("What the numbers mean", " ".join(notes), [Table(heads, rows)])
 
 
 def _images_note(findings: Findings) -> str:
@@ -58,15 +58,13 @@ def provenance_section(findings: Findings) -> Section:
     parts = [key for key in identity if key not in ("name", "seed", "objectives", "devices")]
     settings = [[key, value] for part in parts for key, value in flat(identity[part], part)]
     cards = [_card(name, card, findings.device_sources.get(name, {})) for name, card in identity["devices"].items()]
-    study_file = Table(heads=["key", "value"], rows=settings, folded_under="Study file")
-    return Section(
-        heading=f"Where {findings.name} comes from", parts=[Table(heads=["", ""], rows=facts), study_file, *cards]
-    )
+    study_file = Table(["key", "value"], settings, folded_under="Study file")
+    return Section(f"Where {findings.name} comes from", "", [Table(["", ""], facts), study_file, *cards])
 
 
 def _card(name: str, card: Mapping[str, Any], sources: Mapping[str, str]) -> Table:
     rows = [[field, _plain(value), sources.get(field, "")] for field, value in card.items()]
-    return Table(heads=["field", "value", "source"], rows=rows, folded_under=f"Device card: {name}")
+    return Table(["field", "value", "source"], rows, folded_under=f"Device card: {name}")
 
 
 def _times(trials: Sequence[Evaluated]) -> list[list[Cell]]:

@@ -24,23 +24,17 @@ def cost_section(findings: Findings) -> Section:
     colours = component_colours(trials, _TOTALS)
     shares = [
         Plot(
-            name=f"parts-{name}",
-            label=f"Shares of the {METRICS[name].label}",
-            figure=breakdown_figure(trials, name, colours),
-            heading=METRICS[name].label.capitalize(),
+            f"parts-{name}", breakdown_figure(trials, name, colours), f"{METRICS[name].label.capitalize()} by component"
         )
         for name in _TOTALS
     ]
     which = "the chosen designs" if findings.chosen else "the ends and the middle of the front"
-    title = f"Energy and area by layer and component: {which}"
-    layers = Plot(name="layers", label=title, figure=layers_figure(by_layer, colours), heading=title)
+    layers = Plot("layers", layers_figure(by_layer, colours), f"Energy and area by layer and component: {which}")
     largest = ", ".join(f"{_largest(trials, name)} of the {METRICS[name].label}" for name in _TOTALS)
     order = "" if findings.chosen else f"Best {METRICS[findings.pareto.objectives[0]].label} on top. "
-    return Section(
-        heading=f"What takes most {_where(findings)}: {largest}",
-        note=f"{order}Grey: all but the eight largest components.{_left_out(findings, trials)}",
-        parts=[*shares, layers, *_outside(trials)],
-    )
+    heading = f"What takes most {_where(findings)}: {largest}"
+    note = f"{order}Grey: all but the eight largest components.{_left_out(findings, trials)}"
+    return Section(heading, note, [*shares, layers, *_outside(trials)])
 
 
 def chips_section(findings: Findings) -> Section:
@@ -51,11 +45,8 @@ def chips_section(findings: Findings) -> Section:
     points = two_digits(100 * spreads[widest])
     heading = f"Chips of one design {_where(findings)} differ by up to {points} points (trial {widest})"
     note = "Each mark is one simulated chip on the validation images; boxes hold the middle half of a design's chips."
-    return Section(
-        heading=heading,
-        note=f"{note}{_left_out(findings, trials)}",
-        parts=[Plot(name="chips", label=heading, figure=chips_figure(trials, device_styles(findings.devices)))],
-    )
+    plot = Plot("chips", chips_figure(trials, device_styles(findings.devices)))
+    return Section(heading, f"{note}{_left_out(findings, trials)}", [plot])
 
 
 def _largest(trials: Sequence[Evaluated], name: str) -> str:
@@ -67,7 +58,7 @@ def _outside(trials: Sequence[Evaluated]) -> list[Table]:
     """Designs whose cost is an extrapolation, with the reasons; no table if there are none."""
     rows = [[str(trial.number), "; ".join(reasons)] for trial in trials if (reasons := trial.cost["outside_reference"])]
     title = f"{len(rows)} of {count_of(len(trials), 'design')} outside NeuroSim's range"
-    return [Table(heads=["trial", "why"], rows=rows, folded_under=title)] if rows else []
+    return [Table(["trial", "why"], rows, folded_under=title)] if rows else []
 
 
 def _designs(findings: Findings) -> list[Evaluated]:

@@ -25,8 +25,8 @@ def devices_section(findings: Findings) -> Section:
     heads = ["device", "designs", "on the front", "best accuracy [%]", "its TOPS/W", "trial"]
     heads += ["best TOPS/W", "its accuracy [%]", "trial", "lost to device errors [points]", *_floor_heads(floors)]
     rows = [_device_row(findings, name, own, floors) for name, own in groups.items()]
-    parts = [Table(heads=heads, rows=rows), _choices(findings, floors)]
-    return Section(heading=_heading(findings), note=_note(findings), parts=[part for part in parts if part.rows])
+    tables = [Table(heads, rows), _choices(findings, floors)]
+    return Section(_heading(findings), _note(findings), [table for table in tables if table.rows])
 
 
 def _heading(findings: Findings) -> str:
@@ -75,7 +75,7 @@ def _choices(findings: Findings, floors: Sequence[float]) -> Table:
             cells = [*_counts(findings, own), best, *_efficient(own, floors)]
             rows.append([name.replace("_", " "), value, *map(Number, cells)])
     heads = ["choice", "value", "designs", "on the front", "best accuracy [%]", *_floor_heads(floors)]
-    return Table(heads=heads, rows=rows, folded_under="The same by crossbar size, converter and bits")
+    return Table(heads, rows, folded_under="The same by crossbar size, converter and bits")
 
 
 def _by_device(findings: Findings) -> dict[str, list[Evaluated]]:

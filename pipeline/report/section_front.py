@@ -16,21 +16,14 @@ SILICON_FACTOR = 8.6  # between the cost model and measured chips, geometric mea
 def front_section(findings: Findings) -> Section:
     """The front in each pair of objectives, by energy, and as a table."""
     objectives, styles = findings.pareto.objectives, device_styles(findings.devices)
-    heading = _heading(findings)
+    joined = len(objectives) == 2
     views = [
-        Plot(
-            name=f"front-{i}",
-            label=heading,
-            figure=front_figure(findings.evaluated, findings.front, styles, x, y, joined=len(objectives) == 2),
-        )
+        Plot(f"front-{i}", front_figure(findings.evaluated, findings.front, styles, x, y, joined))
         for i, (x, y) in enumerate(pairs(objectives))
     ]
-    by_energy = "tops_per_watt" in objectives and "energy_j" not in objectives and len(findings.evaluated) > 1
-    return Section(
-        heading=heading,
-        note=_note(findings),
-        parts=[*views, *([_by_energy(findings)] if by_energy else []), _trial_table(findings)],
-    )
+    if "tops_per_watt" in objectives and "energy_j" not in objectives and len(findings.evaluated) > 1:
+        views.append(_by_energy(findings))
+    return Section(_heading(findings), _note(findings), [*views, _trial_table(findings)])
 
 
 def _heading(findings: Findings) -> str:
@@ -66,15 +59,13 @@ def _by_energy(findings: Findings) -> Plot:
     both = sum(trial in findings.front for trial in front)
     best = f"{count_of(len(front), 'design')} {'is' if len(front) == 1 else 'are'} best"
     heading = f"By energy, {best}; {both} of them on the front above"
-    styles = device_styles(findings.devices)
-    return Plot(
-        name="energy",
-        label=heading,
-        figure=front_figure(findings.evaluated, front, styles, "energy_j", "accuracy_mean", joined=True),
-        heading=heading,
-        note="TOPS/W counts operations of any width, so large networks with few bits look good in it. To compare "
-        "designs for one task, use the energy of an inference.",
+    note = (
+        "TOPS/W counts operations of any width, so large networks with few bits look good in it. To compare designs "
+        "for one task, use the energy of an inference."
     )
+    styles = device_styles(findings.devices)
+    figure = front_figure(findings.evaluated, front, styles, "energy_j", "accuracy_mean", joined=True)
+    return Plot("energy", figure, heading, note)
 
 
 def _trial_table(findings: Findings) -> Table:
@@ -99,7 +90,7 @@ def _trial_table(findings: Findings) -> Table:
         "Click a column to sort by it. Selection inflates the best validation accuracy; quote the accuracy on test "
         "images, which the search never saw."
     )
-    return Table(heads=heads, rows=rows, caption=caption, first_shown=len(findings.front))
+    return Table(heads, rows, caption, first_shown=len(findings.front))
 
 
 def _value(trial: Evaluated, name: str) -> Number:

@@ -12,20 +12,18 @@ from pipeline.report.findings import Findings
 def noise_section(findings: Findings) -> Section:
     """Accuracy with device errors against accuracy without: values, ranks, and at other programming errors."""
     styles, dataset = device_styles(findings.devices), findings.identity["dataset"]["name"]
-    heading = _heading(findings)
-    figure = noise_figure(findings.evaluated, findings.front, styles, dataset)
-    parts = [Plot(name="noise", label=heading, figure=figure)]
+    parts = [Plot("noise", noise_figure(findings.evaluated, findings.front, styles, dataset))]
     if len(findings.evaluated) > 1:
         title = "Ranks by accuracy: without device errors on the left, with them on the right"
-        parts += [Plot(name="ranks", label=title, figure=rank_figure(findings.evaluated, styles), heading=title)]
+        parts += [Plot("ranks", rank_figure(findings.evaluated, styles), title)]
     if trials := [trial for trial in findings.evaluated if len(trial.over_sigma()) > 1]:
         title = "Designs measured again with other programming errors"
-        parts += [Plot(name="sigma", label=title, figure=sigma_figure(trials, styles), heading=title)]
+        parts += [Plot("sigma", sigma_figure(trials, styles), title)]
     note = (
         "The further a mark lies below the line, the more accuracy its device errors cost. Converters and bit widths "
         "count on both axes."
     )
-    return Section(heading=heading, note=note, parts=parts)
+    return Section(_heading(findings), note, parts)
 
 
 def _heading(findings: Findings) -> str:

@@ -21,20 +21,18 @@ def importance_section(findings: Findings) -> Section | None:
         f"{len(findings.evaluated)} evaluated designs; shares of 100 %). A search does not sample evenly, and with few "
         "designs the shares are noisy: read the order, not the digits."
     )
-    plot = Plot(name="importance", label=heading, figure=importance_figure(findings.importance))
-    return Section(heading=heading, note=note, parts=[plot])
+    return Section(heading, note, [Plot("importance", importance_figure(findings.importance))])
 
 
 def common_section(findings: Findings) -> Section:
     """What the designs on the front have in common."""
-    heading = "What the designs on the front have in common"
     note = (
         "One line is one design: its choices on the left, what it reaches on the right. Choices that all designs share "
         "are left out."
     )
     styles, objectives = device_styles(findings.devices), findings.pareto.objectives
     figure = parallel_figure(findings.evaluated, findings.front, styles, objectives)
-    return Section(heading=heading, note=note, parts=[Plot(name="designs", label=heading, figure=figure)])
+    return Section("What the designs on the front have in common", note, [Plot("designs", figure)])
 
 
 def progress_section(findings: Findings) -> Section:
@@ -46,4 +44,4 @@ def progress_section(findings: Findings) -> Section:
         "curve can hide gains of tenths of a point of accuracy."
     )
     figure = hypervolume_figure(findings.pareto.objectives, findings.evaluated)
-    return Section(heading=heading, note=note, parts=[Plot(name="progress", label=heading, figure=figure)])
+    return Section(heading, note, [Plot("progress", figure)])
