@@ -12,11 +12,11 @@ from hw_models.devices import load_card
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
 from hw_models.number_format import FixedPoint
-from pipeline.analog import simulated_chip as chips
 from pipeline.analog.base import Fidelity
 from pipeline.analog.calibration import calibrate
 from pipeline.analog.linear import NoisyLinear
 from pipeline.analog.model import program_chip
+from pipeline.analog.simulated_chip import SimulatedChip
 
 DRIFT_NU = 0.06
 WHOLE_WEIGHT = 127 / 128
@@ -69,7 +69,7 @@ class Nacim:
         model.input_range.fill_(1.0)
         model.compiled = self.compiled
         calibrate(model, inputs)
-        chip = chips.Chip.number(0, seed)
+        chip = SimulatedChip.number(0, seed)
         program_chip(model, chip, self.fidelity, math.exp(conditions.log_age))
         reads = 0
 

@@ -11,10 +11,9 @@ from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
 from hw_models.mapping import map_network
 from pipeline.analog.adc import adc_step, convert
-from pipeline.analog.calibration import calibrate
+from pipeline.analog.calibration import ErrorSums, calibrate
 from pipeline.analog.cells import code_sigma
 from pipeline.analog.conv import NoisyConv2d
-from pipeline.analog.converter_errors import ErrorSums
 from pipeline.analog.linear import NoisyLinear
 from pipeline.analog.model import noisy_layers, program_chip, set_noise_strength
 from pipeline.analog.quantise import quantised
@@ -186,12 +185,12 @@ def test_device_errors_stay_the_same_within_a_chip_and_differ_between_chips():
     calibrate(network, images)
     program_chip(network, SimulatedChip.number(0, 4))
     layer = noisy_layers(network)[1]
-    first = layer.crossbars[0].levels.clone()
-    run(network, images, layer.crossbars[0].chip, "exact")
+    first = layer.programmed[0].levels.clone()
+    run(network, images, layer.programmed[0].chip, "exact")
     program_chip(network, SimulatedChip.number(0, 5))
-    other = layer.crossbars[0].levels.clone()
+    other = layer.programmed[0].levels.clone()
     program_chip(network, SimulatedChip.number(0, 4))
-    assert torch.equal(layer.crossbars[0].levels, first)
+    assert torch.equal(layer.programmed[0].levels, first)
     assert not torch.equal(other, first)
 
 

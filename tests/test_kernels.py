@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from numba.core.dispatcher import Dispatcher
 from test_analog_layers import design_with, network_of, run
 
 from hw_models.devices import load_card
@@ -62,7 +63,7 @@ def test_any_number_of_cycles_gives_the_same_outputs(input_bits):
     codes = torch.randint(0, 2**input_bits, (5, 6, 4, 4), generator=torch.Generator().manual_seed(0)).float()
     outputs = []
     for layer.compiled in (True, False):
-        outputs.append(layer._exact(codes))
+        outputs.append(layer.exact(codes))
     far = (outputs[0] - outputs[1]).abs() > 1e-5 * outputs[1].std()
     assert far.float().mean() < 0.02
 
@@ -103,8 +104,11 @@ def test_a_programmed_network_runs_without_a_word_on_images_and_gradients(fideli
 
 @pytest.mark.parametrize("file", [kernels, window_kernels], ids=lambda file: file.__name__)
 def test_compiled_loops_are_renewed_when_their_vector_code_changes(file):
-    digest = hashlib.sha256(Path(vector_code.__file__).read_bytes()).hexdigest()[:8]
-    assert digest == file.VECTOR_CODE, f'write VECTOR_CODE = "{digest}" into {file.__file__}'
+    """Numba keeps a loop under its qualified name and looks at the loop's own file alone."""
+    kept = [loop for loop in vars(file).values() if isinstance(loop, Dispatcher) and loop._cache.cache_path]
+    state = hashlib.sha256(Path(vector_code.__file__).read_bytes()).hexdigest()[:8]
+    assert len(kept) > 3
+    assert all(loop.py_func.__qualname__.endswith(state) for loop in kept)
 
 
 def test_digital_cells_give_the_same_codes_to_the_last_bit():
@@ -113,9 +117,9 @@ def test_digital_cells_give_the_same_codes_to_the_last_bit():
     layer = noisy_layers(network)[1]
     layer.program_chips([SimulatedChip.nominal()])
     codes = torch.randint(0, 16, (5, 6, 4, 4), generator=torch.Generator().manual_seed(0)).float()
-    compiled = layer._exact(codes)
+    compiled = layer.exact(codes)
     layer.compiled = False
-    torch.testing.assert_close(compiled, layer._exact(codes), rtol=1e-5, atol=1e-2)  # of thousands
+    torch.testing.assert_close(compiled, layer.exact(codes), rtol=1e-5, atol=1e-2)  # of thousands
 
 
 def test_one_layer_reads_images_of_two_sizes():
@@ -127,7 +131,7 @@ def test_one_layer_reads_images_of_two_sizes():
         codes = torch.randint(0, 16, (4, 3, *size), generator=torch.Generator().manual_seed(0)).float()
         outputs = []
         for layer.compiled in (True, False):
-            outputs.append(layer._exact(codes))
+            outputs.append(layer.exact(codes))
         far = (outputs[0] - outputs[1]).abs() > 1e-4 * outputs[1].std()
         assert far.float().mean() < 0.02
 
@@ -158,10 +162,10 @@ def test_read_noise_of_both_paths_is_the_same_draw():
     layer = noisy_layers(network)[2]
     codes = torch.rand(20, 28).mul(15).round()
     layer.program_chips([SimulatedChip.number(0, 0)])
-    layer.crossbars[0].chip.images = torch.arange(20)
-    compiled = layer._exact(codes)
+    layer.programmed[0].chip.images = torch.arange(20)
+    compiled = layer.exact(codes)
     layer.compiled = False
-    plain = layer._exact(codes)
+    plain = layer.exact(codes)
     noise = plain - torch.nn.functional.linear(codes, layer.weight_codes()).unsqueeze(1)
     assert noise.std() > 1
     assert (compiled - plain).std() < 0.02 * noise.std()

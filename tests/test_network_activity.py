@@ -23,7 +23,7 @@ def test_densities_and_levels_are_counted_on_what_the_crossbars_see():
     images = torch.tensor([[1.0, 2 / 3], [1 / 3, 0.0]]).expand(8, 1, 2, 2).clone()
     network.train()(images)
     calibrate(network, images)
-    assert noisy_layers(network)[0].crossbars[0].chip.ideal_cells, "activity is that of the nominal chip"
+    assert noisy_layers(network)[0].programmed[0].chip.ideal_cells, "activity is that of the nominal chip"
     layer = noisy_layers(network)[0]
     layer.input_range.fill_(1.0)
     first = measured_activity(network, images).layers[0]

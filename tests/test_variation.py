@@ -15,6 +15,7 @@ from pipeline.analog.simulated_chip import SimulatedChip
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec
 from pipeline.design.topology import topology
 from pipeline.study.study_spec import VariationSpec
+from pipeline.trial import batch_norm as batch_norm_module
 from pipeline.trial import variation as variation_module
 from pipeline.trial.batch_norm import recalibrated_batch_norm
 from pipeline.trial.network import build_network
@@ -195,11 +196,12 @@ def test_recalibration_and_judging_share_no_read_noise(trained, monkeypatch):
     network, splits = trained
     seen = []
 
-    def logits(model, chips, images, numbers, own=variation_module._logits):
+    def logits(model, chips, images, numbers, own=variation_module.logits_of_chips):
         seen.append(set(numbers.flatten().tolist()))
         return own(model, chips, images, numbers)
 
-    monkeypatch.setattr(variation_module, "_logits", logits)
+    for module in (variation_module, batch_norm_module):
+        monkeypatch.setattr(module, "logits_of_chips", logits)
     accuracy_under_variation(network, splits, chips(2, recalibrate_batch_norm=True), 0, splits[0][0])
     *_, recalibration, first, second = seen
     assert not recalibration & first

@@ -1,13 +1,22 @@
-"""Calibration: the input ranges, converter ranges and converter errors of a model, fixed once for all chips."""
+"""Calibration: input ranges, converter ranges and converter errors of a model, fixed once for all chips."""
+
+import contextlib
+import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.analog.converter_errors import ErrorSums
+from pipeline.analog import adc
+from pipeline.analog.base import NoisyLayer
 from pipeline.analog.model import noisy_layers, program_chip
 from pipeline.analog.simulated_chip import SimulatedChip
 
-_CALIBRATION_CHIPS = 4  # assumed: on which the converters' error is measured, each on its share of the images
+CALIBRATION_IMAGES = 128  # assumed: training images that fix input and ADC ranges
+_CHIPS = 4  # assumed: on which the converters' error is measured, each on its share of the images
+_PRODUCTS = 2**23  # assumed: of weights and inputs, from whose column sums a full scale is sampled
+_VECTORS = 256  # assumed: least number of input vectors from which it is sampled
+_SUMS = 2**17  # assumed: column sums of a layer from which its full scale is chosen
 
 
 @torch.no_grad()
@@ -30,31 +39,98 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
     if len(images) < 2:
         raise ValueError(f"calibration needs 2 images or more, better 64 to 256, got {len(images)}")
     model.eval()
-    layers = noisy_layers(model)
-    chips = [SimulatedChip.for_calibration(index) for index in range(_CALIBRATION_CHIPS)]
-    try:
-        for layer in layers:
-            layer._ranging = True
+    with _before_each_layer(model):
         _measure_errors(model, [SimulatedChip.nominal()], images)
-        for layer in layers:
-            layer._ranging = False
-        if any(layer.accelerator.device.is_noisy and layer.accelerator.adc_bits is not None for layer in layers):
-            _measure_errors(model, chips, images)
-    finally:
-        for layer in layers:
-            layer._ranging, layer._errors = False, None
+    if any(
+        layer.accelerator.device.is_noisy and layer.accelerator.adc_bits is not None for layer in noisy_layers(model)
+    ):
+        _measure_errors(model, [SimulatedChip.for_calibration(index) for index in range(_CHIPS)], images)
     program_chip(model, SimulatedChip.nominal(), "exact")
 
 
+@contextlib.contextmanager
+def _before_each_layer(model: nn.Module) -> Iterator[None]:
+    """Set a layer's ranges from the very inputs that it computes on next, so that layers behind see its converters."""
+    hooks = [layer.register_forward_pre_hook(_set_ranges) for layer in noisy_layers(model)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _set_ranges(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    assert isinstance(layer, NoisyLayer)
+    if not layer.input_range:
+        layer.observe_range(inputs[0].detach(), 1.0)
+    if layer.accelerator.adc_bits is not None:
+        layer.adc_full_scale.copy_(_full_scale(layer, layer.input_codes(inputs[0]), layer.accelerator.adc_bits))
+
+
+def _full_scale(layer: NoisyLayer, codes: Tensor, adc_bits: int) -> Tensor:
+    """The best full scale for column sums of random input vectors, each weighed by its slice and cycle."""
+    value = layer.code.significance().square()
+    chance, share = torch.Generator().manual_seed(0), math.ceil(_SUMS / len(layer.mapping.row_blocks))
+    cycles = adc.cycle_values(layer.accelerator, bool(layer.signed_inputs)).square()
+    samples, weights = [], []
+    count = max(_VECTORS, _PRODUCTS // layer.weight.numel())
+    vectors = layer.input_vectors(codes).sample(count, chance)
+    for _, sums in layer.programmed[0].column_sums(vectors):
+        weight = (cycles[:, None, None, None] * value[:, None]).to(sums).expand(sums.shape)
+        picks = torch.randint(sums.numel(), (share,), generator=chance).to(sums.device)
+        samples.append(sums.flatten()[picks])
+        weights.append(weight.flatten()[picks])
+    return adc.best_full_scale(torch.cat(samples), torch.cat(weights), adc_bits)
+
+
 def _measure_errors(model: nn.Module, chips: list[SimulatedChip], images: Tensor) -> None:
-    """What converters add, on chips each of which sees its share of the images."""
-    for layer in noisy_layers(model):
-        layer._errors = ErrorSums()
-    for chip, part in zip(chips, images.chunk(len(chips)), strict=False):  # fewer images than chips are enough
-        program_chip(model, chip, "exact")
-        model(part)
-    for layer in noisy_layers(model):
-        layer._set_errors()
+    """Set what converters add on such chips; each chip sees its share of the images."""
+    errors = [(layer, ErrorSums()) for layer in noisy_layers(model)]
+    hooks = [layer.register_forward_hook(sums.compare) for layer, sums in errors]
+    try:
+        for chip, part in zip(chips, images.chunk(len(chips)), strict=False):  # fewer images than chips are enough
+            program_chip(model, chip, "exact")
+            model(part)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for layer, sums in errors:
+        if sums.count:  # the model uses the layer
+            entry = layer.error_entry
+            ratio, bias, std, common_std = sums.statistics()
+            layer.adc_error_ratio[entry], layer.adc_common_std[entry] = ratio, common_std
+            layer.adc_bias[entry], layer.adc_std[entry] = bias, std
 
 
-CALIBRATION_IMAGES = 128  # assumed: training images that fix input and ADC ranges
+class ErrorSums:
+    """Converters' errors of a layer's outputs, as sums: those of all images would not fit into memory."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: Tensor | float = 0.0
+
+    def compare(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Add the errors of an exact pass, as a forward hook of the layer."""
+        assert isinstance(layer, NoisyLayer)
+        scale, codes = layer.output_step, layer.input_codes(inputs[0])
+        bias = None if layer.bias is None else layer.bias.detach()
+        ideal = layer.to_windows(layer.product(codes, layer.programmed[0].folded * scale, bias))
+        self.add((layer.to_windows(output) - ideal).flatten(0, -2) / scale, ideal.flatten(0, -2) / scale)
+
+    def add(self, error: Tensor, ideal: Tensor) -> None:
+        """Errors and outputs without them, in codes, both (windows, out_channels)."""
+        error, ideal = error.double(), ideal.double()
+        common = error.mean(1, keepdim=True).expand_as(error)
+        parts = (error, ideal, common, error.square(), ideal.square(), common.square(), error * common)
+        self.count += len(error)
+        self._sums = self._sums + torch.stack([part.sum(0) for part in parts])
+
+    def statistics(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`NoisyLayer.adc_error_ratio`, `adc_bias`, `adc_std` and `adc_common_std` for these cells."""
+        assert isinstance(self._sums, Tensor)
+        error, ideal, common = self._sums[:3] / self.count
+        squares = self._sums[3:] / self.count
+        var, ideal_var, common_var = squares[:3] - torch.stack([error, ideal, common]).square()
+        rest = var + common_var - 2 * (squares[3] - error * common)
+        ratio = (var.mean() / ideal_var.mean().clamp(1e-18)).clamp(0).sqrt()
+        return ratio, error, rest.clamp(0).sqrt(), common_var[0].clamp(0).sqrt()

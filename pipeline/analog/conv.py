@@ -44,10 +44,10 @@ class NoisyConv2d(NoisyLayer):
         super().__init__(shape, bias, accelerator, mapping, weight_format, index)
         self.stride, self.padding = stride, kernel // 2 if padding is None else padding
 
-    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.conv2d(x, weight, bias, self.stride, self.padding)
 
-    def _products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
+    def products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
         chips, biases = len(weights), None if bias is None else bias.repeat(len(weights))
         y = F.conv2d(side_by_side(x, chips), torch.cat(weights), biases, self.stride, self.padding, groups=chips)
         return one_after_another(y, chips)
@@ -62,15 +62,15 @@ class NoisyConv2d(NoisyLayer):
         step = channels * self.stride
         pixels = InputVectors.room((len(codes), height, width, channels), step, codes.device)
         pixels[:, pad : height - pad, pad : width - pad] = codes.permute(0, 2, 3, 1)
-        rows = Rows.of_windows(kernel, channels, width, self._kernel_major)
+        rows = Rows.of_windows(kernel, channels, width, self.mapping.row_order == "kernel_major")
         return InputVectors(codes=pixels, rows=rows, grid=(*self._out_size(codes), width * step, step))
 
-    def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
+    def from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         return y.view(len(y), *self._out_size(x), -1).permute(0, 3, 1, 2)
 
-    def _to_windows(self, y: Tensor) -> Tensor:
+    def to_windows(self, y: Tensor) -> Tensor:
         return y.permute(0, 2, 3, 1).flatten(1, 2)
 
-    def _power(self, codes: Tensor) -> Tensor:
+    def read_power(self, codes: Tensor) -> Tensor:
         power = adc.cycle_power(codes, self.accelerator).sum(1, keepdim=True)
-        return self._to_windows(self._product(power, torch.ones_like(self.weight[:1, :1]), None))
+        return self.to_windows(self.product(power, torch.ones_like(self.weight[:1, :1]), None))

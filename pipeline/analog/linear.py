@@ -28,10 +28,10 @@ class NoisyLinear(NoisyLayer):
     ) -> None:
         super().__init__((out_features, in_features), bias, accelerator, mapping, weight_format, index)
 
-    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
 
-    def _products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
+    def products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
         y = x.reshape(len(weights), -1, x.shape[-1]) @ torch.stack(weights).mT
         return (y if bias is None else y + bias).reshape(*x.shape[:-1], -1)
 
@@ -41,11 +41,11 @@ class NoisyLinear(NoisyLayer):
         grid = (1, codes[0].numel() // features, 0, features)
         return InputVectors(codes=vectors, rows=Rows.of_windows(1, features, 1, True), grid=grid)
 
-    def _from_windows(self, y: Tensor, x: Tensor) -> Tensor:
+    def from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         return y.reshape(*x.shape[:-1], -1)
 
-    def _to_windows(self, y: Tensor) -> Tensor:
+    def to_windows(self, y: Tensor) -> Tensor:
         return y.reshape(len(y), -1, y.shape[-1])
 
-    def _power(self, codes: Tensor) -> Tensor:
-        return self._to_windows(adc.cycle_power(codes, self.accelerator)).sum(-1, keepdim=True)
+    def read_power(self, codes: Tensor) -> Tensor:
+        return self.to_windows(adc.cycle_power(codes, self.accelerator)).sum(-1, keepdim=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hw_models.mapping import LayerMapping
 from pipeline.analog import adc
-from pipeline.analog.cells import CellCode
+from pipeline.analog.cells import CellCode, program
 from pipeline.analog.input_vectors import InputVectors, Rows
 from pipeline.analog.kernels import bit_serial as kernels
 from pipeline.analog.kernels import vector_code
@@ -32,11 +32,12 @@ class ProgrammedCells:
         index: Number of the layer.
         chip: The chip.
         levels: Programmed cells, (columns of a weight, out_channels, rows), rows in the mapping's order.
-        compiled: Use `pipeline.analog.kernels.bit_serial` on a CPU; False keeps to torch, with the same results.
+        folded: The weights that these cells hold, in codes, the weight's shape.
+        compiled: Use `pipeline.analog.kernels` on a CPU; False keeps to torch, with the same results.
         conversions, cycles: ADC conversions and input cycles made so far, for audits.
         read_sigma: Standard deviation of one cell's read, in levels.
-        known_part: What each unit of input code adds to the digital sum whatever the weight: baseline and offset,
-            known to the controller and taken off.
+        weight_free_part: What each unit of input code adds to the digital sum whatever the weight, from baseline and
+            offset. The controller subtracts it.
         significance: What each column of a weight counts in the digital sum, (columns of a weight,).
     """
 
@@ -45,11 +46,12 @@ class ProgrammedCells:
     index: int
     chip: SimulatedChip
     levels: Tensor
+    folded: Tensor
     compiled: bool = True
     conversions: int = 0
     cycles: int = 0
     read_sigma: float = dataclasses.field(init=False)
-    known_part: float = dataclasses.field(init=False)
+    weight_free_part: float = dataclasses.field(init=False)
     significance: Tensor = dataclasses.field(init=False)
     _rows: Rows | None = None
     _packed: dict[str, np.ndarray] | None = None
@@ -58,11 +60,12 @@ class ProgrammedCells:
         device = self.code.accelerator.device
         self.read_sigma = 0.0 if self.chip.ideal_reads else device.read_sigma / self.code.step
         self.significance = self.code.significance()
-        self.known_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
+        self.weight_free_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
 
-    def images(self, count: int) -> Tensor:
-        """Numbers of the `count` images now in the network: those of the chip, or 0, 1, 2, ... where it has none."""
-        return self.chip.images if len(self.chip.images) == count else torch.arange(count)
+    @property
+    def read_variance(self) -> float:
+        """Variance of a weight's read, in squared codes, for each unit of `adc.cycle_power`."""
+        return self.read_sigma**2 * float(self.significance.square().sum())
 
     def outputs(
         self, inputs: InputVectors, full_scale: Tensor, signed: bool, scale: float = 1.0, bias: Tensor | None = None
@@ -77,10 +80,11 @@ class ProgrammedCells:
             bias: Added at the end, (out_channels,).
         """
         accelerator = self.code.accelerator
-        images = self.images(len(inputs))
+        images = self.chip.numbers_of(len(inputs))
         in_one = accelerator.dac_bits == 1 or (accelerator.input_cycles == 1 and not self.read_sigma)
         if self.compiled and inputs.codes.device.type == "cpu" and accelerator.adc_bits is not None and in_one:
-            return self._with_kernels(inputs, images, full_scale, accelerator.adc_bits, signed, scale, bias)
+            step = adc.adc_step(full_scale, accelerator.adc_bits).item()
+            return self._with_kernels(inputs, images, step, signed, scale, bias)
         sums_of_image = inputs.windows * accelerator.input_cycles * self.levels[..., 0].numel()
         room = _SUMS_IN_MEMORY * (16 if inputs.codes.device.type == "cuda" else 1)
         chunk = max(1, room // sums_of_image)
@@ -104,7 +108,7 @@ class ProgrammedCells:
                 sums = adc.convert(sums, full_scale, accelerator.adc_bits) * step
             total = total + torch.einsum("niwko,i,k->nwo", sums, cycle_values, significance)
         self.cycles += vectors[..., 0].numel() * accelerator.input_cycles
-        return total - self.known_part * vectors.sum(-1, keepdim=True)
+        return total - self.weight_free_part * vectors.sum(-1, keepdim=True)
 
     def column_sums(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """For each row block: what its wordlines carry, (images, cycles, windows, rows), and its column sums in levels,
@@ -115,48 +119,50 @@ class ProgrammedCells:
             yield slices, (slices @ cells[..., start:stop].flatten(0, 1).t()).unflatten(-1, cells.shape[:2])
 
     def _with_kernels(
-        self,
-        inputs: InputVectors,
-        images: Tensor,
-        full_scale: Tensor,
-        adc_bits: int,
-        signed: bool,
-        scale: float,
-        bias: Tensor | None,
+        self, inputs: InputVectors, images: Tensor, step: float, signed: bool, scale: float, bias: Tensor | None
     ) -> Tensor:
+        """`outputs` by compiled loops; `step` is what an ADC code is worth in levels."""
         accelerator, outputs = self.code.accelerator, self.levels.shape[1]
         columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self.mapping.row_blocks)
-        planes = vector_code.planes_at_once(cycles)
-        tile = vector_code.serial_tile(planes) if accelerator.dac_bits == 1 else vector_code.whole_tile(columns)
-        if self._packed is None or self._rows is not inputs.rows:  # another image size
-            self._rows = inputs.rows
-            self._packed = _packed(self.levels + self.code.baseline, inputs.rows, self.mapping.row_blocks, tile)
-        step = adc.adc_step(full_scale, adc_bits).item()
-        y = torch.empty(len(inputs) * inputs.windows * outputs + vector_code.LANES)[: -vector_code.LANES]
-        digital = torch.zeros(outputs + vector_code.LANES)
-        if bias is not None:
-            digital[:outputs] = bias
-        layer = kernels.Layer(
-            pixels=inputs.codes.flatten(1).numpy(),
-            grid=inputs.grid,
-            codes_per_level=np.float32(1 / step),
-            top=np.float32((1 << adc_bits) - 1),
-            value=(self.significance * (step * scale)).numpy(),
-            known=window_kernels.window_sums(*inputs.windows_of_pixels(), self.known_part * scale),
-            bias=digital.numpy(),
-            out=y.view(-1, outputs).numpy(),
-            **self._packed,
-        )
+        vectors = len(inputs) * inputs.windows
+        y = torch.empty(vectors * outputs + vector_code.LANES)[: -vector_code.LANES]
+        layer = self._kernel_layer(inputs, step, scale, bias, y)
         if accelerator.dac_bits == 1:
-            parts = adc.cycle_values(accelerator, signed).numpy().reshape(-1, planes)
-            values = tuple(tuple(part) for part in parts)
-            kernels.bit_serial(layer, values, *self._read_noise(images, inputs.windows * cycles * columns, blocks))
+            values = adc.cycle_values(accelerator, signed).numpy().reshape(-1, vector_code.planes_at_once(cycles))
+            noise = self._read_noise(images, inputs.windows * cycles * columns, blocks)
+            kernels.bit_serial(layer, tuple(tuple(part) for part in values), *noise)
         else:
             kernels.whole_inputs(_images_as_windows(layer))
-        vectors = len(inputs) * inputs.windows
         self.conversions += vectors * cycles * blocks * columns
         self.cycles += vectors * cycles
         return y.view(len(inputs), inputs.windows, outputs)
+
+    def _kernel_layer(
+        self, inputs: InputVectors, step: float, scale: float, bias: Tensor | None, out: Tensor
+    ) -> kernels.Layer:
+        """What the kernels take, with `out` to write into."""
+        accelerator, outputs = self.code.accelerator, self.levels.shape[1]
+        if self._packed is None or self._rows is not inputs.rows:  # another image size
+            planes = vector_code.planes_at_once(accelerator.input_cycles)
+            whole = vector_code.whole_tile(self.levels[..., 0].numel())
+            tile = vector_code.serial_tile(planes) if accelerator.dac_bits == 1 else whole
+            self._rows = inputs.rows
+            self._packed = _packed(self.levels + self.code.baseline, inputs.rows, self.mapping.row_blocks, tile)
+        padded_bias = torch.zeros(outputs + vector_code.LANES)
+        if bias is not None:
+            padded_bias[:outputs] = bias
+        assert accelerator.adc_bits is not None
+        return kernels.Layer(
+            pixels=inputs.codes.flatten(1).numpy(),
+            grid=inputs.grid,
+            codes_per_level=np.float32(1 / step),
+            top=np.float32((1 << accelerator.adc_bits) - 1),
+            value=(self.significance * (step * scale)).numpy(),
+            removed=window_kernels.window_sums(*inputs.windows_of_pixels(), self.weight_free_part * scale),
+            bias=padded_bias.numpy(),
+            out=out.view(-1, outputs).numpy(),
+            **self._packed,
+        )
 
     def _read_noise(self, images: Tensor, count: int, blocks: int) -> tuple[np.float32 | None, np.ndarray, np.ndarray]:
         """The last arguments of `kernels.bit_serial`; `count` conversions are an image's in a block."""
@@ -166,37 +172,23 @@ class ProgrammedCells:
         starts = torch.stack([starts for _, starts in streams], 1)
         return np.float32(self.read_sigma), streams[0][0].numpy(), starts.numpy()
 
-    def add_noise(
-        self, y: Tensor, inputs: InputVectors, scale: float, mean: Tensor, std: Tensor, common_std: Tensor
-    ) -> None:
-        """Add to outputs of a linear periphery, in place, read noise and what converters would add.
 
-        Args:
-            y: (images, windows, out_channels), contiguous, on a CPU.
-            inputs: Input codes.
-            scale: Value of one unit of the digital sum.
-            mean, std, common_std: Of the converters' error, as `NoisyLayer.adc_bias` and so on.
-        """
-        accelerator, count = self.code.accelerator, inputs.windows * y.shape[-1]
-        per_cell = self.read_sigma**2 * float(self.significance.square().sum()) * scale**2
-        powers = np.zeros(len(inputs) * inputs.windows, np.float32)
-        if self.read_sigma:
-            table = adc.cycle_powers(accelerator).numpy()
-            powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), per_cell)
-        images = self.images(len(inputs))
-        noise, starts = self.chip.read_stream(count, images, self.index, 0)
-        common, common_starts = self.chip.read_stream(inputs.windows, images, self.index, 1)
-        window_kernels.add_output_noise(
-            y.flatten(0, 1).numpy(),
-            (std * scale).square().numpy(),
-            powers,
-            noise.numpy(),
-            starts.numpy(),
-            (mean * scale).numpy(),
-            common.numpy(),
-            common_starts.numpy(),
-            float(common_std) * scale,
-        )
+def written_cells(
+    code: CellCode,
+    mapping: LayerMapping,
+    index: int,
+    chip: SimulatedChip,
+    weight_codes: Tensor,
+    drift_time_s: float | None = None,
+) -> ProgrammedCells:
+    """The cells of layer `index` on a chip after weight codes (out_channels, ...) were written into them."""
+    codes = weight_codes.cpu()
+    generator = chip.cell_generator(index)
+    levels = code.digits(codes) if chip.ideal_cells else program(code, codes, generator, drift_time_s)
+    kernel_major = levels.dim() == 5 and mapping.row_order == "kernel_major"
+    in_rows = (levels.permute(0, 1, 3, 4, 2) if kernel_major else levels).flatten(2).to(weight_codes.device)
+    folded = torch.empty_like(weight_codes).copy_(code.fold(levels))
+    return ProgrammedCells(code=code, mapping=mapping, index=index, chip=chip, levels=in_rows, folded=folded)
 
 
 def _images_as_windows(layer: kernels.Layer) -> kernels.Layer:

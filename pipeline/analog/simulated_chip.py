@@ -1,6 +1,6 @@
 """Simulated chips: where every random number of an evaluation comes from.
 
-SimulatedChip number i of a study is a function of (study seed, i) alone: the same chips for every design (common random
+Chip number i of a study is a function of (study seed, i) alone: the same chips for every design (common random
 numbers), and any one of them can be made again without the others.
 """
 
@@ -34,7 +34,7 @@ class SimulatedChip:
 
     @classmethod
     def number(cls, study_seed: int, index: int) -> "SimulatedChip":
-        """SimulatedChip `index` of the study."""
+        """Chip `index` of the study."""
         return cls(seed=derive_seed("chip", study_seed, index))
 
     @classmethod
@@ -46,6 +46,10 @@ class SimulatedChip:
     def for_calibration(cls, index: int) -> "SimulatedChip":
         """A chip on which converters' errors alone are measured: cells err, reads do not."""
         return cls(seed=derive_seed("calibration chip", index), ideal_reads=True)
+
+    def numbers_of(self, count: int) -> Tensor:
+        """Indices of the `count` images now in the network: `images`, or 0, 1, 2, ... where they are not set."""
+        return self.images if len(self.images) == count else torch.arange(count)
 
     def cell_generator(self, layer: int) -> torch.Generator:
         """The stream from which the cells of one layer are drawn."""

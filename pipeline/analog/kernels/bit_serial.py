@@ -26,13 +26,13 @@ from pipeline.analog.kernels.vector_code import (
     SUBSETS,
     add_scaled,
     address,
+    compiled,
     copy,
     look_up,
     multiply_narrow,
     multiply_wide,
 )
 
-VECTOR_CODE = "2160137e"  # of pipeline/analog/kernels/vector_code.py, tested: so that this file changes with that one
 _WINDOWS_AT_ONCE = 512  # between two rebuilds of the tables; their column sums stay in cache
 _ROWS_OF_A_COUNT = 128  # active inputs that are counted in a byte
 
@@ -52,7 +52,7 @@ class Layer(NamedTuple):
         codes_per_level: Inverse of the ADC's step in levels.
         top: Largest ADC code.
         value: What a code of each column of a weight counts in the output, (columns of a weight,).
-        known: What is taken off from each window's outputs, (images x windows,).
+        removed: What is subtracted from each window's outputs, (images x windows,).
         bias: (outputs,), with LANES values of room behind.
         out: The result, (images x windows, outputs), with LANES values of room behind.
     """
@@ -67,21 +67,21 @@ class Layer(NamedTuple):
     codes_per_level: np.float32
     top: np.float32
     value: np.ndarray
-    known: np.ndarray
+    removed: np.ndarray
     bias: np.ndarray
     out: np.ndarray
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _finish(layer: Layer, window: int, totals: np.ndarray, at: int, ones: np.ndarray) -> None:
-    """The digital end: sum over a weight's columns, minus the known part, plus bias.
+    """The digital end: sum over a weight's columns, minus what is removed, plus bias.
 
     Writes up to LANES values beyond the window's own; windows are finished in order.
     """
     outputs = layer.out.shape[1]
     for o in range(0, outputs, LANES):
         out = address(layer.out, window * outputs + o)
-        add_scaled(out, address(layer.bias, o), address(ones, 0), -layer.known[window])
+        add_scaled(out, address(layer.bias, o), address(ones, 0), -layer.removed[window])
         for column in range(len(layer.value)):
             add_scaled(out, out, address(totals, at + column * outputs + o), layer.value[column])
 
@@ -103,7 +103,7 @@ def _multiply(layer: Layer, first: np.ndarray, totals: np.ndarray) -> None:
                 multiply_wide(*cells, *runs, *adc, *target)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def whole_inputs(layer: Layer) -> None:
     """A layer whose inputs are applied at once, without read noise."""
     images, length = layer.pixels.shape
@@ -127,7 +127,7 @@ def whole_inputs(layer: Layer) -> None:
                 pending = 0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _bytes_of_bits(planes: int) -> np.ndarray:
     """For each number the word whose bytes are its bits."""
     words = np.zeros(1 << planes, np.uint64)
@@ -177,7 +177,7 @@ def _index(collected: np.ndarray, groups: int, index: np.ndarray, place: int) ->
         index[place, g] = (low | high << np.uint64(2)) << np.uint64(SHIFT)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _index_image(
     layer: Layer,
     words: np.ndarray,
@@ -211,7 +211,7 @@ def _index_image(
             place += 1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _tabulate(layer: Layer, block: int, tile: int, table: np.ndarray) -> None:
     """Subset sums of every group of rows, (groups, subsets, columns of a tile)."""
     start, stop = layer.blocks[block]
@@ -231,7 +231,7 @@ def _tabulate(layer: Layer, block: int, tile: int, table: np.ndarray) -> None:
                     add_scaled(address(table, low + half * width), address(table, low), cells, factor)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def _aligned(size: int) -> np.ndarray:
     """Room for float32 values that begins with a cache line, so that no register is loaded from two of them."""
     room = np.empty(size + 16, np.float32)
@@ -239,7 +239,7 @@ def _aligned(size: int) -> np.ndarray:
     return room[start : start + size]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, pool_starts: np.ndarray) -> None:
     """A bit-serial layer: every column sum of every cycle through its converter, then the digital sum.
 

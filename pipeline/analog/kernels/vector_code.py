@@ -1,19 +1,17 @@
-"""Code for the vector unit: the innermost steps of the loops in `kernels` and `window_kernels`, in LLVM's terms.
+"""The innermost steps of the loops in `bit_serial` and `windows`, written in LLVM IR (README.md beside says why)."""
 
-Numba finds vector instructions in simple loops only. These steps keep many sums in registers, so they say themselves
-what lies where; LLVM turns them into the instructions of any processor.
-
-Both files name the state of this one (VECTOR_CODE): Numba keeps compiled loops until the loops' own file changes.
-"""
-
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
-from numba import config, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
+STATE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]  # of this file, in the names of compiled loops
 LANES = 16 if "+avx512f" in (config.CPU_FEATURES or get_host_cpu_features()) else 8  # float32 values of a register
 COPY = 8  # words that are copied at once
 RUN, RUNS = 4, 3  # windows side by side, and runs of them, that are multiplied at once: their sums stay in registers
@@ -25,6 +23,20 @@ _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _WORDS = ir.VectorType(ir.IntType(64), COPY)
 _LONG = ir.IntType(64)
 _POINTER, _LONGS = types.CPointer(types.float32), types.CPointer(types.int64)
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a loop with Numba (`options` of `numba.njit`) and keep the machine code in Numba's cache.
+
+    Numba compiles anew when the loop's own file changes. It does not look at this file, whose state therefore stands in
+    the name under which the code is kept.
+    """
+
+    def compile_loop(loop: Callable[..., Any]) -> Any:
+        loop.__qualname__ += f"_{STATE}"
+        return njit(cache=True, **options)(loop)
+
+    return compile_loop
 
 
 def whole_tile(columns: int) -> int:
@@ -110,11 +122,9 @@ def add_scaled(typing_context: Any, target: Any, base: Any, values: Any, factor:
     return types.void(_POINTER, _POINTER, _POINTER, types.float32), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def add_noise(
-    typing_context: Any, target: Any, mean: Any, variance: Any, noise: Any, shift: Any, more_variance: Any
-) -> Any:
-    """target += mean + shift + sqrt(variance + more_variance) * noise, LANES values each."""
+@intrinsic
+def add_noise(typing, target, mean, variance, noise, shift, more):  # type: ignore[no-untyped-def]
+    """target += mean + shift + sqrt(variance + more) * noise, LANES values each; shift and more are scalars."""
 
     def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         (y,), (mean,), (variance,), (noise,) = (_load(b, pointer, 1) for pointer in arguments[:4])
@@ -135,39 +145,16 @@ def _multiplier(vectors: int) -> Any:
     window, step from one window to the next, codes per level, top code, kept, totals (windows, stride), stride.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def multiply(
-        typing_context: Any,
-        cells: Any,
-        rows: Any,
-        offsets: Any,
-        first: Any,
-        second: Any,
-        third: Any,
-        step: Any,
-        codes_per_level: Any,
-        top: Any,
-        kept: Any,
-        totals: Any,
-        stride: Any,
-    ) -> Any:
+    @intrinsic
+    def multiply(typing, cells, rows, offsets, first, second, third, step, codes_per_level, top, kept, totals, stride):  # type: ignore[no-untyped-def]
         f4, size = types.float32, types.intp
         runs = (_POINTER,) * RUNS
         signature = types.void(_POINTER, size, _LONGS, *runs, size, f4, f4, f4, _POINTER, size)
 
         def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
             cells, rows, offsets, *runs, step, codes_per_level, top, kept, totals, stride = arguments
+            sums = _column_sums(b, vectors, cells, rows, offsets, runs, step)
             fma = _vector_function(b, "fma", 3)
-            steps = [b.mul(step, ir.Constant(_LONG, i)) for i in range(RUN)]
-            sums = [_sums(b, vectors) for _ in range(RUNS * RUN)]
-            with cgutils.for_range(b, rows) as row:
-                weights = _load(b, b.gep(cells, [b.mul(row.index, ir.Constant(_LONG, vectors * LANES))]), vectors)
-                starts = [b.gep(run, [b.load(b.gep(offsets, [row.index]))]) for run in runs]
-                places = [b.gep(start, [step]) for start in starts for step in steps]
-                for window, place in zip(sums, places, strict=True):
-                    x = _splat(b, b.load(place))
-                    for total, weight in zip(window, weights, strict=True):
-                        b.store(b.call(fma, [x, weight, b.load(total)]), total)
             scale, ceiling, kept = _splat(b, codes_per_level), _splat(b, top), _splat(b, kept)
             for v, window in enumerate(sums):
                 targets = _pointers(b, b.gep(totals, [b.mul(stride, ir.Constant(_LONG, v))]), vectors)
@@ -181,23 +168,29 @@ def _multiplier(vectors: int) -> Any:
     return multiply
 
 
+def _column_sums(
+    b: ir.IRBuilder, vectors: int, cells: ir.Value, rows: ir.Value, offsets: ir.Value, runs: list[ir.Value], step: Any
+) -> list[list[ir.Value]]:
+    """Registers with the column sums of each window of the runs; arguments as in `_multiplier`."""
+    fma = _vector_function(b, "fma", 3)
+    steps = [b.mul(step, ir.Constant(_LONG, i)) for i in range(RUN)]
+    sums = [_sums(b, vectors) for _ in range(RUNS * RUN)]
+    with cgutils.for_range(b, rows) as row:
+        weights = _load(b, b.gep(cells, [b.mul(row.index, ir.Constant(_LONG, vectors * LANES))]), vectors)
+        starts = [b.gep(run, [b.load(b.gep(offsets, [row.index]))]) for run in runs]
+        places = [b.gep(start, [step]) for start in starts for step in steps]
+        for window, place in zip(sums, places, strict=True):
+            x = _splat(b, b.load(place))
+            for total, weight in zip(window, weights, strict=True):
+                b.store(b.call(fma, [x, weight, b.load(total)]), total)
+    return sums
+
+
 multiply_narrow, multiply_wide = _multiplier(1), _multiplier(2)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def look_up(
-    typing_context: Any,
-    values: Any,
-    table: Any,
-    index: Any,
-    groups: Any,
-    codes_per_level: Any,
-    top: Any,
-    total: Any,
-    amplitude: Any,
-    noise: Any,
-    noise_stride: Any,
-) -> Any:
+@intrinsic
+def look_up(typing, values, table, index, groups, codes_per_level, top, total, amplitude, noise, noise_stride):  # type: ignore[no-untyped-def]
     """Column sums of one window in one block of rows, one tile of columns: add what their codes count to `total`.
 
     Args:
@@ -212,22 +205,13 @@ def look_up(
     """
     planes, noisy = values.count, not isinstance(amplitude, types.NoneType)
     vectors = serial_tile(planes) // LANES
-    f4, size = types.float32, types.intp
-    words = types.CPointer(types.uint64)
+    f4, size, words = types.float32, types.intp, types.CPointer(types.uint64)
     signature = types.void(values, _POINTER, words, size, f4, f4, _POINTER, amplitude, noise, size)
 
     def generate(context: Any, b: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         values, table, index, groups, codes_per_level, top, total, amplitude, noise, noise_stride = arguments
+        sums = _subset_sums(b, planes, vectors, table, index, groups)
         fma = _vector_function(b, "fmuladd", 3)
-        sums = [_sums(b, vectors) for _ in range(planes)]
-        with cgutils.for_range(b, groups) as group:
-            word = b.load(b.gep(index, [group.index]))
-            start = b.gep(table, [b.mul(group.index, ir.Constant(_LONG, SUBSETS * vectors * LANES))])
-            for plane, column_sums in enumerate(sums):
-                byte = b.and_(b.lshr(word, ir.Constant(_LONG, 8 * plane)), ir.Constant(_LONG, 255))
-                rows = _load(b, b.gep(start, [b.mul(byte, ir.Constant(_LONG, vectors))]), vectors)
-                for place, row in zip(column_sums, rows, strict=True):
-                    b.store(b.fadd(b.load(place), row), place)
         scale, ceiling = _splat(b, codes_per_level), _splat(b, top)
         totals = _load(b, total, vectors)
         for plane, column_sums in enumerate(sums):
@@ -244,3 +228,19 @@ def look_up(
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def _subset_sums(
+    b: ir.IRBuilder, planes: int, vectors: int, table: ir.Value, index: ir.Value, groups: ir.Value
+) -> list[list[ir.Value]]:
+    """Registers with the column sums of each cycle; arguments as in `look_up`."""
+    sums = [_sums(b, vectors) for _ in range(planes)]
+    with cgutils.for_range(b, groups) as group:
+        word = b.load(b.gep(index, [group.index]))
+        start = b.gep(table, [b.mul(group.index, ir.Constant(_LONG, SUBSETS * vectors * LANES))])
+        for plane, column_sums in enumerate(sums):
+            byte = b.and_(b.lshr(word, ir.Constant(_LONG, 8 * plane)), ir.Constant(_LONG, 255))
+            rows = _load(b, b.gep(start, [b.mul(byte, ir.Constant(_LONG, vectors))]), vectors)
+            for place, row in zip(column_sums, rows, strict=True):
+                b.store(b.fadd(b.load(place), row), place)
+    return sums

@@ -6,14 +6,11 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from pipeline.analog.kernels.vector_code import LANES, add_noise, add_scaled, address
-
-VECTOR_CODE = "2160137e"  # as in pipeline/analog/kernels/bit_serial.py
+from pipeline.analog.kernels.vector_code import LANES, add_noise, add_scaled, address, compiled
 
 
-@njit(cache=True, fastmath={"reassoc"})  # type: ignore[untyped-decorator]
+@compiled(fastmath={"reassoc"})
 def _pixel_sums(values: np.ndarray, start: int, channels: int, sums: np.ndarray) -> None:
     """Sums of the values of each pixel from `values[start]` on, whole numbers, exact below 2**24."""
     for pixel in range(len(sums)):
@@ -29,7 +26,7 @@ def _pixel_sums(values: np.ndarray, start: int, channels: int, sums: np.ndarray)
             sums[pixel] = total + (sums[pixel] if lanes else np.float32(0))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def window_sums(pixels: np.ndarray, channels: int, places: np.ndarray, grid: Any, factor: float) -> np.ndarray:
     """`factor` times the sum of each window's values, (images x windows,).
 
@@ -62,7 +59,7 @@ def window_sums(pixels: np.ndarray, channels: int, places: np.ndarray, grid: Any
     return out[:-LANES]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def window_powers(
     table: np.ndarray, pixels: np.ndarray, channels: int, places: np.ndarray, grid: Any, factor: float
 ) -> np.ndarray:
@@ -80,7 +77,7 @@ def window_powers(
     return sums
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@compiled()
 def add_output_noise(
     y: np.ndarray,
     variance: np.ndarray,

@@ -1,0 +1,73 @@
+"""What `fast` adds at a layer's output: read noise, and noise in the place of the converters' error."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.analog import adc
+from pipeline.analog.input_vectors import InputVectors
+from pipeline.analog.kernels import windows as window_kernels
+from pipeline.analog.programmed_cells import ProgrammedCells
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ConverterError:
+    """Statistics of the converters' error of a layer's outputs, in codes.
+
+    Attributes:
+        mean, std: Of each output, (out_channels,); `std` without the part that all outputs of a window share.
+        common_std: Of that part, scalar.
+    """
+
+    mean: Tensor
+    std: Tensor
+    common_std: Tensor
+
+
+def torch_noise(
+    cells: ProgrammedCells, y: Tensor, read_power: Tensor | None, scale: float, error: ConverterError
+) -> Tensor:
+    """One chip's outputs with noise: the definition of what the kernels compute.
+
+    Args:
+        cells: The layer's cells on that chip.
+        y: Outputs of a linear periphery, (images, windows, out_channels).
+        read_power: Sum of `adc.cycle_power` over each input vector, (images, windows, 1); None reads without noise.
+        scale: Value of one unit of the digital sum.
+        error: Of the converters.
+    """
+    variance = error.std.square()
+    if read_power is not None:
+        variance = variance + cells.read_variance * read_power
+    images = cells.chip.numbers_of(len(y))
+    noise = cells.chip.read_noise(y, images, cells.index, 0)
+    common = error.common_std * cells.chip.read_noise(y[..., :1], images, cells.index, 1)
+    y = torch.addcmul(y, noise, variance.sqrt_().mul_(scale))
+    return y.add_((error.mean + common).mul_(scale))
+
+
+def compiled_noise(
+    cells: ProgrammedCells, y: Tensor, inputs: InputVectors, scale: float, error: ConverterError
+) -> Tensor:
+    """`torch_noise` on a CPU, in place; `y` is contiguous."""
+    powers = np.zeros(len(inputs) * inputs.windows, np.float32)
+    if cells.read_sigma:
+        table = adc.cycle_powers(cells.code.accelerator).numpy()
+        powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), cells.read_variance * scale**2)
+    images = cells.chip.numbers_of(len(inputs))
+    noise, starts = cells.chip.read_stream(inputs.windows * y.shape[-1], images, cells.index, 0)
+    common, common_starts = cells.chip.read_stream(inputs.windows, images, cells.index, 1)
+    window_kernels.add_output_noise(
+        y.flatten(0, 1).numpy(),
+        (error.std * scale).square().numpy(),
+        powers,
+        noise.numpy(),
+        starts.numpy(),
+        (error.mean * scale).numpy(),
+        common.numpy(),
+        common_starts.numpy(),
+        float(error.common_std) * scale,
+    )
+    return y
