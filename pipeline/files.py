@@ -1,5 +1,7 @@
 """Files of users, read with one-line errors, and files of ours, written whole or not at all."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +31,9 @@ def read_yaml(path: Path, kind: str) -> Any:
         raise ValueError(f"{path}: no such {kind} file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: ` (did you mean 'rram'?)`, or nothing if no known word is near."""
+    nearest = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {nearest[0]!r}?)" if nearest else ""

@@ -4,7 +4,6 @@ A constraint is written `area_mm2 <= 2.5`: a quantity with its unit in the name,
 """
 
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from hw_models.cost import estimate_cost
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.topology import mvm_layers
+from pipeline.files import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,8 +76,7 @@ class Constraint:
             raise ValueError(f"{text!r} is no constraint; write QUANTITY <= NUMBER or >=, such as 'area_mm2 <= 2.5'")
         quantity, sense, number = found.groups()
         if quantity not in QUANTITIES:
-            nearest = difflib.get_close_matches(quantity, list(QUANTITIES), n=1)
-            offer = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+            offer = did_you_mean(quantity, QUANTITIES)
             raise ValueError(
                 f"{text!r}: {quantity!r} is not known before training{offer}; choose from {', '.join(QUANTITIES)}"
             )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hw_models.accelerator import Accelerator
-from hw_models.devices import load_card
+from hw_models.devices import DeviceCard, load_card
 from hw_models.number_format import FixedPoint, check_whole
 from pipeline.files import read_yaml
 
@@ -123,9 +123,7 @@ def load_design(path: Path) -> DesignPoint:
     try:
         device = values["accelerator"]["device"]
         if isinstance(device, str):
-            beside = path.parent / device
-            card = load_card(beside if beside.suffix in (".yaml", ".yml") else device)
-            values["accelerator"]["device"] = card.device.to_dict()
+            values["accelerator"]["device"] = card_beside(path, device).device.to_dict()
         return DesignPoint.from_dict(values)
     except KeyError as error:
         raise ValueError(f"{path}: key {error.args[0]!r} is missing") from error
@@ -133,6 +131,15 @@ def load_design(path: Path) -> DesignPoint:
         raise ValueError(f"{path}: not a design: {str(error).split('__init__() ')[-1]}") from error
     except ValueError as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def card_beside(path: Path, name: str) -> DeviceCard:
+    """The card that a study or design file names: one of ours, or a file whose path counts from that file's folder.
+
+    Raises:
+        CardError: If there is no such card, or it is not valid.
+    """
+    return load_card(path.parent / name if Path(name).suffix in (".yaml", ".yml") else name)
 
 
 def _format(values: dict[str, Any], key: str = "weight_format") -> FixedPoint | None:

@@ -12,19 +12,21 @@ from pipeline.study.dimension import Dimension, Flag, Text, Whole, WholeOrAbsent
 
 
 class HardwareSpace(StrictModel):
-    """What is searched of the hardware. Each entry is one value (fixed), a list of choices, or {low, high, step}."""
+    """The hardware. Each entry is one value (fixed), a list of choices, or {low, high, step}."""
 
-    device: Text = Field(description="Names of cards that come with nacim, or paths of card files (.yaml).")
+    device: Text = Field(
+        description="Names of nacim's cards (`nacim devices` lists them), or paths of card files (.yaml)."
+    )
     tech_node_nm: Whole = Dimension((22,))
     crossbar_size: Whole = Dimension((128,))
     adc_bits: WholeOrZero = Dimension((8,))
     adc_type: Text = Dimension(("sar",))
     cols_per_adc: Whole = Dimension((8,))
     cell_bits: Whole = Field(
-        Dimension((1,)), description="Bits of a cell. A device that holds fewer is used at what it holds."
+        Dimension((1,)), description="Bits of a cell. A device that holds fewer is used with what it holds."
     )
     weight_bits: Whole = Field(
-        Dimension((8,)), description="Not used by layers with a fixed-point format of their own."
+        Dimension((8,)), description="Bits of a weight; layers with a weight_format take theirs."
     )
     weight_encoding: Text = Dimension(("offset",))
     input_bits: Whole = Dimension((8,))
@@ -54,7 +56,7 @@ class WeightFormatSpace(StrictModel):
 
 
 class ConvSpace(StrictModel):
-    """One convolution. `filters: [absent, 16, 32]` lets the search leave it out, its pooling and stride included."""
+    """A convolution. `filters: [absent, 16, 32]` lets the search leave it out, with its pooling and stride."""
 
     filters: WholeOrAbsent
     kernel: Whole = Dimension((3,))
@@ -64,14 +66,14 @@ class ConvSpace(StrictModel):
 
 
 class HiddenSpace(StrictModel):
-    """One hidden fully connected layer; `absent` among the units lets the search leave it out."""
+    """A hidden fully connected layer. `units: [absent, 64]` lets the search leave it out."""
 
     units: WholeOrAbsent
     weight_format: WeightFormatSpace | None = None
 
 
 class NetworkSpace(StrictModel):
-    """Convolutions, then hidden fully connected layers, then the classifier, whose size follows from the data set."""
+    """Convolutions, hidden fully connected layers, and the classifier, whose size follows from the data set."""
 
     convs: list[ConvSpace] = Field([])
     hidden: list[HiddenSpace] = Field([])

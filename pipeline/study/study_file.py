@@ -9,12 +9,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from hw_models.devices import CellDevice, load_card
-from pipeline.files import read_yaml
-from pipeline.study.study_spec import (
-    StudySpec,
-    _offer,
-)
+from hw_models.devices import CellDevice, DeviceCard
+from pipeline.design.design_point import card_beside
+from pipeline.files import did_you_mean, read_yaml
+from pipeline.study.study_spec import StudySpec
 
 SCHEMA_VERSION = 2  # of what a database holds; raise it when stored values change their meaning
 
@@ -75,27 +73,35 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
         content["dataset"] = content["dataset"] | {"data_dir": data_dir}
     try:
         spec = StudySpec.model_validate(content)
+        if spec.accuracy.checkpoint is not None:
+            raise ValueError("unknown key 'accuracy.checkpoint'; a run finds the supernet in its output folder")
+        cards = _read_cards(spec, path)
     except ValidationError as error:
         raise ValueError(f"{path}: {_first_problem(error)}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if spec.accuracy.checkpoint is not None:
-        raise ValueError(f"{path}: unknown key 'accuracy.checkpoint'; a run finds the supernet in its output folder")
-    devices: dict[str, CellDevice] = {}
-    sources: dict[str, dict[str, str]] = {}
+    return StudyDefinition(
+        path=path,
+        spec=spec,
+        devices={name: card.device for name, card in cards.items()},
+        sources={name: dict(card.sources) for name, card in cards.items()},
+    )
+
+
+def _read_cards(spec: StudySpec, path: Path) -> dict[str, DeviceCard]:
+    """What the file calls a device -> its card."""
+    cards: dict[str, DeviceCard] = {}
     for name in map(str, spec.hardware.device.values):
-        beside = path.parent / name
         try:
-            card = load_card(beside if beside.suffix in (".yaml", ".yml") else name)
+            card = card_beside(path, name)
         except ValueError as error:
-            raise ValueError(f"{path}: hardware.device: {error}") from error
-        if twin := next((other for other, device in devices.items() if device.name == card.device.name), None):
-            raise ValueError(
-                f"{path}: hardware.device: {twin} and {name} are both named {card.device.name!r}; "
-                "change `name:` in one card"
-            )
-        devices[name], sources[name] = card.device, dict(card.sources)
-    return StudyDefinition(path=path, spec=spec, devices=devices, sources=sources)
+            raise ValueError(f"hardware.device: {error}") from error
+        for other, known in cards.items():
+            if known.device.name == card.device.name:
+                twins = f"{other} and {name} are both named {card.device.name!r}"
+                raise ValueError(f"hardware.device: {twins}; change `name:` in one card")
+        cards[name] = card
+    return cards
 
 
 def study_schema() -> dict[str, Any]:
@@ -120,7 +126,7 @@ def _first_problem(error: ValidationError) -> str:
             model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
     place = ".".join(parts)
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {place!r}{_offer(parts[-1], fields)}; allowed here: {', '.join(fields)}"
+        return f"unknown key {place!r}{did_you_mean(parts[-1], fields)}; allowed here: {', '.join(fields)}"
     if problem["type"] == "missing":
         return f"{place} is missing"
     message = problem["msg"].removeprefix("Value error, ")

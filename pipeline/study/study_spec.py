@@ -1,13 +1,13 @@
-"""The study file: what is searched, how networks are trained and judged. Typed and strict, with a JSON schema."""
+"""What a study file says: the search, the training and the measurement. Typed and strict, with a JSON schema."""
 
-import difflib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from pipeline.data.spec import Augmentation, DatasetSpec
 from pipeline.design.constraints import Constraint
 from pipeline.design.metrics import METRICS
+from pipeline.files import did_you_mean
 from pipeline.strict_model import StrictModel
 from pipeline.study.sampler_spec import SamplerSpec
 from pipeline.study.spaces import HardwareSpace, NetworkSpace
@@ -21,29 +21,37 @@ class TrainingSpec(StrictModel):
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Peak of the one-cycle schedule (Adam).")
     weight_decay: float = Field(0.0, ge=0, le=1)
     noise_strength: float = Field(
-        1.0, ge=0, le=100, description="Weight noise in training, times the device's own; 0 is plain training."
+        1.0,
+        ge=0,
+        le=100,
+        description="Weight noise in training as a multiple of the device's own; 0 is plain training.",
     )
     noise_ramp: float = Field(
         0.0, ge=0, le=1, description="Share of the training over which the noise rises linearly to its strength."
     )
     augment: Augmentation = Field(
-        "none", description="Shift each training image by up to an eighth of its side; and mirror half of them."
+        "none",
+        description="crop: shift each training image by up to an eighth of its side; crop_and_flip: also mirror half.",
     )
 
 
 class AccuracySpec(StrictModel):
-    """Where the weights come from with which a design is judged."""
+    """Where a network's weights come from before its accuracy is measured."""
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
     source: Literal["training", "supernet"] = Field(
         "training",
         alias="from",
-        description="training: each network is trained on its own; supernet: it inherits from one training of all.",
+        description="training: each network by itself; supernet: all networks together, and each takes its part.",
     )
-    supernet_epochs: int = Field(100, ge=1, le=100_000, description="Epochs of the supernet; one network a step.")
-    fine_tune_epochs: int = Field(0, ge=0, le=1000, description="Epochs that each network is trained on from there.")
-    checkpoint: str | None = Field(None, exclude=True, description="Set by the run: the trained supernet's file.")
+    supernet_epochs: int = Field(
+        100, ge=1, le=100_000, description="Epochs of the supernet; each step trains one network."
+    )
+    fine_tune_epochs: int = Field(
+        0, ge=0, le=1000, description="Epochs that each network is trained after it took its part."
+    )
+    checkpoint: str | None = Field(None, exclude=True, description="File of the trained supernet; the run sets it.")
 
 
 class VariationSpec(StrictModel):
@@ -52,17 +60,26 @@ class VariationSpec(StrictModel):
     min_chips: int = Field(8, ge=2)
     max_chips: int = Field(32, ge=2)
     half_width: float = Field(
-        0.005, ge=0, lt=1, description="Chips are added until the 95 % interval of the mean is this narrow."
+        0.005,
+        ge=0,
+        lt=1,
+        description="Chips are added until the 95 % interval of the mean is at most this far from it.",
     )
     images_per_chip: int | None = Field(
-        None, ge=1, description="Each chip classifies that many images of its own draw; null: all images."
+        None, ge=1, description="Each chip classifies a random draw of so many images; null: all images."
     )
     fidelity: Literal["fast", "exact"] = "fast"
     drift_time_s: float | None = Field(
-        None, gt=0, description="Time since programming; null: when the device's statistics hold."
+        None,
+        gt=0,
+        description="Time from programming to reading; null: the time for which the card states its statistics.",
     )
-    recalibrate_batch_norm: bool = Field(False, description="Each chip takes its batch-normalisation statistics anew.")
-    required_accuracy: float | None = Field(None, ge=0, le=1, description="Accuracy from which a chip counts as good.")
+    recalibrate_batch_norm: bool = Field(
+        False, description="Measure the statistics of batch normalisation again on each chip."
+    )
+    required_accuracy: float | None = Field(
+        None, ge=0, le=1, description="A chip with this accuracy or more counts as good."
+    )
 
     @model_validator(mode="after")
     def _chips_in_order(self) -> "VariationSpec":
@@ -72,17 +89,17 @@ class VariationSpec(StrictModel):
 
 
 class EarlyStoppingSpec(StrictModel):
-    """When training is not worth going on: see docs/search.md."""
+    """When a training ends early: docs/search.md."""
 
     quantile: float = Field(
         0.9,
         gt=0,
         le=1,
-        description="Of what finished designs still gained after a checkpoint; a design that gains this much and would "
-        "still be dominated is stopped.",
+        description="Quantile of what finished designs gained after a checkpoint. A design that would be dominated "
+        "even with such a gain is stopped.",
     )
     checkpoints: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        [0.2, 0.4, 0.6], min_length=1, description="Shares of the training after which accuracy is looked at."
+        [0.2, 0.4, 0.6], min_length=1, description="Shares of the training after which accuracy is measured."
     )
 
 
@@ -90,14 +107,13 @@ class StudySpec(StrictModel):
     """One study file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    question: str = Field("", description="What the study is to find out; shown in the report.")
+    question: str = Field("", description="What the study should find out; the report shows it.")
     seed: int = Field(0, ge=0, lt=2**32)
-    trials: int = Field(60, ge=1, description="Trials that one run adds to the study.")
+    trials: int = Field(60, ge=1, description="Trials that each run adds.")
     objectives: list[str] = Field(["accuracy_mean", "tops_per_watt"])
     constraints: list[str] = Field(
         [],
-        description="Limits on what is known before training, such as 'area_mm2 <= 2.5'; a design that breaks one is "
-        "not trained.",
+        description="Limits on cost, such as 'area_mm2 <= 2.5'. Designs that break one are not trained.",
     )
     dataset: DatasetSpec = DatasetSpec()
     hardware: HardwareSpace
@@ -109,6 +125,19 @@ class StudySpec(StrictModel):
     )
     variation: VariationSpec = VariationSpec()
     sampler: SamplerSpec = SamplerSpec()
+
+    @field_validator("objectives")
+    @classmethod
+    def _objectives_are_metrics(cls, names: list[str]) -> list[str]:
+        allowed = ", ".join(METRICS)
+        if not names:
+            raise ValueError(f"name at least one of {allowed}")
+        for name in names:
+            if name not in METRICS:
+                raise ValueError(f"{name!r} is not measured{did_you_mean(name, METRICS)}; choose from {allowed}")
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} stands twice")
+        return names
 
     @field_validator("constraints")
     @classmethod
@@ -122,24 +151,12 @@ class StudySpec(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _objectives_are_measured(self) -> "StudySpec":
-        if not self.objectives:
-            raise ValueError(f"objectives: name at least one of {', '.join(METRICS)}")
-        for index, name in enumerate(self.objectives):
-            if name not in METRICS:
+    def _accuracies_are_compared_over_equally_many_chips(self) -> "StudySpec":
+        low, high = self.variation.min_chips, self.variation.max_chips
+        for name in self.objectives:
+            if METRICS[name].falls_with_chips and low != high:
                 raise ValueError(
-                    f"objectives: {name!r} is not measured{_offer(name, METRICS)}; choose from {', '.join(METRICS)}"
-                )
-            if name in self.objectives[:index]:
-                raise ValueError(f"objectives: {name!r} stands twice")
-            if METRICS[name].falls_with_chips and self.variation.min_chips != self.variation.max_chips:
-                raise ValueError(
-                    f"objectives: {name} falls with the number of chips; for a fair comparison set variation.min_chips "
-                    f"({self.variation.min_chips}) equal to variation.max_chips ({self.variation.max_chips})"
+                    f"objectives: {name} falls with the number of chips; for a fair comparison set "
+                    f"variation.min_chips ({low}) equal to variation.max_chips ({high})"
                 )
         return self
-
-
-def _offer(word: str, known: Any) -> str:
-    nearest = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {nearest[0]!r}?)" if nearest else ""
