@@ -53,7 +53,7 @@ def read(path: Path) -> list[dict]:
 def test_a_design_prints_totals_components_and_layers(design):
     done = nacim_cost(design)
     assert done.returncode == 0, done.stderr
-    for word in ("TOPS/W", "adc", "conv1", "outside the reference", "activity"):
+    for word in ("TOPS/W", "adc", "conv1", "outside NeuroSim's range", "activity"):
         assert word in done.stdout
 
 

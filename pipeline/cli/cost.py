@@ -1,4 +1,4 @@
-"""`nacim cost`: what a design costs, a table of designs, or the model beside measured chips."""
+"""`nacim cost`: the cost of a design or of a table of designs, or the model compared with measured chips."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,18 +12,18 @@ def cost(
     design: Annotated[
         Path | None, typer.Argument(metavar="[DESIGN.yaml]", help="A design, as `nacim export` writes it.")
     ] = None,
-    table: Annotated[Path | None, typer.Option(help="CSV with one design per row, in the reference's columns.")] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV to write the figures of --table to.")] = None,
-    networks: Annotated[Path | None, typer.Option(help="JSON file of the networks that --table names.")] = None,
+    table: Annotated[Path | None, typer.Option(help="CSV with one design per row, in NeuroSim's columns.")] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file for the results of --table.")] = None,
+    networks: Annotated[Path | None, typer.Option(help="JSON file with the networks that --table names.")] = None,
     activity: Annotated[
         Path | None,
         typer.Option(help="With --table: CSV (id, layer, bit_density); with a design: CSV (bit_density, mean_level)."),
     ] = None,
-    adc_model: Annotated[AdcChoice, typer.Option(help="Where the energy of a conversion comes from.")] = "reference",
-    anchors: Annotated[Path | None, typer.Option(help="Folder of measured chips: print the model beside them.")] = None,
+    adc_model: Annotated[AdcChoice, typer.Option(help="Source of the energy of a conversion.")] = "reference",
+    anchors: Annotated[Path | None, typer.Option(help="Folder of measured chips to compare with.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Estimate area, latency and energy of a design; exactly one of DESIGN.yaml, --table and --anchors."""
+    """Estimate area, latency and energy. Give exactly one of DESIGN.yaml, --table and --anchors."""
     from pipeline.cli.cost_tables import existing, measured_chips, one_design, table_of_designs
 
     if sum(source is not None for source in (design, table, anchors)) != 1:

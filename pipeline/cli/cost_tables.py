@@ -1,4 +1,4 @@
-"""What `nacim cost` prints of one design, of a table of designs, and of measured chips."""
+"""What `nacim cost` prints: of one design, of a table of designs, of measured chips."""
 
 import dataclasses
 import json
@@ -52,7 +52,7 @@ def table_of_designs(
         summary = {"rows": len(evaluated), "failed_rows": failed, "outside_reference": outside, "out": str(out)}
         print(json.dumps(summary))
         return
-    print(f"{out}: {len(evaluated)} rows, {outside} outside the reference, {len(failed)} with an error")
+    print(f"{out}: {len(evaluated)} rows, {outside} outside NeuroSim's range, {len(failed)} with an error")
     for index in failed[:5]:
         print(f"  row {index}: {evaluated[index - 1]['error']}")
 
@@ -79,7 +79,7 @@ def one_design(path: Path, activity_file: Path | None, adc_model: AdcChoice, as_
 
 
 def _read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer]) -> Activity:
-    """Measured statistics from CSV: layer (from 1), bit_density and, if known, mean_level; codes are unsigned."""
+    """Read measured statistics: a CSV row per layer, with bit_density and, if known, mean_level; codes are unsigned."""
     rows = read_rows(path)
     if len(rows) != len(layers):
         raise ValueError(f"{path}: {len(rows)} rows for {len(layers)} layers; give one row per layer, in order")
@@ -98,17 +98,17 @@ def _read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer])
 
 def _totals(report: CostReport, adc_model: AdcModel) -> Table:
     table = Table(title=f"One inference, ADC model: {adc_model}", title_justify="left")
-    table.add_column("figure")
+    table.add_column("quantity")
     table.add_column("value", justify="right")
     table.add_column("definition", style="dim")
     for name, value, definition in (
-        ("area", f"{report.area_m2 * 1e6:.4g} mm2", "chip, without pads and memory outside"),
-        ("clock period", f"{report.clock_s * 1e9:.4g} ns", "reading and converting one column"),
+        ("area", f"{report.area_m2 * 1e6:.4g} mm2", "of the chip, without pads and external memory"),
+        ("clock period", f"{report.clock_s * 1e9:.4g} ns", "to read and convert one column"),
         ("latency", f"{report.latency_s * 1e6:.4g} us", "layer after layer, one image"),
-        ("energy", f"{report.energy_j * 1e9:.4g} nJ", "dynamic and leakage; weights in place, nothing written"),
+        ("energy", f"{report.energy_j * 1e9:.4g} nJ", "dynamic and leakage energy; nothing is written"),
         ("  dynamic", f"{report.dynamic_energy_j * 1e9:.4g} nJ", ""),
-        ("  leakage", f"{report.leakage_energy_j * 1e9:.4g} nJ", "of the tiles that wait"),
-        ("leakage power", f"{report.leakage_power_w * 1e6:.4g} uW", "all tiles"),
+        ("  leakage", f"{report.leakage_energy_j * 1e9:.4g} nJ", "of idle tiles"),
+        ("leakage power", f"{report.leakage_power_w * 1e6:.4g} uW", "of all tiles"),
         ("power", f"{report.power_w * 1e3:.4g} mW", "energy over latency"),
         ("operations", f"{report.ops / 1e6:.4g} M", "2 per multiply-accumulate, at the design's own bits"),
         ("TOPS", f"{report.tops:.4g}", "operations over latency"),
@@ -117,21 +117,19 @@ def _totals(report: CostReport, adc_model: AdcModel) -> Table:
         ("EDP", f"{report.edp_js * 1e12:.4g} pJ s", "energy times latency"),
         ("images per second", f"{report.frames_per_second:.4g}", ""),
         ("cells", f"{report.cells:,}", f"on {report.tiles} tiles, {report.crossbars:,} crossbars, used or not"),
-        ("utilisation", f"{report.utilisation:.1%}", "of the cells, copies counted, mean over tiles"),
-        ("conversions", f"{report.conversions:,}", "of columns, by all converters"),
+        ("utilisation", f"{report.utilisation:.1%}", "of the cells, copies included; mean over tiles"),
+        ("conversions", f"{report.conversions:,}", "of columns, in one inference"),
     ):
         table.add_row(name, value, definition)
     return table
 
 
+def _narrow_table(title: str) -> Table:
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+
+
 def _components(report: CostReport) -> Table:
-    table = Table(
-        title="By component (dynamic energy)",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = _narrow_table("By component (dynamic energy)")
     for heading in ("component", "area mm2", "%", "latency us", "%", "energy nJ", "%"):
         table.add_column(heading, justify="left" if heading == "component" else "right", overflow="fold")
     for name in COMPONENTS:
@@ -147,7 +145,7 @@ def _components(report: CostReport) -> Table:
 
 
 def _layers(report: CostReport) -> Table:
-    table = Table(title="By layer", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = _narrow_table("By layer")
     for heading in ("layer", "mapping", "tiles", "copies", "used", "area mm2", "latency us", "%", "energy nJ", "%"):
         is_name = heading in ("layer", "mapping")
         table.add_column(heading, justify="left" if is_name else "right", overflow="fold", no_wrap=is_name)
@@ -173,13 +171,13 @@ def _notes(
     console: Console, report: CostReport, accelerator: Accelerator, layers: list[MvmLayer], activity: Activity | None
 ) -> None:
     for reason in report.outside_reference:
-        console.print(f"[yellow]outside the reference:[/yellow] {reason}")
+        console.print(f"[yellow]outside NeuroSim's range:[/yellow] {reason}")
     scaled = [_scaled(accelerator, layers, factor) for factor in (0.5, 2.0)]
     spread = [estimate_cost(accelerator, layers, activity=each).energy_j for each in scaled]
-    source = "measured" if activity else "assumed (half of the hidden activations zero; see docs/cost_model.md)"
+    source = "measured" if activity else "assumed (half of the hidden activations are zero; see docs/cost_model.md)"
     console.print(
-        f"activity: {source}. With half and twice the ones of the assumed hidden activations the energy is "
-        f"{spread[0] * 1e9:.4g} and {spread[1] * 1e9:.4g} nJ.",
+        f"activity: {source}. If hidden activations had half or twice as many ones as assumed, the energy would be "
+        f"{spread[0] * 1e9:.4g} or {spread[1] * 1e9:.4g} nJ.",
         highlight=False,
     )
 
@@ -204,8 +202,8 @@ def measured_chips(folder: Path, as_json: bool) -> None:
     console.print(_silicon_table(predicted))
     for model, factor in factors.items():
         if not math.isnan(factor):
-            print(f"geometric-mean factor, ADC model {model}: {factor:.3g} over {len(predicted)} figures")
-    print(f"left out: {len(comparisons) - len(predicted)} figures that the model cannot describe (--json says why)")
+            print(f"geometric-mean factor, ADC model {model}: {factor:.3g} over {len(predicted)} measurements")
+    print(f"left out: {len(comparisons) - len(predicted)} measurements beyond the model (--json gives the reasons)")
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
@@ -219,16 +217,16 @@ def _plain(comparison: Comparison) -> dict[str, Any]:
 def _silicon_table(comparisons: list[Comparison]) -> Table:
     table = Table(title=f"Measured chips (survey: bound x {SURVEY_FACTOR:g})", title_justify="left", expand=True)
     table.add_column("chip", no_wrap=True, ratio=1)
-    for heading in ("node nm", "W/I/ADC", "figure", "measured", "reference", "ratio", "survey", "ratio"):
-        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    for heading in ("node nm", "W/I/ADC", "unit", "measured", "reference", "ratio", "survey", "ratio"):
+        table.add_column(heading, justify="left" if heading == "unit" else "right")
     for each in comparisons:
         silicon = each.silicon
-        scale, figure = (1.0, "TOPS/W") if silicon.metric == "energy_efficiency" else (1e12, "pJ/conversion")
+        scale, unit = (1.0, "TOPS/W") if silicon.metric == "energy_efficiency" else (1e12, "pJ/conversion")
         cells = [f"{silicon.measured * scale:.3g}"]
         for model in ("reference", "survey"):
             value = each.predicted[model]
             cells += [f"{value * scale:.3g}", f"{value / silicon.measured:.2f}"]
         bits = f"{silicon.weight_bits}/{silicon.input_bits}/{silicon.adc_bits}"
         node = f"{silicon.node_nm:g}" if each.node_nm == silicon.node_nm else f"{silicon.node_nm:g} as {each.node_nm}"
-        table.add_row(silicon.chip, node, bits, figure, *cells)
+        table.add_row(silicon.chip, node, bits, unit, *cells)
     return table

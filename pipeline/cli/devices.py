@@ -1,17 +1,18 @@
-"""`nacim devices`: the memory cells, with where each of their values comes from."""
+"""`nacim devices`: the cards of memory cells and the sources of their values."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from hw_models.devices import CellDevice, DeviceCard
+from pipeline.cli.options import AsJson, print_json
 
-devices = typer.Typer(no_args_is_help=True, help="The memory cells: cards with a source for every value.")
+if TYPE_CHECKING:
+    from hw_models.devices import DeviceCard
+
+devices = typer.Typer(no_args_is_help=True, help="Memory cells: cards with a source for every value.")
+_HEADINGS = ("card", "cell", "R on kOhm", "on/off", "levels", "sigma max", "sigma on", "sigma off", "read", "drift nu")
 CardName = Annotated[str, typer.Argument(metavar="CARD", help="Name of a card, or path of a YAML card.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @devices.command("list")
@@ -25,21 +26,10 @@ def list_cards(as_json: AsJson = False) -> None:
 
     cards = [load_card(name) for name in shipped_card_names()]
     if as_json:
-        print(json.dumps([_plain(card) for card in cards], indent=2))
+        print_json([_plain(card) for card in cards])
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in (
-        "card",
-        "cell",
-        "R on kOhm",
-        "on/off",
-        "levels",
-        "sigma max",
-        "sigma on",
-        "sigma off",
-        "read",
-        "drift nu",
-    ):
+    for heading in _HEADINGS:
         table.add_column(heading, overflow="fold", no_wrap=heading == "card")
     for card in cards:
         table.add_row(*_summary(card))
@@ -58,7 +48,7 @@ def show_card(card: CardName, as_json: AsJson = False) -> None:
 
     found = load_card(card)
     if as_json:
-        print(json.dumps(_plain(found), indent=2))
+        print_json(_plain(found))
         return
     table = Table(title=f"{found.device.name}: {found.description}", title_justify="left")
     for heading in ("value", "", "source"):
@@ -70,7 +60,7 @@ def show_card(card: CardName, as_json: AsJson = False) -> None:
 
 @devices.command("check")
 def check_card(card: Annotated[Path, typer.Argument(metavar="CARD.yaml", help="A card file.")]) -> None:
-    """Check a card: every value there, in its range, with a source."""
+    """Check that all values are there, in range and with a source."""
     from hw_models.devices import load_card
 
     found = load_card(card)
@@ -85,28 +75,19 @@ def _plain(card: "DeviceCard") -> dict[str, object]:
 
 def _summary(card: "DeviceCard") -> list[str]:
     device = card.device
+    conductances = [device.lowest_u + (1 - device.lowest_u) * step / 100 for step in range(101)]
     return [
         device.name,
         device.cell,
         "-" if device.g_on_siemens is None else f"{device.r_on_ohm / 1e3:.4g}",
         "-" if device.on_off_ratio is None else f"{device.on_off_ratio:.4g}",
         str(device.conductance_levels),
-        f"{max(map(device.sigma_at, _conductances(device))):.1%}",
+        f"{max(map(device.sigma_at, conductances)):.1%}",
         f"{device.sigma_at(1):.1%}",
-        f"{device.sigma_at(_lowest(device)):.1%}",
+        f"{device.sigma_at(device.lowest_u):.1%}",
         f"{device.read_sigma:.1%}",
         f"{device.drift_nu:.3g}",
     ]
-
-
-def _conductances(device: "CellDevice") -> list[float]:
-    """From off to on in equal steps, relative to on."""
-    lowest = _lowest(device)
-    return [lowest + (1 - lowest) * step / 100 for step in range(101)]
-
-
-def _lowest(device: "CellDevice") -> float:
-    return 0.0 if device.on_off_ratio is None else 1 / device.on_off_ratio
 
 
 def _text(value: object) -> str:
