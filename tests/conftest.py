@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault(
@@ -37,6 +39,22 @@ TINY_STUDY = {
 def tiny() -> dict:
     """The content of a study file that runs in seconds; tests change their copy."""
     return yaml.safe_load(yaml.safe_dump(TINY_STUDY))
+
+
+@pytest.fixture
+def nacim(monkeypatch, capsys):
+    """Run a command of `nacim` in this process; gives its exit code and what it printed."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        from pipeline.cli.app import main
+
+        monkeypatch.setattr(sys, "argv", ["nacim", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return subprocess.CompletedProcess(sys.argv, ended.value.code or 0, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,11 +21,6 @@ DESIGN = {
     "convs": [{"filters": 16, "kernel": 3, "pool": True}],
     "hidden": [{"units": 32}],
 }
-
-
-def nacim_cost(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pipeline", "cost", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture
@@ -50,27 +43,27 @@ def read(path: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def test_a_design_prints_totals_components_and_layers(design):
-    done = nacim_cost(design)
+def test_a_design_prints_totals_components_and_layers(design, nacim):
+    done = nacim("cost", design)
     assert done.returncode == 0, done.stderr
     for word in ("TOPS/W", "adc", "conv1", "outside NeuroSim's range", "activity"):
         assert word in done.stdout
 
 
-def test_both_adc_models_come_as_json(design):
-    plain = json.loads(nacim_cost(design, "--adc-model", "both", "--json").stdout)
+def test_both_adc_models_come_as_json(design, nacim):
+    plain = json.loads(nacim("cost", design, "--adc-model", "both", "--json").stdout)
     assert plain["reference"]["area_m2"] == plain["survey"]["area_m2"]
     assert plain["reference"]["energy_j"] != plain["survey"]["energy_j"]
     assert [layer["name"] for layer in plain["survey"]["layers"]] == ["conv1", "fc1", "classifier"]
 
 
-def test_measured_activity_changes_the_energy(design, tmp_path):
+def test_measured_activity_changes_the_energy(design, tmp_path, nacim):
     sparse = table_of(tmp_path / "activity.csv", [{"bit_density": 0.05, "mean_level": 0.4}] * 3)
-    usual, less = (json.loads(nacim_cost(design, *more, "--json").stdout) for more in ((), ("--activity", sparse)))
+    usual, less = (json.loads(nacim("cost", design, *more, "--json").stdout) for more in ((), ("--activity", sparse)))
     assert less["dynamic_energy_j"] < usual["dynamic_energy_j"]
 
 
-def test_a_table_keeps_its_rows_in_order_and_names_what_is_wrong(tmp_path):
+def test_a_table_keeps_its_rows_in_order_and_names_what_is_wrong(tmp_path, nacim):
     rows = [
         {"id": "good", "network": "C2", "cell_bits": 2},
         {"id": "no such network", "network": "C9", "cell_bits": 2},
@@ -80,8 +73,8 @@ def test_a_table_keeps_its_rows_in_order_and_names_what_is_wrong(tmp_path):
         {"id": "no number", "network": "D1", "cell_bits": "two", "area_um2": 1},
     ]
     out = tmp_path / "out.csv"
-    done = nacim_cost(
-        "--table", table_of(tmp_path / "in.csv", rows), "--out", out, "--networks", GOLDEN / "networks.json"
+    done = nacim(
+        "cost", "--table", table_of(tmp_path / "in.csv", rows), "--out", out, "--networks", GOLDEN / "networks.json"
     )
     assert done.returncode == 0, done.stderr
     found = read(out)
@@ -98,23 +91,24 @@ def test_a_table_keeps_its_rows_in_order_and_names_what_is_wrong(tmp_path):
     assert "cell_bits must be a number, got 'two'" in found[5]["error"]
 
 
-def test_activity_per_layer_goes_before_the_mean_of_a_row(tmp_path):
+def test_activity_per_layer_goes_before_the_mean_of_a_row(tmp_path, nacim):
     row = {"id": "a", "network": "D2", "cell_bits": 2, "mean_bit_density": 0.2}
     layers = [{"id": "a", "layer": layer, "bit_density": 0.05} for layer in range(1, 6)]
     table, activity = table_of(tmp_path / "in.csv", [row]), table_of(tmp_path / "layers.csv", layers)
     common = ("--table", table, "--networks", GOLDEN / "networks.json", "--out")
-    nacim_cost(*common, tmp_path / "mean.csv")
-    nacim_cost(*common, tmp_path / "layers_out.csv", "--activity", activity)
+    nacim("cost", *common, tmp_path / "mean.csv")
+    nacim("cost", *common, tmp_path / "layers_out.csv", "--activity", activity)
     mean, per_layer = (float(read(tmp_path / name)[0]["en_adc_pJ"]) for name in ("mean.csv", "layers_out.csv"))
     assert per_layer < mean
 
 
-def test_a_network_may_be_a_path(tmp_path):
+def test_a_network_may_be_a_path(tmp_path, nacim):
     network = tmp_path / "one.json"
     layers = json.loads((GOLDEN / "networks.json").read_text())["D1"]["layers"]
     network.write_text(json.dumps({"layers": layers}))
     rows = [{"network": str(network), "cell_bits": 2}, {"network": "D1", "cell_bits": 2}]
-    nacim_cost(
+    nacim(
+        "cost",
         "--table",
         table_of(tmp_path / "in.csv", rows),
         "--out",
@@ -126,10 +120,10 @@ def test_a_network_may_be_a_path(tmp_path):
     assert by_path["latency_ns"] == by_name["latency_ns"] != ""
 
 
-def test_anchors_print_ratios_and_a_factor():
-    done = nacim_cost("--anchors", GOLDEN)
+def test_anchors_print_ratios_and_a_factor(nacim):
+    done = nacim("cost", "--anchors", GOLDEN)
     assert "geometric-mean factor" in done.stdout
-    assert json.loads(nacim_cost("--anchors", GOLDEN, "--json").stdout)["geometric_mean_factor"]["reference"] > 1
+    assert json.loads(nacim("cost", "--anchors", GOLDEN, "--json").stdout)["geometric_mean_factor"]["reference"] > 1
 
 
 @pytest.mark.parametrize(
@@ -147,9 +141,9 @@ def test_anchors_print_ratios_and_a_factor():
         ),
     ],
 )
-def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+def test_wrong_input_is_one_line_and_exit_code_2(arguments, message, tmp_path, monkeypatch, nacim):
     monkeypatch.chdir(tmp_path)
-    done = nacim_cost(*arguments)
+    done = nacim("cost", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

@@ -108,7 +108,12 @@ def test_denser_inputs_cost_more(accelerator, layers, density):
 @given(chips(), networks())
 def test_conversions_are_windows_times_cycles_times_row_blocks_times_columns(accelerator, layers):
     report = estimate_cost(accelerator, layers)
-    assert report.conversions == sum(layer.conversions for layer in report.layers)
+    for layer, cost in zip(layers, report.layers, strict=True):
+        positions = layer.kernel**2 if cost.mapped_as == "novel" else 1
+        row_blocks = positions * math.ceil(layer.rows / positions / accelerator.crossbar_size)
+        columns = layer.out_channels * accelerator.cells_per_weight
+        assert cost.conversions == layer.windows * accelerator.input_bits * row_blocks * columns
+    assert report.conversions == sum(cost.conversions for cost in report.layers)
 
 
 @FEW

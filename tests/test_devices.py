@@ -1,8 +1,6 @@
 """Cards of memory cells: those that come with nacim, and what a wrong one is told."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -105,26 +103,21 @@ def test_a_cell_holds_no_more_bits_than_it_has_levels():
         )
 
 
-def nacim(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pipeline", "devices", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-def test_devices_check_says_what_is_assumed(card, write):
-    done = nacim("check", write(card))
+def test_devices_check_says_what_is_assumed(card, write, nacim):
+    done = nacim("devices", "check", write(card))
     assert done.returncode == 0
     assert "assumed: conductance_levels" in done.stdout
 
 
-def test_devices_check_of_a_wrong_card_is_one_line_and_exit_code_2(card, write):
+def test_devices_check_of_a_wrong_card_is_one_line_and_exit_code_2(card, write, nacim):
     del card["values"]["cell"]
-    done = nacim("check", write(card))
+    done = nacim("devices", "check", write(card))
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "values.cell is missing" in done.stderr
 
 
-def test_devices_list_and_show_name_every_card():
-    listed = nacim("list").stdout
+def test_devices_list_and_show_name_every_card(nacim):
+    listed = nacim("devices", "list").stdout
     assert all(name in listed for name in shipped_card_names())
-    assert "Wan et al." in nacim("show", "rram", "--json").stdout
+    assert "Wan et al." in nacim("devices", "show", "rram", "--json").stdout

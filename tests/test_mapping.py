@@ -100,9 +100,14 @@ def test_a_layer_of_fewer_rows_than_a_crossbar_stays_conventional():
     assert map_network(chip(), [conv("a", 3, 64), conv("b", 64, 64)]).layers[0].mapped_as == "conventional"
 
 
-def test_weights_of_other_bits_take_other_columns():
-    narrow, wide = map_network(chip(), [dense("a", 64, 10), conv("b", 64, 10, 1, weight_bits=5)]).layers
-    assert (narrow.columns, wide.columns) == (40, 30)  # 8 bits: 4 cells of 2; 5 bits: 3
+def test_a_layer_with_bits_of_its_own_has_columns_of_its_own():
+    # 8 bits take 4 cells of 2 bits, 5 bits take 3
+    layers = [dense("as the accelerator", 64, 10), conv("conventional", 64, 10, 1, weight_bits=5)]
+    layers.append(conv("novel", 64, 10, 3, weight_bits=5))
+    mapped = map_network(chip(), layers).layers
+    assert [each.mapped_as for each in mapped] == ["conventional", "conventional", "novel"]
+    assert [each.columns_per_weight for each in mapped] == [4, 3, 3]
+    assert [each.columns for each in mapped] == [40, 30, 30]
 
 
 @pytest.mark.parametrize(
