@@ -2,18 +2,14 @@
 
 import copy
 import json
-import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from pipeline.design.constraints import QUANTITIES
-from pipeline.design.metrics import METRICS
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study, study_schema
 
-DOCS = Path(__file__).parent.parent / "docs"
 SHIPPED_RRAM = Path(__file__).parent.parent / "hw_models" / "cards" / "rram.yaml"
 
 
@@ -167,14 +163,3 @@ def test_the_schema_knows_every_key_and_refuses_others():
     assert set(schema["required"]) == {"name", "hardware", "network"}
     adc = schema["$defs"]["HardwareSpace"]["properties"]["adc_bits"]
     assert {"type": "integer"} in adc["anyOf"]
-
-
-def test_the_documentation_lists_every_objective_and_constraint():
-    rows = []
-    for name, metric in METRICS.items():
-        written = (
-            [] if metric.needs_training else [q for q, of in QUANTITIES.items() if of.attribute == metric.attribute]
-        )
-        allowed = ", ".join(f"`{quantity}`" for quantity in written)
-        rows.append(f"| `{name}` | {metric.direction.removesuffix('imize')}. | {metric.meaning} | {allowed} |")
-    assert re.findall(r"^\| `\w+` \| m.*", (DOCS / "search.md").read_text(), re.M) == rows
