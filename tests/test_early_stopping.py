@@ -31,7 +31,7 @@ from pipeline.trial.midway import Midway
 RULE = StoppingRule(
     checkpoints=(3, 6),
     objectives=("accuracy_mean", "tops_per_watt"),
-    known={"tops_per_watt": 10.0},
+    costs={"tops_per_watt": 10.0},
     gains={3: {"accuracy_mean": 0.2}},
     front=((0.9, 12.0), (0.95, 5.0)),
 )
@@ -43,7 +43,7 @@ RULE = StoppingRule(
         pytest.param(RULE, 3, 0.69, True, id="0.89 at most, beaten by 0.9 at more TOPS per watt"),
         pytest.param(RULE, 3, 0.71, False, id="0.91 may be reached, which only a costlier design has"),
         pytest.param(RULE, 6, 0.1, False, id="nothing is known about this epoch"),
-        pytest.param(dataclasses.replace(RULE, known={"tops_per_watt": 13.0}), 3, 0.1, False, id="cheapest of all"),
+        pytest.param(dataclasses.replace(RULE, costs={"tops_per_watt": 13.0}), 3, 0.1, False, id="cheapest of all"),
         pytest.param(dataclasses.replace(RULE, front=((1.0, 10.0),)), 3, 0.9, False, id="as good is not dominated"),
         pytest.param(dataclasses.replace(RULE, front=()), 3, 0.1, False, id="nothing is finished"),
     ],
@@ -142,7 +142,7 @@ def test_gains_are_the_quantile_over_designs_of_earlier_generations(study, tmp_p
         gains = sorted(t.values[0] - t.user_attrs["learning_curve"][point]["accuracy_mean"] for t in curves)
         middle = (gains[(len(gains) - 1) // 2] + gains[len(gains) // 2]) / 2
         assert rule.gains[epoch]["accuracy_mean"] == pytest.approx(middle)
-    assert rule.known["tops_per_watt"] == last.values[1]
+    assert rule.costs["tops_per_watt"] == last.values[1]
 
 
 @pytest.mark.parametrize(

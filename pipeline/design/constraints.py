@@ -1,6 +1,6 @@
-"""Constraints of a study: limits on what is known before training. A design that breaks one is not trained.
+"""Constraints of a study: limits on cost. A design that breaks one is not trained.
 
-A constraint is written `area_mm2 <= 2.5`: a quantity with its unit in the name, `<=` or `>=`, a limit above 0.
+A constraint is written `area_mm2 <= 2.5`: a quantity with its unit in the name, `<=` or `>=`, and a limit above 0.
 """
 
 import dataclasses
@@ -56,8 +56,8 @@ class Constraint:
 
     Attributes:
         quantity: A name of `QUANTITIES`.
-        is_upper: `<=`; else `>=`.
-        limit: In the quantity's unit, above 0.
+        is_upper: Whether it is written with `<=`; else with `>=`.
+        limit: In the unit of the quantity, above 0.
     """
 
     quantity: str
@@ -66,10 +66,10 @@ class Constraint:
 
     @classmethod
     def parse(cls, text: str) -> "Constraint":
-        """Read a constraint as the study file writes it.
+        """Read a constraint of a study file.
 
         Raises:
-            ValueError: Saying what is allowed.
+            ValueError: If it cannot be read; the message says what is allowed.
         """
         found = _FORM.fullmatch(text)
         if not found:
@@ -92,12 +92,12 @@ class Constraint:
         return f"{self.quantity} {'<=' if self.is_upper else '>='} {self.limit:.12g}"
 
     def violation(self, cost: Mapping[str, float]) -> float:
-        """How far beyond the limit, relative to it, so that all constraints count alike; 0 or less if kept."""
+        """Excess over the limit as a share of it, so that all constraints count alike; 0 or less if it is kept."""
         excess = self._value(cost) / self.limit - 1
         return excess if self.is_upper else -excess
 
     def show(self, cost: Mapping[str, float]) -> str:
-        """A broken constraint for people: `area 3.1 mm2 > 2.5 mm2`."""
+        """How a design breaks the constraint: `area 3.1 mm2 > 2.5 mm2`."""
         unit = QUANTITIES[self.quantity].unit
         stem = self.quantity.removesuffix(f"_{unit}")
         sign = ">" if self.is_upper else "<"

@@ -1,4 +1,4 @@
-"""One candidate: the hardware and the network that runs on it. Frozen, checked, to and from plain JSON."""
+"""A candidate of the search: the hardware and the network on it. Frozen, checked, to and from plain JSON."""
 
 import dataclasses
 import hashlib
@@ -70,13 +70,13 @@ class HiddenSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class DesignPoint:
-    """Hardware and network of one trial.
+    """The hardware and the network of one trial.
 
     Attributes:
-        accelerator: The hardware, read by the cost model and by the noisy layers alike.
+        accelerator: The hardware; cost model and noisy layers read this same record.
         image: Size of the images and number of classes.
         convs: Convolutions in order.
-        hidden: Hidden fully connected layers in order; the classifier after them follows from `image.classes`.
+        hidden: Hidden fully connected layers in order. A classifier with `image.classes` outputs follows them.
         classifier_format: Fixed-point format of the classifier's weights; None scales them to their own spread.
         batch_norm: Whether a digital batch normalisation follows each layer but the classifier.
     """

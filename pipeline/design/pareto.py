@@ -1,4 +1,4 @@
-"""Finished trials -> the Pareto front, its hypervolume, and how it grew. Loads neither torch nor plotly."""
+"""The Pareto front of measured designs, its hypervolume, and how it grew. Loads neither torch nor plotly."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def nondominated(losses: np.ndarray) -> np.ndarray:
 
 
 def reference_point(objectives: Sequence[str], losses: np.ndarray) -> np.ndarray:
-    """Losses (objectives,) from which hypervolumes are measured: 0 for what is maximized, else the largest given."""
+    """Losses (objectives,) of the corner that bounds hypervolumes: 0 if maximized, else the largest of `losses`."""
     maximized = np.array([METRICS[name].direction == "maximize" for name in objectives])
     return np.where(maximized, 0.0, losses.max(axis=0))
 
@@ -28,8 +28,8 @@ def reference_point(objectives: Sequence[str], losses: np.ndarray) -> np.ndarray
 def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> list[float]:
     """Hypervolume of the front after each trial, in the product of the objectives' units.
 
-    The reference point is 0 for what is maximized (no accuracy, no efficiency) and the largest value among the given
-    trials for what is minimized, so that histories with minimized objectives compare only within one study.
+    The reference point is 0 for objectives to maximize, and the largest given value for objectives to minimize.
+    Histories with the latter therefore compare only within one study.
     """
     if not values:
         return []

@@ -1,4 +1,4 @@
-"""What is measured on one design, and what ends without a measurement. No torch here, so that a report opens fast."""
+"""The results of one trial. No torch here, so that a report opens fast."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ TEST_ACCURACIES = {"test_accuracy_mean": "mean", "test_accuracy_std": "std"}  # 
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss is not a finite number any more."""
+    """The loss of a training became infinite or NaN."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,15 +21,15 @@ class VariationReport:
     Attributes:
         per_chip: Accuracy of each simulated chip, chip 0 first.
         mean, std, p05, worst: Mean, standard deviation (n - 1), 5th percentile and minimum over the chips; the last
-            two are 0 at least.
-        mean_low, mean_high: 95 % confidence interval of the mean over all possible chips, Student's t, test images as
-            they are.
-        noiseless: The same hardware, converters and bit widths included, without device errors.
+            two are at least 0.
+        mean_low, mean_high: 95 % confidence interval (Student's t) of the mean over all possible chips, for the same
+            images.
+        noiseless: The same converters and bit widths, without device errors.
         float_accuracy: Float weights and activations, no hardware.
         required: Accuracy that a chip must reach to count as good, or None.
         fraction_good: Share of chips that reach `required`, or None.
-        n_images: Images of the split. Each chip classified all of them, or a draw of `images_per_chip`; its accuracy
-            is then an estimate, which a small draw can carry outside 0 to 1.
+        n_images: Images of the split. Each chip classified all of them, or a random draw of `images_per_chip`. Its
+            accuracy is then an estimate, which may lie outside 0 to 1.
         fidelity: `fast` or `exact` (pipeline.analog.base).
     """
 
@@ -59,18 +59,18 @@ class VariationReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
-    """All that one evaluation measured; plain values, so that it travels between processes and into the database.
+    """All that one trial measured, in plain values: they travel between processes and into the database.
 
     Attributes:
         measured: Name in `pipeline.design.metrics.METRICS` or `TEST_ACCURACIES` -> value.
-        cost: `hw_models.cost.CostReport.to_dict()`, the breakdown by component and by layer included.
-        validation, test: Accuracy over chips; the search sees the first only.
+        cost: `hw_models.cost.CostReport.to_dict()`, with its parts by component and by layer.
+        validation, test: Accuracy over chips; the search uses only `validation`.
         phase_s: Wall time of each phase in seconds.
         versions: Of Python, nacim and the libraries that computed the result.
         checkpoint: File of the trained weights, or None.
         learning_curve: Accuracies during training, one record a checkpoint: `epoch` and the names of `METRICS`.
-        stopped_early: None, or why training was not finished (`pipeline.design.stopping_rule.StoppingRule.verdict`).
-            Accuracies are then those of an unfinished training on two chips, and no result of the design.
+        stopped_early: None, or why training ended early (`pipeline.design.stopping_rule.StoppingRule.verdict`). The
+            accuracies are then those of an unfinished network on two chips, and no result.
     """
 
     measured: dict[str, float]

@@ -8,24 +8,25 @@ from pipeline.design.pareto import nondominated, to_losses
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StoppingRule:
-    """What a worker needs to decide about one design. Frozen and picklable.
+    """All that a worker needs to decide whether one design is trained on.
 
     Attributes:
-        checkpoints: Epochs after which accuracy is looked at.
+        checkpoints: Epochs after which accuracy is measured.
         objectives: Names in `pipeline.design.metrics.METRICS`.
-        known: Objective -> the design's value, for those that are exact before training.
-        gains: Epoch -> accuracy objective -> what it is granted from there on, 0 or more. Empty: never stop.
+        costs: Objective -> the design's value, for objectives that need no training.
+        gains: Epoch -> accuracy objective -> how much it is assumed to rise from there on, 0 or more. Without an entry
+            for an epoch, no training ends there.
         front: Objective values of finished designs that no other one dominates.
     """
 
     checkpoints: tuple[int, ...]
     objectives: tuple[str, ...]
-    known: Mapping[str, float]
+    costs: Mapping[str, float]
     gains: Mapping[int, Mapping[str, float]]
     front: tuple[tuple[float, ...], ...]
 
     def verdict(self, epoch: int, measured: Mapping[str, float]) -> dict[str, float] | None:
-        """None to go on; else why not: `epoch`, and of the first accuracy objective `accuracy` and `optimistic`.
+        """None if training goes on; else `epoch`, and `accuracy` and `optimistic` of the first accuracy objective.
 
         Args:
             epoch: Epochs done.
@@ -35,8 +36,8 @@ class StoppingRule:
         if gains is None:
             return None
         optimistic = {name: min(1.0, measured[name] + gain) for name, gain in gains.items()}
-        figures = {**self.known, **optimistic}
-        best = [figures[name] for name in self.objectives]
+        values = {**self.costs, **optimistic}
+        best = [values[name] for name in self.objectives]
         if nondominated(to_losses(self.objectives, [*self.front, best]))[-1]:
             return None
         first = next(iter(gains))

@@ -64,7 +64,7 @@ def stopping_rule(study: optuna.Study, spec: StudySpec, number: int, design: Des
     return StoppingRule(
         checkpoints=checkpoints,
         objectives=tuple(spec.objectives),
-        known={name: cost[METRICS[name].attribute] for name in spec.objectives if name not in accuracy},
+        costs={name: cost[METRICS[name].attribute] for name in spec.objectives if name not in accuracy},
         gains={epoch: gains for epoch, gains in granted.items() if gains},
         front=tuple(tuple(finished[i].values) for i in np.flatnonzero(front)),
     )

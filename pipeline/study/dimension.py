@@ -6,17 +6,17 @@ from typing import Annotated, Any
 from pydantic_core import CoreSchema, core_schema
 
 ABSENT = "absent"
-_MOST_VALUES = 10_000  # assumed: of one parameter
+_MOST_VALUES = 10_000  # of one parameter; assumed
 Scalar = str | int | bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dimension:
-    """The values that one parameter may take: a single one is fixed and not searched.
+    """The values that one parameter may take. A single value is fixed and not searched.
 
     Attributes:
         values: All allowed values, in order.
-        is_range: Written as {low, high, step}; suggested as an integer and not as a category.
+        is_range: The study file writes {low, high, step}; Optuna gets an integer range instead of categories.
     """
 
     values: tuple[Scalar, ...]
@@ -28,7 +28,7 @@ class Dimension:
         return len(self.values) == 1
 
     def as_written(self) -> Scalar | list[Scalar] | dict[str, Scalar]:
-        """The form of the study file."""
+        """The values as the study file writes them."""
         if self.is_fixed:
             return self.values[0]
         if not self.is_range:
@@ -39,11 +39,11 @@ class Dimension:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Values:
-    """Annotation that lets pydantic read a `Dimension` and describe it in the JSON schema.
+    """Tells pydantic how to read a `Dimension` and how to describe it in the JSON schema.
 
     Attributes:
         item: JSON type of one value.
-        low: Smallest whole number, if values are whole numbers.
+        low: Smallest allowed number, if values are whole numbers.
         allow_absent: Whether "absent" is one of the choices.
     """
 

@@ -14,18 +14,18 @@ from pipeline.design.design_point import card_beside
 from pipeline.files import did_you_mean, read_yaml
 from pipeline.study.study_spec import StudySpec
 
-SCHEMA_VERSION = 2  # of what a database holds; raise it when stored values change their meaning
+SCHEMA_VERSION = 2  # of databases; raise it when stored values change their meaning
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StudyDefinition:
-    """A study file with its device cards read: all that a trial depends on.
+    """A study file and its device cards: all that a trial depends on.
 
     Attributes:
         path: The file.
-        spec: What it says.
-        devices: What the file calls a device -> the cell.
-        sources: What the file calls a device -> field -> source.
+        spec: Its content.
+        devices: Name in the file -> device.
+        sources: Name in the file -> field of its card -> source of the value.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class StudyDefinition:
     sources: dict[str, dict[str, str]]
 
     def identity(self) -> dict[str, Any]:
-        """Everything that the meaning of a trial depends on; two runs with equal identities may share a database."""
+        """All settings that change the values of a trial; runs with equal identities may share a database."""
         plain: dict[str, Any] = self.spec.model_dump(mode="json")
         for free in ("trials", "question"):
             del plain[free]
@@ -43,7 +43,7 @@ class StudyDefinition:
         return plain
 
     def with_supernet(self, path: Path) -> "StudyDefinition":
-        """The same study with its trained supernet at hand, which its identity does not name."""
+        """The same study with the file of its trained supernet; its identity stays the same."""
         accuracy = self.spec.accuracy.model_copy(update={"checkpoint": str(path)})
         return dataclasses.replace(self, spec=self.spec.model_copy(update={"accuracy": accuracy}))
 
@@ -110,13 +110,13 @@ def study_schema() -> dict[str, Any]:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """The first of pydantic's findings as one line."""
+    """The first error that pydantic found, as one line."""
     problem = error.errors()[0]
     model: Any = StudySpec
     fields = _fields(model)
     parts: list[str] = []
     for part in problem["loc"]:
-        if part == model.__name__:  # pydantic names the alternatives of a key, the file does not
+        if part == model.__name__:  # the class that pydantic tried; the file does not name it
             continue
         parts.append(str(part))
         fields = _fields(model)
@@ -135,5 +135,5 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _fields(model: type[BaseModel]) -> dict[Any, FieldInfo]:
-    """What a file may say, by its name there."""
+    """Name in the file -> field."""
     return {field.alias or name: field for name, field in model.model_fields.items() if not field.exclude}
