@@ -1,16 +1,19 @@
 """Studies in a real database: designs and costs are real, accuracies made up. For tests of what people look at."""
 
+import contextlib
 import random
 from pathlib import Path
 from typing import Any
 
 import optuna
 import yaml
+from optuna.trial import FrozenTrial
 
 from hw_models.cost import estimate_cost
 from hw_models.errors import InfeasibleDesign
 from pipeline.database.open_study import open_study
 from pipeline.database.records import _attributes
+from pipeline.database.transaction import set_user_attributes, transaction
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrialResult, VariationReport, measured_values
 from pipeline.design.topology import mvm_layers
@@ -60,20 +63,22 @@ def made_up_study(
             copy.set_user_attr(key, value)
         opened = copy
     space, chance = SearchSpace(study), random.Random(0)
-    measured = []
+    measured: list[FrozenTrial] = []
     while len(measured) < trials:
-        trial = opened.ask()
-        try:
-            design = space.suggest(trial)
-        except InfeasibleDesign:
-            opened.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            continue
-        trial.set_user_attr("design", design.to_dict())
-        trial.set_user_attr("design_hash", design.content_hash)
-        result = made_up_result(design, chance, n_chips)
-        for name, value in _attributes(result).items():
-            trial.set_user_attr(name, value)
-        measured.append(opened.tell(trial, [result.measured[name] for name in study.spec.objectives]))
+        with contextlib.nullcontext() if in_memory else transaction(opened) as session:  # one commit a trial
+            trial = opened.ask()
+            try:
+                design = space.suggest(trial)
+            except InfeasibleDesign:
+                opened.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                continue
+            result = made_up_result(design, chance, n_chips)
+            attributes = {"design": design.to_dict(), "design_hash": design.content_hash} | _attributes(result)
+            if session:
+                set_user_attributes(session, trial._trial_id, attributes)
+            for name, value in () if session else attributes.items():
+                trial.set_user_attr(name, value)
+            measured.append(opened.tell(trial.number, [result.measured[name] for name in study.spec.objectives]))
     if measured:
         twin = opened.ask()
         twin.set_user_attr("reused_from", measured[0].number)

@@ -113,6 +113,7 @@ def test_a_taken_port_is_named_with_the_way_out(study):
         serve(study[1], server.server_port, writable=False)
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_the_front_in_a_browser(study):
     opened, url = study
     front = {trial.number for trial in pareto_report(opened).front}
@@ -146,6 +147,34 @@ def prepared(tmp_path_factory):
     return opened, url, folder
 
 
+def test_a_prepared_study_has_notes_figures_and_artefacts(prepared):
+    opened, url, folder = prepared
+    best = pareto_report(opened).front[0]
+    with running(url, artifacts=artifact_folder(folder)) as address:
+        shown = json.loads(request("GET", f"{address}/api/studies/1?after=0")[1])
+        (mine,) = [trial for trial in shown["trials"] if trial["artifacts"]]
+        file = f"{address}/artifacts/1/{mine['trial_id']}/{mine['artifacts'][0]['artifact_id']}"
+        assert request("GET", file) == (200, b"weights")
+    assert [artifact["filename"] for artifact in shown["artifacts"]] == ["made-up-report.html"]
+    titles = {json.loads(each["graph_object"])["layout"]["title"]["text"] for each in shown["plotly_graph_objects"]}
+    assert titles == {
+        "Pareto front, 95 % intervals",
+        "Energy of the designs on the front",
+        "Area of the designs on the front",
+        "Hypervolume after each trial",
+    }
+    assert "Which &lt;device> & crossbar wins?" in shown["note"]["body"]
+    assert f"**On the front:** {best.number}" in shown["note"]["body"]
+    (note,) = [trial["note"]["body"] for trial in shown["trials"] if trial["number"] == best.number]
+    assert f"## Trial {best.number}: {best.params['device']}" in note
+    assert f"| validation | {100 * best.values[0]:.4g} ± 1.0 |" in note
+    shares = note[note.index("### Shares") :].splitlines()[4:]
+    energies = [int(line.split("|")[2].strip(" %") or 0) for line in shares if line.startswith("|")]
+    assert energies == sorted(energies, reverse=True)
+    assert sum(energies) == pytest.approx(100, abs=5)
+
+
+@pytest.mark.slow
 def test_a_prepared_study_opens_with_notes_figures_and_artefacts(prepared):
     opened, url, folder = prepared
     front = pareto_report(opened).front
@@ -162,10 +191,6 @@ def test_a_prepared_study_opens_with_notes_figures_and_artefacts(prepared):
         assert f"{100 * front[0].values[0]:.4g} ± 1.0" in text
         page.wait(lambda: "best.pt" in page.run("document.body.innerText"), "the checkpoint among the artefacts")
         assert page.problems == []
-        listed = json.loads(request("GET", f"{address}/api/studies/1?after=0")[1])
-        (mine,) = [trial for trial in listed["trials"] if trial["artifacts"]]
-        file = f"{address}/artifacts/1/{mine['trial_id']}/{mine['artifacts'][0]['artifact_id']}"
-        assert request("GET", file) == (200, b"weights")
 
 
 def test_preparing_again_replaces_what_was_there_and_touches_no_value(prepared):
@@ -177,6 +202,7 @@ def test_preparing_again_replaces_what_was_there_and_touches_no_value(prepared):
     assert [(t.number, t.state, t.values, t.params, t.user_attrs) for t in opened.get_trials()] == before
 
 
+@pytest.mark.slow
 def test_the_served_dashboard_says_where_it_is_and_ctrl_c_ends_it(study):
     code = f"from pipeline.report.dashboard_server import serve; serve({study[1]!r}, 0, False)"
     command = [sys.executable, "-c", code]

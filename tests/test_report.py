@@ -2,8 +2,10 @@
 
 import csv
 import dataclasses
+import re
 from collections import Counter
 from html import escape
+from pathlib import Path
 
 import optuna
 import pytest
@@ -11,27 +13,40 @@ from chromium import BINARY, chromium_page
 from made_up import CONTENT, made_up_study
 from PIL import Image
 
+import hw_models.devices
 from pipeline.design.metrics import METRICS
+from pipeline.report.comparison import comparison_chapter
 from pipeline.report.cost_parts import component_parts, layer_components, layer_parts
+from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.breakdown import breakdown_figure, component_colours
+from pipeline.report.figures.chips import chips_figure
 from pipeline.report.figures.front import front_figure
 from pipeline.report.figures.layers import layers_figure
+from pipeline.report.figures.parallel import parallel_figure
+from pipeline.report.figures.ranks import rank_figure
 from pipeline.report.figures.sigma import sigma_figure
 from pipeline.report.figures.style import device_styles, mark
 from pipeline.report.findings import read_findings
 from pipeline.report.page import report_page, write_comparison, write_pictures, write_report
+from pipeline.report.section_devices import devices_section
+from pipeline.report.section_front import SILICON_FACTOR
 from pipeline.report.sections import study_chapter
 
 DRAWN = (
     "document.readyState === 'complete' && "
     "[...document.querySelectorAll('.plot')].every((plot) => plot.querySelector('.main-svg'))"
 )
-THREE = ["accuracy_mean", "area_m2", "energy_j"]
+ODD = {  # number of trials, objectives, figures
+    "nothing yet": (0, ["accuracy_mean", "tops_per_watt"], 0),
+    "one trial": (1, ["accuracy_mean", "tops_per_watt"], 8),
+    "one objective": (4, ["energy_j"], 9),
+    "three objectives": (4, ["accuracy_mean", "area_m2", "energy_j"], 11),
+}
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> optuna.Study:
-    return made_up_study(tmp_path_factory.mktemp("study"), trials=24)[0]
+    return made_up_study(tmp_path_factory.mktemp("study"), trials=24, in_memory=True)[0]
 
 
 @pytest.fixture(scope="module")
@@ -39,35 +54,81 @@ def findings(study):
     return read_findings(study)
 
 
-def test_the_report_works_offline_in_a_browser(study, findings, tmp_path):
-    path = write_report(study, tmp_path)
-    assert path.stat().st_size < 6e6
-    front = {trial.number for trial in findings.front}
+@pytest.fixture(scope="module")
+def report(study, tmp_path_factory) -> Path:
+    """The page, its tables beside it."""
+    return write_report(study, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    """The report in a browser, one for all tests that look at it."""
     with chromium_page() as page:
-        page.open(path.as_uri(), DRAWN)
-        assert page.run("document.querySelectorAll('.plot').length") == 10
-        assert page.run("document.querySelectorAll('#plot-front-0 .errorbar').length") == len(front)
-        assert page.run("document.querySelector('.question').textContent") == CONTENT["question"]
-        assert {int(number) for number in column(page, 0)} == front
-
-        boxes = "[...document.querySelectorAll('#plot-front-0 .point')].map((mark) => mark.getBoundingClientRect())"
-        point = f"{boxes}.sort((one, other) => other.width - one.width)[0]"  # marks of the front are the largest
-        page.run("document.querySelector('#plot-front-0').scrollIntoView()")
-
-        def hovered() -> bool:
-            sides = (("x", "width"), ("y", "height"))
-            page.move_mouse(*(page.run(f"{point}.{side} + {point}.{size} / 2") for side, size in sides))
-            return page.run("document.querySelector('.hoverlayer .hovertext') !== null")
-
-        page.wait(hovered, "hover card")
-        card = page.run("document.querySelector('.hoverlayer').textContent")
-        assert any(card.startswith(f"trial {number}") for number in front)
-        assert "22 nm" in card
-
-        assert page.problems == []
-        assert page.requests == [path.as_uri()]
+        page.open(report.as_uri(), DRAWN)
+        yield page
 
 
+def test_the_report_works_offline_in_a_browser(page, report, findings):
+    assert report.stat().st_size < 6e6
+    front = {trial.number for trial in findings.front}
+    assert page.run("document.querySelectorAll('.plot').length") == 10
+    assert page.run("document.querySelectorAll('#plot-front-0 .errorbar').length") == len(front)
+    assert page.run("document.querySelector('.question').textContent") == CONTENT["question"]
+    assert {int(number) for number in column(page, 0)} == front
+
+    boxes = "[...document.querySelectorAll('#plot-front-0 .point')].map((mark) => mark.getBoundingClientRect())"
+    point = f"{boxes}.sort((one, other) => other.width - one.width)[0]"  # marks of the front are the largest
+    page.run("document.querySelector('#plot-front-0').scrollIntoView()")
+
+    def hovered() -> bool:
+        sides = (("x", "width"), ("y", "height"))
+        page.move_mouse(*(page.run(f"{point}.{side} + {point}.{size} / 2") for side, size in sides))
+        return page.run("document.querySelector('.hoverlayer .hovertext') !== null")
+
+    page.wait(hovered, "hover text")
+    text = page.run("document.querySelector('.hoverlayer').textContent")
+    assert any(text.startswith(f"trial {number}") for number in front)
+    assert "22 nm" in text
+
+    assert page.problems == []
+    assert page.requests == [report.as_uri()]
+
+
+def test_a_click_on_a_column_sorts_by_its_numbers(page, findings):
+    for order in ("descending", "ascending"):
+        page.run("document.querySelectorAll('table.sortable th button')[0].click()")
+        expected = sorted((trial.number for trial in findings.front), reverse=order == "descending")
+        assert [int(number) for number in column(page, 0)] == expected
+        assert page.run("document.querySelector('th[aria-sort]').getAttribute('aria-sort')") == order
+
+
+def test_the_table_narrows_down_to_words_and_limits(page, findings):
+    def type_in(words: str) -> None:
+        page.run(
+            f"(() => {{ const field = document.querySelector('input[type=search]'); field.value = '{words}'; "
+            "field.dispatchEvent(new Event('input')); })()"
+        )
+
+    assert {int(number) for number in column(page, 0)} == {trial.number for trial in findings.front}
+    page.run("document.querySelector('.filter input[type=checkbox]').click()")
+    assert {int(number) for number in column(page, 0)} == {trial.number for trial in findings.evaluated}
+    page.run("document.querySelector('.filter input[type=checkbox]').click()")
+    type_in("rram accuracy>85")  # all designs, not the front alone
+    expected = {t.number for t in findings.evaluated if t.device == "rram" and t.measured["accuracy_mean"] >= 0.85}
+    assert expected
+    assert {int(number) for number in column(page, 0)} == expected
+    type_in("nothing like this")
+    assert column(page, 0) == []
+    type_in("")
+
+
+def column(page, index: int) -> list[str]:
+    """Text of a column's visible cells."""
+    rows = "[...document.querySelector('table.sortable').tBodies[0].rows]"
+    return page.run(f"{rows}.filter((row) => !row.hidden).map((row) => row.cells[{index}].textContent)")
+
+
+@pytest.mark.slow
 def test_each_figure_is_a_picture_too(study, findings, tmp_path):
     pytest.importorskip("kaleido")
     if BINARY is None:
@@ -80,74 +141,40 @@ def test_each_figure_is_a_picture_too(study, findings, tmp_path):
             assert picture.convert("L").getextrema()[0] < 128, "something is drawn"
 
 
-def test_a_click_on_a_column_sorts_by_its_numbers(study, findings, tmp_path):
-    with chromium_page() as page:
-        page.open(write_report(study, tmp_path).as_uri(), DRAWN)
-        for order in ("descending", "ascending"):
-            page.run("document.querySelectorAll('table.sortable th button')[0].click()")
-            expected = sorted((trial.number for trial in findings.front), reverse=order == "descending")
-            assert [int(number) for number in column(page, 0)] == expected
-            assert page.run("document.querySelector('th[aria-sort]').getAttribute('aria-sort')") == order
-
-
-def column(page, index: int) -> list[str]:
-    """Text of a column's visible cells."""
-    rows = "[...document.querySelector('table.sortable').tBodies[0].rows]"
-    return page.run(f"{rows}.filter((row) => !row.hidden).map((row) => row.cells[{index}].textContent)")
-
-
-def test_the_table_narrows_down_to_words_and_limits(study, findings, tmp_path):
-    def type_in(words: str) -> None:
-        page.run(
-            f"(() => {{ const field = document.querySelector('input[type=search]'); field.value = '{words}'; "
-            "field.dispatchEvent(new Event('input')); })()"
-        )
-
-    with chromium_page() as page:
-        page.open(write_report(study, tmp_path).as_uri(), DRAWN)
-        assert {int(number) for number in column(page, 0)} == {trial.number for trial in findings.front}
-        page.run("document.querySelector('.filter input[type=checkbox]').click()")
-        assert {int(number) for number in column(page, 0)} == {trial.number for trial in findings.evaluated}
-        page.run("document.querySelector('.filter input[type=checkbox]').click()")
-        type_in("rram accuracy>85")  # all designs, not the front alone
-        expected = {
-            trial.number
-            for trial in findings.evaluated
-            if trial.device == "rram" and trial.measured["accuracy_mean"] >= 0.85
-        }
-        assert {int(number) for number in column(page, 0)} == expected
-        type_in("nothing like this")
-        assert column(page, 0) == []
-
-
-def test_two_studies_share_a_folder_and_a_page_that_compares_them(tmp_path):
+def two_studies(folder: Path) -> list[optuna.Study]:
     studies = []
     for name, seed in (("one", 3), ("two", 4)):
-        (tmp_path / name).mkdir()
-        studies.append(made_up_study(tmp_path / name, trials=6, name=name, seed=seed)[0])
-    pages = [write_report(each, tmp_path) for each in studies]
-    assert pages[0] != pages[1]
-    assert all(path.is_file() for path in pages)
-    path = write_comparison(studies, tmp_path)
-    with chromium_page() as page:
-        page.open(path.as_uri(), DRAWN)
-        text = page.run("document.body.innerText")
-        settings = page.run("[...document.querySelectorAll('tr')].map((row) => row.textContent)")
-        counts = page.run(
-            "[...document.querySelector('table').querySelectorAll('tbody tr')].map("
-            "(row) => [...row.children].slice(1, 4).map((cell) => Number(cell.textContent)))"
-        )
-        assert page.problems == []
-    found = [read_findings(study) for study in studies]
+        (folder / name).mkdir()
+        studies.append(made_up_study(folder / name, trials=6, name=name, seed=seed)[0])
+    return studies
+
+
+def test_a_comparison_counts_the_joint_front_and_lists_the_settings_that_differ(tmp_path):
+    found = [read_findings(study) for study in two_studies(tmp_path)]
+    fronts, settings = comparison_chapter(found).sections
+    counts = [[cell.value for cell in row[1:4]] for row in fronts.parts[-1].rows]
     points = [[(t.measured["accuracy_mean"], t.measured["tops_per_watt"]) for t in each.evaluated] for each in found]
     every = [point for each in points for point in each]
     unbeaten = [[all(p == q or p[0] > q[0] or p[1] > q[1] for q in every) for p in each] for each in points]
     assert counts == [[6, len(f.front), sum(stay)] for f, stay in zip(found, unbeaten, strict=True)]
+    assert settings.parts[0].rows == [["seed", "3", "4"]]
+
+
+@pytest.mark.slow
+def test_two_studies_share_a_folder_and_a_page_that_compares_them(tmp_path):
+    studies = two_studies(tmp_path)
+    pages = [write_report(each, tmp_path) for each in studies]
+    assert pages[0] != pages[1]
+    assert all(path.is_file() for path in pages)
+    with chromium_page() as page:
+        page.open(write_comparison(studies, tmp_path).as_uri(), DRAWN)
+        text = page.run("document.body.innerText")
+        assert page.problems == []
     for name in ("one", "two"):
         assert f"Where {name} comes from" in text
-    assert "seed34" in settings
 
 
+@pytest.mark.slow
 def test_a_report_of_1000_trials_opens_without_errors_and_stays_small(tmp_path):
     study, _ = made_up_study(tmp_path, trials=1000, in_memory=True)
     path = write_report(study, tmp_path)
@@ -159,6 +186,25 @@ def test_a_report_of_1000_trials_opens_without_errors_and_stays_small(tmp_path):
         assert page.problems == []
 
 
+@pytest.mark.parametrize(("trials", "objectives", "plots"), ODD.values(), ids=ODD)
+def test_small_and_odd_studies_have_a_report_too(tmp_path, trials, objectives, plots):
+    chapter = study_chapter(read_findings(made_up_study(tmp_path, trials, in_memory=True, objectives=objectives)[0]))
+    assert len(chapter.plots()) == plots
+    assert chapter.summary.startswith("No design has been evaluated yet") == (trials == 0)
+
+
+@pytest.mark.slow
+def test_small_and_odd_reports_open_without_errors(tmp_path):
+    with chromium_page() as page:
+        for name, (trials, objectives, plots) in ODD.items():
+            folder = tmp_path / name
+            folder.mkdir()
+            path = write_report(made_up_study(folder, trials, objectives=objectives)[0], folder)
+            page.open(path.as_uri(), f"location.href === '{path.as_uri()}' && {DRAWN}")
+            assert page.run("document.querySelectorAll('.plot').length") == plots, name
+        assert page.problems == []
+
+
 def test_importance_finds_the_choice_that_decides(tmp_path):
     """Made-up accuracy falls with the bits of a cell and depends on nothing else but chance."""
     study, _ = made_up_study(tmp_path, trials=150, in_memory=True)
@@ -167,24 +213,6 @@ def test_importance_finds_the_choice_that_decides(tmp_path):
     for each in shares.values():
         assert sum(each.values()) == pytest.approx(1)
     assert next(iter(shares["accuracy_mean"])) == "cell_bits"
-
-
-def test_small_and_odd_studies_have_a_report_too(tmp_path):
-    cases = {  # number of trials, objectives, figures
-        "nothing yet": (0, ["accuracy_mean", "tops_per_watt"], 0),
-        "one trial": (1, ["accuracy_mean", "tops_per_watt"], 8),
-        "one objective": (4, ["energy_j"], 9),
-        "three objectives": (4, THREE, 11),
-    }
-    with chromium_page() as page:
-        for name, (trials, objectives, plots) in cases.items():
-            folder = tmp_path / name
-            folder.mkdir()
-            path = write_report(made_up_study(folder, trials, objectives=objectives)[0], folder)
-            page.open(path.as_uri(), f"location.href === '{path.as_uri()}' && {DRAWN}")
-            assert page.run("document.querySelectorAll('.plot').length") == plots, name
-            assert ("No design has been evaluated yet" in page.run("document.body.innerText")) == (trials == 0), name
-        assert page.problems == []
 
 
 def test_what_people_wrote_cannot_become_markup(findings):
@@ -200,9 +228,8 @@ def test_what_people_wrote_cannot_become_markup(findings):
     assert page.count(escape(evil)) > 3
 
 
-def test_the_csv_holds_every_trial_with_units_in_its_columns(study, findings, tmp_path):
-    write_report(study, tmp_path)
-    with (tmp_path / "made-up-trials.csv").open(newline="", encoding="utf-8") as file:
+def test_the_csv_holds_every_trial_with_units_in_its_columns(report, findings):
+    with (report.parent / "made-up-trials.csv").open(newline="", encoding="utf-8") as file:
         rows = {int(row["trial"]): row for row in csv.DictReader(file)}
     assert set(rows) == {trial.number for trial in findings.evaluated}
     for trial in findings.evaluated:
@@ -322,11 +349,26 @@ def test_axes_carry_units(findings):
 
 
 def test_every_device_has_a_mark_of_its_own():
-    styles = device_styles(f"device {i}" for i in range(20))
-    assert len(set(styles.values())) == 20
-    mixed = device_styles(["mine", "rram", "yours", "fefet"])
-    assert len(set(mixed.values())) == 4
-    assert mixed["rram"] == device_styles(["rram"])["rram"], "a shipped card looks the same in all reports"
+    assert len(set(device_styles(f"device {i}" for i in range(64)).values())) == 64
+    assert len(set(device_styles(["mine", "rram", "yours", "fefet"]).values())) == 4
+
+
+def test_a_new_card_changes_no_other_cards_style(tmp_path, monkeypatch):
+    shipped = hw_models.devices.shipped_card_names()
+    before = {name: device_styles([name])[name] for name in shipped}
+    for name in shipped:
+        (tmp_path / f"{name}.yaml").touch()
+    (tmp_path / "aaa.yaml").touch()  # first in the alphabet
+    monkeypatch.setattr(hw_models.devices, "CARD_FOLDER", tmp_path)
+    together = device_styles(["aaa", *reversed(shipped), "mine"])
+    assert {name: together[name] for name in shipped} == before
+    assert len(set(together.values())) == len(shipped) + 2
+
+
+def test_shipped_cards_keep_their_colours_for_ever():
+    colours = {"fefet": "#0072B2", "pcm": "#D55E00", "rram": "#009E73", "sram": "#E69F00", "stt_mram": "#56B4E9"}
+    styles = device_styles(["mine", *colours])
+    assert {name: styles[name].colour for name in colours} == colours
 
 
 @pytest.mark.parametrize(
@@ -340,3 +382,77 @@ def test_the_staircase_keeps_to_the_side_that_the_front_dominates(findings, x, s
     styles = device_styles(findings.identity["devices"])
     figure = front_figure(findings.evaluated, findings.front, styles, x, "accuracy_mean", joined=True)
     assert figure.data[0].line.shape == shape
+
+
+def design_like(trial: Evaluated, number: int, mean: float, noiseless: float, device: str | None = None) -> Evaluated:
+    """A copy with other accuracies, perhaps on another device."""
+    chip = trial.design.accelerator
+    chip = dataclasses.replace(chip, device=dataclasses.replace(chip.device, name=device or chip.device.name))
+    return dataclasses.replace(
+        trial,
+        number=number,
+        measured=trial.measured | {"accuracy_mean": mean, "accuracy_noiseless": noiseless},
+        validation=dataclasses.replace(
+            trial.validation, mean=mean, noiseless=noiseless, mean_low=mean - 0.001, mean_high=mean + 0.001
+        ),
+        design=dataclasses.replace(trial.design, accelerator=chip),
+    )
+
+
+def test_rank_1_is_the_most_accurate_design_and_stands_on_top(findings):
+    trials = [design_like(findings.evaluated[0], i, mean=0.9 - 0.1 * i, noiseless=0.92 + 0.01 * i) for i in range(3)]
+    figure = rank_figure(trials, device_styles([trials[0].device]))
+    ranks = {line.hovertext[0].split("</b>")[0]: tuple(line.y) for line in figure.data}
+    assert ranks == {"<b>trial 0": (3, 1), "<b>trial 1": (2, 2), "<b>trial 2": (1, 3)}
+    assert figure.layout.yaxis.autorange == "reversed"
+    many = [design_like(trials[0], i, mean=0.9 - 0.01 * i, noiseless=0.5 + 0.01 * i) for i in range(40)]
+    low, high = rank_figure(many, device_styles([trials[0].device])).layout.yaxis.range
+    assert low > high, "the axis of many ranks is logarithmic, and upside down too"
+
+
+def test_the_mark_of_no_device_errors_stands_at_the_accuracy_without_them(findings):
+    trials = [design_like(findings.evaluated[0], i, mean=0.6, noiseless=0.7 + 0.1 * i) for i in range(3)]
+    (marks,) = [t for t in chips_figure(trials, device_styles([trials[0].device])).data if t.name == "no device errors"]
+    assert list(marks.y) == [70, 80, 90]
+    assert list(marks.x) == [mark(trial) for trial in trials]
+
+
+def test_the_loss_to_device_errors_is_that_of_the_median_design(findings):
+    losses = [0.09, 0.01, 0.03, 0.02, 0.05]  # the middle one of these is 3 points
+    trials = [design_like(findings.front[0], i, 0.8, 0.8 + loss, device="mine") for i, loss in enumerate(losses)]
+    table = devices_section(dataclasses.replace(findings, evaluated=tuple(trials), front=tuple(trials))).parts[0]
+    (row,) = table.rows
+    assert row[table.heads.index("lost to device errors [points]")].text == "3.0"
+
+
+def test_more_is_higher_up_in_parallel_coordinates(findings):
+    names = ("accuracy_mean", "tops_per_watt")
+    styles = device_styles(findings.devices)
+    figure = parallel_figure(findings.evaluated, findings.evaluated, styles, names)
+    low, high = figure.layout.yaxis.range
+    assert low < high
+    titles = list(figure.layout.xaxis.ticktext)
+    heights = {}  # trial -> title of the axis -> height
+    for trace in figure.data:
+        for x, y, text in zip(trace.x, trace.y, trace.hovertext, strict=True):
+            if x is not None:
+                heights.setdefault(int(re.match(r"<b>trial (\d+)", text)[1]), {})[titles[int(x)]] = y
+    labels = {}  # title of the axis -> height -> label
+    for label in figure.layout.annotations:
+        labels.setdefault(titles[int(label.x)], {})[label.y] = label.text
+    for name in names:
+        values = [trial.measured[name] for trial in findings.evaluated]
+        assert labels[METRICS[name].title] == {0: METRICS[name].show(min(values)), 1: METRICS[name].show(max(values))}
+        for trial in findings.evaluated:
+            expected = (trial.measured[name] - min(values)) / (max(values) - min(values))
+            assert heights[trial.number][METRICS[name].title] == pytest.approx(expected, abs=0.011)
+    assert labels["crossbar size"] == {0: "32", 0.5: "64", 1: "128"}
+    for trial in findings.evaluated:
+        nearest = min(labels["crossbar size"], key=lambda y: abs(y - heights[trial.number]["crossbar size"]))
+        assert labels["crossbar size"][nearest] == str(trial.design.accelerator.crossbar_size)
+
+
+def test_the_report_gives_the_documented_factor_to_measured_chips():
+    text = (Path(__file__).parent.parent / "docs" / "cost_model.md").read_text()
+    silicon = text[text.index("## Silicon") :]
+    assert f"{SILICON_FACTOR:g}" in re.findall(r"\d+\.\d+", silicon)
