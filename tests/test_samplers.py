@@ -15,6 +15,7 @@ from test_runner import StopAfter
 
 from hw_models.errors import InfeasibleDesign
 from pipeline.database.open_study import open_study
+from pipeline.design.constraints import known_figures
 from pipeline.design.pareto import nondominated
 from pipeline.run.runner import Runner
 from pipeline.samplers import generation_of, make_sampler
@@ -143,6 +144,34 @@ def test_parents_are_the_best_and_least_crowded():
     assert crowding[:4].tolist() == pytest.approx([np.inf, 0.6, 1.5, np.inf])
     wins = np.bincount([tournament(np.random.default_rng(k), rank, crowding) for k in range(600)], minlength=6)
     assert wins[5] < wins[4] < wins[1] < wins[2] < wins[0] + wins[3]
+
+
+def test_feasible_parents_come_first_and_the_others_by_violation():
+    losses = np.array([[1.0, 2.0], [0.0, 0.0], [2.0, 1.0], [0.5, 0.5], [1.5, 1.5], [3.0, 3.0]])
+    rank, crowding = rank_and_crowding(losses, np.array([0.0, 0.3, 0.0, 0.1, 0.0, 0.2]))
+    assert rank.tolist() == [0, 3, 0, 1, 0, 2]
+    assert crowding[4] == pytest.approx(2), "(2 - 1) / (2 - 1) for either objective; the infeasible crowd no one"
+
+
+def test_parents_that_break_the_constraints_are_ranked_by_violation(tiny, write_study):
+    tiny["constraints"] = ["tops_per_watt >= 1000"]
+    study = load_study(write_study(tiny))
+    opened, genome = new_study(study), Genome(SearchSpace(study))
+    go_on(study, opened, 4)
+    pool = opened.sampler._mating_pool_of(opened, 1)
+    violations = [genome.violation(genes) for genes in pool.genes]
+    assert pool.rank.tolist() == [sorted(violations).index(violation) for violation in violations]
+    assert sorted(pool.rank) != pool.rank.tolist(), "else this test shows nothing"
+
+
+def test_violations_of_several_constraints_add_up(tiny, write_study):
+    tiny["constraints"] = ["area_mm2 <= 0.01", "tops_per_watt >= 1000", "latency_us <= 1e9"]
+    genome = Genome(SearchSpace(load_study(write_study(tiny))))
+    genes = np.zeros_like(genome.sizes)
+    known = known_figures(genome.design(genes))
+    area, efficiency = 1e6 * known["area_m2"] / 0.01 - 1, 1 - known["tops_per_watt"] / 1000
+    assert min(area, efficiency) > 0.5
+    assert genome.violation(genes) == pytest.approx(area + efficiency), "one that is kept makes up for none"
 
 
 def test_children_take_genes_of_both_parents_and_mutate_into_other_values():

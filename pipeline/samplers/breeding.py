@@ -5,19 +5,24 @@ Genes are whole numbers, see `pipeline.samplers.genome`. Losses are objectives w
 
 import numpy as np
 
-from pipeline.design.pareto import nondominated
+from pipeline.optuna_private import non_domination_rank
 
 CROSSOVER_PROBABILITY = 0.9  # of Deb et al.; else the child begins as a copy of its first parent
 
 
-def rank_and_crowding(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number of the front of each row of `losses` (n, objectives), best 0, and its crowding distance within it."""
-    rank, crowding = np.zeros(len(losses), dtype=int), np.zeros(len(losses))
-    left = np.arange(len(losses))
-    while len(left):
-        first = nondominated(losses[left])
-        front, left = left[first], left[~first]
-        rank[left] += 1
+def rank_and_crowding(losses: np.ndarray, violations: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Rank and crowding distance of each row of `losses` (n, objectives).
+
+    Feasible rows have the number of their front as rank, best 0. The others follow, the least violation first. Only
+    rows of one rank crowd each other. (Optuna computes the same distance, but on trials; candidates are none yet.)
+
+    Args:
+        losses: (n, objectives).
+        violations: Of each row (n,), 0 if it keeps all constraints; None: all rows do.
+    """
+    rank, crowding = non_domination_rank(losses, violations), np.zeros(len(losses))
+    for number in np.unique(rank):
+        front = np.flatnonzero(rank == number)
         for column in losses.T:
             order = front[np.argsort(column[front], kind="stable")]
             width = column[order[-1]] - column[order[0]]

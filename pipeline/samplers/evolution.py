@@ -148,10 +148,10 @@ class _Evolution(BaseGASampler):
             done = cached_trials(study, (TrialState.COMPLETE,))
             untrained = {"infeasible", "stopped_early"}
             trained = [t for t in done if generation_of(t) < generation and not untrained & t.user_attrs.keys()]
-            rank, crowding = rank_and_crowding(to_losses(self._genome.objectives, [t.values for t in parents]))
             genes = np.array([self._genome.genes(trial.params) for trial in parents])
             violations = np.array([self._genome.violation(one) for one in genes])
-            rank = np.where(violations > 0, len(parents) + np.argsort(np.argsort(violations)), rank)
+            losses = to_losses(self._genome.objectives, [trial.values for trial in parents])
+            rank, crowding = rank_and_crowding(losses, violations)
             self._mating_pool = _MatingPool(
                 generation=generation,
                 genes=genes,
