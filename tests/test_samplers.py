@@ -10,6 +10,7 @@ import fake_evaluation
 import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 from test_runner import StopAfter
 
@@ -263,34 +264,32 @@ def test_without_candidates_nothing_is_forecast(study_of, monkeypatch):
     go_on(study, new_study(study), 12)
 
 
-def test_the_controllers_gradient_is_that_of_its_objective():
-    rng = np.random.default_rng(0)
-    controller = Controller([3, 2, 5], rng)
-    controller.theta *= 8  # away from where all choices are alike
-    made, advantage = np.array([[0, 1, 4], [2, 0, 1], [2, 1, 1]]), np.array([0.7, -0.3, 1.1])
-    gradient = controller.gradient(made, advantage, 0.3)
-    for k in rng.choice(len(gradient), 100, replace=False):
-        value = controller.theta[k]
-        step = 1e-5
-        sides = []
-        for controller.theta[k] in (value + step, value - step):
-            sides.append(controller.objective(made, advantage, 0.3))
-        controller.theta[k] = value
-        assert gradient[k] == pytest.approx((sides[0] - sides[1]) / (2 * step), abs=1e-8)
-
-
-def test_the_controllers_choices_follow_its_own_probabilities():
+@pytest.fixture
+def controller():
+    """A policy away from where all choices are alike."""
     controller = Controller([2, 3], np.random.default_rng(0))
-    controller.theta *= 12
-    log_p = {
-        made: controller.objective(np.array([made]), np.ones(1), 0.0) for made in itertools.product(range(2), range(3))
-    }
-    assert sum(np.exp(list(log_p.values()))) == pytest.approx(1)
+    with torch.no_grad():
+        for parameter in controller.parameters():
+            parameter *= 12
+    return controller
+
+
+def test_the_controllers_choices_follow_its_own_probabilities(controller):
+    all_made = list(itertools.product(range(2), range(3)))
+    probabilities = [controller.objective(made, 1.0, 0.0).exp().item() for made in all_made]
+    assert sum(probabilities) == pytest.approx(1)
+    assert max(probabilities) > 2 * min(probabilities), "else this test shows nothing"
     rng = np.random.default_rng(1)
-    drawn = [tuple(controller.sample(rng)) for _ in range(2000)]
-    for made, log in log_p.items():
-        p = np.exp(log)
-        assert drawn.count(made) / 2000 == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / 2000))
+    drawn = [tuple(controller.sample(rng)) for _ in range(1000)]
+    for made, p in zip(all_made, probabilities, strict=True):
+        assert drawn.count(made) / 1000 == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / 1000))
+
+
+def test_the_controllers_objective_counts_the_entropy_of_each_decision(controller):
+    first, second = controller.log_probabilities([1])
+    entropies = [-(log_p.exp() * log_p).sum().item() for log_p in (first, second)]
+    of_choices = first[1].item() + second[2].item()
+    assert controller.objective([1, 2], -0.5, 0.3).item() == pytest.approx(-0.5 * of_choices + 0.3 * sum(entropies))
 
 
 def test_reinforce_learns_what_earns_more(study_of):

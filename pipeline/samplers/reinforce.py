@@ -1,9 +1,11 @@
 """NACIM's optimizer as an Optuna sampler: an RNN controller trained by policy gradient (REINFORCE)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import optuna
+import torch
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -67,7 +69,7 @@ class ReinforceSampler(BaseSampler):
         if numbers[: len(self._learnt)] != self._learnt:
             self._learner, self._learnt = self._new_learner(), []
         for trial in done[len(self._learnt) :]:
-            self._learner.learn(self._genome.genes(trial.params), self._figures(trial))
+            self._learner.learn(self._genome.genes(trial.params).tolist(), self._figures(trial))
         self._learnt = numbers
 
     def _figures(self, trial: FrozenTrial) -> np.ndarray | None:
@@ -85,16 +87,16 @@ class _Learner:
         self.controller = controller
         self._best: np.ndarray | None = None
         self._baseline: float | None = None
-        self._first = np.zeros_like(controller.theta)  # Adam's moments
-        self._second = np.zeros_like(controller.theta)
-        self._updates = 0
+        self._adam = torch.optim.Adam(controller.parameters(), LEARNING_RATE, maximize=True)
 
-    def learn(self, made: np.ndarray, figures: np.ndarray | None) -> None:
+    def learn(self, made: Sequence[int], figures: np.ndarray | None) -> None:
         reward = self._reward(figures)
         advantage = 0.0 if self._baseline is None else reward - self._baseline
         before = reward if self._baseline is None else self._baseline
         self._baseline = BASELINE_DECAY * before + (1 - BASELINE_DECAY) * reward
-        self._ascend(self.controller.gradient(made[None], np.array([advantage]), ENTROPY_WEIGHT))
+        self._adam.zero_grad()
+        self.controller.objective(made, advantage, ENTROPY_WEIGHT).backward()
+        self._adam.step()
 
     def _reward(self, figures: np.ndarray | None) -> float:
         """Mean of the figures, each a share of the best so far; 0 for a design that cannot exist."""
@@ -102,12 +104,3 @@ class _Learner:
             return 0.0
         self._best = figures if self._best is None else np.maximum(self._best, figures)
         return float((figures / np.maximum(self._best, 1e-300)).mean())
-
-    def _ascend(self, gradient: np.ndarray) -> None:
-        """Adam (Kingma & Ba, 2015)."""
-        self._updates += 1
-        self._first += 0.1 * (gradient - self._first)
-        self._second += 0.001 * (gradient**2 - self._second)
-        first = self._first / (1 - 0.9**self._updates)
-        second = self._second / (1 - 0.999**self._updates)
-        self.controller.theta += LEARNING_RATE * first / (np.sqrt(second) + 1e-8)
