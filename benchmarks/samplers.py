@@ -35,7 +35,7 @@ from hw_models.cost import estimate_cost
 from pipeline.design.pareto import hypervolume_history
 from pipeline.design.topology import mvm_layers
 from pipeline.samplers import make_sampler
-from pipeline.samplers.evolution import Known, ReproducibleNSGAII
+from pipeline.samplers.evolution import Proposed, ReproducibleNSGAII
 from pipeline.samplers.genome import Genome
 from pipeline.study.sampler_spec import SAMPLERS as CHOICES
 from pipeline.study.sampler_spec import SamplerSpec
@@ -52,8 +52,8 @@ SHOWN = (50, 100, 200, 500)
 class DuplicatesReused(ReproducibleNSGAII):
     """The default without its memory of what was proposed."""
 
-    def _known_before(self, study: optuna.Study, number: int) -> Known:
-        super()._known_before(study, number)
+    def _proposed_before(self, study: optuna.Study, number: int) -> Proposed:
+        super()._proposed_before(study, number)
         return {None}
 
 

@@ -119,7 +119,7 @@ def test_decisions_do_not_depend_on_workers_or_interruptions(study, tmp_path):
 
 
 def test_a_duplicate_of_a_stopped_design_is_marked_too(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(ReproducibleNSGAII, "_known_before", lambda *_: {None})  # else it proposes no design twice
+    monkeypatch.setattr(ReproducibleNSGAII, "_proposed_before", lambda *_: {None})  # else it proposes no design twice
     plain = study.spec.sampler.model_copy(update={"candidates": 1})
     study = dataclasses.replace(study, spec=study.spec.model_copy(update={"sampler": plain}))
     opened = run(study, tmp_path / "a", trials=40)

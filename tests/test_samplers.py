@@ -4,7 +4,9 @@ import importlib
 import itertools
 import subprocess
 import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import fake_evaluation
 import numpy as np
@@ -16,7 +18,7 @@ from test_runner import StopAfter
 
 from hw_models.errors import InfeasibleDesign
 from pipeline.database.open_study import open_study
-from pipeline.design.constraints import known_figures
+from pipeline.design.constraints import cost_before_training
 from pipeline.design.pareto import nondominated
 from pipeline.run.runner import Runner
 from pipeline.samplers import generation_of, make_sampler
@@ -52,8 +54,14 @@ def new_study(study: StudyDefinition) -> optuna.Study:
     return optuna.create_study(sampler=make_sampler(study), directions=directions)
 
 
-def go_on(study: StudyDefinition, opened: optuna.Study, trials: int, resumed_at: set[int] = frozenset()) -> list[dict]:
-    """Ask and tell made-up values; before some trials, the sampler is made anew as after a restart."""
+def go_on(
+    study: StudyDefinition,
+    opened: optuna.Study,
+    trials: int,
+    resumed_at: Collection[int] = (),
+    marked: Mapping[int, str] = MappingProxyType({}),
+) -> list[dict]:
+    """Ask and tell made-up values. Before some trials the sampler is made anew, as after a restart; some are marked."""
     space = SearchSpace(study)
     for number in range(len(opened.trials), trials):
         if number in resumed_at:
@@ -64,9 +72,15 @@ def go_on(study: StudyDefinition, opened: optuna.Study, trials: int, resumed_at:
         except InfeasibleDesign:
             opened.tell(trial, state=TrialState.PRUNED)
             continue
+        if number in marked:
+            trial.set_user_attr(marked[number], True)
         measured = fake_evaluation.made_up_result(design, 0).measured
         opened.tell(trial, [measured[name] for name in study.spec.objectives])
     return [trial.params for trial in opened.trials]
+
+
+def trial_of(genome: Genome, genes: np.ndarray, values: list[float]) -> optuna.trial.FrozenTrial:
+    return optuna.trial.create_trial(params=genome.parameters(genes), distributions=genome.distributions, values=values)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -159,7 +173,7 @@ def test_parents_that_break_the_constraints_are_ranked_by_violation(tiny, write_
     study = load_study(write_study(tiny))
     opened, genome = new_study(study), Genome(SearchSpace(study))
     go_on(study, opened, 4)
-    pool = opened.sampler._mating_pool_of(opened, 1)
+    pool = opened.sampler._pool_of(opened, 1)
     violations = [genome.violation(genes) for genes in pool.genes]
     assert pool.rank.tolist() == [sorted(violations).index(violation) for violation in violations]
     assert sorted(pool.rank) != pool.rank.tolist(), "else this test shows nothing"
@@ -169,7 +183,7 @@ def test_violations_of_several_constraints_add_up(tiny, write_study):
     tiny["constraints"] = ["area_mm2 <= 0.01", "tops_per_watt >= 1000", "latency_us <= 1e9"]
     genome = Genome(SearchSpace(load_study(write_study(tiny))))
     genes = np.zeros_like(genome.sizes)
-    known = known_figures(genome.design(genes))
+    known = cost_before_training(genome.design(genes))
     area, efficiency = 1e6 * known["area_m2"] / 0.01 - 1, 1 - known["tops_per_watt"] / 1000
     assert min(area, efficiency) > 0.5
     assert genome.violation(genes) == pytest.approx(area + efficiency), "one that is kept makes up for none"
@@ -177,11 +191,11 @@ def test_violations_of_several_constraints_add_up(tiny, write_study):
 
 def test_children_take_genes_of_both_parents_and_mutate_into_other_values():
     sizes = np.full(2000, 3)
-    mother, father = np.zeros(2000, dtype=int), np.ones(2000, dtype=int)
-    crossed = [child(np.random.default_rng(k), mother, father, sizes, 0.0) for k in range(50)]
+    first, second = np.zeros(2000, dtype=int), np.ones(2000, dtype=int)
+    crossed = [child(np.random.default_rng(k), first, second, sizes, 0.0) for k in range(50)]
     assert set(np.unique(crossed)) == {0, 1}
     assert sum(not one.any() for one in crossed) in range(1, 13)  # one in ten is a copy: 5 of 50, deviation 2.1
-    mutated = child(np.random.default_rng(0), mother, mother, sizes, 0.25)
+    mutated = child(np.random.default_rng(0), first, first, sizes, 0.25)
     assert (mutated != 0).mean() == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 2000))
     assert set(np.unique(mutated)) == {0, 1, 2}
 
@@ -195,26 +209,20 @@ def test_a_forecast_passes_near_what_it_saw_and_returns_to_the_mean_far_away():
 
 
 def test_costs_are_exact_in_the_preselection_and_accuracy_is_learnt(study_of):
-    study = study_of(objectives=("area_m2", "accuracy_mean"))
-    space, opened = SearchSpace(study), new_study(study)
-    genome = Genome(space)
+    genome = Genome(SearchSpace(study_of(objectives=("area_m2", "accuracy_mean"))))
     rng = np.random.default_rng(0)
 
-    def accuracy(parameters: dict) -> float:
-        return 0.5 + 0.05 * (parameters["adc_bits"] - 5) + 0.1 * (parameters["device"] == "sram")
+    def values(genes: np.ndarray) -> list[float]:
+        parameters = genome.parameters(genes)
+        accuracy = 0.5 + 0.05 * (parameters["adc_bits"] - 5) + 0.1 * (parameters["device"] == "sram")
+        return [cost_before_training(genome.design(genes))["area_m2"], accuracy]
 
-    for _ in range(40):
-        parameters = genome.parameters(genome.random(rng))
-        area = genome.known_losses(genome.genes(parameters))[0]
-        frozen = optuna.trial.create_trial(
-            params=parameters, distributions=genome.distributions, values=[area, accuracy(parameters)]
-        )
-        opened.add_trial(frozen)
-    preselection = Preselection(genome, opened.trials)
-    genes = np.array([genome.random(rng) for _ in range(10)])
-    expected = preselection.expected(genes)
-    assert expected[:, 0] == pytest.approx([genome.known_losses(one)[0] for one in genes])
-    assert -expected[:, 1] == pytest.approx([accuracy(genome.parameters(one)) for one in genes], abs=0.03)
+    drawn = [genome.random(rng) for _ in range(50)]
+    preselection = Preselection(genome, [trial_of(genome, genes, values(genes)) for genes in drawn[:40]])
+    expected = preselection.expected(np.array(drawn[40:]))
+    area, accuracy = np.transpose([values(genes) for genes in drawn[40:]])
+    assert expected[:, 0] == pytest.approx(area)
+    assert -expected[:, 1] == pytest.approx(accuracy, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -231,20 +239,47 @@ def test_our_samplers_take_any_objectives(name, objectives, study_of):
     assert len(go_on(study, new_study(study), 25)) == 25
 
 
-def test_the_preselection_bears_designs_worse_than_all_that_was_measured(study_of):
-    study = study_of(objectives=("area_m2", "latency_s"))
-    genome = Genome(SearchSpace(study))
-    drawn = [genome.random(np.random.default_rng(seed)) for seed in range(60)]
-    drawn.sort(key=lambda one: genome.known_losses(one)[0])
-    small, large = drawn[:20], drawn[40:]
-    measured = [
-        optuna.trial.create_trial(
-            params=genome.parameters(one), distributions=genome.distributions, values=genome.known_losses(one)
-        )
-        for one in small
-    ]
-    chosen = Preselection(genome, measured).best(np.array([*large, small[0]]), {0: large[0], 1: large[-1]})
-    assert 0 <= chosen <= len(large)
+def test_where_no_candidate_adds_hypervolume_one_is_chosen_that_no_other_dominates(study_of):
+    """All candidates have larger areas than anything measured, which is where hypervolume begins."""
+    genome = Genome(SearchSpace(study_of(objectives=("area_m2", "latency_s"))))
+    drawn = sorted((genome.random(np.random.default_rng(k)) for k in range(60)), key=lambda g: genome.cost_losses(g)[0])
+    measured, candidates = drawn[:20], np.array(drawn[22:][::-1])
+    preselection = Preselection(genome, [trial_of(genome, genes, genome.cost_losses(genes)) for genes in measured])
+    best = nondominated(np.array([genome.cost_losses(genes) for genes in candidates]))
+    assert not best[0], "else this test shows nothing"
+    assert best[preselection.best(candidates, {0: drawn[20], 1: drawn[21]})]
+
+
+def test_a_candidate_like_a_sibling_is_not_chosen(study_of):
+    """What a sibling adds to the front is added already, though its training is not finished."""
+    genome = Genome(SearchSpace(study_of()))
+    rng = np.random.default_rng(0)
+    measured = [trial_of(genome, genome.random(rng), [0.1 + rng.random() / 10, 0.1]) for _ in range(20)]
+    candidates = np.array([genome.random(rng) for _ in range(20)])
+    preselection = Preselection(genome, measured)
+    first = preselection.best(candidates, {})
+    second = preselection.best(candidates, {20: candidates[first]})
+    assert (candidates[second] != candidates[first]).any()
+
+
+def test_the_preselection_is_given_finished_trainings_and_the_siblings_before(study_of, monkeypatch):
+    learnt, siblings_of = [], []
+
+    class Recorder(Preselection):
+        def __init__(self, genome, finished):
+            learnt.append([trial.number for trial in finished])
+            super().__init__(genome, finished)
+
+        def best(self, candidates, siblings):
+            siblings_of.append(list(siblings))
+            return super().best(candidates, siblings)
+
+    monkeypatch.setattr("pipeline.samplers.evolution.Preselection", Recorder)
+    study = study_of(population_size=5)
+    opened = new_study(study)
+    go_on(study, opened, 8, marked={1: "stopped_early", 3: "infeasible"})
+    assert learnt == [[0, 2, 4]]
+    assert siblings_of == [[], [5], [5, 6]]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -259,9 +294,12 @@ def test_without_candidates_nothing_is_forecast(study_of, monkeypatch):
         raise AssertionError("a forecast was made")
 
     monkeypatch.setattr("pipeline.samplers.preselection.fit", forecast)
-    study = study_of(population_size=5, candidates=1)
-    assert max(generation_of(trial) for trial in new_study(study).trials or [optuna.trial.create_trial(value=0.0)]) == 0
-    go_on(study, new_study(study), 12)
+    plain, default = study_of(population_size=5, candidates=1), study_of(population_size=5)
+    opened = new_study(plain)
+    go_on(plain, opened, 12)
+    assert max(generation_of(trial) for trial in opened.trials) == 2
+    with pytest.raises(AssertionError, match="a forecast was made"):
+        go_on(default, new_study(default), 12)
 
 
 @pytest.fixture
@@ -407,7 +445,7 @@ def test_the_default_finds_more_than_plain_nsga2_and_random_in_as_many_trials(be
 def test_designs_that_break_a_constraint_are_not_proposed_if_others_can_be_found(tiny, write_study):
     genome = Genome(SearchSpace(load_study(write_study(tiny))))
     rng = np.random.default_rng(0)
-    half = np.median([-genome.known_losses(genome.random(rng))[0] for _ in range(100)])
+    half = np.median([-genome.cost_losses(genome.random(rng))[0] for _ in range(100)])
     tiny["constraints"] = [f"tops_per_watt >= {half:.4g}"]
     study = load_study(write_study(tiny))
     genome = Genome(SearchSpace(study))

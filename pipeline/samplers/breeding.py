@@ -1,13 +1,13 @@
-"""How NSGA-II makes a child of its parents (Deb et al., 2002). Plain functions on arrays.
+"""How NSGA-II ranks parents and makes a child of two (Deb et al., 2002). Plain functions on arrays.
 
-Genes are whole numbers, see `pipeline.samplers.genome`. Losses are objectives with the sign that makes smaller better.
+Genes are whole numbers: see `pipeline.samplers.genome`. Losses are objectives with the sign that makes smaller better.
 """
 
 import numpy as np
 
 from pipeline.optuna_private import non_domination_rank
 
-CROSSOVER_PROBABILITY = 0.9  # of Deb et al.; else the child begins as a copy of its first parent
+CROSSOVER_PROBABILITY = 0.9  # Deb et al.; without crossover the child starts as a copy of its first parent
 
 
 def rank_and_crowding(losses: np.ndarray, violations: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -33,17 +33,17 @@ def rank_and_crowding(losses: np.ndarray, violations: np.ndarray | None = None) 
 
 
 def tournament(rng: np.random.Generator, rank: np.ndarray, crowding: np.ndarray) -> int:
-    """The better of two drawn at random: of lower rank, or as good and less crowded."""
+    """The better of two parents drawn at random: the lower rank wins, then the larger crowding distance."""
     one, other = rng.integers(len(rank), size=2)
     return int(min(one, other, key=lambda k: (rank[k], -crowding[k])))
 
 
 def child(
-    rng: np.random.Generator, mother: np.ndarray, father: np.ndarray, sizes: np.ndarray, mutation_probability: float
+    rng: np.random.Generator, first: np.ndarray, second: np.ndarray, sizes: np.ndarray, mutation_probability: float
 ) -> np.ndarray:
-    """Uniform crossover; then each gene takes another of its `sizes` values with `mutation_probability`."""
-    genes = mother.copy()
+    """Uniform crossover of two parents; then each gene takes another of its `sizes` values with a probability."""
+    genes = first.copy()
     if rng.random() < CROSSOVER_PROBABILITY:
-        genes = np.where(rng.random(len(genes)) < 0.5, mother, father)
+        genes = np.where(rng.random(len(genes)) < 0.5, first, second)
     mutated = rng.random(len(genes)) < mutation_probability
     return np.where(mutated, (genes + rng.integers(1, sizes)) % sizes, genes)

@@ -1,4 +1,4 @@
-"""NSGA-II and NSGA-III on Optuna's classes: reproducible, without duplicates, with cost and forecast put to use."""
+"""NSGA-II and NSGA-III on Optuna's classes: reproducible, without duplicates, with a forecast of each child."""
 
 import dataclasses
 import warnings
@@ -20,30 +20,29 @@ from pipeline.samplers.genome import Genes, Genome
 from pipeline.samplers.preselection import Preselection
 from pipeline.seeds import seed32, stream
 
-Known = set[DesignPoint | None]
+Proposed = set[DesignPoint | None]  # None is in it: what cannot exist is not proposed either
 
-_TRIES = 100  # assumed: children bred at most to find new ones
+_TRIES = 100  # assumed: individuals drawn or bred at most to find new ones
 
 
 class _Evolution(BaseGASampler):
-    """What NSGA-II and NSGA-III have in common here: everything but who survives.
+    """What NSGA-II and NSGA-III share here: everything but who survives.
 
-    Each trial's draws are a function of (seed, trial number) and of the finished generations, so that a resumed study
-    repeats and changes none, and so that the number of workers makes no difference.
+    A trial's draws depend on (seed, trial number) and on the finished generations alone. So a resumed study repeats
+    none, and the number of workers changes none.
 
-    - First generation: a Latin hypercube. (Drawn one by one, 20 trials miss one of five devices altogether in one study
-      of seventeen.)
-    - Child: binary tournaments, uniform crossover, mutation; bred again while its design was proposed before, cannot
-      exist, or breaks a constraint (all of them are known before training).
-    - Of several children the most promising one is proposed: its cost is exact, what only training can show is
-      forecast from the finished generations.
+    - First generation: a Latin hypercube. (Of 20 independent draws, one study in seventeen lacks one of five devices.)
+    - Children: binary tournaments, uniform crossover, mutation. A child is bred again if its design was proposed
+      before, cannot exist, or breaks a constraint (cost is known before training).
+    - Of several children the most promising is proposed: its cost is exact, and what only training shows is forecast
+      from the finished generations.
 
     Args:
         seed: Of the study.
         genome: Its parameters.
         population_size: Trials of a generation.
         mutation_probability: Of each gene; None: one over the number of genes.
-        candidates: Children bred for each trial; 1 forecasts nothing.
+        candidates: Children bred for each trial; with 1 nothing is forecast.
     """
 
     def __init__(
@@ -57,9 +56,9 @@ class _Evolution(BaseGASampler):
         self._size = population_size
         self._mutation = 1 / max(len(genome.names), 1) if mutation_probability is None else mutation_probability
         self._candidates = candidates
-        self._noted: dict[int, None] = {}  # numbers of the trials whose designs are known
-        self._known: Known = {None}
-        self._offspring: dict[int, dict[int, Genes]] = {}  # generation -> trial number -> genes
+        self._read: dict[int, None] = {}  # numbers of the trials that are in the next two, ascending
+        self._proposed: Proposed = {None}
+        self._generations: dict[int, dict[int, Genes]] = {}  # generation -> trial number -> genes
         self._mating_pool: _MatingPool | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -74,64 +73,68 @@ class _Evolution(BaseGASampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         generation = self.get_trial_generation(study, trial)
-        known = self._known_before(study, trial.number)
+        proposed = self._proposed_before(study, trial.number)
         rng = stream(self._study_seed, trial.number)
-        genes = (
-            self._child(rng, study, generation, known) if generation else self._first_genes(rng, trial.number, known)
-        )
+        if generation == 0:
+            genes = self._first_individual(rng, trial.number, proposed)
+        else:
+            genes = self._best_child(rng, study, generation, proposed)
         return self._genome.parameters(genes)
 
-    def _known_before(self, study: optuna.Study, number: int) -> Known:
-        """Designs of the trials before `number`, and None for what cannot exist. Looks at each trial once."""
-        if self._noted and next(reversed(self._noted)) >= number:
-            self._noted, self._known, self._offspring = {}, {None}, {}
-        for trial in cached_trials(study)[:number]:
-            if trial.number not in self._noted and len(trial.params) == len(self._genome.names):
-                genes = self._genome.genes(trial.params)
-                self._noted[trial.number] = None
-                self._known.add(self._genome.design(genes))
-                self._offspring.setdefault(generation_of(trial), {})[trial.number] = genes
-        return self._known
-
-    def _first_genes(self, rng: np.random.Generator, number: int, known: Known) -> Genes:
-        """A member of the first generation; a random one where the planned one is known or not allowed."""
-        if number < self._size:
-            genes: Genes = self.first_generation()[number]
-            if self._genome.design(genes) not in known and not self._genome.violation(genes):
-                return genes
-        return self._random_genes(rng, known)
-
     def first_generation(self) -> Genes:
-        """A Latin hypercube, (population, parameters): each parameter takes each of its values equally often."""
+        """A Latin hypercube, (population, parameters): each parameter takes each of its values equally often.
+
+        That of `scipy.stats.qmc` draws others, which would change the first trials of every study.
+        """
         columns = [
             stream(self._study_seed, name).permutation(self._size) * size // self._size
             for name, size in zip(self._genome.names, self._genome.sizes.tolist(), strict=True)
         ]
         return np.stack(columns, axis=1)
 
-    def _random_genes(self, rng: np.random.Generator, known: Known) -> Genes:
-        """A random design that is new and allowed, or else comes near."""
-        drawn = self._new(known, (self._genome.random(rng) for _ in range(_TRIES)), 1)
+    def _proposed_before(self, study: optuna.Study, number: int) -> Proposed:
+        """Designs of the trials before `number`. Reads each trial once."""
+        if self._read and next(reversed(self._read)) >= number:
+            self._read, self._proposed, self._generations = {}, {None}, {}
+        for trial in cached_trials(study)[:number]:
+            if trial.number not in self._read and len(trial.params) == len(self._genome.names):
+                genes = self._genome.genes(trial.params)
+                self._read[trial.number] = None
+                self._proposed.add(self._genome.design(genes))
+                self._generations.setdefault(generation_of(trial), {})[trial.number] = genes
+        return self._proposed
+
+    def _first_individual(self, rng: np.random.Generator, number: int, proposed: Proposed) -> Genes:
+        """Trial `number` of the first generation; a random one if that was proposed before or is not allowed."""
+        if number < self._size:
+            genes: Genes = self.first_generation()[number]
+            if self._genome.design(genes) not in proposed and not self._genome.violation(genes):
+                return genes
+        return self._random_individual(rng, proposed)
+
+    def _random_individual(self, rng: np.random.Generator, proposed: Proposed) -> Genes:
+        """A random new design that keeps the constraints; failing that, as `_new` says; failing that, any."""
+        drawn = self._new((self._genome.random(rng) for _ in range(_TRIES)), proposed, 1)
         return drawn[0] if drawn else self._genome.random(rng)
 
-    def _child(self, rng: np.random.Generator, study: optuna.Study, generation: int, known: Known) -> Genes:
-        """The most promising of some new children; a random design if there are none."""
-        stock = self._mating_pool_of(study, generation)
-        bred = (stock.child(rng, self._genome.sizes, self._mutation) for _ in range(_TRIES))
-        children = self._new(known, bred, self._candidates)
-        if stock.preselection is None or len(children) < 2:
-            return children[0] if children else self._random_genes(rng, known)
-        return children[stock.preselection.best(np.array(children), self._offspring.get(generation, {}))]
+    def _best_child(self, rng: np.random.Generator, study: optuna.Study, generation: int, proposed: Proposed) -> Genes:
+        """The most promising of some new children; a random individual if there are none."""
+        pool = self._pool_of(study, generation)
+        bred = (pool.child(rng, self._genome.sizes, self._mutation) for _ in range(_TRIES))
+        children = self._new(bred, proposed, self._candidates)
+        if pool.preselection is None or len(children) < 2:
+            return children[0] if children else self._random_individual(rng, proposed)
+        return children[pool.preselection.best(np.array(children), self._generations.get(generation, {}))]
 
-    def _new(self, known: Known, proposed: Iterable[Genes], count: int) -> list[Genes]:
-        """The first `count` of `proposed` that are not known and keep the constraints.
+    def _new(self, individuals: Iterable[Genes], proposed: Proposed, count: int) -> list[Genes]:
+        """The first `count` individuals whose designs are new and keep the constraints.
 
-        If none of them does, the one that breaks the constraints least; an empty list if all are known.
+        If none keeps them, the new one that breaks them least; an empty list if none is new.
         """
-        met, allowed, broken = Known(), list[Genes](), list[tuple[float, Genes]]()
-        for genes in proposed:
+        met, allowed, broken = Proposed(), list[Genes](), list[tuple[float, Genes]]()
+        for genes in individuals:
             design = self._genome.design(genes)
-            if design in known or design in met:
+            if design in proposed or design in met:
                 continue
             met.add(design)
             if violation := self._genome.violation(genes):
@@ -142,39 +145,51 @@ class _Evolution(BaseGASampler):
                 break
         return allowed or [genes for _, genes in sorted(broken, key=lambda one: one[0])[:1]]
 
-    def _mating_pool_of(self, study: optuna.Study, generation: int) -> "_MatingPool":
+    def _pool_of(self, study: optuna.Study, generation: int) -> "_MatingPool":
         if self._mating_pool is None or self._mating_pool.generation != generation:
             parents = self.get_parent_population(study, generation)
-            done = cached_trials(study, (TrialState.COMPLETE,))
-            untrained = {"infeasible", "stopped_early"}
-            trained = [t for t in done if generation_of(t) < generation and not untrained & t.user_attrs.keys()]
             genes = np.array([self._genome.genes(trial.params) for trial in parents])
-            violations = np.array([self._genome.violation(one) for one in genes])
             losses = to_losses(self._genome.objectives, [trial.values for trial in parents])
+            violations = np.array([self._genome.violation(one) for one in genes])
             rank, crowding = rank_and_crowding(losses, violations)
             self._mating_pool = _MatingPool(
                 generation=generation,
                 genes=genes,
                 rank=rank,
                 crowding=crowding,
-                preselection=Preselection(self._genome, trained) if trained and self._candidates > 1 else None,
+                preselection=self._preselection(study, generation) if self._candidates > 1 else None,
             )
         return self._mating_pool
+
+    def _preselection(self, study: optuna.Study, generation: int) -> Preselection | None:
+        """What the earlier generations tell; None if nothing in them was trained to the end."""
+        complete = cached_trials(study, (TrialState.COMPLETE,))
+        earlier = [trial for trial in complete if generation_of(trial) < generation]
+        trained = [trial for trial in earlier if not {"infeasible", "stopped_early"} & trial.user_attrs.keys()]
+        return Preselection(self._genome, trained) if trained else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class _MatingPool:
-    """What a generation is bred from: its parents with their standing among each other."""
+    """What a generation is bred from: its parents with their ranks and crowding distances.
+
+    Attributes:
+        generation: The one to be bred.
+        genes: Of the parents, (parents, parameters).
+        rank: Of the parents (parents,), as `rank_and_crowding` gives it.
+        crowding: Likewise.
+        preselection: Chooses among children; None: the first one is taken.
+    """
 
     generation: int
-    genes: np.ndarray
+    genes: Genes
     rank: np.ndarray
     crowding: np.ndarray
     preselection: Preselection | None
 
     def child(self, rng: np.random.Generator, sizes: np.ndarray, mutation_probability: float) -> Genes:
-        mother, father = (self.genes[tournament(rng, self.rank, self.crowding)] for _ in range(2))
-        return child(rng, mother, father, sizes, mutation_probability)
+        first, second = (self.genes[tournament(rng, self.rank, self.crowding)] for _ in range(2))
+        return child(rng, first, second, sizes, mutation_probability)
 
 
 class ReproducibleNSGAII(_Evolution, NSGAIISampler):

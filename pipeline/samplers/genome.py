@@ -1,4 +1,4 @@
-"""A study's parameters as whole numbers, which is what evolution, forecast and controller work on."""
+"""A study's parameters as whole numbers: what evolution, surrogate and controller work on."""
 
 import functools
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from pipeline.design.pareto import to_losses
 from pipeline.study.dimension import ABSENT, Dimension, Scalar
 from pipeline.study.search_space import SearchSpace, distribution_of
 
-_REMEMBERED = 1000  # designs, so that design, constraints and cost of a child compute it once
+_REMEMBERED = 1000  # assumed: designs kept with their cost, so that each child is computed once
 Genes = np.ndarray  # (parameters,) or (designs, parameters): positions in `Genome.values`
 
 
@@ -28,10 +28,10 @@ class Genome:
     Attributes:
         distributions: Parameter -> what Optuna is told of it.
         values: All values of each parameter; numbers ascend, an absent layer first.
-        ordered: Whether the values of each parameter have an order: numbers have, names and flags have not.
+        ordered: For each parameter, whether its values have an order: numbers have one, names and flags do not.
         sizes: Number of values of each parameter.
-        known: Positions of the objectives that are known before training.
-        unknown: Positions of the others.
+        costs: Positions of the objectives that the cost model tells exactly before training.
+        trained: Positions of the others.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -45,11 +45,11 @@ class Genome:
         self.values = tuple(_ascending(dimension) for dimension in searched.values())
         self.sizes = np.array([len(values) for values in self.values])
         self.objectives = space.definition.spec.objectives
-        self.known = tuple(k for k, name in enumerate(self.objectives) if not METRICS[name].needs_training)
-        self.unknown = tuple(k for k in range(len(self.objectives)) if k not in self.known)
+        self.costs = tuple(k for k, name in enumerate(self.objectives) if not METRICS[name].needs_training)
+        self.trained = tuple(k for k in range(len(self.objectives)) if k not in self.costs)
 
     def parameters(self, genes: Genes) -> dict[str, Scalar]:
-        """What a trial is given."""
+        """The values that a trial is given."""
         return {name: self.values[k][int(genes[k])] for k, name in enumerate(self.names)}
 
     def genes(self, parameters: Mapping[str, Any]) -> Genes:
@@ -57,31 +57,31 @@ class Genome:
         return np.array([self.values[k].index(parameters[name]) for k, name in enumerate(self.names)])
 
     def random(self, rng: np.random.Generator) -> Genes:
-        """Drawn uniformly."""
+        """Genes drawn uniformly."""
         return np.asarray(rng.integers(self.sizes))
 
     def design(self, genes: Genes) -> DesignPoint | None:
-        """The design, by which equal genes and genes of equal meaning are told; None if it cannot exist."""
+        """The design that genes mean; None if it cannot exist. Different genes may mean equal designs."""
         try:
             return self._design(tuple(genes.tolist()))
         except InfeasibleDesign:
             return None
 
     def violation(self, genes: Genes) -> float:
-        """By how much a design breaks the study's constraints, summed; 0 if it keeps them all."""
+        """Sum of a design's violations of the study's constraints, each relative to its limit; 0 if it keeps all."""
         if not self._constraints:
             return 0.0
         cost = self._cost(tuple(genes.tolist()))
         return sum(max(0.0, constraint.violation(cost)) for constraint in self._constraints)
 
-    def known_losses(self, genes: Genes) -> np.ndarray:
-        """Objectives that need no training, smaller is better, in the order of `known`."""
+    def cost_losses(self, genes: Genes) -> np.ndarray:
+        """Losses of one design in the objectives `costs`, in their order."""
         cost = self._cost(tuple(genes.tolist()))
-        names = [self.objectives[k] for k in self.known]
+        names = [self.objectives[k] for k in self.costs]
         return np.asarray(to_losses(names, [[cost[METRICS[name].attribute] for name in names]])[0])
 
     def features(self, genes: Genes) -> np.ndarray:
-        """Points (designs, features): 0 to 1 along an order; any two names or flags are at distance 1."""
+        """Points (designs, features) for the surrogate: numbers from 0 to 1; two names or flags at distance 1."""
         columns = []
         for k, size in enumerate(self.sizes):
             if self.ordered[k]:

@@ -1,4 +1,4 @@
-"""Optuna's other samplers, seeded anew for each trial, so that a resumed study neither repeats nor changes draws."""
+"""Optuna's other samplers, reseeded for each trial, so that a resumed study neither repeats nor changes draws."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class _Reseeded(BaseSampler):
 
     Args:
         seed: Of the study.
-        genome: Not used: these learn the parameters from the trials.
+        genome: Not used: these samplers learn the parameters from the trials.
     """
 
     def __init__(self, seed: int, genome: Genome) -> None:
