@@ -1,4 +1,7 @@
-"""Everything that a trial measures: where it is read, its unit, and which way is better. Any may be an objective."""
+"""Everything that a trial measures: where it is read, its unit, and which way is better.
+
+Any metric may be an objective, and any that needs no training a constraint. A new one is an entry in `METRICS`.
+"""
 
 import dataclasses
 from typing import Literal
@@ -14,7 +17,7 @@ class Metric:
         source: Where the value is read: `accuracy` is the `VariationReport` of the validation images; `cost` is the
             `CostReport` at the assumed activity, known before training; `own cost` is the one at the trained network's
             own activity.
-        attribute: Of that report.
+        attribute: Of that report. What it computes from its fields is also known of trials that were stored before.
         direction: Which way is better.
         unit: For people; SI with a prefix.
         label: Short text for tables and axes.
@@ -76,7 +79,7 @@ class Metric:
         return self.label if unit in self.label else f"{self.label} [{unit}]"
 
 
-def _accuracy(attribute: str, label: str, meaning: str, falls_with_chips: bool = False) -> Metric:
+def _accuracy(attribute: str, label: str, meaning: str, *, falls_with_chips: bool = False) -> Metric:
     return Metric(
         source="accuracy",
         attribute=attribute,
@@ -89,112 +92,90 @@ def _accuracy(attribute: str, label: str, meaning: str, falls_with_chips: bool =
     )
 
 
+def _cost(
+    attribute: str,
+    direction: Literal["maximize", "minimize"],
+    label: str,
+    meaning: str,
+    *,
+    unit: str,
+    stored_unit: str | None = None,
+    source: Literal["cost", "own cost"] = "cost",
+) -> Metric:
+    return Metric(
+        source=source,
+        attribute=attribute,
+        direction=direction,
+        unit=unit,
+        stored_unit=stored_unit,
+        label=label,
+        meaning=meaning,
+    )
+
+
 METRICS: dict[str, Metric] = {
     "accuracy_mean": _accuracy("mean", "accuracy", "Mean accuracy over simulated chips, validation images."),
     "accuracy_p05": _accuracy(
-        "p05", "accuracy, 5th percentile", "5th percentile over simulated chips, validation images.", True
+        "p05",
+        "accuracy, 5th percentile",
+        "5th percentile over simulated chips, validation images.",
+        falls_with_chips=True,
     ),
-    "accuracy_worst": _accuracy("worst", "accuracy, worst chip", "Worst simulated chip, validation images.", True),
+    "accuracy_worst": _accuracy(
+        "worst", "accuracy, worst chip", "Worst simulated chip, validation images.", falls_with_chips=True
+    ),
     "accuracy_noiseless": _accuracy(
         "noiseless", "accuracy, no device errors", "Converters and bit widths, no device errors, validation images."
     ),
     "accuracy_float": _accuracy(
         "float_accuracy", "accuracy, float", "Float weights and activations, no hardware, validation images."
     ),
-    "tops_per_watt": Metric(
-        source="cost",
-        attribute="tops_per_watt",
-        direction="maximize",
-        unit="TOPS/W",
-        label="TOPS/W",
-        meaning="Operations (2 per multiply-accumulate, at the design's own bits) per energy, leakage and NeuroSim's "
+    "tops_per_watt": _cost(
+        "tops_per_watt",
+        "maximize",
+        "TOPS/W",
+        "Operations (2 per multiply-accumulate, at the design's own bits) per energy, leakage and NeuroSim's "
         "post-layout factor 1.22 included.",
-    ),
-    "tops": Metric(
-        source="cost",
-        attribute="tops",
-        direction="maximize",
-        unit="TOPS",
-        label="TOPS",
-        meaning="Operations per second, one image at a time.",
-    ),
-    "tops_per_mm2": Metric(
-        source="cost",
-        attribute="tops_per_mm2",
-        direction="maximize",
-        unit="TOPS/mm2",
-        label="TOPS/mm2",
-        meaning="Operations per second and chip area.",
-    ),
-    "area_m2": Metric(
-        source="cost",
-        attribute="area_m2",
-        direction="minimize",
-        unit="mm2",
-        stored_unit="m2",
-        label="area",
-        meaning="Chip area.",
-    ),
-    "latency_s": Metric(
-        source="cost",
-        attribute="latency_s",
-        direction="minimize",
-        unit="us",
-        stored_unit="s",
-        label="latency",
-        meaning="Time of one inference.",
-    ),
-    "energy_j": Metric(
-        source="cost",
-        attribute="energy_j",
-        direction="minimize",
-        unit="nJ",
-        stored_unit="J",
-        label="energy",
-        meaning="Energy of one inference, leakage included.",
-    ),
-    "edp_js": Metric(
-        source="cost",
-        attribute="edp_js",
-        direction="minimize",
-        unit="pJ s",
-        stored_unit="J s",
-        label="EDP",
-        meaning="Energy times latency of one inference.",
-    ),
-    "tops_per_watt_own_data": Metric(
-        source="own cost",
-        attribute="tops_per_watt",
-        direction="maximize",
         unit="TOPS/W",
-        label="TOPS/W, own data",
-        meaning="TOPS/W at the trained network's own bit densities and weights in place of the assumed ones.",
     ),
-    "energy_own_data_j": Metric(
+    "tops": _cost("tops", "maximize", "TOPS", "Operations per second, one image at a time.", unit="TOPS"),
+    "tops_per_mm2": _cost(
+        "tops_per_mm2", "maximize", "TOPS/mm2", "Operations per second and chip area.", unit="TOPS/mm2"
+    ),
+    "area_m2": _cost("area_m2", "minimize", "area", "Chip area.", unit="mm2", stored_unit="m2"),
+    "latency_s": _cost("latency_s", "minimize", "latency", "Time of one inference.", unit="us", stored_unit="s"),
+    "energy_j": _cost(
+        "energy_j", "minimize", "energy", "Energy of one inference, leakage included.", unit="nJ", stored_unit="J"
+    ),
+    "edp_js": _cost(
+        "edp_js", "minimize", "EDP", "Energy times latency of one inference.", unit="pJ s", stored_unit="J s"
+    ),
+    "tops_per_watt_own_data": _cost(
+        "tops_per_watt",
+        "maximize",
+        "TOPS/W, own data",
+        "TOPS/W at the trained network's own bit densities and weights in place of the assumed ones.",
+        unit="TOPS/W",
         source="own cost",
-        attribute="energy_j",
-        direction="minimize",
+    ),
+    "energy_own_data_j": _cost(
+        "energy_j",
+        "minimize",
+        "energy, own data",
+        "Energy of one inference at the trained network's own bit densities and weights.",
         unit="nJ",
         stored_unit="J",
-        label="energy, own data",
-        meaning="Energy of one inference at the trained network's own bit densities and weights.",
+        source="own cost",
     ),
-    "leakage_power_w": Metric(
-        source="cost",
-        attribute="leakage_power_w",
-        direction="minimize",
-        unit="uW",
-        stored_unit="W",
-        label="leakage",
-        meaning="Leakage power of the chip.",
+    "leakage_power_w": _cost(
+        "leakage_power_w", "minimize", "leakage", "Leakage power of the chip.", unit="uW", stored_unit="W"
     ),
-    "power_w": Metric(
-        source="cost",
-        attribute="power_w",
-        direction="minimize",
+    "power_w": _cost(
+        "power_w",
+        "minimize",
+        "power",
+        "Mean power while inferring without pause, leakage included.",
         unit="mW",
         stored_unit="W",
-        label="power",
-        meaning="Mean power while inferring without pause, leakage included.",
     ),
 }
