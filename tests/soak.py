@@ -92,11 +92,11 @@ class Soak:
                 time.sleep(0.05)
             time.sleep(self.draw.uniform(0, 0.5))
         how = self.draw.choice(["process", "group", "child"])
-        children = evaluating(process.pid)
+        workers = evaluating(process.pid)
         if process.poll() is not None:
             return
-        if how == "child" and children:
-            send_kill(self.draw.choice(children))
+        if how == "child" and workers:
+            send_kill(self.draw.choice(workers))
             self.kills += 1
             time.sleep(self.draw.uniform(0, 0.5))
         if process.poll() is None:
@@ -149,12 +149,15 @@ def everything(trial: FrozenTrial) -> tuple:
 
 
 def evaluating(pid: int) -> list[int]:
-    """Children that evaluate, not Python's resource tracker."""
+    """Processes that evaluate: children of the fork server, not that server nor Python's resource tracker."""
     try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        return [worker for child in children(pid) for worker in children(child)]
     except OSError:
         return []
+
+
+def children(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 def send_kill(pid: int) -> None:

@@ -125,7 +125,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import fake_evaluation, test_runner
-from pipeline.study_spec import load_study
+from pipeline.study.study_file import load_study
 if __name__ == "__main__":
     test_runner.run(load_study(Path({study!r})), Path({folder!r}), 12, {workers}, fake_evaluation.evaluate_slowly)
 """

@@ -39,7 +39,7 @@ from pipeline.run.goal import goal_of_run
 from pipeline.run.spool import Spool, Spooled
 from pipeline.run.stopping import stopping_rule
 from pipeline.run.view import View
-from pipeline.run.worker import evaluate_trial, start_worker
+from pipeline.run.worker import evaluate_trial, start_worker, worker_context
 from pipeline.samplers import generation_of
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import StudyDefinition
@@ -244,8 +244,7 @@ class Runner:
                     set_user_attributes(session, trial_id(trial), {"interrupted": True})
 
     def _new_pool(self, workers: int) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+        return ProcessPoolExecutor(workers, mp_context=worker_context(), initializer=start_worker)
 
     def _may_ask(self) -> bool:
         """A worker is free, and the next trial belongs to the generation that is being filled."""

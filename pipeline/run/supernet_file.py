@@ -1,6 +1,5 @@
 """The supernet of a study: where it lies, and its training before the first trial. No torch here."""
 
-import multiprocessing
 import shutil
 import time
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import filelock
 
-from pipeline.run.worker import start_worker
+from pipeline.run.worker import start_worker, worker_context
 from pipeline.study.study_file import StudyDefinition
 from pipeline.trial.supernet_key import supernet_key
 
@@ -57,7 +56,7 @@ def _take_from_beside(path: Path) -> bool:
 
 def _train(definition: StudyDefinition, path: Path, say: Callable[[str], None]) -> None:
     """Train in a process of its own, as trials are; it dies with this one."""
-    context = multiprocessing.get_context("spawn")
+    context = worker_context()
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_train_and_report, args=(definition, path, there), daemon=True)
     process.start()

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from pipeline.design.design_point import DesignPoint
@@ -12,6 +13,16 @@ from pipeline.design.results import TrialResult
 from pipeline.design.stopping_rule import StoppingRule
 from pipeline.phase import phase_file, told_in
 from pipeline.study.study_spec import StudySpec
+
+
+def worker_context() -> ForkServerContext:
+    """How worker processes start: forked from a server that loads torch and Lightning once for all of them.
+
+    The server is a fresh process without threads and does not touch a GPU, so that forking it is safe.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline.trial.evaluate"])
+    return context
 
 
 def start_worker() -> None:
@@ -23,7 +34,6 @@ def start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
     torch.set_num_threads(1)
