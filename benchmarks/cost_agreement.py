@@ -1,6 +1,6 @@
-"""How far the cost model is from the reference table: one line per column, and the designs the reference refuses.
+"""How far the cost model is from NeuroSim's table, column by column, and what it gives for designs NeuroSim refuses.
 
-python benchmarks/cost_agreement.py REFERENCE
+python benchmarks/cost_agreement.py FOLDER
 """
 
 import argparse
@@ -11,11 +11,9 @@ from pathlib import Path
 from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows
 from hw_models.validation.neurosim_table import evaluate_rows
 
-NOT_FIGURES = ("outside_reference", "error")
-
 
 def errors_by_column(rows: list[dict[str, str]], evaluated: list[dict[str, object]]) -> dict[str, list[float]]:
-    """Absolute relative errors per column that both tables have as a number."""
+    """Absolute relative errors of each column that is a number in both tables."""
     errors: dict[str, list[float]] = {}
     for row, mine in zip(rows, evaluated, strict=True):
         for column, value in mine.items():
@@ -54,7 +52,7 @@ def main() -> None:
     print(f"{'column':24}{'median':>9}{'95th':>9}{'max':>9}")
     for name, each in table.items():
         print(f"{name:24}{each['median']:9.4f}{each['p95']:9.4f}{each['max']:9.4f}")
-    print(f"\ndesigns that the reference refuses: {len(refused)}, with figures: {finite}, flagged: {flagged}")
+    print(f"\ndesigns that NeuroSim refuses: {len(refused)}, with a cost: {finite}, flagged: {flagged}")
 
 
 if __name__ == "__main__":

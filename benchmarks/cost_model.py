@@ -1,8 +1,8 @@
-"""How long the cost model takes for VGG-8, and how that compares with the reference tool.
+"""How long the cost model takes for VGG-8, compared with NeuroSim.
 
     python benchmarks/cost_model.py
 
-Every design is new to the model: crossbar, converters and bits differ, so that nothing but the node's tables is known.
+Crossbar, converters or bits of every design differ, so that caches help with the node's values only.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from hw_models.devices import load_card
 from hw_models.validation.neurosim_input import read_networks
 
 NETWORKS = Path(__file__).parent.parent / "tests" / "golden" / "networks.json"
-NEUROSIM_VGG8_S = 204.0  # one run of DNN+NeuroSim V1.3 with VGG-8, as recorded with its table
+NEUROSIM_VGG8_S = 204.0  # one run of DNN+NeuroSim V1.3 with VGG-8, recorded with its table
 NEUROSIM_MEDIAN_S = 14.0  # median over that table
 
 
 def designs() -> list[Accelerator]:
-    """Designs that a search would visit, no two alike."""
+    """Designs that a search would visit, all different."""
     device = load_card("rram").device
     choices = itertools.product(
         (64, 128, 256), (4, 5, 6, 7, 8), (4, 8, 16), (1, 2, 4), (6, 8), (4, 8), ("sar", "flash")
@@ -53,20 +53,20 @@ def import_seconds() -> float:
 
 
 def main() -> None:
-    """Print the figures."""
+    """Print the times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     layers = read_networks(NETWORKS)["VGG8_stock"]
     first, *others = designs()
-    estimate_cost(first, layers)  # reads the node's tables
+    estimate_cost(first, layers)  # reads the node's values
     seconds = []
     for accelerator in others:
         start = time.perf_counter()
         estimate_cost(accelerator, layers)
         seconds.append(time.perf_counter() - start)
     median, p95 = statistics.median(seconds), sorted(seconds)[int(0.95 * len(seconds))]
-    figures = {
+    times = {
         "designs": len(seconds),
         "median_s": median,
         "p95_s": p95,
@@ -75,12 +75,12 @@ def main() -> None:
         "times_faster_than_reference_median": NEUROSIM_MEDIAN_S / median,
     }
     if options.json:
-        print(json.dumps(figures, indent=2))
+        print(json.dumps(times, indent=2))
         return
     print(f"{len(seconds)} designs with VGG-8, one core: median {1e3 * median:.3f} ms, 95 % in {1e3 * p95:.3f} ms")
-    print(f"reference: {NEUROSIM_VGG8_S:g} s for VGG-8, {NEUROSIM_VGG8_S / median:,.0f} times as long")
-    print(f"reference: {NEUROSIM_MEDIAN_S:g} s over its table, {NEUROSIM_MEDIAN_S / median:,.0f} times as long")
-    print(f"import hw_models.cost: {1e3 * figures['import_s']:.0f} ms")
+    print(f"NeuroSim: {NEUROSIM_VGG8_S:g} s for VGG-8, {NEUROSIM_VGG8_S / median:,.0f} times as long")
+    print(f"NeuroSim: {NEUROSIM_MEDIAN_S:g} s over its table, {NEUROSIM_MEDIAN_S / median:,.0f} times as long")
+    print(f"import hw_models.cost: {1e3 * times['import_s']:.0f} ms")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The cost model beside the reference tool, on a sample of its table (tests/golden/README.md names the source)."""
+"""The cost model agrees with NeuroSim on a sample of its table; tests/golden/README.md names the source."""
 
 import statistics
 from pathlib import Path
@@ -26,7 +26,7 @@ def errors(evaluated: list[dict], column: str) -> list[float]:
 
 
 @pytest.mark.parametrize("column", FLOORPLAN)
-def test_floorplan_is_that_of_the_reference(column, evaluated):
+def test_the_floorplan_is_that_of_neurosim(column, evaluated):
     for row, mine in zip(SAMPLE, evaluated, strict=True):
         assert row[column] == ("" if mine[column] is None else str(mine[column])), row["id"]
 
@@ -50,7 +50,7 @@ def test_areas_agree_to_three_digits(column, evaluated):
     assert errors(evaluated, column)[-1] < 1e-3
 
 
-# Comparators at 32 and 45 nm with high-resistance columns, 3 rows of the sample, are the exception.
+# Three rows of the sample are exceptions: comparators at 32 and 45 nm with high-resistance columns.
 @pytest.mark.parametrize("column", ["clk_period_ns", "lat_adc_ns", "lat_accum_ns", "lat_buffer_ns", "lat_ic_ns"])
 def test_times_agree_to_three_digits(column, evaluated):
     assert errors(evaluated, column)[-4] < 1e-3
@@ -63,17 +63,17 @@ def test_energies_that_do_not_depend_on_data_agree_in_every_row(column, most, ev
     assert errors(evaluated, column)[-1] < most
 
 
-def test_mean_activity_of_a_row_is_enough_for_one_percent():
+def test_the_mean_activity_of_a_row_is_enough_for_one_percent():
     mine = evaluate_rows(SAMPLE, NETWORKS)
     assert statistics.median(errors(mine, "dyn_energy_pJ")) < 0.01
     assert statistics.median(errors(mine, "tops_per_w")) < 0.01
 
 
-def test_what_the_reference_evaluates_is_not_flagged(evaluated):
+def test_what_neurosim_evaluates_is_not_flagged(evaluated):
     assert [row["outside_reference"] for row in evaluated] == [""] * len(evaluated)
 
 
-def test_what_the_reference_refuses_has_flagged_figures():
+def test_what_neurosim_refuses_has_a_cost_and_is_flagged():
     for row in evaluate_rows(REFUSED, NETWORKS):
         assert row["error"] == ""
         assert row["outside_reference"]

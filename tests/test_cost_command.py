@@ -1,4 +1,4 @@
-"""`nacim cost`: a design, a table of designs, measured chips, and what wrong input is told."""
+"""`nacim cost`: a design, a table of designs, measured chips, and the messages for wrong input."""
 
 import csv
 import json
@@ -50,7 +50,7 @@ def test_a_design_prints_totals_components_and_layers(design, nacim):
         assert word in done.stdout
 
 
-def test_both_adc_models_come_as_json(design, nacim):
+def test_json_has_both_adc_models(design, nacim):
     plain = json.loads(nacim("cost", design, "--adc-model", "both", "--json").stdout)
     assert plain["reference"]["area_m2"] == plain["survey"]["area_m2"]
     assert plain["reference"]["energy_j"] != plain["survey"]["energy_j"]
@@ -91,7 +91,7 @@ def test_a_table_keeps_its_rows_in_order_and_names_what_is_wrong(tmp_path, nacim
     assert "cell_bits must be a number, got 'two'" in found[5]["error"]
 
 
-def test_activity_per_layer_goes_before_the_mean_of_a_row(tmp_path, nacim):
+def test_activity_per_layer_precedes_the_mean_of_a_row(tmp_path, nacim):
     row = {"id": "a", "network": "D2", "cell_bits": 2, "mean_bit_density": 0.2}
     layers = [{"id": "a", "layer": layer, "bit_density": 0.05} for layer in range(1, 6)]
     table, activity = table_of(tmp_path / "in.csv", [row]), table_of(tmp_path / "layers.csv", layers)

@@ -1,4 +1,4 @@
-"""Parts of the cost model by hand, against printed figures of the reference, and at the edges."""
+"""Parts of the cost model: by hand, against what NeuroSim prints, and at the edges."""
 
 import dataclasses
 import math
@@ -36,7 +36,7 @@ def near(value: float, rel: float = 1e-6, abs: float = 0.0):
     return pytest.approx(value, rel=rel, abs=abs)
 
 
-# Cycles of an addition of 8, 10, ..., 24 bits as the reference charges them (DNN+NeuroSim V1.3).
+# Cycles of an addition of 8, 10, ..., 24 bits as DNN+NeuroSim V1.3 counts them.
 @pytest.mark.parametrize(
     ("node", "cycles"),
     [(45, "223334445"), (32, "122222333"), (22, "111122222"), (14, "1" * 9), (10, "1" * 9), (7, "1" * 9)],
@@ -46,7 +46,7 @@ def test_the_carry_chain_gives_the_printed_cycles(node, cycles):
     assert "".join(str(addition_cycles(tech, bits)) for bits in range(8, 25, 2)) == cycles
 
 
-# Areas in um2 as the reference prints them: a register bit, a full adder, a 5-bit SAR converter, a comparator.
+# Areas in um2 as NeuroSim prints them: a register bit, a full adder, a 5-bit SAR converter, a comparator.
 @pytest.mark.parametrize(
     ("node", "flipflop", "adder", "sar", "comparator"),
     [
@@ -85,7 +85,7 @@ def test_sar_power_and_time_at_22_nm():
     assert adc.conversion_s == near(6e-9)
 
 
-def test_encoder_curve_goes_on_beyond_its_table():
+def test_the_encoder_curve_is_extrapolated_beyond_its_table():
     # 22 nm: 9.223 fJ at 128 and 18.17 fJ at 256 levels, so 18.17 + 2 * 8.947 at 512; 1.378 - 1.149 / 2 at 8
     tech = technology(22)
     assert linear_curve(tech.encoder_j, 512) == near(36.064e-15)
@@ -155,7 +155,7 @@ def test_planes_below_the_twelfth_are_as_dense_as_the_twelfth():
     assert rectified_planes(16, 0) == twelve + twelve[-1:] * 4
 
 
-# Measured densities of the reference's traces: 4 bits 0.122 (0.051 sparse), 8 bits 0.166 (0.078 sparse), sign included.
+# Densities of NeuroSim's traces, sign included: 4 bits 0.122 (0.051 sparse), 8 bits 0.166 (0.078 sparse).
 @pytest.mark.parametrize(
     ("bits", "threshold", "density"), [(4, 0, 0.122), (8, 0, 0.166), (4, 0.6745, 0.051), (8, 0.6745, 0.078)]
 )
@@ -188,11 +188,11 @@ def test_normal_weights_fill_levels_as_counting_codes_does(weight_bits, cell_bit
     assert normal_levels(accelerator) == near(counted, abs=error)
 
 
-# Mean levels of the reference's cells (its column mean_cell_level).
+# Mean levels of NeuroSim's cells (column mean_cell_level of its table).
 @pytest.mark.parametrize(
     ("weight_bits", "cell_bits", "mean"), [(8, 2, 0.5007), (4, 2, 0.52109), (6, 4, 0.3011), (4, 4, 0.53333)]
 )
-def test_mean_level_is_that_of_the_reference(weight_bits, cell_bits, mean):
+def test_mean_level_is_that_of_neurosim(weight_bits, cell_bits, mean):
     record = LayerActivity(
         plane_densities=(0.5,), level_shares=normal_levels(chip(weight_bits=weight_bits, cell_bits=cell_bits))
     )
@@ -205,7 +205,7 @@ def test_tilting_reaches_the_mean(mean):
     assert tilted.mean_level == near(mean, abs=1e-9)
 
 
-def test_totals_follow_from_energy_time_and_area():
+def test_derived_quantities_follow_from_energy_time_and_area():
     report = estimate_cost(chip(), [conv("a", 3, 16), dense("fc", 1024, 10)])
     assert report.ops == 2 * (64 * 27 * 16 + 1024 * 10)
     assert report.energy_j == report.dynamic_energy_j + report.leakage_energy_j
@@ -215,7 +215,7 @@ def test_totals_follow_from_energy_time_and_area():
     assert report.edp_js == near(report.energy_j * report.latency_s)
 
 
-def test_the_last_layer_has_no_rectifier():
+def test_a_layer_without_a_rectifier_costs_none():
     with_one, without = (estimate_cost(chip(), [conv("a", 3, 16, relu=relu)]) for relu in (True, False))
     assert with_one.energy_by_component_j["activation"] > 0
     assert without.energy_by_component_j["activation"] == without.latency_by_component_s["activation"] == 0
@@ -240,7 +240,7 @@ def test_operations_of_a_padded_image_can_count_more_windows_than_run():
         pytest.param({"dac_bits": 2}, "use dac_bits 1", id="wordlines are on or off"),
     ],
 )
-def test_what_has_no_cost_says_so(changes, way_out):
+def test_an_accelerator_without_a_cost_model_is_refused(changes, way_out):
     with pytest.raises(ValueError, match=way_out):
         estimate_cost(chip(**changes), [dense("a", 64, 10)])
 
@@ -256,7 +256,7 @@ def test_what_has_no_cost_says_so(changes, way_out):
         pytest.param({"weight_encoding": "differential"}, "differential", id="encoding"),
     ],
 )
-def test_settings_outside_the_reference_are_flagged(changes, reason):
+def test_settings_outside_neurosims_table_are_flagged(changes, reason):
     wide = dense("a", 512, 512)
     assert not estimate_cost(chip(), [wide]).outside_reference
     assert any(reason in each for each in estimate_cost(chip(**changes), [wide]).outside_reference)
@@ -279,7 +279,7 @@ def test_level_shares_are_a_distribution(shares):
 
 
 @pytest.mark.parametrize("node", NODES)
-def test_every_node_has_every_figure(node):
+def test_every_node_has_every_value(node):
     tech = technology(node)
     planar_only = ("fin_height_m", "fin_width_m", "fin_pitch_m")
     for field in dataclasses.fields(tech):
@@ -289,13 +289,13 @@ def test_every_node_has_every_figure(node):
     assert math.isclose(tech.unit_width_m, tech.node_m) == (node > 14)
 
 
-def test_a_weight_wider_than_the_shared_columns_is_accumulated_unless_the_reference_is_asked_for():
+def test_a_weight_wider_than_the_shared_columns_is_accumulated_except_as_neurosim_does():
     wide = chip(cols_per_adc=4, cell_bits=1, weight_bits=8)  # 8 columns a weight, 4 share a converter
     layers = [dense("a", 256, 64)]
-    ours, reference = (estimate_cost(wide, layers, accumulate_wide_weights=each) for each in (True, False))
-    assert ours.energy_by_component_j["shift_add"] > 1.2 * reference.energy_by_component_j["shift_add"]
+    ours, neurosim = (estimate_cost(wide, layers, accumulate_wide_weights=each) for each in (True, False))
+    assert ours.energy_by_component_j["shift_add"] > 1.2 * neurosim.energy_by_component_j["shift_add"]
     assert any("more columns than share a converter" in each for each in ours.outside_reference)
-    assert not any("more columns than share a converter" in each for each in reference.outside_reference)
+    assert not any("more columns than share a converter" in each for each in neurosim.outside_reference)
     narrow = chip(cols_per_adc=8, cell_bits=1, weight_bits=8)
     same = [estimate_cost(narrow, layers, accumulate_wide_weights=each) for each in (True, False)]
     assert same[0] == same[1]

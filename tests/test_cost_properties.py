@@ -1,4 +1,4 @@
-"""What must hold for every design, whatever its figures."""
+"""What must hold for the cost of every design."""
 
 import dataclasses
 import itertools
@@ -26,7 +26,7 @@ def with_bits(accelerator: Accelerator, adc_bits: int) -> Accelerator:
 
 
 def with_filters(layers: list[MvmLayer], factor: int) -> list[MvmLayer]:
-    """Every convolution with `factor` times the filters; the layers behind see as many channels more."""
+    """The network with `factor` times the filters in every convolution, and as many times the channels after it."""
     *convs, last = layers
     grown, channels = [], 1
     for layer in convs:
@@ -41,7 +41,7 @@ def with_filters(layers: list[MvmLayer], factor: int) -> list[MvmLayer]:
 
 @FEW
 @given(chips(), networks())
-def test_figures_are_finite_and_positive(accelerator, layers):
+def test_costs_are_finite_and_positive(accelerator, layers):
     report = estimate_cost(accelerator, layers)
     assert all(0 < getattr(report, name) < math.inf for name in HEADLINES)
     assert min(report.energy_by_component_j.values()) >= 0
@@ -71,7 +71,7 @@ def test_breakdowns_sum_to_their_totals(accelerator, layers):
     assert sum(layer.leakage_energy_j for layer in report.layers) == near(report.leakage_energy_j, rel=1e-9)
 
 
-# Blocks of register bits are packed in whole columns, which gives back up to 0.1 % of the area now and then.
+# Register bits are packed in whole columns, so that the area may fall by up to 0.1 %.
 @FEW
 @given(chips(), networks(), st.integers(3, 9))
 def test_area_and_dynamic_energy_never_fall_with_adc_bits(accelerator, layers, bits):
@@ -132,15 +132,15 @@ def test_a_report_is_plain_json(accelerator, layers):
 
 
 def border(layers_of, counts) -> list[tuple[CostReport, CostReport]]:
-    """Neighbouring designs of which the reference evaluates only one."""
+    """Neighbouring designs of which NeuroSim evaluates only one."""
     reports = [estimate_cost(chip(crossbar_size=128, cell_bits=1), layers_of(count)) for count in counts]
     found = [(a, b) for a, b in itertools.pairwise(reports) if bool(a.outside_reference) != bool(b.outside_reference)]
     assert found, "no border in this range"
     return found
 
 
-# One filter more is 1/16 more work and may open a new column of crossbars, whose periphery counts whole. The latency
-# may jump, as everywhere, where a copy of the matrix no longer fits.
+# One more filter is 1/16 more work, and may need one more column of crossbars with all of its periphery. The latency is
+# not compared: it may jump where a copy of the matrix no longer fits.
 @pytest.mark.parametrize(
     ("layers_of", "counts"),
     [
@@ -148,13 +148,13 @@ def border(layers_of, counts) -> list[tuple[CostReport, CostReport]]:
         pytest.param(lambda n: [conv("a", 128, n), dense("fc", 64 * n, 64)], range(12, 20), id="a novel PE"),
     ],
 )
-def test_there_is_no_cliff_where_the_reference_stops(layers_of, counts):
+def test_there_is_no_cliff_where_neurosim_refuses(layers_of, counts):
     for one, other in border(layers_of, counts):
         for name in ("area_m2", "dynamic_energy_j"):
             assert getattr(other, name) == near(getattr(one, name), rel=0.2), name
 
 
-def test_a_refused_layer_has_the_tiles_it_would_have_in_a_network_that_is_not_refused():
+def test_a_refused_layer_has_the_tiles_that_it_has_in_an_accepted_network():
     small, wide = dense("small", 100, 12), dense("wide", 100, 40)
     alone, beside = (estimate_cost(chip(crossbar_size=128, cell_bits=1), layers) for layers in ([small], [small, wide]))
     assert alone.outside_reference
@@ -175,5 +175,5 @@ def test_there_is_no_cliff_where_an_access_transistor_outgrows_its_cell(r_on_ohm
 
 
 def test_leakage_costs_nothing_on_a_chip_of_one_tile():
-    # quirk of the reference: only the tiles of other layers leak while a layer runs
+    # quirk: only the tiles of other layers leak while a layer runs
     assert estimate_cost(chip(crossbar_size=512), [dense("a", 100, 10)]).leakage_energy_j == 0

@@ -1,4 +1,4 @@
-"""Cards of memory cells: those that come with nacim, and what a wrong one is told."""
+"""Cards of memory cells: nacim's own, and the messages for a wrong one."""
 
 import math
 
@@ -51,7 +51,7 @@ def test_a_device_goes_through_plain_values_and_back():
     assert CellDevice(**device.to_dict()) == device
 
 
-def test_a_card_that_somebody_wrote_is_read_by_its_path(card, write):
+def test_a_users_card_is_read_by_its_path(card, write):
     card["name"] = "mine"
     card["values"]["g_on_siemens"] = {"value": "4e-5", "source": "assumed"}  # YAML reads 4e-5 as text
     assert load_card(write(card)).device.g_on_siemens == 4e-5

@@ -1,4 +1,4 @@
-"""Where weight matrices lie, by hand and as properties of any network."""
+"""The mapping of weight matrices: by hand, and properties of every network."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Published chips and designs: the figure, and how near the model comes. Nothing is fitted to them."""
+"""Published chips and designs, and how close the model comes. Nothing is fitted to them."""
 
 import dataclasses
 from pathlib import Path
@@ -38,7 +38,7 @@ def test_a_charge_domain_macro_is_far_better_than_a_current_summing_one():
     assert comparison.predicted["reference"] < 0.1 * comparison.silicon.measured
 
 
-def test_a_node_that_the_model_does_not_have_is_left_out_with_the_reason():
+def test_a_chip_at_another_node_is_left_out_with_the_reason():
     comparison = compare(chips_of("NeuRRAM")[0])
     assert not comparison.predicted
     assert "130 nm" in comparison.left_out
@@ -62,8 +62,8 @@ def test_a_folder_without_chips_says_what_is_missing(tmp_path):
 
 
 # DNN+NeuroSim V1.3, its own VGG-8 for CIFAR-10 at 22 nm: RRAM of 6 kOhm and 900 kOhm in 2-bit cells, 128 x 128, 5-bit
-# flash converters. Figures from the reference table, which README.md in tests/golden names.
-def test_vgg8_of_the_reference_tool():
+# flash converters. Expected numbers are from NeuroSim's table, which tests/golden/README.md names.
+def test_vgg8_as_neurosim_has_it():
     row = {
         "network": "VGG8_stock",
         "array_size": "128",

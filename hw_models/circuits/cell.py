@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.gates import LINEAR_REGION, drain_f, fin_drain_f, gate_f
 from hw_models.circuits.technology import SINGLE_TYPE_MARGIN_F, Technology, technology
-from hw_models.devices import CellDevice
+from hw_models.devices import CellDevice, CellKind
 
 ACCESS_SHARE = 0.25  # resistance of an access transistor or a switch over that of what it is in series with
+_ACCESS_OVER_R_ON: dict[CellKind, float] = {"1t1r": ACCESS_SHARE, "fefet": 0.0}  # a FeFET is its own access transistor
 _SRAM_CELL_F = {45: (10, 28), 32: (10, 28), 22: (10, 28), 14: (10, 30), 10: (10, 40), 7: (10, 60)}
 
 
@@ -54,7 +55,7 @@ def cell_in_crossbar(accelerator: Accelerator) -> Cell:
         assert device.cell_height_f is not None
         assert device.cell_width_f is not None
         height_f, width_f = device.cell_height_f, device.cell_width_f
-        access_ohm = ACCESS_SHARE * device.r_on_ohm if device.cell == "1t1r" else 0.0
+        access_ohm = _ACCESS_OVER_R_ON[device.cell] * device.r_on_ohm
         strength = tech.r_n_ohm * LINEAR_REGION / (ACCESS_SHARE * device.r_on_ohm)
         needed_f, gate, drain = _access_transistor(tech, strength, width_f)
     return Cell(
