@@ -11,7 +11,7 @@ from pipeline.design.results import TrainingDiverged
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 from pipeline.trial import evaluate as objective
-from pipeline.trial import training
+from pipeline.trial import judging, training
 from pipeline.trial.checkpoint import load_checkpoint
 from pipeline.trial.evaluate import evaluate
 from pipeline.trial.training import train
@@ -32,7 +32,7 @@ def a_design(study, **values):
 def test_cost_and_accuracy_come_from_the_very_same_hardware(study, monkeypatch):
     """What the evaluated network really converts is what the cost model was told and charges."""
     seen = {}
-    estimate, measure = objective.estimate_cost, objective.accuracy_under_variation
+    estimate, measure = objective.estimate_cost, judging.accuracy_under_variation
 
     def spy_on_cost(accelerator, layers, **options):
         seen["charged"] = estimate(accelerator, layers, **options)
@@ -44,7 +44,7 @@ def test_cost_and_accuracy_come_from_the_very_same_hardware(study, monkeypatch):
         return measure(network, splits, *rest)
 
     monkeypatch.setattr(objective, "estimate_cost", spy_on_cost)
-    monkeypatch.setattr(objective, "accuracy_under_variation", spy_on_accuracy)
+    monkeypatch.setattr(judging, "accuracy_under_variation", spy_on_accuracy)
     design = a_design(study)
     result = evaluate(design, study.spec, 0)
     layers = noisy_layers(seen["network"])

@@ -1,17 +1,18 @@
 """One trial: cost first, then training, then accuracy over simulated chips."""
 
+import dataclasses
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
-from hw_models.cost import estimate_cost
-from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
+from hw_models.cost import CostReport, estimate_cost
+from pipeline.analog.calibration import calibrate
 from pipeline.data.batches import ImageSet, load_images
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrialResult, measured_values
@@ -21,16 +22,17 @@ from pipeline.phase import say
 from pipeline.seeds import derive_seed
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.activity import measured_activity
-from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
 from pipeline.trial.checkpoint import save_checkpoint
-from pipeline.trial.midway import MIDWAY_CALIBRATION_IMAGES, Midway, midway_images, midway_variation
+from pipeline.trial.judging import Judging
+from pipeline.trial.midway import Midway
 from pipeline.trial.network import build_network
 from pipeline.trial.supernet import inherited_network
 from pipeline.trial.training import AfterEpoch, train
-from pipeline.trial.variation import accuracy_under_variation
 
 _ACTIVITY_IMAGES = 32  # training images on which bit densities are counted
 _LIBRARIES = ("nacim", "torch", "pytorch-lightning", "optuna", "numpy")
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
 def evaluate(
@@ -48,48 +50,58 @@ def evaluate(
         design: Hardware and network.
         spec: Data set, training and variation settings, seed.
         trial_number: Number of the trial.
-        checkpoint: Where to write the trained weights; None keeps none, nor are those of a stopped training kept.
+        checkpoint: Where to write the trained weights, unless the training is stopped; None keeps none.
         rule: Decides at its checkpoints whether the training is worth going on; None always is.
 
     Raises:
         InfeasibleDesign: If the network cannot be built.
         TrainingDiverged: If training fails.
     """
-    phase_s: dict[str, float] = {}
-    with _timed(phase_s, "data"):
-        images = load_images(spec.dataset)
-    with _timed(phase_s, "cost"):
-        cost = estimate_cost(design.accelerator, mvm_layers(design))
-    midway = None if rule is None else Midway(rule, images, spec)
-    with _timed(phase_s, "training"):
-        network = trained_network(design, spec, trial_number, images, midway)
-    stopped = None if midway is None else midway.stopped
-    with _timed(phase_s, "calibration"):
-        calibrate(network, images.train[0][: CALIBRATION_IMAGES if stopped is None else MIDWAY_CALIBRATION_IMAGES])
-    with _timed(phase_s, "activity"):
-        activity = measured_activity(network, images.train[0][:_ACTIVITY_IMAGES])
-        own_cost = estimate_cost(design.accelerator, mvm_layers(design), activity=activity)
-    with _timed(phase_s, "variation"):
-        splits = [images.validation if stopped is None else midway_images(images), images.test]
-        variation = spec.variation if stopped is None else midway_variation(spec.variation)
-        recalibration = images.train[0][:RECALIBRATION_IMAGES]
-        validation, test = accuracy_under_variation(network, splits, variation, spec.seed, recalibration)
-    if stopped is not None:
-        checkpoint = None
-    if checkpoint is not None:
-        with _timed(phase_s, "checkpoint"):
-            save_checkpoint(network, checkpoint)
+    timed = _Phases()
+    images = timed("data", load_images, spec.dataset)
+    cost = timed("cost", estimate_cost, design.accelerator, mvm_layers(design))
+    trained = timed("training", _train, design, spec, trial_number, images, rule)
+    timed("calibration", calibrate, trained.network, trained.judging.calibration)
+    own_cost = timed("activity", _cost_of_own_data, design, trained.network, images)
+    validation, test = timed("variation", trained.judging.reports, trained.network)
+    if kept := trained.judging.kept(checkpoint):
+        timed("checkpoint", save_checkpoint, trained.network, kept)
     return TrialResult(
         measured=measured_values(cost, own_cost, validation, test),
         cost=cost.to_dict(),
         validation=validation,
         test=test,
-        phase_s=phase_s,
+        phase_s=timed.phase_s,
         versions=versions(),
-        checkpoint=None if checkpoint is None else checkpoint.name,
-        learning_curve=() if midway is None else tuple(midway.curve),
-        stopped_early=stopped,
+        checkpoint=kept.name if kept else None,
+        learning_curve=trained.learning_curve,
+        stopped_early=trained.stopped_early,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class _Trained:
+    """A network after its training.
+
+    Attributes:
+        network: The network.
+        judging: On what it is to be judged: in full, or as midway if its training was stopped.
+        learning_curve, stopped_early: As in `TrialResult`.
+    """
+
+    network: nn.Module
+    judging: Judging
+    learning_curve: tuple[dict[str, float], ...]
+    stopped_early: dict[str, float] | None
+
+
+def _train(
+    design: DesignPoint, spec: StudySpec, trial_number: int, images: ImageSet, rule: StoppingRule | None
+) -> _Trained:
+    midway = Midway(rule, images, spec)
+    network = trained_network(design, spec, trial_number, images, midway)
+    judging = Judging.midway(images, spec) if midway.stopped else Judging.full(images, spec)
+    return _Trained(network=network, judging=judging, learning_curve=tuple(midway.curve), stopped_early=midway.stopped)
 
 
 def trained_network(
@@ -109,14 +121,32 @@ def trained_network(
     return network
 
 
+def _cost_of_own_data(design: DesignPoint, network: nn.Module, images: ImageSet) -> CostReport:
+    """Cost at the activity that the trained network really has."""
+    activity = measured_activity(network, images.train[0][:_ACTIVITY_IMAGES])
+    return estimate_cost(design.accelerator, mvm_layers(design), activity=activity)
+
+
 def versions() -> dict[str, str]:
     """Versions of what computed a result."""
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in _LIBRARIES}
 
 
-@contextmanager
-def _timed(phase_s: dict[str, float], phase: str) -> Iterator[None]:
-    say(phase)
-    start = time.perf_counter()
-    yield
-    phase_s[phase] = time.perf_counter() - start
+class _Phases:
+    """Calls a step, tells the live view its name, and notes its wall time in `phase_s`."""
+
+    def __init__(self) -> None:
+        self.phase_s: dict[str, float] = {}
+
+    def __call__(
+        self,
+        phase: str,
+        step: Callable[_Arguments, _Result],
+        *args: _Arguments.args,
+        **options: _Arguments.kwargs,
+    ) -> _Result:
+        say(phase)
+        start = time.perf_counter()
+        result = step(*args, **options)
+        self.phase_s[phase] = time.perf_counter() - start
+        return result

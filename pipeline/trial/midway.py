@@ -1,21 +1,17 @@
 """A look at a network during its training."""
 
 import copy
+import dataclasses
 
 import torch
 from torch import nn
 
 from pipeline.analog.calibration import calibrate
-from pipeline.data.batches import ImageSet, Split
+from pipeline.data.batches import ImageSet
 from pipeline.design.results import accuracies
 from pipeline.design.stopping_rule import StoppingRule
-from pipeline.study.study_spec import StudySpec, VariationSpec
-from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
-from pipeline.trial.variation import accuracy_under_variation
-
-_MIDWAY_IMAGES = 200  # assumed: validation images of a look during training
-MIDWAY_CALIBRATION_IMAGES = 32  # assumed: training images that fix its ranges
-_MIDWAY_CHIPS = 2  # assumed: chips of one
+from pipeline.study.study_spec import StudySpec
+from pipeline.trial.judging import Judging
 
 
 class Midway:
@@ -26,15 +22,15 @@ class Midway:
         stopped: The rule's verdict, or None.
     """
 
-    def __init__(self, rule: StoppingRule, images: ImageSet, spec: StudySpec) -> None:
+    def __init__(self, rule: StoppingRule | None, images: ImageSet, spec: StudySpec) -> None:
         self._rule = rule
-        self._images = images
-        self._spec = spec
+        judging = Judging.midway(images, spec)
+        self._judging = dataclasses.replace(judging, splits=judging.splits[:1])  # test images have no say
         self.curve: list[dict[str, float]] = []
         self.stopped: dict[str, float] | None = None
 
     def __call__(self, network: nn.Module, epoch: int) -> bool:
-        if epoch not in self._rule.checkpoints:
+        if self._rule is None or epoch not in self._rule.checkpoints:
             return False
         with torch.random.fork_rng():
             accuracy = self._accuracies(copy.deepcopy(network))
@@ -43,19 +39,6 @@ class Midway:
         return self.stopped is not None
 
     def _accuracies(self, network: nn.Module) -> dict[str, float]:
-        train, spec = self._images.train[0], self._spec
-        calibrate(network, train[:MIDWAY_CALIBRATION_IMAGES])
-        splits, variation = [midway_images(self._images)], midway_variation(spec.variation)
-        recalibration = train[:RECALIBRATION_IMAGES]
-        (report,) = accuracy_under_variation(network, splits, variation, spec.seed, recalibration)
+        calibrate(network, self._judging.calibration)
+        (report,) = self._judging.reports(network)
         return accuracies(report)
-
-
-def midway_images(images: ImageSet) -> Split:
-    """The validation images that a look during training takes."""
-    return images.validation[0][:_MIDWAY_IMAGES], images.validation[1][:_MIDWAY_IMAGES]
-
-
-def midway_variation(spec: VariationSpec) -> VariationSpec:
-    """The chips of a look during training."""
-    return spec.model_copy(update={"min_chips": _MIDWAY_CHIPS, "max_chips": _MIDWAY_CHIPS})

@@ -1,6 +1,7 @@
 """Accuracy over simulated chips."""
 
 import contextlib
+import dataclasses
 
 import numpy as np
 import torch
@@ -32,15 +33,16 @@ def accuracy_under_variation(
 
     Chips 0, 1, 2, ... of the study are tried until the 95 % interval of the first split's mean is within
     +-`spec.half_width`, at least `spec.min_chips` and at most `spec.max_chips` of them. All splits see the same chips.
+    (More than 40 lines, because the arguments take half of them.)
 
     Args:
-        model: A trained model with crossbar layers, after `analog_layers.calibrate`.
+        model: A trained model with crossbar layers, after `pipeline.analog.calibrate`.
         splits: Pairs of images (n, channels, height, width) in 0 to 1 and labels (n,).
-        spec: Number of chips, fidelity, drift time and so on.
-            With `spec.images_per_chip` each chip sees a random draw of that many images of its own; its accuracy is
-            the noiseless one on all images plus the change on those it saw, which is unbiased and for the same number
-            of classified images gives a narrower interval of the mean than all chips on the same few images. The
-            spread, the 5th percentile, the worst chip and the share of good chips then also carry the draw's scatter.
+        spec: Number of chips, fidelity, drift time and so on. With `spec.images_per_chip` each chip sees a random draw
+            of that many images. Its accuracy is the noiseless one on all images plus the change on those it saw. That
+            is unbiased, and for the same number of classified images the interval of the mean is narrower than with
+            all chips on the same few images. The spread, the 5th percentile, the worst chip and the share of good chips
+            then also carry the draw's scatter.
         study_seed: The chips are functions of it and of their number.
         recalibration_images: With `spec.recalibrate_batch_norm`, the training images from which each chip's batch
             normalisation takes its statistics anew.
@@ -52,52 +54,76 @@ def accuracy_under_variation(
     """
     if spec.recalibrate_batch_norm and recalibration_images is None:
         raise ValueError("recalibrate_batch_norm needs recalibration_images: some training images")
-    for layer in noisy_layers(model):
+    layers = noisy_layers(model.eval())
+    for layer in layers:
         if layer.accelerator.adc_bits is not None and not layer.adc_full_scale:
             raise ValueError(f"layer {layer.index} has no ADC range; call pipeline.analog.calibration.calibrate first")
     device = next(model.parameters()).device
-    splits = [(x.to(device), y.to(device)) for x, y in splits]
+    exam = _Exam(model, [(x.to(device), y.to(device)) for x, y in splits], spec, recalibration_images)
+    nominal = [SimulatedChip.nominal()]
+    float_accuracy = [_share(scores) for scores in exam.scores(nominal, "float")]
+    noiseless = exam.scores(nominal, spec.fidelity)
+    if any(layer.accelerator.device.is_noisy for layer in layers):
+        per_chip = _over_chips(exam, noiseless, study_seed, chips_at_once)
+    else:
+        per_chip = [[_share(scores) for scores in noiseless]] * spec.min_chips  # all chips are alike
+    program_chips(model, nominal, spec.fidelity)  # the model serves batches of any size again
+    return [
+        summarize([chip[i] for chip in per_chip], _share(noiseless[i]), float_accuracy[i], len(labels), spec)
+        for i, (_, labels) in enumerate(splits)
+    ]
 
-    def correct(chips: list[SimulatedChip], fidelity: Fidelity) -> list[Tensor]:
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Exam:
+    """A model and the images on which chips are compared; attributes as in `accuracy_under_variation`."""
+
+    model: nn.Module
+    splits: list[tuple[Tensor, Tensor]]
+    spec: VariationSpec
+    recalibration_images: Tensor | None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def scores(self, chips: list[SimulatedChip], fidelity: Fidelity) -> list[Tensor]:
         """Per split, the score of each image on each chip, (chips, n); NaN for images that a chip does not see."""
-        program_chips(model, chips, fidelity, spec.drift_time_s)
+        program_chips(self.model, chips, fidelity, self.spec.drift_time_s)
         answers, first = [], 0
         with contextlib.ExitStack() as until_judged:
-            if recalibration_images is not None and spec.recalibrate_batch_norm and fidelity != "float":
-                until_judged.enter_context(recalibrated_batch_norm(model, chips, recalibration_images.to(device)))
-            for images, labels in splits:
-                chosen = torch.stack([_own_images(chip, len(labels), spec.images_per_chip) for chip in chips])
-                answer = torch.full((len(chips), len(labels)), torch.nan, dtype=torch.float64, device=device)
-                for part in chosen.split(BATCH, 1):
-                    logits = logits_of_chips(model, chips, images[part.flatten()], first + part)
-                    scores = score(logits, labels[part.flatten()])
-                    answer[torch.arange(len(chips))[:, None], part] = scores.view(part.shape)
-                answers.append(answer)
+            if self.spec.recalibrate_batch_norm and self.recalibration_images is not None and fidelity != "float":
+                images = self.recalibration_images.to(self.device)
+                until_judged.enter_context(recalibrated_batch_norm(self.model, chips, images))
+            for images, labels in self.splits:
+                answers.append(self._scores(chips, images, labels, first))
                 first += len(labels)
         return answers
 
-    model.eval()
-    nominal = [SimulatedChip.nominal()]
-    float_accuracy = [_share(answer) for answer in correct(nominal, "float")]
-    nominal_answers = correct(nominal, spec.fidelity)
-    noiseless = [_share(answer) for answer in nominal_answers]
-    at_once = chips_at_once or (_CHIPS_ON_GPU if device.type == "cuda" else 1)
+    def _scores(self, chips: list[SimulatedChip], images: Tensor, labels: Tensor, first: int) -> Tensor:
+        """`scores` of one split, whose first image has the number `first`."""
+        chosen = torch.stack([_own_images(chip, len(labels), self.spec.images_per_chip) for chip in chips])
+        answer = torch.full((len(chips), len(labels)), torch.nan, dtype=torch.float64, device=self.device)
+        for part in chosen.split(BATCH, 1):
+            logits = logits_of_chips(self.model, chips, images[part.flatten()], first + part)
+            scores = score(logits, labels[part.flatten()])
+            answer[torch.arange(len(chips))[:, None], part] = scores.view(part.shape)
+        return answer
+
+
+def _over_chips(exam: _Exam, noiseless: list[Tensor], study_seed: int, chips_at_once: int | None) -> list[list[float]]:
+    """Accuracy of each chip on each split, of as many chips as are enough: the noiseless one less what it loses."""
+    at_once = chips_at_once or (_CHIPS_ON_GPU if exam.device.type == "cuda" else 1)
     per_chip: list[list[float]] = []
-    if not any(layer.accelerator.device.is_noisy for layer in noisy_layers(model)):
-        per_chip = [noiseless] * spec.min_chips  # all chips are alike
-    while len(per_chip) < spec.max_chips and not _is_enough(per_chip, spec):
-        numbers = range(len(per_chip), min(len(per_chip) + at_once, spec.max_chips))
-        answers = correct([SimulatedChip.number(study_seed, index) for index in numbers], spec.fidelity)
+    while len(per_chip) < exam.spec.max_chips and not _is_enough(per_chip, exam.spec):
+        numbers = range(len(per_chip), min(len(per_chip) + at_once, exam.spec.max_chips))
+        answers = exam.scores([SimulatedChip.number(study_seed, index) for index in numbers], exam.spec.fidelity)
         for chip in range(len(numbers)):
-            lost = [_share(b - a[chip]) for a, b in zip(answers, nominal_answers, strict=True)]
-            per_chip.append([round(before - less, _DIGITS) for before, less in zip(noiseless, lost, strict=True)])
-            if _is_enough(per_chip, spec):
+            pairs = zip(noiseless, answers, strict=True)
+            per_chip.append([round(_share(before) - _share(before - now[chip]), _DIGITS) for before, now in pairs])
+            if _is_enough(per_chip, exam.spec):
                 break
-    program_chips(model, nominal, spec.fidelity)  # the model serves batches of any size again
-    return [
-        summarize([chip[i] for chip in per_chip], noiseless[i], float_accuracy[i], len(y), spec)
-        for i, (_, y) in enumerate(splits)
-    ]
+    return per_chip
 
 
 def summarize(
