@@ -16,11 +16,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.database.trials import KINDS, kind_of, reason_of
+from pipeline.database.trials import KINDS, front_of, kind_of, reason_of
 from pipeline.design.describe import describe
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
-from pipeline.design.pareto import hypervolume_history, nondominated, to_losses
+from pipeline.design.pareto import hypervolume_history
 from pipeline.phase import read_phase
 from pipeline.report.evaluated import Evaluated
 
@@ -250,9 +250,7 @@ class LiveProgress(_PrintedProgress):
         lines.append(Text())
         lines += [self._in_work(number, design) for number, design in sorted(running.items())]
         if trials:
-            losses = to_losses(self._objectives, [trial.values for trial in trials])
-            front = [trial for trial, stays in zip(trials, nondominated(losses), strict=True) if stays]
-            front.sort(key=lambda trial: to_losses(self._objectives, [trial.values])[0].tolist())
+            front = front_of(self._objectives, trials)
             table = front_table(self._objectives, front, limit=_FRONT_ROWS, title="Front so far")
             lines += [Text(), table] if running else [table]
         return Group(*lines)

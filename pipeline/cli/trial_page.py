@@ -16,7 +16,7 @@ from pipeline.design.metrics import METRICS
 from pipeline.design.results import VariationReport
 from pipeline.design.topology import mvm_layers, topology
 from pipeline.report.cost_parts import component_parts, layer_parts
-from pipeline.report.evaluated import Evaluated, half_width, two_digits
+from pipeline.report.evaluated import Evaluated, show_mean
 from pipeline.study.study_spec import StudySpec
 
 _TOTALS = ("energy_j", "area_m2", "latency_s")
@@ -80,7 +80,7 @@ def _layers(shown: Evaluated) -> Table:
 def _accuracy(shown: Evaluated) -> Table:
     table = _table("Accuracy over simulated chips [%]", "", "validation", "test")
     reports = (shown.validation, shown.test)
-    table.add_row("mean, 95 % interval", *(f"{_percent(r.mean)} ± {two_digits(100 * half_width(r))}" for r in reports))
+    table.add_row("mean, 95 % interval", *map(show_mean, reports))
     for label, name in (
         ("standard deviation", "std"),
         ("5th percentile", "p05"),

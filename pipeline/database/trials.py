@@ -1,8 +1,8 @@
 """Trials as the database holds them: what kind each is, and which of them are on the front."""
 
 import dataclasses
+from collections.abc import Sequence
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -68,7 +68,12 @@ def pareto_report(study: optuna.Study) -> ParetoReport:
     kinds = [kind_of(trial) for trial in everything]
     evaluated = [trial for trial, kind in zip(everything, kinds, strict=True) if kind == "evaluated"]
     counts = {kind: kinds.count(kind) for kind in KINDS}
-    losses = to_losses(objectives, [t.values for t in evaluated])
-    front = [evaluated[i] for i in np.flatnonzero(nondominated(losses))]
-    front.sort(key=lambda trial: to_losses(objectives, [trial.values])[0].tolist())
-    return ParetoReport(objectives=objectives, trials=tuple(evaluated), front=tuple(front), counts=counts)
+    front = tuple(front_of(objectives, evaluated))
+    return ParetoReport(objectives=objectives, trials=tuple(evaluated), front=front, counts=counts)
+
+
+def front_of(objectives: Sequence[str], trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those of evaluated trials that no other one dominates, best first objective first."""
+    stay = nondominated(to_losses(objectives, [trial.values for trial in trials]))
+    front = [trial for trial, stays in zip(trials, stay, strict=True) if stays]
+    return sorted(front, key=lambda trial: to_losses(objectives, [trial.values])[0].tolist())

@@ -15,7 +15,7 @@ from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
 from pipeline.optuna_private import note_artifact, trial_id
 from pipeline.report.cost_parts import component_parts
-from pipeline.report.evaluated import Evaluated, half_width, two_digits
+from pipeline.report.evaluated import Evaluated, show_mean
 from pipeline.report.figures.style import spoken
 from pipeline.report.findings import Findings, read_findings
 from pipeline.report.render import TEMPLATES
@@ -93,7 +93,7 @@ def _trial_note(findings: Findings, trial: Evaluated) -> str:
     names = dict.fromkeys([*findings.pareto.objectives, "accuracy_mean", "tops_per_watt", *_TOTALS])
     values = [(METRICS[name].label, f"{trial.show(name)} {METRICS[name].unit}") for name in names]
     accuracies = [
-        [split, f"{100 * r.mean:.4g} ± {two_digits(100 * half_width(r))}"]
+        [split, show_mean(r)]
         + [f"{100 * value:.4g}" for value in (r.worst, r.noiseless, r.float_accuracy)]
         + [str(len(r.per_chip))]
         for split, r in (("validation", trial.validation), ("test", trial.test))

@@ -89,9 +89,7 @@ class Evaluated:
         """A metric for people, without its unit: `96.2`, or `96.2 ± 0.4` if it has an interval; `-` if not known."""
         if name not in self.measured:
             return "-"
-        metric, interval = METRICS[name], self.interval(name)
-        text = metric.show(self.measured[name])
-        return text if interval is None else f"{text} ± {two_digits(half_width(self.validation) * metric.scale)}"
+        return METRICS[name].show(self.measured[name]) if self.interval(name) is None else show_mean(self.validation)
 
 
 def useful(trials: Sequence[Evaluated]) -> list[Evaluated]:
@@ -107,9 +105,10 @@ def best_by(trials: Iterable[Evaluated], name: str) -> Evaluated:
     return max(trials, key=lambda trial: sign * trial.measured[name])
 
 
-def half_width(report: VariationReport) -> float:
-    """Half of the 95 % interval of the mean; the side that is not cut off at 0 or 1."""
-    return max(report.mean_high - report.mean, report.mean - report.mean_low)
+def show_mean(report: VariationReport) -> str:
+    """Mean accuracy and half of its 95 % interval in percent, such as `96.2 ± 0.4`; its wider half if cut at 0 or 1."""
+    half = max(report.mean_high - report.mean, report.mean - report.mean_low)
+    return f"{100 * report.mean:.4g} ± {two_digits(100 * half)}"
 
 
 def two_digits(value: float) -> str:

@@ -1,6 +1,7 @@
 """A study's trials as CSV and JSON, for further work."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,11 @@ def write_trials_csv(findings: Findings, path: Path) -> None:
     """All measured trials: SI values with the unit in the column's name, accuracies as fractions; then the design."""
     rows = [_csv_row(trial, trial in findings.front) for trial in findings.evaluated]
     columns = dict.fromkeys(name for row in rows for name in row) or {"trial": None}
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(columns), restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    unfinished.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(columns), restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())
 
 
 def write_trials_json(findings: Findings, path: Path) -> None:

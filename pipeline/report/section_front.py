@@ -4,7 +4,7 @@ from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
 from pipeline.report.content import Cell, Number, Plot, Section, Table, count_of
-from pipeline.report.evaluated import Evaluated, half_width, two_digits
+from pipeline.report.evaluated import Evaluated, show_mean
 from pipeline.report.figures.front import front_figure, pairs
 from pipeline.report.figures.style import device_styles
 from pipeline.report.findings import Findings
@@ -80,7 +80,7 @@ def _trial_table(findings: Findings) -> Table:
             Number(str(trial.number), trial.number),
             trial.device,
             *(_value(trial, name) for name in objectives),
-            Number(f"{100 * trial.test.mean:.4g} ± {two_digits(100 * half_width(trial.test))}", 100 * trial.test.mean),
+            Number(show_mean(trial.test), 100 * trial.test.mean),
             *(_value(trial, name) for name in totals),
             describe(trial.design),
         ]
