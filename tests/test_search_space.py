@@ -91,3 +91,26 @@ def test_the_space_of_nacim_can_be_written(tmp_path):
     bits = [layer.weight_bits for layer in mvm_layers(design)]
     assert bits == [4] + [10] * 7
     assert design.accelerator.weight_bits == 10
+
+
+@pytest.mark.parametrize(
+    ("fraction_bits", "weight_bits"),
+    [pytest.param(9, 10, id="the hidden layer's own 10 bits"), pytest.param(3, 8, id="the classifier's 8 bits")],
+)
+def test_the_periphery_is_as_wide_as_the_widest_layer(tiny, write_study, fraction_bits, weight_bits):
+    tiny["network"]["hidden"] = [{"units": 16, "weight_format": {"integer_bits": 0, "fraction_bits": fraction_bits}}]
+    space = SearchSpace(load_study(write_study(tiny)))
+    values = {name: dimension.values[0] for name, dimension in space.dimensions().items()}
+    assert space.design(values).accelerator.weight_bits == weight_bits
+
+
+@pytest.mark.parametrize(
+    "way_out", [{"filters": ["absent", 4]}, {"pool": [True, False]}, {"stride": [2, 1], "pool": [True, False]}]
+)
+def test_a_space_is_refused_only_if_all_its_networks_shrink_the_image_too_far(tiny, write_study, way_out):
+    last = {"filters": 4, "pool": True}  # an image of 8 pixels can be pooled three times
+    tiny["network"]["convs"] = [{"filters": 4, "pool": True}] * 3 + [last | way_out]
+    SearchSpace(load_study(write_study(tiny))).check()
+    tiny["network"]["convs"][-1] = last
+    with pytest.raises(ValueError, match="conv4: cannot pool an image of 1 x 1"):
+        SearchSpace(load_study(write_study(tiny, "refused.yaml"))).check()

@@ -18,7 +18,7 @@ def describe(design: DesignPoint) -> str:
         f"{_format(c.weight_format)}"
         for c in design.convs
     )
-    hidden = " ".join(f"{fc.units}{_format(fc.weight_format)}" for fc in design.hidden)
+    hidden = " ".join(f"{layer.units}{_format(layer.weight_format)}" for layer in design.hidden)
     return (
         f"{chip.device.name} {chip.tech_node_nm} nm, {chip.crossbar_size}x{chip.crossbar_size}, "
         f"ADC {chip.adc_bits} b {chip.adc_type} /{chip.cols_per_adc}, cell {chip.cell_bits} b, w {chip.weight_bits} b, "
@@ -39,8 +39,8 @@ def design_columns(design: DesignPoint) -> dict[str, Any]:
     for i, conv in enumerate(design.convs, start=1):
         columns |= {f"conv{i}_{name}": getattr(conv, name) for name in ("filters", "kernel", "stride", "pool")}
         columns |= _format_columns(f"conv{i}", conv.weight_format)
-    for i, fc in enumerate(design.hidden, start=1):
-        columns |= {f"fc{i}_units": fc.units} | _format_columns(f"fc{i}", fc.weight_format)
+    for i, layer in enumerate(design.hidden, start=1):
+        columns |= {f"fc{i}_units": layer.units} | _format_columns(f"fc{i}", layer.weight_format)
     return columns | _format_columns("classifier", design.classifier_format)
 
 

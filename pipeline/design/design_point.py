@@ -59,7 +59,7 @@ class ConvSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class HiddenSpec:
-    """A hidden fully connected layer with rectifier: `units` outputs, 1 to 65536."""
+    """A hidden fully connected layer with rectifier: `units` outputs, 1 to 65536. Layer i is stored as `fc{i}`."""
 
     units: int
     weight_format: FixedPoint | None = None
@@ -98,8 +98,8 @@ class DesignPoint:
         return cls(
             accelerator=Accelerator.from_dict(values["accelerator"]),
             image=ImageSpec(**values["image"]),
-            convs=tuple(ConvSpec(**(conv | {"weight_format": _format(conv)})) for conv in values.get("convs", ())),
-            hidden=tuple(HiddenSpec(**(fc | {"weight_format": _format(fc)})) for fc in values.get("hidden", ())),
+            convs=tuple(ConvSpec(**(each | {"weight_format": _format(each)})) for each in values.get("convs", ())),
+            hidden=tuple(HiddenSpec(**(each | {"weight_format": _format(each)})) for each in values.get("hidden", ())),
             classifier_format=_format(values, "classifier_format"),
             batch_norm=values.get("batch_norm", True),
         )

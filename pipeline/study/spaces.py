@@ -81,9 +81,6 @@ class NetworkSpace(StrictModel):
     batch_norm: bool = Field(True, description="Digital batch normalisation after each layer but the classifier.")
 
     def layers(self) -> dict[str, ConvSpace | HiddenSpace]:
-        """Name -> layer in order, without the classifier.
-
-        Hidden layer i is called `fc{i}`, in stored parameters and layers too.
-        """
+        """Name -> layer in order, without the classifier; parameters are named after it (`conv1_filters`)."""
         convs = {f"conv{i}": conv for i, conv in enumerate(self.convs, start=1)}
         return convs | {f"fc{i}": hidden for i, hidden in enumerate(self.hidden, start=1)}
