@@ -1,5 +1,6 @@
 """The study file: what it can say, and how it refuses what it cannot."""
 
+import contextlib
 import copy
 import json
 from pathlib import Path
@@ -31,7 +32,12 @@ def set_key(content: dict, dotted: str, value: object) -> dict:
         pytest.param(
             "network.convs.0.filter", 5, ["network.convs.0.filter", "did you mean 'filters'"], id="unknown layer key"
         ),
-        pytest.param("hardware.adc_bits", 0, ["adc_bits", "1 to 14", "got 0", "None for an ideal"], id="ADC of 0 bits"),
+        pytest.param(
+            "hardware.adc_bits",
+            0,
+            ["hardware: adc_bits: ", "1 to 14", "got 0", "None for an ideal"],
+            id="ADC of 0 bits",
+        ),
         pytest.param(
             "hardware.device", ["rrram"], ["hardware.device", "'rrram'", "did you mean 'rram'"], id="unknown device"
         ),
@@ -55,6 +61,7 @@ def set_key(content: dict, dotted: str, value: object) -> dict:
             id="unknown objective",
         ),
         pytest.param("objectives", [], ["objectives", "at least one"], id="no objective"),
+        pytest.param("objectives", ["tops", "tops"], ["objectives: 'tops' stands twice"], id="an objective twice"),
         pytest.param("trials", -1, ["trials", "-1", "greater than or equal to 1"], id="negative trials"),
         pytest.param("training.epochs", 0, ["training.epochs", "greater than or equal to 1", "0"], id="no epochs"),
         pytest.param(
@@ -90,6 +97,14 @@ def test_bad_study_files_are_refused_in_one_line_with_file_key_value_and_way_out
     assert "\n" not in message
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize(("objective", "refused"), [("accuracy_p05", True), ("accuracy_mean", False)])
+def test_accuracies_that_fall_with_the_number_of_chips_need_equal_numbers(tiny, write_study, objective, refused):
+    content = tiny | {"objectives": [objective], "variation": {"min_chips": 2, "max_chips": 3}}
+    expected = pytest.raises(ValueError, match=r"min_chips \(2\) equal to variation.max_chips \(3\)")
+    with expected if refused else contextlib.nullcontext():
+        load_study(write_study(content))
 
 
 def test_a_space_in_which_no_crossbar_holds_a_weight_is_refused(tiny, write_study):
