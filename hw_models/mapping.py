@@ -171,7 +171,7 @@ def _map_network(accelerator: Accelerator, layers: tuple[MvmLayer, ...]) -> Netw
         conventional=[m for m, novel in zip(matrices, is_novel, strict=True) if not novel],
     )
     mapped = tuple(
-        (_map_novel if novel else _map_conventional)(accelerator, plan, layer, columns)
+        _map_layer(accelerator, plan, layer, columns, novel)
         for (layer, columns), novel in zip(matrices, is_novel, strict=True)
     )
     return NetworkMapping(floorplan=plan, layers=mapped, tiles=sum(each.tiles for each in mapped))
@@ -204,37 +204,25 @@ def _novel_kernel(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> int |
     return kernel if has_rows else None
 
 
-def _map_novel(accelerator: Accelerator, plan: Floorplan, layer: MvmLayer, columns: int) -> LayerMapping:
-    size = plan.novel_pe_size
-    assert size is not None, "a novel layer has a novel floorplan"
+def _map_layer(
+    accelerator: Accelerator, plan: Floorplan, layer: MvmLayer, columns: int, is_novel: bool
+) -> LayerMapping:
+    rows = layer.in_channels if is_novel else layer.rows
+    tile_size, pe_size = plan.tile_size, plan.pe_size
+    if is_novel:
+        assert plan.novel_pe_size is not None, "a novel layer has a novel floorplan"
+        tile_size = pe_size = plan.novel_pe_size
     return LayerMapping(
         layer=layer,
-        mapped_as="novel",
+        mapped_as="novel" if is_novel else "conventional",
         crossbar_size=plan.crossbar_size,
         columns=columns,
         columns_per_weight=accelerator.columns_per_weight(layer.weight_bits),
         input_cycles=accelerator.input_cycles,
-        tile_size=size,
-        pe_size=size,
-        row_tiles=math.ceil(layer.in_channels / size),
-        col_tiles=math.ceil(columns / size),
-        pe_copies=(1, 1),
-        crossbar_copies=copies(layer.in_channels, columns, size, plan.crossbar_size),
-    )
-
-
-def _map_conventional(accelerator: Accelerator, plan: Floorplan, layer: MvmLayer, columns: int) -> LayerMapping:
-    return LayerMapping(
-        layer=layer,
-        mapped_as="conventional",
-        crossbar_size=plan.crossbar_size,
-        columns=columns,
-        columns_per_weight=accelerator.columns_per_weight(layer.weight_bits),
-        input_cycles=accelerator.input_cycles,
-        tile_size=plan.tile_size,
-        pe_size=plan.pe_size,
-        row_tiles=math.ceil(layer.rows / plan.tile_size),
-        col_tiles=math.ceil(columns / plan.tile_size),
-        pe_copies=copies(layer.rows, columns, plan.tile_size, plan.pe_size),
-        crossbar_copies=copies(layer.rows, columns, plan.pe_size, plan.crossbar_size),
+        tile_size=tile_size,
+        pe_size=pe_size,
+        row_tiles=math.ceil(rows / tile_size),
+        col_tiles=math.ceil(columns / tile_size),
+        pe_copies=copies(rows, columns, tile_size, pe_size),
+        crossbar_copies=copies(rows, columns, pe_size, plan.crossbar_size),
     )

@@ -15,7 +15,7 @@ from hw_models.circuits.technology import Technology, linear_curve, technology
 from hw_models.circuits.tile import Tile, build_tile
 from hw_models.floorplan import Floorplan
 from hw_models.layers import MvmLayer
-from hw_models.mapping import LayerMapping, NetworkMapping
+from hw_models.mapping import NetworkMapping
 
 GLOBAL_CORE_SIDE = 128  # the global buffer consists of register files (cores) of 128 x 128 bits
 MAX_BUS_BITS = 2048
@@ -31,9 +31,9 @@ class Chip:
         accumulate_wide_weights: See `periphery.weights_per_scan`.
         tech: The technology node.
         crossbar: One crossbar.
-        tile, novel_tile: One tile of each kind; `novel_tile` is None without novel layers.
+        tiles: One tile of each kind: `conventional`, and `novel` if there are novel layers.
+        routes: Bus from the global buffer to a tile of each kind.
         global_cores: Cores of the global buffer.
-        route, novel_route: Bus from the global buffer to a tile of each kind.
         tree: Adder trees that join tiles.
         activation_units, pooling_units: Number of rectifiers and of pooling units.
         area_m2: Of the whole chip, by component.
@@ -44,40 +44,24 @@ class Chip:
     accumulate_wide_weights: bool
     tech: Technology
     crossbar: Crossbar
-    tile: Tile
-    novel_tile: Tile | None
+    tiles: Mapping[str, Tile]
+    routes: Mapping[str, Route]
     global_cores: int
-    route: Route
-    novel_route: Route | None
     tree: AdderTree
     activation_units: int
     pooling_units: int
     area_m2: Mapping[str, float]
-
-    def tile_of(self, mapped: LayerMapping) -> Tile:
-        """A tile of the kind that holds a layer."""
-        tile = self.novel_tile if mapped.mapped_as == "novel" else self.tile
-        assert tile is not None, "a chip with novel layers has a novel tile"
-        return tile
-
-    def route_to(self, mapped: LayerMapping) -> Route:
-        """The bus from the global buffer to a layer's tiles."""
-        route = self.novel_route if mapped.mapped_as == "novel" else self.route
-        assert route is not None, "a chip with novel layers has a route to them"
-        return route
 
 
 def build_chip(accelerator: Accelerator, mapping: NetworkMapping, accumulate_wide_weights: bool) -> Chip:
     """Size the chip for a mapped network. `accumulate_wide_weights`: see `periphery.weights_per_scan`."""
     tech, plan = technology(accelerator.tech_node_nm), mapping.floorplan
     unit = crossbar(accelerator, accumulate_wide_weights)
-    tile = build_tile(
-        accelerator, unit, pe_size=plan.pe_size, pes=plan.pes_per_tile_side**2, side=plan.pes_per_tile_side
-    )
-    novel = None
+    side, pes = plan.pes_per_tile_side, plan.pes_per_novel_tile
+    tile = build_tile(accelerator, unit, pe_size=plan.pe_size, pes=side**2, side=side)
+    tiles = {"conventional": tile}
     if plan.novel_pe_size is not None:
-        pes = plan.pes_per_novel_tile
-        novel = build_tile(accelerator, unit, pe_size=plan.novel_pe_size, pes=pes, side=pes, sibling=tile)
+        tiles["novel"] = build_tile(accelerator, unit, pe_size=plan.novel_pe_size, pes=pes, side=pes, sibling=tile)
     layers = [mapped.layer for mapped in mapping.layers]
     throughput = max(plan.tile_size, (plan.novel_kernel or 0) * (plan.novel_pe_size or 0))
     chip = Chip(
@@ -86,11 +70,9 @@ def build_chip(accelerator: Accelerator, mapping: NetworkMapping, accumulate_wid
         mapping=mapping,
         tech=tech,
         crossbar=unit,
-        tile=tile,
-        novel_tile=novel,
+        tiles=tiles,
+        routes={kind: _chip_htree(accelerator, mapping, tile).route() for kind, tile in tiles.items()},
         global_cores=_global_cores(accelerator, layers),
-        route=_chip_htree(accelerator, mapping, tile).route(),
-        novel_route=_chip_htree(accelerator, mapping, novel).route() if novel else None,
         tree=AdderTree(
             tech=tech,
             inputs=max(mapped.row_tiles for mapped in mapping.layers),
@@ -141,10 +123,11 @@ def _global_cores(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> int:
 
 def _chip_area_m2(chip: Chip) -> dict[str, float]:
     tech, bits = chip.tech, chip.accelerator.input_cycles
-    tiles = [(chip.tile, sum(mapped.tiles for mapped in chip.mapping.layers if mapped.mapped_as == "conventional"))]
-    if chip.novel_tile is not None:
-        tiles.append((chip.novel_tile, chip.mapping.tiles - tiles[0][1]))
-    area = {name: sum(count * tile.area_m2[name] for tile, count in tiles) for name in chip.tile.area_m2}
+    layers = chip.mapping.layers
+    tiles = [
+        (tile, sum(mapped.tiles for mapped in layers if mapped.mapped_as == kind)) for kind, tile in chip.tiles.items()
+    ]
+    area = {name: sum(count * tile.area_m2[name] for tile, count in tiles) for name in tiles[0][0].area_m2}
     widest = max((tile for tile, count in tiles if count), key=lambda tile: sum(tile.area_m2.values()))
     area["adder_trees"] += chip.tree.area_m2()
     area["buffers"] += chip.global_cores * tech.global_core_m2

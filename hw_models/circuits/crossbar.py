@@ -17,7 +17,7 @@ from hw_models.circuits.converters import Converters
 from hw_models.circuits.gates import addition_j
 from hw_models.circuits.periphery import Periphery
 from hw_models.circuits.sensing import sensing_s
-from hw_models.circuits.technology import linear_curve
+from hw_models.circuits.technology import Points, linear_curve
 
 REGISTER_ACTIVITY = 0.5  # share of the shift-adders' register bits that toggle (NeuroSim's factor gamma)
 
@@ -108,11 +108,11 @@ def _mux_j(p: Periphery) -> float:
         return 0.0
     n_gate, _ = p.mux_gate.gates_f(p.tech)
     switch = n_gate * p.tech.supply_v**2 + 2 * p.mux_gate.drain_f(p.tech) * p.read_v2
-    return p.cols_per_adc * (p.adcs * switch + _decoder_j(p)) / p.input_bits
+    return p.cols_per_adc * (p.adcs * switch + _of_decoder(p, p.tech.decoder_j)) / p.input_bits
 
 
-def _decoder_j(p: Periphery) -> float:
-    return linear_curve(p.tech.decoder_j, max(4, p.cols_per_adc)) * min(1, p.cols_per_adc / 4)
+def _of_decoder(p: Periphery, curve: Points) -> float:
+    return linear_curve(curve, max(4, p.cols_per_adc)) * min(1, p.cols_per_adc / 4)
 
 
 def _shift_add_j(p: Periphery) -> float:
@@ -128,15 +128,10 @@ def _leakage_w(p: Periphery) -> float:
         bits * tech.adder_leak_w + registers * tech.flipflop_leak_w for bits, registers, _ in p.shift_adders()
     )
     if not p.is_sram:
-        return 2 * p.size * tech.flipflop_leak_w + _decoder_leak_w(p) + shift_add + p.converters.leakage_w
+        decoder = 0.0 if p.cols_per_adc == 1 else _of_decoder(p, tech.decoder_leak_w)
+        return 2 * p.size * tech.flipflop_leak_w + decoder + shift_add + p.converters.leakage_w
     column = tech.precharger_leak_w + tech.write_driver_leak_w + tech.flipflop_leak_w
     return p.size**2 * _sram_cell_leak_w(p) + p.size * column + shift_add + p.converters.leakage_w
-
-
-def _decoder_leak_w(p: Periphery) -> float:
-    if p.cols_per_adc == 1:
-        return 0.0
-    return linear_curve(p.tech.decoder_leak_w, max(4, p.cols_per_adc)) * min(1, p.cols_per_adc / 4)
 
 
 def _sram_cell_leak_w(p: Periphery) -> float:

@@ -101,7 +101,7 @@ def _report(chip: Chip, costs: Sequence[LayerCost], outside_reference: tuple[str
 def _layer_cost(chip: Chip, mapped: LayerMapping, work: LayerWork) -> LayerCost:
     clock_s = chip.crossbar.sensing_s
     cycles = math.fsum(work.cycles.values())
-    tile = chip.tile_of(mapped)
+    tile = chip.tiles[mapped.mapped_as]
     return LayerCost(
         name=mapped.layer.name,
         mapped_as=mapped.mapped_as,

@@ -31,9 +31,9 @@ class LayerUses:
 
     def __init__(self, chip: Chip, mapped: LayerMapping) -> None:
         self.chip, self.mapped = chip, mapped
-        self.tile, self.route = chip.tile_of(mapped), chip.route_to(mapped)
+        self.tile, self.route = chip.tiles[mapped.mapped_as], chip.routes[mapped.mapped_as]
         self.is_novel = mapped.mapped_as == "novel"
-        self.is_copied_on_every_pe = not self.is_novel and min(mapped.pe_copies) >= chip.tile.side
+        self.is_copied_on_every_pe = not self.is_novel and min(mapped.pe_copies) >= self.tile.side
         self.windows = mapped.layer.windows
         self.planes = self.windows * mapped.input_cycles
         self.weights_per_scan = weights_per_scan(

@@ -139,17 +139,5 @@ class CostReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with the derived quantities."""
         derived = ("energy_j", "power_w", "frames_per_second", "tops", "tops_per_watt", "tops_per_mm2", "edp_js")
-        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        parts = {name: dict(plain[name]) for name in plain if "_by_component_" in name}
-        return (
-            {name: getattr(self, name) for name in derived}
-            | plain
-            | parts
-            | {"layers": [_layer_dict(layer) for layer in self.layers]}
-            | {"outside_reference": list(self.outside_reference)}
-        )
-
-
-def _layer_dict(layer: LayerCost) -> dict[str, Any]:
-    plain = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
-    return plain | {name: dict(plain[name]) for name in plain if "_by_component_" in name}
+        plain = {name: getattr(self, name) for name in derived} | dataclasses.asdict(self)
+        return plain | {name: list(plain[name]) for name in ("layers", "outside_reference")}
