@@ -18,7 +18,8 @@ from pipeline.study.study_spec import StudySpec
 def worker_context() -> ForkServerContext:
     """How worker processes start: forked from a server that loads torch and Lightning once for all of them.
 
-    The server is a fresh process without threads and does not touch a GPU, so that forking it is safe.
+    Forking it is safe: it is a fresh process that touches no GPU, and its only threads are OpenBLAS's, which stop at a
+    fork.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.trial.evaluate"])
