@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.data.files import CHECKSUMS, CIFAR10_FILES, IDX_FILES
+from pipeline.data.sets import DATA_SETS
 
 
 def md5(content: bytes) -> str:
@@ -24,7 +24,7 @@ def idx_files(images: int = 12) -> dict[str, bytes]:
     """The four files of an MNIST-like set with that many images a part."""
     chance = np.random.default_rng(0)
     files = {}
-    for name in IDX_FILES:
+    for name in DATA_SETS["mnist"].checksums:
         shape = (images, 28, 28) if "images" in name else (images,)
         values = chance.integers(0, 256 if "images" in name else 10, shape, dtype=np.uint8)
         files[name] = struct.pack(f">HBB{len(shape)}I", 0, 8, len(shape), *shape) + values.tobytes()
@@ -36,7 +36,7 @@ def cifar10_files(images: int = 4) -> dict[str, bytes]:
     chance = np.random.default_rng(0)
     return {
         name: python2_batch(chance.integers(0, 256, (images, 3072), dtype=np.uint8), list(range(images)))
-        for name in CIFAR10_FILES
+        for name in DATA_SETS["cifar10"].checksums
     }
 
 
@@ -66,7 +66,7 @@ def write_set(name: str, files: dict[str, bytes], folder: Path, monkeypatch: pyt
 def trust(name: str, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """Take these files for the official ones."""
     for file, content in files.items():
-        monkeypatch.setitem(CHECKSUMS[name], file, md5(content))
+        monkeypatch.setitem(DATA_SETS[name].checksums, file, md5(content))
 
 
 def cifar10_archive(files: dict[str, bytes]) -> bytes:

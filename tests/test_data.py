@@ -5,14 +5,24 @@ import os
 import pickle
 
 import numpy as np
+import optuna
 import pytest
 import torch
+from conftest import TINY_STUDY
 from data_sets import cifar10_files, idx_files, md5, write_set
 from PIL import Image
+from sklearn.datasets import load_digits
 
+from pipeline.cli.app import app
 from pipeline.data.batches import ShuffledBatches, load_images, moved
-from pipeline.data.files import CHECKSUMS, check_data, image_of, read_parts
-from pipeline.data.spec import DataError, DatasetSpec
+from pipeline.data.data_set import DataError, DataSet
+from pipeline.data.files import check_data, image_of, read_parts
+from pipeline.data.sets import DATA_SETS
+from pipeline.data.spec import DatasetSpec
+from pipeline.design.design_point import ImageSpec
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import load_study, study_schema
+from pipeline.trial.evaluate import evaluate
 
 
 def folder_spec(folder, **more):
@@ -63,7 +73,7 @@ def test_a_batch_with_a_wrong_checksum_is_not_unpickled(tmp_path, monkeypatch):
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(program)
     with pytest.raises(DataError, match=r"data_batch_3: checksum .*nacim data get cifar10"):
         check_data(DatasetSpec(name="cifar10", data_dir=str(tmp_path)))
-    monkeypatch.setitem(CHECKSUMS["cifar10"], "data_batch_3", md5(program))
+    monkeypatch.setitem(DATA_SETS["cifar10"].checksums, "data_batch_3", md5(program))
     with pytest.raises(pickle.UnpicklingError, match=r"must not load os\.mkdir"):
         check_data(DatasetSpec(name="cifar10", data_dir=str(tmp_path)))
     assert not mark.exists()
@@ -165,3 +175,48 @@ def test_the_real_files_are_read(name, train, test):
     assert parts["train"][0].shape == (train, size.channels, size.height, size.width)
     assert np.bincount(parts["test"][1]).sum() == test
     assert set(np.unique(parts["train"][1])) == set(range(size.classes))
+
+
+def test_digits_are_those_of_scikit_learn():
+    bunch = load_digits()
+    images, labels = read_parts(DatasetSpec())["all"]
+    np.testing.assert_array_equal(images[:, 0], bunch.images / 16)
+    np.testing.assert_array_equal(labels, bunch.target)
+
+
+def test_a_data_set_is_one_entry(monkeypatch, write_study, tmp_path, capsys):
+    """The entry alone makes a study file with it valid, a trial run and `nacim data list` name it."""
+    chance = np.random.default_rng(0)
+
+    def read(folder, image):
+        labels = np.arange(200) % 2
+        pixels = chance.integers(0, 99, (200, 1, image.height, image.width)) + 100 * labels[:, None, None, None]
+        return {"all": (pixels.astype(np.uint8), labels)}
+
+    def toy_image(data_dir, side, channels):
+        return ImageSpec(channels=1, height=side, width=side, classes=2)
+
+    (tmp_path / "toy").mkdir()
+    toy = DataSet(
+        about="dark and bright", image=toy_image, read=read,
+        folder="toy", options=("image_size",), sides=(4, 6), needs_side=True,
+    )  # fmt: skip
+    monkeypatch.setitem(DATA_SETS, "toy", toy)
+    assert "toy" in study_schema()["$defs"]["DatasetSpec"]["properties"]["name"]["enum"]
+    content = TINY_STUDY | {"dataset": {"name": "toy", "image_size": 6, "data_dir": str(tmp_path)}}
+    path = write_study(content | {"network": {"convs": [{"filters": 4}]}})
+    app(["data", "list"], standalone_mode=False)
+    assert "dark and bright" in capsys.readouterr().out
+    definition = load_study(path)
+    space = SearchSpace(definition)
+    space.check()
+    check_data(definition.spec.dataset)
+    result = evaluate(space.suggest(optuna.create_study().ask()), definition.spec, 0)
+    assert result.validation.n_images == 40  # a fifth of all
+    for options, why in (
+        ({"image_size": 5}, "must be 4 or 6"),
+        ({"image_size": 6, "channels": 3}, "channels belongs to image_folder, remove it from toy"),
+        ({}, "image_size is missing"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            DatasetSpec(name="toy", **options)

@@ -8,9 +8,10 @@ from data_sets import cifar10_archive, cifar10_files, idx_files, md5, serve, tru
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from pipeline.data.fetch import SOURCES
-from pipeline.data.files import FOLDERS, check_data, read_parts
-from pipeline.data.spec import DataError, DatasetSpec
+from pipeline.data.data_set import DataError
+from pipeline.data.files import check_data, read_parts
+from pipeline.data.sets import DATA_SETS
+from pipeline.data.spec import DatasetSpec
 
 CIFAR10_ARCHIVE = "cifar-10-python.tar.gz"
 
@@ -41,8 +42,9 @@ def cifar10(server, monkeypatch):
     files = cifar10_files()
     archive = cifar10_archive(files)
     trust("cifar10", files, monkeypatch)
-    source = dataclasses.replace(SOURCES["cifar10"], archive_md5=md5(archive))
-    monkeypatch.setitem(SOURCES, "cifar10", source)
+    official = DATA_SETS["cifar10"]
+    source = dataclasses.replace(official.source, archive_md5=md5(archive))
+    monkeypatch.setitem(DATA_SETS, "cifar10", dataclasses.replace(official, source=source))
     server.files = {CIFAR10_ARCHIVE: archive}
     return server
 
@@ -88,7 +90,7 @@ def test_a_damaged_idx_file_is_refused_and_the_good_ones_are_not_fetched_again(f
     fashion.files["t10k-labels-idx1-ubyte.gz"] = good[:-9]
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: cannot be unpacked"):
         nacim("data", "get", "fashion_mnist", "--to", tmp_path, "--mirror", fashion.url)
-    assert not (tmp_path / FOLDERS["fashion_mnist"] / "t10k-labels-idx1-ubyte.gz").exists()
+    assert not (tmp_path / DATA_SETS["fashion_mnist"].folder / "t10k-labels-idx1-ubyte.gz").exists()
     fashion.files["t10k-labels-idx1-ubyte.gz"] = good
     fashion.asked.clear()
     nacim("data", "get", "fashion_mnist", "--to", tmp_path, "--mirror", fashion.url)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from pipeline.compute_device import compute_device
@@ -16,8 +15,7 @@ from pipeline.seeds import derive_seed
 
 Split = tuple[Tensor, Tensor]
 _SPLIT_SEED = 0  # all studies share one split, so that they can be compared
-_VALIDATION_SHARE = {"cifar10": 1 / 10}  # of the official training images, as is usual
-_USUAL_VALIDATION_SHARE = 1 / 6
+_SHARES = (0.6, 0.2)  # train and validation, of a data set without parts; the rest is test
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,16 +44,13 @@ def load_images(spec: DatasetSpec) -> ImageSet:
         DataError: If a file is missing or damaged.
     """
     counts = (spec.train_images, spec.validation_images, spec.test_images)
-    if spec.name == "digits":
-        bunch = load_digits()
-        images = torch.from_numpy(bunch.images).float().unsqueeze(1) / 16
-        splits = _split(images, torch.from_numpy(bunch.target), (0.6, 0.2))
-    else:
-        parts = {part: (torch.from_numpy(x), torch.from_numpy(y)) for part, (x, y) in read_parts(spec).items()}
-        if "validation" not in parts:
-            share = _VALIDATION_SHARE.get(spec.name, _USUAL_VALIDATION_SHARE)
-            parts["train"], parts["validation"], _ = _split(*parts["train"], (1 - share, share))
-        splits = parts["train"], parts["validation"], parts["test"]
+    parts = {part: (torch.from_numpy(x), torch.from_numpy(y)) for part, (x, y) in read_parts(spec).items()}
+    if "all" in parts:
+        parts["train"], parts["validation"], parts["test"] = _split(*parts["all"], _SHARES)
+    elif "validation" not in parts:
+        share = spec.data_set.validation_share
+        parts["train"], parts["validation"], _ = _split(*parts["train"], (1 - share, share))
+    splits = (parts[name] for name in ("train", "validation", "test"))
     train, validation, test = (_tensors(*split, count) for split, count in zip(splits, counts, strict=True))
     return ImageSet(train=train, validation=validation, test=test)
 

@@ -1,4 +1,7 @@
-"""Files from the network: resumed where a transfer was cut, whole or not at all, with a progress bar."""
+"""Files from the network, whole or not at all, with a progress bar.
+
+Our own, for pooch (1.9) starts a transfer that was cut from its beginning again.
+"""
 
 import contextlib
 import http.client
@@ -8,7 +11,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-from pipeline.data.spec import DataError
+from pipeline.data.data_set import DataError
 
 _CHUNK = 2**16  # bytes
 _WAIT_S = 30  # without a byte, after which a transfer counts as cut

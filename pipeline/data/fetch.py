@@ -1,57 +1,25 @@
 """Data sets from the network, checked and laid out as studies read them."""
 
-import dataclasses
 import hashlib
 import tarfile
 from pathlib import Path
 
 from rich.progress import Progress
 
+from pipeline.data.data_set import DataError, DataSet
 from pipeline.data.download import download
-from pipeline.data.files import CHECKSUMS, CIFAR10_FILES, FOLDERS, IDX_FILES, checked, unpacked
-from pipeline.data.spec import DataError
+from pipeline.data.official import checked, read_official, unpacked
+from pipeline.data.sets import DATA_SETS
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """Where a data set comes from.
-
-    Attributes:
-        url: Folder of the official files, or of a mirror, with a slash at its end.
-        files: Their names.
-        archive_md5: If the one file is a tar archive, its checksum.
-        about: Size and licence, for people.
-    """
-
-    url: str
-    files: tuple[str, ...]
-    archive_md5: str | None = None
-    about: str
-
-
-_IDX_PACKED = tuple(f"{name}.gz" for name in IDX_FILES)
-SOURCES = {
-    "mnist": Source(
-        url="https://ossci-datasets.s3.amazonaws.com/mnist/",  # the copy that torchvision uses
-        files=_IDX_PACKED,
-        about="70,000 digits 28 x 28, 11 MB",
-    ),
-    "fashion_mnist": Source(
-        url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",  # Xiao et al., their README
-        files=_IDX_PACKED,
-        about="70,000 articles of clothing 28 x 28, 30 MB, MIT licence",
-    ),
-    "cifar10": Source(
-        url="https://www.cs.toronto.edu/~kriz/",  # Krizhevsky's own page, checksum included
-        files=("cifar-10-python.tar.gz",),
-        archive_md5="c58f30108f718f92721af3b95e74349a",
-        about="60,000 colour photographs 32 x 32, 170 MB",
-    ),
-}
-
-
-def fetch(name: str, source: Source, to: Path, progress: Progress) -> Path:
+def fetch(name: str, to: Path, progress: Progress, mirror: str | None = None) -> Path:
     """Bring a data set into `to`; files that are there and whole are not fetched again.
+
+    Args:
+        name: Of a data set with a source.
+        to: The `data_dir` of later runs.
+        progress: Shows the transfers.
+        mirror: URL of another folder with the official files.
 
     Returns:
         The data set's own folder.
@@ -59,50 +27,59 @@ def fetch(name: str, source: Source, to: Path, progress: Progress) -> Path:
     Raises:
         DataError: If a file cannot be fetched or its checksum is wrong; such a file is removed.
     """
-    folder = to / FOLDERS[name]
-    for file in source.files:
-        if source.archive_md5:
-            if not is_whole(name, folder):
-                archive = download(source.url + file, to / file, progress)
-                _unpack_cifar10(archive, source.archive_md5, folder)
-        elif not (_holds(name, folder, file.removesuffix(".gz")) or _holds(name, folder, file)):
-            path = download(source.url + file, folder / file, progress)
+    data_set = DATA_SETS[name]
+    assert data_set.source is not None
+    assert data_set.folder is not None
+    url = data_set.source.url if mirror is None else mirror.rstrip("/") + "/"
+    folder = to / data_set.folder
+    if data_set.source.archive_md5:
+        if not is_whole(name, to):
+            (file,) = data_set.source.files
+            _unpack(download(url + file, to / file, progress), data_set, folder, name)
+        return folder
+    for file in data_set.source.files:
+        if not _holds(data_set, folder, file.removesuffix(".gz"), name):
+            path = download(url + file, folder / file, progress)
             try:
-                checked(unpacked(path.read_bytes(), path, name), path, name)
+                checked(unpacked(path.read_bytes(), path, name), path, data_set.checksums, name)
             except DataError:
                 path.unlink()
                 raise
     return folder
 
 
-def _unpack_cifar10(archive: Path, wanted: str, folder: Path) -> None:
-    """Write the batches of the archive, checked first, each whole or not at all; then the archive is not needed."""
+def is_whole(name: str, data_dir: Path) -> bool:
+    """Whether all official files of a data set lie in a study's `data_dir`."""
+    data_set = DATA_SETS[name]
+    return all(_holds(data_set, data_dir / (data_set.folder or ""), file, name) for file in data_set.checksums)
+
+
+def _unpack(archive: Path, data_set: DataSet, folder: Path, name: str) -> None:
+    """Write the files of the archive, checked first, each whole or not at all; then the archive is not needed."""
+    assert data_set.source is not None
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
-    if found != wanted:
+    if found != data_set.source.archive_md5:
         archive.unlink()
-        raise DataError(f"{archive}: checksum (MD5) is {found}, must be {wanted}; run the same command to fetch anew")
+        raise DataError(
+            f"{archive}: checksum (MD5) is {found}, must be {data_set.source.archive_md5}; "
+            "run the same command to fetch anew"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive) as members:
-        for name in CIFAR10_FILES:
-            member = members.extractfile(f"{FOLDERS['cifar10']}/{name}")
+        for each in data_set.checksums:
+            member = members.extractfile(f"{data_set.folder}/{each}")
             assert member is not None, "the checksum vouches for the archive's members"
-            unfinished = folder / f"{name}.part"
-            unfinished.write_bytes(checked(member.read(), folder / name, "cifar10"))
-            unfinished.replace(folder / name)
+            unfinished = folder / f"{each}.part"
+            unfinished.write_bytes(checked(member.read(), folder / each, data_set.checksums, name))
+            unfinished.replace(folder / each)
     archive.unlink()
 
 
-def is_whole(name: str, folder: Path) -> bool:
-    return all(_holds(name, folder, file) or _holds(name, folder, f"{file}.gz") for file in CHECKSUMS[name])
-
-
-def _holds(name: str, folder: Path, file: str) -> bool:
-    """The file is there, and it is the official one."""
-    path = folder / file
+def _holds(data_set: DataSet, folder: Path, file: str, name: str) -> bool:
+    """The official file is there, plain or packed."""
     try:
-        content = path.read_bytes()
-        checked(unpacked(content, path, name) if file.endswith(".gz") else content, path, name)
+        read_official(folder, file, data_set.checksums, name)
     except (OSError, DataError):
         return False
     return True

@@ -1,26 +1,32 @@
 """Which data set a study uses."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticKnownError
 
+from pipeline.data.data_set import DataSet
+from pipeline.data.sets import DATA_SETS
 from pipeline.strict_model import StrictModel
 
-Part = tuple[np.ndarray, np.ndarray]
-
-
-class DataError(ValueError):
-    """A data set that is missing or damaged; the message names the file and the way out."""
-
-
 Augmentation = Literal["none", "crop", "crop_and_flip"]
+
+
+def _is_listed(name: str) -> str:
+    if name not in DATA_SETS:
+        *others, last = map(repr, DATA_SETS)
+        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
+    return name
+
+
+def _list_names(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(DATA_SETS)
 
 
 class DatasetSpec(StrictModel):
     """Which images. The counts cut a split short; null takes all of it."""
 
-    name: Literal["digits", "mnist", "fashion_mnist", "cifar10", "nuclei", "image_folder"] = "digits"
+    name: Annotated[str, AfterValidator(_is_listed), Field(json_schema_extra=_list_names)] = "digits"
     data_dir: str | None = Field(
         None,
         description="Folder that `nacim data get` wrote; of image_folder, the folder with one folder of pictures for "
@@ -39,14 +45,21 @@ class DatasetSpec(StrictModel):
     validation_images: int | None = Field(None, ge=1)
     test_images: int | None = Field(None, ge=1)
 
+    @property
+    def data_set(self) -> DataSet:
+        """The data set named."""
+        return DATA_SETS[self.name]
+
     @model_validator(mode="after")
-    def _size_of_image_folders(self) -> "DatasetSpec":
-        if self.name == "image_folder" and self.image_size is None:
+    def _options_suit_the_data_set(self) -> "DatasetSpec":
+        if self.data_set.needs_side and self.image_size is None:
             raise ValueError("image_size is missing: name the side, in pixels, that pictures are resized to")
-        if self.name == "nuclei" and self.image_size not in (None, 32, 64, 128):
-            raise ValueError(f"image_size of nuclei must be 32, 64 or 128, got {self.image_size}")
-        if self.name not in ("image_folder", "nuclei") and self.image_size:
-            raise ValueError(f"image_size belongs to image_folder and nuclei, remove it from {self.name}")
-        if self.name != "image_folder" and self.channels:
-            raise ValueError(f"channels belongs to image_folder, remove it from {self.name}")
+        for option in ("image_size", "channels"):
+            if getattr(self, option) is not None and option not in self.data_set.options:
+                takers = [name for name, data_set in DATA_SETS.items() if option in data_set.options]
+                raise ValueError(f"{option} belongs to {' and '.join(sorted(takers))}, remove it from {self.name}")
+        *others, last = self.data_set.sides or (None,)
+        if self.image_size is not None and last is not None and self.image_size not in self.data_set.sides:
+            allowed = f"{', '.join(map(str, others))} or {last}"
+            raise ValueError(f"image_size of {self.name} must be {allowed}, got {self.image_size}")
         return self

@@ -146,7 +146,7 @@ class StudySpec(StrictModel):
 
     @model_validator(mode="after")
     def _masks_need_convolutions(self) -> "StudySpec":
-        if self.dataset.name == "nuclei" and (self.network.hidden or not self.network.convs):
+        if self.dataset.data_set.masks and (self.network.hidden or not self.network.convs):
             raise ValueError("network: masks come from convolutions; name convs and remove hidden")
         return self
 

@@ -1,19 +1,48 @@
-"""Any folder of class-named folders of pictures, read into arrays."""
+"""A folder of a user's own pictures: one folder for each class, by name."""
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
-from pipeline.data.spec import DataError, Part
+from pipeline.data.data_set import DataError, DataSet, Part, data_folder
 from pipeline.design.design_point import ImageSpec
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _SHARES = (("train", 0.6), ("validation", 0.8), ("test", 1.0))  # upper ends; the shares of digits
 
 
-def class_folders(folder: Path) -> list[Path]:
+def _image(data_dir: str | None, side: int | None, channels: int | None) -> ImageSpec:
+    assert side is not None, "needs_side"
+    classes = len(_class_folders(data_folder("image_folder", data_dir)))
+    return ImageSpec(channels=channels or 3, height=side, width=side, classes=classes)
+
+
+def _read(folder: Path, image: ImageSpec) -> dict[str, Part]:
+    """All pictures, resized to `image`, in three parts of 60, 20 and 20 %.
+
+    A picture's part and its place in it follow from a hash of its path inside `folder`: they stay when pictures are
+    added, and the first pictures of a part are a random sample.
+    """
+    import numpy as np
+
+    labelled = [(path, label) for label, place in enumerate(_class_folders(folder)) for path in _pictures(place)]
+    drawn = sorted((_draw(path.relative_to(folder)), path, label) for path, label in labelled)
+    parts: dict[str, Part] = {}
+    low = 0.0
+    for part, high in _SHARES:
+        chosen = [(path, label) for draw, path, label in drawn if low <= draw < high]
+        if not chosen:
+            raise DataError(f"{folder}: {len(labelled)} pictures are too few, none falls to {part}; add pictures")
+        images = np.stack([_pixels(path, image) for path, _ in chosen])
+        parts[part] = images, np.array([label for _, label in chosen], np.int64)
+        low = high
+    return parts
+
+
+def _class_folders(folder: Path) -> list[Path]:
     """The folders of a data set, one a class, by name: label 0 is the first.
 
     Raises:
@@ -28,29 +57,6 @@ def class_folders(folder: Path) -> list[Path]:
     return classes
 
 
-def read_image_folder(folder: Path, image: ImageSpec) -> dict[str, Part]:
-    """All pictures, resized to `image`, in three parts of 60, 20 and 20 %.
-
-    A picture's part and its place in it follow from a hash of its path inside `folder`: they stay when pictures are
-    added, and the first pictures of a part are a random sample.
-
-    Raises:
-        DataError: If a picture cannot be read or a part stays empty.
-    """
-    labelled = [(path, label) for label, place in enumerate(class_folders(folder)) for path in _pictures(place)]
-    drawn = sorted((_draw(path.relative_to(folder)), path, label) for path, label in labelled)
-    parts: dict[str, Part] = {}
-    low = 0.0
-    for part, high in _SHARES:
-        chosen = [(path, label) for draw, path, label in drawn if low <= draw < high]
-        if not chosen:
-            raise DataError(f"{folder}: {len(labelled)} pictures are too few, none falls to {part}; add pictures")
-        images = np.stack([_read(path, image) for path, _ in chosen])
-        parts[part] = images, np.array([label for _, label in chosen], np.int64)
-        low = high
-    return parts
-
-
 def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
 
@@ -60,7 +66,10 @@ def _draw(path: Path) -> float:
     return int.from_bytes(hashlib.sha256(path.as_posix().encode()).digest()[:6], "little") / 2**48
 
 
-def _read(path: Path, image: ImageSpec) -> np.ndarray:
+def _pixels(path: Path, image: ImageSpec) -> "np.ndarray":
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(path) as picture:
             plain = picture.convert("L" if image.channels == 1 else "RGB")
@@ -68,3 +77,14 @@ def _read(path: Path, image: ImageSpec) -> np.ndarray:
         raise DataError(f"{path}: not a readable picture ({error}); remove it or mend it") from error
     pixels = np.asarray(plain.resize((image.width, image.height), Image.Resampling.BILINEAR))
     return pixels[None] if image.channels == 1 else pixels.transpose(2, 0, 1)
+
+
+IMAGE_FOLDER = DataSet(
+    about="your own pictures: one folder for each class, PNG or JPEG",
+    image=_image,
+    read=_read,
+    folder="",
+    options=("image_size", "channels"),
+    needs_side=True,
+    is_users_own=True,
+)

@@ -1,0 +1,87 @@
+"""What a data set is. Its record and its reader stand in one file of `pipeline/data/sets/`. Importing this is cheap."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.design.design_point import ImageSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Part = tuple["np.ndarray", "np.ndarray"]  # images (n, channels, height, width); labels (n,) or masks (n, height, width)
+
+
+class DataError(ValueError):
+    """A data set that is missing or damaged; the message names the file and the way out."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Where `nacim data get` fetches a data set.
+
+    Attributes:
+        url: Folder of the official files, or of a mirror, with a slash at its end.
+        files: Their names.
+        archive_md5: If the one file is a tar archive, its checksum.
+    """
+
+    url: str
+    files: tuple[str, ...]
+    archive_md5: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class DataSet:
+    """One data set that a study file can name: an entry of `pipeline.data.sets.DATA_SETS`.
+
+    Attributes:
+        about: One sentence for `nacim data list`: number of images, size, licence.
+        image: Size of the images and number of classes, or a function that finds them; see `FindImage`.
+        read: Gives the parts by name; see `Read`.
+        folder: Its own folder inside the study's `data_dir`; None if it needs no files.
+        checksums: Official file -> MD5 of its unpacked content.
+        source: Where to fetch it, or None.
+        validation_share: Part of the official training images that become validation images, if there are none.
+        options: Which of `image_size` and `channels` a study may set.
+        sides: The values that `image_size` may have; empty: any.
+        needs_side: Whether a study must set `image_size`.
+        masks: Whether each pixel has a class, and not each image.
+        is_users_own: The files are a user's own, so that only their content says which data set it is.
+    """
+
+    about: str
+    image: "ImageSpec | FindImage"
+    read: "Read"
+    folder: str | None
+    checksums: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    source: Source | None = None
+    validation_share: float = 1 / 6
+    options: tuple[str, ...] = ()
+    sides: tuple[int, ...] = ()
+    needs_side: bool = False
+    masks: bool = False
+    is_users_own: bool = False
+
+
+# Of the study's `data_dir`, `image_size` and `channels`.
+FindImage = Callable[[str | None, int | None, int | None], ImageSpec]
+# Of the data set's folder and its images' size: the parts "train", "test" and maybe "validation", or "all", which is
+# split. Images are uint8, or float from 0 to 1. Raises DataError if a file is missing or damaged.
+Read = Callable[[Path, ImageSpec], dict[str, Part]]
+
+
+def data_folder(name: str, data_dir: str | None) -> Path:
+    """The folder that a study's data set lies in.
+
+    Raises:
+        DataError: If none is given or it is not there.
+    """
+    way_out = "set dataset.data_dir in the study file or pass --data-dir"
+    if data_dir is None:
+        raise DataError(f"data set {name!r} needs a folder: {way_out}")
+    folder = Path(data_dir)
+    if not folder.is_dir():
+        raise DataError(f"data folder {folder} does not exist; {way_out}")
+    return folder
