@@ -24,15 +24,15 @@ def cost(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Estimate area, latency and energy. Give exactly one of DESIGN.yaml, --table and --anchors."""
-    from pipeline.cli.cost_tables import existing, measured_chips, one_design, table_of_designs
+    from pipeline.cli.cost_tables import measured_chips, one_design, table_of_designs
 
     if sum(source is not None for source in (design, table, anchors)) != 1:
         raise ValueError("give exactly one of a design file, --table and --anchors; see nacim cost --help")
     if anchors is not None:
-        measured_chips(existing(anchors), as_json)
+        measured_chips(anchors, as_json)
     elif table is not None:
         if out is None or adc_model == "both":
             raise ValueError("--table needs --out FILE.csv and one ADC model, reference or survey")
-        table_of_designs(existing(table), out, networks, activity, adc_model, as_json)
+        table_of_designs(table, out, networks, activity, adc_model, as_json)
     elif design is not None:
         one_design(design, activity, adc_model, as_json)

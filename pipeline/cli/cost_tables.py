@@ -25,25 +25,26 @@ from hw_models.layers import MvmLayer
 from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows
 from hw_models.validation.neurosim_table import evaluate_rows, write_rows
 from hw_models.validation.silicon import Comparison, compare, geometric_mean_factor, read_measured_chips
+from pipeline.cli.options import print_json
+from pipeline.design.design_point import load_design
+from pipeline.design.topology import mvm_layers
 
-AdcChoice = Literal["reference", "survey", "both"]
 
-
-def existing(path: Path) -> Path:
+def _existing(path: Path) -> Path:
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder")
     return path
 
 
-# A table of designs
 def table_of_designs(
     table: Path, out: Path, networks: Path | None, activity: Path | None, adc_model: AdcModel, as_json: bool
 ) -> None:
-    rows = read_rows(table)
+    """Estimate every row of `table` and write the results to `out`."""
+    rows = read_rows(_existing(table))
     if not rows:
         raise ValueError(f"{table}: no row; a table needs a header line and one design per line")
-    known = read_networks(existing(networks)) if networks else {}
-    densities = read_densities(existing(activity)) if activity else None
+    known = read_networks(_existing(networks)) if networks else {}
+    densities = read_densities(_existing(activity)) if activity else None
     evaluated = evaluate_rows(rows, known, densities, adc_model)
     write_rows(out, evaluated)
     failed = [index for index, row in enumerate(evaluated, start=1) if row["error"]]
@@ -57,19 +58,16 @@ def table_of_designs(
         print(f"  row {index}: {evaluated[index - 1]['error']}")
 
 
-# One design
-def one_design(path: Path, activity_file: Path | None, adc_model: AdcChoice, as_json: bool) -> None:
-    from pipeline.design.design_point import load_design
-    from pipeline.design.topology import mvm_layers
-
+def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Literal["both"], as_json: bool) -> None:
+    """Estimate one design, with one ADC model or both; `activity_file` has measured activity."""
     design = load_design(path)
     layers = mvm_layers(design)
-    activity = _read_activity(existing(activity_file), design.accelerator, layers) if activity_file else None
+    activity = _read_activity(_existing(activity_file), design.accelerator, layers) if activity_file else None
     models: tuple[AdcModel, ...] = ("reference", "survey") if adc_model == "both" else (adc_model,)
     reports = {model: estimate_cost(design.accelerator, layers, activity=activity, adc_model=model) for model in models}
     if as_json:
         plain = {model: report.to_dict() for model, report in reports.items()}
-        print(json.dumps(plain if adc_model == "both" else plain[adc_model], indent=2))
+        print_json(plain if adc_model == "both" else plain[adc_model])
         return
     console = Console()
     for model, report in reports.items():
@@ -189,14 +187,14 @@ def _scaled(accelerator: Accelerator, layers: list[MvmLayer], factor: float) -> 
     return Activity(layers=(first, *scaled))
 
 
-# Measured chips
 def measured_chips(folder: Path, as_json: bool) -> None:
-    comparisons = [compare(chip) for chip in read_measured_chips(folder)]
+    """Compare the model with the measured chips of a folder."""
+    comparisons = [compare(chip) for chip in read_measured_chips(_existing(folder))]
     predicted = [each for each in comparisons if each.predicted]
     factors = {model: geometric_mean_factor(predicted, model) for model in ("reference", "survey")}
     if as_json:
         plain = [_plain(each) for each in comparisons]
-        print(json.dumps({"anchors": plain, "geometric_mean_factor": factors}, indent=2))
+        print_json({"anchors": plain, "geometric_mean_factor": factors})
         return
     console = Console()
     console.print(_silicon_table(predicted))
