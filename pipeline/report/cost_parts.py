@@ -1,7 +1,7 @@
 """Where energy, area and latency come from: by component and by layer."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pipeline.report.evaluated import Evaluated
@@ -48,3 +48,12 @@ def mean_shares(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
         for key, value in part.items():
             shares[key] += value / sum(part.values()) / len(parts)
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def grouped(parts: Sequence[Mapping[str, float]], names: Collection[str]) -> Iterable[tuple[str, list[float]]]:
+    """Each named component, then `other` for the rest, with its value in each of `parts`; none that is 0 in all."""
+    rest = [key for key in dict.fromkeys(key for part in parts for key in part) if key not in names]
+    for group, members in [*((name, [name]) for name in names), ("other", rest)]:
+        values = [sum(part.get(member, 0.0) for member in members) for part in parts]
+        if any(values):
+            yield group, values

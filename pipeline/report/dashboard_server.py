@@ -1,7 +1,7 @@
 """optuna-dashboard on a study's database: on this machine only, and read-only unless asked.
 
-The dashboard has no login. Whoever reaches it can delete a study with one request, so that requests which change
-something are refused before they reach it.
+The dashboard has no login, and one request can delete a study. Requests that change something are therefore refused
+before they reach it.
 """
 
 import errno
@@ -25,6 +25,7 @@ from pipeline.optuna_private import rank_in_dashboard
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
 HOST = "127.0.0.1"
 _READING = ("GET", "HEAD", "OPTIONS")
 
@@ -39,7 +40,7 @@ def serve(url: str, port: int, writable: bool, artifacts: Path | None = None) ->
         artifacts: Folder of the study's artefacts; without it none are offered.
 
     Raises:
-        ValueError: If the port is taken or not ours to take.
+        ValueError: If the port is taken or this user may not use it.
         StudyError: If the database cannot be used.
     """
     warnings.simplefilter("ignore", UserWarning)  # Optuna's, about importances of parameters in small studies
@@ -53,7 +54,7 @@ def serve(url: str, port: int, writable: bool, artifacts: Path | None = None) ->
 
 
 def dashboard_server(url: str, port: int, writable: bool, artifacts: Path | None = None) -> WSGIServer:
-    """A server that listens, one thread a request; `serve_forever` starts it. Port 0 takes a free one."""
+    """A listening server, one thread a request; `serve_forever` starts it. Port 0 takes a free port."""
     app = dashboard_app(url, writable, artifacts)
     try:
         return make_server(HOST, port, app, server_class=_ThreadedServer, handler_class=_QuietHandler)

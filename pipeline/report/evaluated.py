@@ -1,4 +1,4 @@
-"""Measured trials, read back from the database: what reports, pages and figures are made of. No torch here."""
+"""Measured trials, read back from the database, and what tables and figures say of them. Loads no torch."""
 
 import dataclasses
 import json
@@ -70,8 +70,8 @@ class Evaluated:
     def over_sigma(self) -> list[tuple[float, VariationReport]]:
         """(programming errors as a multiple of the card's, accuracy on validation images) as measured later.
 
-        Measurements that differ in sigma and number of chips alone make one curve; of several curves the one with
-        the most points, and of equal ones the newest.
+        Measurements whose settings differ only in sigma and number of chips make one curve. Of several curves this is
+        the one with the most points, and of equally long ones the newest.
         """
         curves: dict[str, dict[float, dict[str, Any]]] = {}
         for entry in self.remeasured:
@@ -93,7 +93,7 @@ class Evaluated:
 
 
 def useful(trials: Sequence[Evaluated]) -> list[Evaluated]:
-    """Those at least half as accurate as the best one: a front may end in designs that are of no use."""
+    """Those at least half as accurate as the best one; a front may end in designs of no use."""
     best = max((trial.measured["accuracy_mean"] for trial in trials), default=0.0)
     enough = min(best, best / 2)  # estimates from few images may be below 0
     return [trial for trial in trials if trial.measured["accuracy_mean"] >= enough]

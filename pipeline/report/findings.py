@@ -19,7 +19,7 @@ _LEAST_TRIALS = 40  # for an importance; assumed: the best tenth are then four d
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """A study as those see it who look at its results.
+    """A study's results, as a report shows them.
 
     Attributes:
         name, question: Of the study.

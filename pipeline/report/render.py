@@ -26,11 +26,11 @@ def render_page(title: str, chapters: Sequence[Chapter]) -> str:
     """The whole page, plotly included. Hover texts, which many figures share, stand in it once."""
     texts: dict[str, int] = {}
     page = TEMPLATES.get_template("report.html")
-    plain = partial(_plain, texts=texts)
-    return page.render(title=title, chapters=chapters, plain=plain, hover_texts=texts, plotly=get_plotlyjs())
+    for_plotly = partial(_for_plotly, texts=texts)
+    return page.render(title=title, chapters=chapters, for_plotly=for_plotly, hover_texts=texts, plotly=get_plotlyjs())
 
 
-def _plain(figure: go.Figure, texts: dict[str, int]) -> Any:
+def _for_plotly(figure: go.Figure, texts: dict[str, int]) -> Any:
     """A figure's data for plotly.js, with places in `texts`, which grows, in place of hover texts."""
     plain = json.loads(figure.to_json())
     for trace in plain["data"]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 
 from pipeline.design.metrics import METRICS
-from pipeline.report.cost_parts import component_parts, mean_shares
+from pipeline.report.cost_parts import component_parts, grouped, mean_shares
 from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.style import COLOURS, GREY, LEGEND_BELOW, layout, mark, rounded, spoken
 
@@ -21,14 +21,8 @@ def breakdown_figure(trials: Sequence[Evaluated], name: str, colours: Mapping[st
     metric = METRICS[name]
     bars = [f"{mark(trial)}  {metric.show(trial.measured[name])} {metric.unit}" for trial in trials]
     parts = [component_parts(trial, name) for trial in trials]
-    shares = mean_shares(parts)
-    rest = [component for component in shares if component not in colours]
-    groups = {component: [component] for component in shares if component in colours} | (
-        {"other": rest} if rest else {}
-    )
     figure = go.Figure()
-    for group, members in groups.items():
-        values = [sum(part.get(member, 0.0) for member in members) for part in parts]
+    for group, values in grouped(parts, [component for component in mean_shares(parts) if component in colours]):
         figure.add_bar(
             y=bars,
             x=rounded(100 * value / sum(part.values()) for value, part in zip(values, parts, strict=True)),

@@ -1,12 +1,12 @@
 """Energy and area layer by layer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from pipeline.design.metrics import METRICS
-from pipeline.report.cost_parts import layer_components
+from pipeline.report.cost_parts import grouped, layer_components
 from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.style import GREY, LEGEND_BELOW, layout, mark, rounded, spoken
 
@@ -22,10 +22,10 @@ def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go
     in_legend: set[str] = set()
     for column, (total, designs) in enumerate(zip(_TOTALS, by_layer, strict=True), start=1):
         cells = [parts.get(layer, {}) for parts, own in zip(designs, names, strict=True) for layer in own]
-        for group, values in _groups(cells, colours, METRICS[total].scale):
+        for group, values in grouped(cells, colours):
             figure.add_bar(
                 y=[list(axis) for axis in zip(*places, strict=True)],
-                x=rounded(values),
+                x=rounded(METRICS[total].scale * value for value in values),
                 name=spoken(group),
                 legendgroup=group,
                 showlegend=group not in in_legend,
@@ -38,17 +38,6 @@ def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go
             in_legend.add(group)
     _lay_out(figure, height=170 + 30 * len(places))
     return figure
-
-
-def _groups(
-    cells: Sequence[Mapping[str, float]], colours: Mapping[str, str], scale: float
-) -> Iterable[tuple[str, list[float]]]:
-    """Each component with a colour of its own, then all `other` ones, with its part of each cell."""
-    for group in [*colours, "other"]:
-        members = {group} if group in colours else {key for parts in cells for key in parts} - set(colours)
-        values = [scale * sum(parts.get(key, 0.0) for key in members) for parts in cells]
-        if any(values):
-            yield group, values
 
 
 def _lay_out(figure: go.Figure, height: int) -> None:
