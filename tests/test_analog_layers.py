@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
 from hw_models.mapping import map_network
+from hw_models.number_format import FixedPoint
 from pipeline.analog.adc import adc_step, convert
 from pipeline.analog.calibration import ErrorSums, calibrate
 from pipeline.analog.cells import code_sigma
 from pipeline.analog.conv import NoisyConv2d
+from pipeline.analog.conversion import to_analog
 from pipeline.analog.linear import NoisyLinear
 from pipeline.analog.model import noisy_layers, program_chip, set_noise_strength
 from pipeline.analog.quantise import quantised
@@ -117,6 +119,20 @@ def test_the_network_makes_the_conversions_that_the_cost_model_charges(mapping, 
         assert layer.cycles == place.layer.windows * place.input_cycles * len(images)
 
 
+def test_a_layer_with_bits_of_its_own_makes_the_conversions_that_are_charged_for_them():
+    design = design_with(cell_bits=2, weight_bits=8)
+    own = tuple(
+        dataclasses.replace(conv, weight_format=FixedPoint(integer_bits=0, fraction_bits=3)) for conv in design.convs
+    )
+    design = dataclasses.replace(design, convs=own)
+    network, images = network_of(design)
+    calibrate(network, images)
+    run(network, images, SimulatedChip.number(0, 0), "exact")
+    charged = map_network(design.accelerator, mvm_layers(design)).layers
+    made = [layer.conversions for layer in noisy_layers(network)]
+    assert made == [place.conversions * len(images) for place in charged]
+
+
 def test_adc_saturates_and_its_range_is_frozen_over_batches():
     network, images = network_of(design_with(adc_bits=5))
     calibrate(network, images)
@@ -212,13 +228,13 @@ def test_results_do_not_depend_on_how_images_are_cut_into_batches(fidelity):
 @pytest.mark.parametrize("fidelity", ["fast", "exact"])
 def test_read_noise_is_fresh_for_every_read_and_has_the_variance_of_theory(fidelity):
     cell = dataclasses.replace(load_card("rram").device, **(QUIET | {"read_sigma": 0.02}))
-    chip = Accelerator(
+    hardware = Accelerator(
         device=cell, crossbar_size=32, cell_bits=2, weight_bits=4, input_bits=3, adc_bits=None, cols_per_adc=4
     )
     design = DesignPoint(
-        accelerator=chip, image=ImageSpec(channels=1, height=1, width=40, classes=50), batch_norm=False
+        accelerator=hardware, image=ImageSpec(channels=1, height=1, width=40, classes=50), batch_norm=False
     )
-    network = build_network(topology(design), chip).eval()
+    network = build_network(topology(design), hardware).eval()
     layer = noisy_layers(network)[0]
     layer.input_range.fill_(1.0)
     n_images = 400
@@ -233,6 +249,59 @@ def test_read_noise_is_fresh_for_every_read_and_has_the_variance_of_theory(fidel
     assert error.std().item() == pytest.approx(sigma, rel=0.05)
     assert error.mean().item() == pytest.approx(0, abs=5 * sigma / math.sqrt(error.numel()))
     assert not torch.equal(noisy[0], noisy[1])
+
+
+def two_layers(adc_bits=None, **device) -> list[NoisyLinear]:
+    """Layers 0 and 1 of a chip, with the same weights and input ranges."""
+    cell = dataclasses.replace(load_card("rram").device, **(QUIET | device))
+    hardware = dataclasses.replace(design_with(adc_bits=adc_bits).accelerator, device=cell)
+    torch.manual_seed(0)
+    layers = to_analog(torch.nn.Sequential(torch.nn.Linear(40, 50), torch.nn.Linear(40, 50)), hardware)
+    layers[1].load_state_dict(layers[0].state_dict())
+    for layer in layers:
+        layer.input_range.fill_(1.0)
+    return list(layers.eval())
+
+
+def test_layers_of_a_chip_have_cells_of_their_own():
+    layers = two_layers(programming_sigma=(0.05,))
+    for layer in layers:
+        program_chip(layer, SimulatedChip.number(0, 0))
+    written = layers[0].code.fold(layers[0].code.digits(layers[0].weight_codes()))
+    errors = torch.stack([(layer.programmed[0].folded - written).flatten() for layer in layers])
+    assert errors.std() > 0.1
+    assert abs(torch.corrcoef(errors)[0, 1]) < 5 / math.sqrt(errors.shape[1])
+
+
+@pytest.mark.parametrize("fidelity", ["fast", "exact"])
+@pytest.mark.parametrize(("compiled", "adc_bits"), [(True, 14), (False, None)])  # kernels always convert
+def test_layers_of_a_chip_have_read_noise_of_their_own(fidelity, compiled, adc_bits):
+    layers, images = two_layers(adc_bits, read_sigma=0.05), torch.rand(1, 40).expand(100, -1)
+    noises = []
+    for layer in layers:
+        layer.compiled = compiled
+        calibrate(layer, images)
+        layer.adc_error_ratio.zero_()  # `fast` is fast
+        noisy, quiet = (
+            run(layer, images, SimulatedChip.number(0, 0), fidelity),
+            run(layer, images, SimulatedChip.nominal(), "exact"),
+        )
+        noises.append((noisy - quiet).flatten())
+    assert noises[0].std() > 0
+    assert abs(torch.corrcoef(torch.stack(noises))[0, 1]) < 5 / math.sqrt(len(noises[0]))
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_fast_adds_the_mean_error_of_the_converters(compiled):
+    layer, images = two_layers(6, programming_sigma=(0.05,))[0], torch.rand(30, 40)
+    layer.compiled = compiled
+    program_chip(layer, SimulatedChip.number(0, 0))
+    with torch.no_grad():
+        without = layer(images)
+        layer.adc_bias[0] += 9.0  # of chips with ideal cells: not of this one
+        layer.adc_bias[1] += torch.arange(50.0)
+        added = (layer(images) - without) / layer.output_step
+    torch.testing.assert_close(added, torch.arange(50.0).expand(30, -1), rtol=1e-3, atol=1e-2)
 
 
 def test_noise_strength_switches_weight_noise_in_training():

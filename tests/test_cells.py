@@ -15,7 +15,7 @@ N_CELLS = 200_000
 
 
 def code_of(weight_bits=8, cell_bits=2, weight_encoding="offset", device=RRAM) -> CellCode:
-    chip = Accelerator(
+    hardware = Accelerator(
         device=device,
         crossbar_size=128,
         cell_bits=cell_bits,
@@ -24,7 +24,7 @@ def code_of(weight_bits=8, cell_bits=2, weight_encoding="offset", device=RRAM) -
         input_bits=4,
         adc_bits=8,
     )
-    return CellCode(accelerator=chip, weight_bits=weight_bits)
+    return CellCode(accelerator=hardware, weight_bits=weight_bits)
 
 
 def device_with(**changes):
@@ -42,6 +42,15 @@ def test_slices_recombine_to_the_programmed_weight(encoding, weight_bits, cell_b
     assert digits.min() >= 0
     assert digits.max() <= 2**cell_bits - 1
     assert torch.equal(code.fold(digits), codes.float())
+
+
+@pytest.mark.parametrize(("encoding", "cells"), [("offset", 3), ("differential", 4)])
+def test_a_layer_with_bits_of_its_own_takes_the_cells_that_those_need(encoding, cells):
+    # 5 bits in cells of 2: three in one group; or four bits of magnitude, two cells in each of two groups
+    code = dataclasses.replace(code_of(8, 2, encoding), weight_bits=5)
+    codes = torch.arange(-15, 16)
+    assert len(code.digits(codes)) == len(code.significance()) == cells
+    assert torch.equal(code.fold(code.digits(codes)), codes.float())
 
 
 def test_digits_by_hand():
@@ -104,6 +113,18 @@ def test_stuck_cells_do_not_drift():
     restored = change[stuck].mean()  # the compensation, which all cells share
     assert change[stuck].std() < 1e-4
     assert change[~stuck].mean() == pytest.approx(float(restored) * (1e6 / code.accelerator.device.drift_t0_s) ** -0.1)
+
+
+def test_the_drift_exponent_is_that_of_the_level_that_was_written():
+    """Programming errors move a cell's conductance, not the exponent: cells of one level drift alike."""
+    law = {"drift_nu": 0.01, "drift_nu_sigma": 0.0, "drift_nu_law": (-0.05, 0.01, 0.0, 0.9)}
+    code = code_of(2, 2, device=device_with(programming_sigma=(0.05,), **law))
+    codes = torch.full((4000,), -1)
+    fresh = program(code, codes, torch.Generator().manual_seed(6))
+    old = program(code, codes, torch.Generator().manual_seed(6), drift_time_s=1e6)
+    change = (old + code.baseline) / (fresh + code.baseline)
+    assert fresh.std() > 0.1
+    assert change.std() < 1e-4
 
 
 def test_low_conductances_of_pcm_drift_faster():
