@@ -22,7 +22,7 @@ from torch import nn
 
 from hw_models.accelerator import Accelerator, WeightEncoding
 from hw_models.devices import load_card
-from pipeline.analog import base as analog_layers
+from pipeline.analog import base
 from pipeline.analog.calibration import calibrate
 from pipeline.data.batches import ImageSet, load_images
 from pipeline.data.spec import DatasetSpec
@@ -50,11 +50,11 @@ def hardware(
     device: str, cell_bits: int, encoding: WeightEncoding, adc_bits: int, sigma: float | None = None
 ) -> DesignPoint:
     """conv12-24 with 8-bit weights and 4-bit inputs; `sigma` of g_on replaces the card's programming error."""
-    card = load_card(device).device
+    cell = load_card(device).device
     if sigma is not None:
-        card = dataclasses.replace(card, programming_sigma=(sigma,))
+        cell = dataclasses.replace(cell, programming_sigma=(sigma,))
     accelerator = Accelerator(
-        device=card,
+        device=cell,
         crossbar_size=128,
         cell_bits=cell_bits,
         weight_bits=8,
@@ -87,7 +87,7 @@ def accuracy(network: nn.Module, design: DesignPoint, images: ImageSet, fidelity
 
 def row(network: nn.Module, name: str, designs: list[DesignPoint], images: ImageSet) -> str:
     """A line of the table."""
-    with patch.object(analog_layers, "FAST_ERROR_LIMIT", math.inf):
+    with patch.object(base, "FAST_ERROR_LIMIT", math.inf):
         noise_only = [accuracy(network, design, images, "fast") for design in designs]
     fast = [accuracy(network, design, images, "fast") for design in designs]
     exact = [accuracy(network, design, images, "exact") for design in designs]

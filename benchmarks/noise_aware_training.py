@@ -40,11 +40,11 @@ COLUMNS = ("noiseless", "under variation", "std over chips", "batch norm recalib
 
 def design(sigma: float, side: int) -> DesignPoint:
     """conv16-32 with batch normalisation on 128 x 128 crossbars, 8-bit converters."""
-    card = load_card("rram").device
-    assert card.on_off_ratio is not None
+    rram = load_card("rram").device
+    assert rram.on_off_ratio is not None
     device = dataclasses.replace(
-        card,
-        programming_sigma=(sigma * (1 - 1 / card.on_off_ratio),),
+        rram,
+        programming_sigma=(sigma * (1 - 1 / rram.on_off_ratio),),
         read_sigma=0.0,
         stuck_on_rate=0.0,
         stuck_off_rate=0.0,

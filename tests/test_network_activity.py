@@ -14,12 +14,12 @@ from pipeline.trial.network import build_network
 
 
 def test_densities_and_levels_are_counted_on_what_the_crossbars_see():
-    chip = Accelerator(
+    hardware = Accelerator(
         device=load_card("rram").device, crossbar_size=64, cell_bits=1, weight_bits=4, input_bits=2, adc_bits=6
     )
     image = ImageSpec(channels=1, height=2, width=2, classes=3)
-    design = DesignPoint(accelerator=chip, image=image, convs=(ConvSpec(filters=2, kernel=3),), batch_norm=False)
-    network = build_network(topology(design), chip)
+    design = DesignPoint(accelerator=hardware, image=image, convs=(ConvSpec(filters=2, kernel=3),), batch_norm=False)
+    network = build_network(topology(design), hardware)
     images = torch.tensor([[1.0, 2 / 3], [1 / 3, 0.0]]).expand(8, 1, 2, 2).clone()
     network.train()(images)
     calibrate(network, images)
@@ -34,7 +34,7 @@ def test_densities_and_levels_are_counted_on_what_the_crossbars_see():
     sparse = measured_activity(network, images * 0.3)
     assert sparse.layers[0].bit_density < first.bit_density
     costs = [
-        estimate_cost(chip, mvm_layers(design), activity=each).energy_j
+        estimate_cost(hardware, mvm_layers(design), activity=each).energy_j
         for each in (measured_activity(network, images), sparse)
     ]
     assert costs[1] < costs[0]

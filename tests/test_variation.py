@@ -38,9 +38,11 @@ def trained():
     """A small network that tells four blurred quadrants apart, on RRAM cells with strong errors."""
     torch.manual_seed(0)
     cell = dataclasses.replace(load_card("rram").device, programming_sigma=(0.12,))
-    chip = Accelerator(device=cell, crossbar_size=64, cell_bits=2, weight_bits=6, input_bits=4, adc_bits=7)
+    hardware = Accelerator(device=cell, crossbar_size=64, cell_bits=2, weight_bits=6, input_bits=4, adc_bits=7)
     image = ImageSpec(channels=1, height=4, width=4, classes=CLASSES)
-    network = build_network(topology(DesignPoint(accelerator=chip, image=image, hidden=(HiddenSpec(units=12),))), chip)
+    network = build_network(
+        topology(DesignPoint(accelerator=hardware, image=image, hidden=(HiddenSpec(units=12),))), hardware
+    )
     labels = torch.arange(240) % CLASSES
     images = torch.rand(240, 1, 4, 4) * 0.6
     for n, label in enumerate(labels):
@@ -56,10 +58,10 @@ def convolutions(trained):
     """Convolutions before it, so that chips lie side by side in channels."""
     torch.manual_seed(1)
     cell = dataclasses.replace(load_card("rram").device, programming_sigma=(0.1,))
-    chip = Accelerator(device=cell, crossbar_size=64, cell_bits=2, weight_bits=6, input_bits=4, adc_bits=6)
+    hardware = Accelerator(device=cell, crossbar_size=64, cell_bits=2, weight_bits=6, input_bits=4, adc_bits=6)
     image = ImageSpec(channels=1, height=4, width=4, classes=CLASSES)
     convs = (ConvSpec(filters=5, kernel=3), ConvSpec(filters=6, kernel=3, stride=2))
-    network = build_network(topology(DesignPoint(accelerator=chip, image=image, convs=convs)), chip)
+    network = build_network(topology(DesignPoint(accelerator=hardware, image=image, convs=convs)), hardware)
     images, labels = trained[1][0]
     train(network, images, labels, 60)
     calibrate(network, images[:64])
