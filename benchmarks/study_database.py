@@ -13,7 +13,6 @@ import pstats
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -21,14 +20,20 @@ import optuna
 import sqlalchemy
 
 from hw_models.cost import estimate_cost
+from pipeline.database.heartbeat import HeartbeatThread
 from pipeline.database.open_study import open_study
+from pipeline.database.patience import Patience
+from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.results import TrialResult, VariationReport
 from pipeline.design.topology import mvm_layers
-from pipeline.optuna_private import backend_of
-from pipeline.run import runner as runner_module
-from pipeline.run.runner import Runner
-from pipeline.study.study_file import load_study
+from pipeline.optuna_private import backend_of, study_id, trial_id
+from pipeline.run import asking, recording
+from pipeline.run.asking import Asking
+from pipeline.run.queue import LoneQueue
+from pipeline.run.recording import Recording
+from pipeline.run.steps import Steps
+from pipeline.study.study_file import StudyDefinition, load_study
 
 _STUDY = Path(__file__).parent.parent / "studies" / "digits.yaml"
 _REPEATS = 30
@@ -52,16 +57,8 @@ _STATEMENTS = (
 )
 
 
-class Quiet:
-    """A view that says nothing."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments: None
-
-
-def made_up(runner: Runner, asked: object) -> TrialResult:
+def made_up(design: DesignPoint) -> TrialResult:
     """A result of real size without training."""
-    design = asked.design
     cost = estimate_cost(design.accelerator, mvm_layers(design))
     report = VariationReport(
         per_chip=(0.9,) * 16, mean=0.9, std=0.0, p05=0.9, worst=0.9, mean_low=0.9, mean_high=0.9,
@@ -74,37 +71,44 @@ def made_up(runner: Runner, asked: object) -> TrialResult:
     )
 
 
-def one_trial(runner: Runner) -> tuple[float, float]:
+def one_trial(asks: Asking, records: Recording) -> tuple[float, float]:
     """Process time in seconds of an ask and of a tell."""
     while True:
         start = time.process_time()
-        asked = runner._ask()
+        asked = asks.ask(own=set())
         ask_s = time.process_time() - start
         if asked.design is not None:
             break
-    result = made_up(runner, asked)
+    result = made_up(asked.design)
     start = time.process_time()
-    runner._finished(runner_module._Running(trial=asked.trial, design=asked.design), result)
+    records.record([asked.trial], asked.design.content_hash, result)
     return ask_s, time.process_time() - start
 
 
 def fill(opened: optuna.Study, trials: int, population: int) -> None:
     """Copy the study's last trial until it has `trials` more."""
     last = opened.get_trials()[-1]
-    values = {"more": trials, "id": last._trial_id, "number": last.number, "population": population}
+    values = {"more": trials, "id": trial_id(last), "number": last.number, "population": population}
     with backend_of(opened).engine.begin() as connection:
         for statement in _STATEMENTS:
             insert, _, select = statement.partition(" SELECT ")
             connection.execute(sqlalchemy.text(f"{insert} {_NUMBERS} SELECT {select}"), values)
     newest = (last.number + trials) // population - 1  # generations know their parents, as in a study that grew
-    ids = [trial._trial_id for trial in opened.get_trials(deepcopy=False)[-population:]]
-    backend_of(opened).set_study_system_attr(opened._study_id, f"{type(opened.sampler).__name__}:parent:{newest}", ids)
+    ids = [trial_id(trial) for trial in opened.get_trials(deepcopy=False)[-population:]]
+    backend_of(opened).set_study_system_attr(study_id(opened), f"{type(opened.sampler).__name__}:parent:{newest}", ids)
 
 
-def measure(runner: Runner, label: str, profile: AbstractContextManager) -> None:
-    one_trial(runner)
+def parts(study: StudyDefinition, opened: optuna.Study, folder: Path) -> tuple[Asking, Recording]:
+    """The parts of a run that use the database."""
+    queue = LoneQueue(opened, study.spec.sampler)
+    steps = Steps(Patience(), lambda: False, queue.connection_was_lost)
+    return Asking(study, opened, queue, HeartbeatThread(opened, 30)), Recording(study, opened, folder, steps)
+
+
+def measure(run: tuple[Asking, Recording], label: str, profile: AbstractContextManager) -> None:
+    one_trial(*run)
     with profile:
-        pairs = [one_trial(runner) for _ in range(_REPEATS)]
+        pairs = [one_trial(*run) for _ in range(_REPEATS)]
     ask_s, tell_s = (statistics.median(values) for values in zip(*pairs, strict=True))
     print(f"{label}: ask {ask_s * 1e3:.1f} ms, tell {tell_s * 1e3:.1f} ms, together {(ask_s + tell_s) * 1e3:.1f} ms")
 
@@ -119,14 +123,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/study.db"
         opened = open_study(study, url)
-        one_trial(Runner(study, opened, Path(folder), 1, Quiet()))
+        one_trial(*parts(study, opened, Path(folder)))
         fill(opened, options.trials, study.spec.sampler.population_size)
         start = time.process_time()
         opened = open_study(study, url)
-        runner = Runner(study, opened, Path(folder), 1, Quiet())
+        run = parts(study, opened, Path(folder))
         print(f"{options.trials} finished trials: opened and read in {time.process_time() - start:.2f} s")
         profile = cProfile.Profile()
-        measure(runner, "one transaction each      ", profile if options.profile else contextlib.nullcontext())
+        measure(run, "one transaction each      ", profile if options.profile else contextlib.nullcontext())
         if options.profile:
             pstats.Stats(profile).sort_stats("cumtime").print_stats(40)
 
@@ -135,8 +139,8 @@ def main() -> None:
             with backend_of(opened).scoped_session() as session:
                 yield session
 
-        runner_module.transaction = bare
-        measure(runner, "each call its own (Optuna)", contextlib.nullcontext())
+        asking.transaction = recording.transaction = bare
+        measure(run, "each call its own (Optuna)", contextlib.nullcontext())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 python tests/cluster_process.py worker|run STUDY.yaml URL FOLDER GOAL EVALUATION HEARTBEAT_S WORKERS
 """
 
+import multiprocessing
 import sys
 from pathlib import Path
 
@@ -15,13 +16,15 @@ from pipeline.database.lock import run_lock, study_lock
 from pipeline.database.open_study import open_study
 from pipeline.database.patience import Patience
 from pipeline.database.trials import pareto_report
-from pipeline.run.cluster import ClusterWorker
+from pipeline.run import pool
+from pipeline.run.cluster import SharedQueue
 from pipeline.run.goal import stopped_like_ctrl_c
 from pipeline.run.runner import Runner
 from pipeline.study.study_file import load_study
 
 
 def main(kind: str, path: str, url: str, out: str, goal: str, evaluation: str, heartbeat: str, workers: str) -> None:
+    pool.worker_context = lambda: multiprocessing.get_context("forkserver")  # nothing here needs torch
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study, folder = load_study(Path(path)), Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,10 +38,9 @@ def main(kind: str, path: str, url: str, out: str, goal: str, evaluation: str, h
             with study_lock(url, study.spec.name, shared=True) as lock:
                 earlier, weights = pareto_report(opened).trials, folder / "checkpoints"
                 view = PlainProgress(study.spec.name, study.spec.objectives, earlier, console, weights)
-                worker = ClusterWorker(
-                    study, opened, folder, 1, view, evaluate, patience=patience, keep_lock=lock.keep, heartbeat_s=beat
-                )
-                worker.run(int(goal))
+                queue = SharedQueue(opened, view, beat)
+                options = {"patience": patience, "keep_lock": lock.keep, "heartbeat_s": beat}
+                Runner(study, opened, folder, 1, view, evaluate, queue=queue, **options).run(int(goal))
         else:
             with run_lock(url, folder, study.spec.name) as keep_lock:
                 opened = open_study(study, url)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import multiprocessing
 import os
 import random
 import signal
@@ -115,7 +116,7 @@ def wait_for_go(design: DesignPoint, spec: StudySpec, trial_number: int, checkpo
     assert checkpoint is not None
     folder = checkpoint.parent
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"started-{trial_number}-{os.getppid()}").touch()
+    (folder / f"started-{trial_number}-{multiprocessing.parent_process().pid}").touch()
     while not ((folder / "go").exists() or (folder / f"go-{trial_number}").exists()):
         time.sleep(0.02)
     return made_up_result(design, trial_number)

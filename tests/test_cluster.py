@@ -1,6 +1,7 @@
 """Workers on a real PostgreSQL: crashes, hand-backs, restarts of the server, lost connections."""
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -18,12 +19,14 @@ from test_runner import StopAfter, everything
 from test_runner import run as run_on_sqlite
 
 from pipeline.database import open_study as open_study_module
+from pipeline.database.heartbeat import HeartbeatThread
 from pipeline.database.lock import run_lock, study_lock
 from pipeline.database.records import evaluated_trials
 from pipeline.database.storage import StudyError
 from pipeline.database.transaction import transaction
-from pipeline.optuna_private import backend_of
-from pipeline.run.cluster import ClusterWorker
+from pipeline.optuna_private import backend_of, trial_id
+from pipeline.run.asking import Asked, Asking
+from pipeline.run.cluster import SharedQueue
 from pipeline.run.runner import Runner
 from pipeline.study.study_file import StudyDefinition, load_study
 
@@ -230,31 +233,31 @@ def test_a_run_on_postgresql_has_the_trials_of_one_on_sqlite(study, url, tmp_pat
     assert everything(opened) == whole
 
 
-def test_a_trial_that_outlives_three_workers_fails_with_its_reason(study, url, tmp_path, monkeypatch):
+def asker(study: StudyDefinition, opened: optuna.Study, goal: int) -> Callable[[], Asked]:
+    queue = SharedQueue(opened, StopAfter(0))
+    queue.goal(goal)
+    return functools.partial(Asking(study, opened, queue, HeartbeatThread(opened, 1)).ask, own=set())
+
+
+def test_a_trial_that_outlives_three_workers_fails_with_its_reason(study, url, monkeypatch):
     opened = open_study(study, url)
-    worker = ClusterWorker(study, opened, tmp_path, 1, StopAfter(0), fake_evaluation.evaluate)
-    worker._goal(3)
-    monkeypatch.setattr(ClusterWorker, "_silent", lambda self, unfinished: {t._trial_id: 99.0 for t in unfinished})
-    numbers = [worker._ask().trial.number for _ in range(3)]
-    assert numbers == [0, 0, 0]
-    assert worker._ask().trial.number == 1, "the next one is asked for"
+    ask = asker(study, opened, goal=3)
+    monkeypatch.setattr(SharedQueue, "_silent", lambda self, unfinished: {trial_id(t): 99.0 for t in unfinished})
+    assert [ask().trial.number for _ in range(3)] == [0, 0, 0]
+    assert ask().trial.number == 1, "the next one is asked for"
     failed = opened.get_trials()[0]
     assert failed.state is TrialState.FAIL
     assert f"3 workers died in this trial, the last on {os.uname().nodename}" in failed.user_attrs["error"]
 
 
-def test_workers_do_not_evaluate_one_design_at_the_same_time(study, url, tmp_path):
+def test_workers_do_not_evaluate_one_design_at_the_same_time(study, url):
     opened = open_study(study, url)
-    first = ClusterWorker(study, opened, tmp_path, 1, StopAfter(0), fake_evaluation.evaluate)
-    first._goal(9)
-    asked = first._ask()
+    asked = asker(study, opened, goal=9)()
     twin = optuna.trial.create_trial(
         state=TrialState.WAITING, params=asked.trial.params, distributions=asked.trial.distributions
     )
     with transaction(opened):
         opened.add_trial(twin)
-    second = ClusterWorker(study, open_study(study, url), tmp_path, 1, StopAfter(0), fake_evaluation.evaluate)
-    second._goal(9)
-    pruned = second._ask().finished
+    pruned = asker(study, open_study(study, url), goal=9)().finished
     assert pruned.state is TrialState.PRUNED
     assert pruned.user_attrs["duplicate_of"] == asked.trial.number

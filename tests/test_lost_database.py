@@ -8,29 +8,39 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fake_evaluation
+import optuna
 import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 from test_runner import StopAfter, everything, run
 
-from pipeline.database import storage
+from pipeline.database import patience, storage
+from pipeline.database.heartbeat import HeartbeatThread
 from pipeline.database.open_study import open_study
 from pipeline.database.patience import DatabaseAway, Patience
 from pipeline.database.records import fail, record
 from pipeline.database.storage import StudyError
 from pipeline.database.transaction import transaction
 from pipeline.design.design_point import DesignPoint
-from pipeline.run import runner as runner_module
+from pipeline.optuna_private import trial_id
+from pipeline.run import asking, recording
+from pipeline.run.asking import Asked, Asking
+from pipeline.run.queue import LoneQueue
 from pipeline.run.runner import Runner
-from pipeline.run.spool import Spool, Spooled
+from pipeline.run.spool import Spool, SpooledResult
 from pipeline.study.study_file import StudyDefinition, load_study
 
 
 @pytest.fixture
 def study(tiny, write_study, monkeypatch) -> StudyDefinition:
     monkeypatch.setattr(storage, "_LOCK_WAIT_S", 0.05)
-    monkeypatch.setattr(storage, "_PAUSES_S", (0.01, 0.05))
+    monkeypatch.setattr(patience, "_PAUSES_S", (0.01, 0.05))
     return load_study(write_study(tiny))
+
+
+def ask(study: StudyDefinition, opened: optuna.Study) -> Asked:
+    queue = LoneQueue(opened, study.spec.sampler)
+    return Asking(study, opened, queue, HeartbeatThread(opened, 1)).ask(own=set())
 
 
 class LockAtStart(StopAfter):
@@ -145,7 +155,8 @@ def test_a_step_that_breaks_anywhere_is_repeated_without_a_trace(study, tmp_path
             broken[how] += 1
             raise error
 
-    monkeypatch.setattr(runner_module, "transaction", breaking)
+    monkeypatch.setattr(asking, "transaction", breaking)
+    monkeypatch.setattr(recording, "transaction", breaking)
     assert everything(run(study, tmp_path / "out", 12)) == whole
     assert min(broken.values()) >= 3
 
@@ -169,14 +180,13 @@ def test_a_transaction_is_whole_or_not_at_all(study, tmp_path):
 
 def test_the_late_result_of_a_trial_that_was_given_up_becomes_a_new_trial_once(study, tmp_path):
     opened = open_study(study, f"sqlite:///{tmp_path / 'study.db'}")
-    runner = Runner(study, opened, tmp_path, 1, StopAfter(0))
-    asked = runner._ask()
+    asked = ask(study, opened)
     with transaction(opened) as session:
-        fail(opened, session, asked.trial._trial_id, {"error": "given up"})
+        fail(opened, session, trial_id(asked.trial), {"error": "given up"})
     result = fake_evaluation.made_up_result(asked.design, 0)
     for _ in range(2):
         with transaction(opened) as session:
-            late = record(opened, session, asked.trial._trial_id, study.spec.objectives, result)
+            late = record(opened, session, trial_id(asked.trial), study.spec.objectives, result)
         assert (late.number, late.state, late.user_attrs["late_result_of"]) == (1, TrialState.COMPLETE, 0)
         assert late.params == asked.trial.params
         assert DesignPoint.from_dict(late.user_attrs["design"]) == asked.design
@@ -185,10 +195,10 @@ def test_the_late_result_of_a_trial_that_was_given_up_becomes_a_new_trial_once(s
 
 def test_a_spooled_file_that_is_cut_off_or_of_another_study_is_passed_over(study, tiny, write_study, tmp_path):
     opened = open_study(study, f"sqlite:///{tmp_path / 'study.db'}")
-    asked = Runner(study, opened, tmp_path, 1, StopAfter(0))._ask()
+    asked = ask(study, opened)
     spool = Spool(tmp_path / "spool", study)
     result = fake_evaluation.made_up_result(asked.design, 0)
-    spooled = Spooled(number=0, design_hash=asked.design.content_hash, result=result)
+    spooled = SpooledResult(number=0, design_hash=asked.design.content_hash, result=result)
     spool.put(spooled)
     assert spool.left() == [spooled]
     (path,) = (tmp_path / "spool").iterdir()

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.database.lock import run_lock
 from pipeline.database.open_study import open_study
 from pipeline.database.storage import StudyError
+from pipeline.run import pool as pool_module
 from pipeline.run import runner as runner_module
 from pipeline.run.goal import end_run, goal_of_run
 from pipeline.run.runner import RepeatedFailure, Runner, SpaceExhausted
@@ -78,35 +80,43 @@ def test_any_number_of_workers_gives_the_same_trials(sampler, tiny, write_study,
 
 
 class Postponed:
-    """A pool whose work is done when the test says so."""
+    """Processes whose work is done one by one, last first, when the runner has nothing to do but to wait."""
 
-    def __init__(self) -> None:
-        self.work: list[tuple[Future, tuple]] = []
+    def __init__(self, *_, **__) -> None:
+        self.work: list[tuple[Future, Callable]] = []
 
-    def submit(self, evaluate, *arguments) -> Future:
-        self.work.append((Future(), arguments))
+    def submit(self, task: Callable) -> Future:
+        self.work.append((Future(), task))
         return self.work[-1][0]
 
+    def wait(self, *_, **__) -> tuple:
+        future, task = self.work.pop()
+        future.set_result(task())
+        return (), ()
 
-def test_workers_fill_a_generation_side_by_side_and_wait_for_its_end(study, tmp_path):
-    opened = open_study(study, f"sqlite:///{tmp_path / 'study.db'}")
-    runner, pool = Runner(study, opened, tmp_path, 3, StopAfter(0)), Postponed()
-    for generation in range(3):
-        finished = 0
-        while finished < 4:  # the population
-            while runner._may_ask():
-                runner._take(pool)
-            waiting = [number for _, (_, _, number, _) in pool.work]
-            assert {generation_of(trial) for trial in opened.get_trials() if trial.number in waiting} == {generation}
-            complete = opened.get_trials(states=(TrialState.COMPLETE,))
-            finished = sum(generation_of(trial) == generation for trial in complete)
-            twins = sum(len(entry.twins) for entry in runner._running.values())
-            assert len(waiting) == min(3, 4 - finished - twins)
-            future, (design, _, number, _) = pool.work.pop()
-            future.set_result(fake_evaluation.made_up_result(design, number))
-            runner._finish(pool, future)
-            complete = opened.get_trials(states=(TrialState.COMPLETE,))
-            finished = sum(generation_of(trial) == generation for trial in complete)
+    def shutdown(self, **_) -> None: ...
+
+
+def test_workers_fill_a_generation_side_by_side_and_wait_for_its_end(study, tmp_path, monkeypatch):
+    opened, processes, in_work = open_study(study, f"sqlite:///{tmp_path / 'study.db'}"), Postponed(), []
+
+    class Look(StopAfter):
+        def tick(self) -> None:
+            """Between two looks one evaluation ended, so that one process is free for a moment."""
+            trials = opened.get_trials()
+            numbers = {task.args[2] for _, task in processes.work}
+            in_work.append(len(numbers))
+            of_work = {generation_of(trial) for trial in trials if trial.number in numbers}
+            assert len(of_work) <= 1, "no two generations at once"
+            for generation in of_work:
+                before = [trial for trial in trials if generation_of(trial) < generation]
+                assert len(before) == 4 * generation, "earlier generations are whole"
+                assert all(trial.state is TrialState.COMPLETE for trial in before)
+
+    monkeypatch.setattr(pool_module, "ProcessPoolExecutor", lambda *_, **__: processes)
+    monkeypatch.setattr(pool_module, "wait", processes.wait)
+    Runner(study, opened, tmp_path, 3, Look(0), fake_evaluation.evaluate).run(12)
+    assert in_work == [2, 2, 1, 0] * 3, "three at once while the generation of four has enough of them"
 
 
 @pytest.mark.parametrize("cuts", [(1,), (3, 2), (6, 1, 1)], ids=str)

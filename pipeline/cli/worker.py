@@ -35,8 +35,9 @@ def worker(
     from pipeline.database.open_study import open_study
     from pipeline.database.patience import Patience
     from pipeline.database.trials import pareto_report
-    from pipeline.run.cluster import ClusterWorker
+    from pipeline.run.cluster import SharedQueue
     from pipeline.run.goal import stopped_like_ctrl_c
+    from pipeline.run.runner import Runner
     from pipeline.run.supernet_file import with_supernet
     from pipeline.study.study_file import load_study
 
@@ -58,10 +59,17 @@ def worker(
             lock = early(lambda: held.enter_context(study_lock(url, name, shared=True)))
             earlier = early(lambda: pareto_report(study)).trials
             view = PlainProgress(name, objectives, earlier, console, folder / "checkpoints")
-            runner = early(
-                lambda: ClusterWorker(
-                    definition, study, folder, 1, view, patience=waits, keep_lock=lock.keep, heartbeat_s=heartbeat
-                )
+            queue = early(lambda: SharedQueue(study, view, heartbeat))
+            runner = Runner(
+                definition,
+                study,
+                folder,
+                1,
+                view,
+                queue=queue,
+                patience=waits,
+                keep_lock=lock.keep,
+                heartbeat_s=heartbeat,
             )
             runner.run(trials or definition.spec.trials)
         except KeyboardInterrupt:

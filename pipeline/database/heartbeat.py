@@ -1,4 +1,4 @@
-"""Signs of life of the trials in work, on databases that many machines share."""
+"""Heartbeats of the trials in work, in databases that many machines share."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from pipeline.optuna_private import backend_of, heartbeat_table, trial_id
 
 
 def heartbeats(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[int, float]:
-    """Trial id -> seconds since its worker's last sign of life, by the server's clock; of trials with one."""
+    """Trial id -> seconds since its last heartbeat, by the server's clock; only trials that have one."""
     backend = backend_of(study)
     with Session(backend.engine) as session:
         now = session.execute(sqlalchemy.select(sqlalchemy.func.current_timestamp())).scalar_one().replace(tzinfo=None)
@@ -24,28 +24,31 @@ def heartbeats(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[int, 
         return {row_id: (now - beat).total_seconds() for row_id, beat in rows}
 
 
-class Heart:
-    """A thread that gives signs of life for the trials that this process has in work, on databases of many machines.
+class HeartbeatThread:
+    """Sends heartbeats for the trials that this process has in work, to databases that many machines share.
 
-    Optuna gives them inside `study.optimize` only; the table and the record are its own.
+    Optuna sends them only inside `study.optimize`; the table and the way to write it are Optuna's.
+
+    Attributes:
+        interval_s: Seconds between two heartbeats of a trial.
     """
 
     def __init__(self, study: optuna.Study, interval_s: int) -> None:
+        self.interval_s = interval_s
         self._backend = backend_of(study)
-        self._beats = self._backend.engine.name == "postgresql"
-        self._interval_s = interval_s
+        self._is_shared = self._backend.engine.name == "postgresql"
         self._trials: set[int] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
-        if self._beats:
+        """Begin to send."""
+        if self._is_shared:
             self._thread.start()
 
-    def sign(self, trial_id: int) -> None:
-        """One sign of life, in the transaction that takes a trial: none is in the database without one."""
-        if self._beats:
+    def send(self, trial_id: int) -> None:
+        """Send one heartbeat, in the transaction that takes a trial: no trial is in work without one."""
+        if self._is_shared:
             self._backend.record_heartbeat(trial_id)
 
     def watch(self, trial_id: int) -> None:
@@ -57,20 +60,21 @@ class Heart:
         self._trials.discard(trial_id)
 
     def stop(self) -> None:
-        """End."""
+        """End the thread."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join(timeout=1)
 
     def _beat(self) -> None:
-        wait_s: float = self._interval_s
+        wait_s: float = self.interval_s
         while not self._over.wait(wait_s):
-            wait_s = self._interval_s
+            wait_s = self.interval_s
             try:
                 for trial_id in list(self._trials):
                     self._backend.record_heartbeat(trial_id)
-            except Exception:  # away: whoever tells or asks says so; here soon again, before others count this as death
-                wait_s = min(self._interval_s, 2)
+            except Exception:
+                # The database is away; asking and recording report that. Retry soon, before peers declare us dead.
+                wait_s = min(self.interval_s, 2)
 
 
 def this_process() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pipeline.study.study_file import StudyDefinition
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class Spooled:
+class SpooledResult:
     """A result that was computed and perhaps not recorded.
 
     Attributes:
@@ -38,7 +38,7 @@ class Spool:
         self._folder = folder
         self._prefix = f"{definition.spec.name}-{definition.identity_hash}-"
 
-    def put(self, spooled: Spooled) -> None:
+    def put(self, spooled: SpooledResult) -> None:
         """Write a result, whole or not at all."""
         path = self._path(spooled.number)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ class Spool:
         with contextlib.suppress(OSError):
             self._path(number).unlink(missing_ok=True)
 
-    def left(self) -> list[Spooled]:
+    def left(self) -> list[SpooledResult]:
         """Results whose files are there, by number; a file that is not whole is passed over."""
         found = []
         for path in sorted(self._folder.glob(f"{self._prefix}*.json")):
@@ -74,8 +74,8 @@ class Spool:
         return self._folder / f"{self._prefix}{number:05d}.json"
 
 
-def _spooled(values: dict[str, Any]) -> Spooled:
+def _spooled(values: dict[str, Any]) -> SpooledResult:
     result = values["result"]
     typed: dict[str, Any] = {name: VariationReport.from_dict(result[name]) for name in ("validation", "test")}
     typed["learning_curve"] = tuple(result["learning_curve"])
-    return Spooled(number=values["number"], design_hash=values["design_hash"], result=TrialResult(**(result | typed)))
+    return SpooledResult(**(values | {"result": TrialResult(**(result | typed))}))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import filelock
 
-from pipeline.run.worker import start_worker, worker_context
+from pipeline.run.worker import start_worker, use_one_thread, worker_context
 from pipeline.study.study_file import StudyDefinition
 from pipeline.trial.supernet_key import supernet_key
 
@@ -84,6 +84,7 @@ def _train(definition: StudyDefinition, path: Path, say: Callable[[str], None]) 
 
 def _train_and_report(definition: StudyDefinition, path: Path, connection: Connection) -> None:
     start_worker()
+    use_one_thread()
     from pipeline.data.batches import load_images
     from pipeline.trial.supernet import train_supernet
 

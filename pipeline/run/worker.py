@@ -27,14 +27,17 @@ def worker_context() -> ForkServerContext:
 
 
 def start_worker() -> None:
-    """Prepare a worker: one thread, and no reaction to Ctrl-C and SIGTERM, which the parent handles.
-
-    One thread makes results independent of the number of workers, and two workers of one thread do more than one of
-    two.
-    """
+    """Prepare a worker: it ignores Ctrl-C and SIGTERM, which the parent handles, and ends when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def use_one_thread() -> None:
+    """Let torch compute in one thread.
+
+    Results then do not depend on the number of workers, and two workers of one thread do more than one of two.
+    """
     import torch
 
     torch.set_num_threads(1)
@@ -47,7 +50,8 @@ def evaluate_trial(
     checkpoint: Path | None,
     rule: StoppingRule | None = None,
 ) -> TrialResult:
-    """`pipeline.trial.evaluate.evaluate`, imported where it runs."""
+    """Call `pipeline.trial.evaluate.evaluate`, which is imported only where it runs."""
+    use_one_thread()
     from pipeline.trial.evaluate import evaluate
 
     with told_in(phase_file(checkpoint)) if checkpoint else contextlib.nullcontext():

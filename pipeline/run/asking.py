@@ -1,0 +1,103 @@
+"""Asking for a trial, in the database as a whole or not at all, and what its design needs: an evaluation or none."""
+
+import dataclasses
+from collections.abc import Set
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.orm import Session
+
+from hw_models.errors import InfeasibleDesign
+from pipeline.database import records
+from pipeline.database.heartbeat import HeartbeatThread, this_process
+from pipeline.database.transaction import set_user_attributes, transaction
+from pipeline.design.constraints import Constraint
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.topology import topology
+from pipeline.optuna_private import trial_id
+from pipeline.run.feasibility import end_if_infeasible
+from pipeline.run.queue import Queue
+from pipeline.study.search_space import SearchSpace
+from pipeline.study.study_file import StudyDefinition
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A trial with its design to evaluate, or with the end that it got at once."""
+
+    trial: optuna.Trial
+    design: DesignPoint | None = None
+    finished: FrozenTrial | None = None
+
+
+class Asking:
+    """Takes the next trial of a queue and finds out whether its design needs an evaluation.
+
+    Args:
+        definition: The study file with its cards.
+        study: The same study in its database, with its sampler.
+        queue: Says which trial comes next and which designs are known.
+        heartbeat: Sends the first heartbeat of each trial that is taken.
+
+    Attributes:
+        last_infeasible: Why the last design that broke a constraint or cannot exist did so; empty without one.
+    """
+
+    def __init__(
+        self, definition: StudyDefinition, study: optuna.Study, queue: Queue, heartbeat: HeartbeatThread
+    ) -> None:
+        self._study = study
+        self._queue = queue
+        self._heartbeat = heartbeat
+        self._space = SearchSpace(definition)
+        self._objectives = definition.spec.objectives
+        self._constraints = [Constraint.parse(text) for text in definition.spec.constraints]
+        self.last_infeasible = ""
+
+    def ask(self, own: Set[int]) -> Asked | None:
+        """The next trial in one transaction; None while all that is left is in work elsewhere.
+
+        Args:
+            own: Numbers of the trials that this run has in work.
+        """
+        try:
+            with transaction(self._study) as session:
+                trial = self._queue.next_trial(session, own)
+                asked = None if trial is None else self._take(session, trial)
+        except BaseException:
+            self._queue.ended(committed=False)
+            raise
+        self._queue.ended(committed=True)
+        return asked
+
+    def _take(self, session: Session, trial: optuna.Trial) -> Asked:
+        """Note in a trial who works on it and on which design."""
+        self._heartbeat.send(trial_id(trial))
+        taken_up = {"interrupted": False} if trial.user_attrs.get("interrupted") else {}
+        worker = this_process() | {"heartbeat_s": self._heartbeat.interval_s}
+        set_user_attributes(session, trial_id(trial), {"worker": worker} | taken_up)
+        try:
+            design = self._space.suggest(trial)
+            topology(design)
+        except InfeasibleDesign as error:
+            self.last_infeasible = str(error)
+            trial.set_user_attr("infeasible", str(error))
+            return Asked(trial=trial, finished=self._study.tell(trial, state=TrialState.PRUNED))
+        key = design.content_hash
+        set_user_attributes(session, trial_id(trial), {"design_hash": key, "design": design.to_dict()})
+        finished = self._end_without_evaluation(session, trial, design, key)
+        return Asked(trial=trial, finished=finished) if finished else Asked(trial=trial, design=design)
+
+    def _end_without_evaluation(
+        self, session: Session, trial: optuna.Trial, design: DesignPoint, key: str
+    ) -> FrozenTrial | None:
+        """End the trial of a design that breaks a constraint, was evaluated, or is in work elsewhere."""
+        if ended := end_if_infeasible(self._study, trial, self._constraints, self._objectives, design):
+            self.last_infeasible = ended.user_attrs["infeasible"]
+            return ended
+        if key in self._queue.evaluated:
+            return records.reuse(self._study, session, trial_id(trial), self._queue.evaluated[key])
+        if key in self._queue.elsewhere:
+            trial.set_user_attr("duplicate_of", self._queue.elsewhere[key])
+            return self._study.tell(trial, state=TrialState.PRUNED)
+        return None

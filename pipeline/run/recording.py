@@ -1,0 +1,112 @@
+"""Results on their way from a worker into the database, so that none is lost and none is written twice."""
+
+import contextlib
+import traceback
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from pipeline.database import records
+from pipeline.database.heartbeat import this_process
+from pipeline.database.patience import DatabaseAway
+from pipeline.database.transaction import set_user_attributes, transaction
+from pipeline.design.results import TrialResult
+from pipeline.optuna_private import lock_trial, storage_of, trial_id
+from pipeline.run.spool import Spool, SpooledResult
+from pipeline.run.steps import Steps
+from pipeline.study.study_file import StudyDefinition
+
+_TRACEBACK_LENGTH = 4000  # characters kept of a traceback, its end
+
+
+class Recording:
+    """Writes the ends of trials into the database, by way of the spool.
+
+    Args:
+        definition: The study file with its cards.
+        study: The same study in its database.
+        folder: The output folder; the spool lies there.
+        in_database: Does a step in the database.
+    """
+
+    def __init__(self, definition: StudyDefinition, study: optuna.Study, folder: Path, in_database: Steps) -> None:
+        self._study = study
+        self._objectives = definition.spec.objectives
+        self._spool = Spool(folder / "spool", definition)
+        self._in_database = in_database
+
+    def spool(self, number: int, design_hash: str, result: TrialResult) -> None:
+        """Keep a result in a file until it is in the database. Without room on the disk it waits in memory."""
+        if not self._spool.holds(number):
+            with contextlib.suppress(OSError):
+                self._spool.put(SpooledResult(number=number, design_hash=design_hash, result=result))
+
+    def record(self, trials: Sequence[optuna.Trial], design_hash: str, result: TrialResult) -> list[FrozenTrial]:
+        """Write a result into the first of `trials` and its values into the others, which proposed the same design.
+
+        Raises:
+            DatabaseAway: If the database stays away; the message says so if the result is lost.
+        """
+        number = trials[0].number
+
+        def step() -> list[FrozenTrial]:
+            self.spool(number, design_hash, result)  # again, if there was no room before
+            with transaction(self._study) as session:
+                first = records.record(self._study, session, trial_id(trials[0]), self._objectives, result)
+                return [first, *(records.reuse(self._study, session, trial_id(each), first) for each in trials[1:])]
+
+        try:
+            finished = self._in_database(step)
+        except DatabaseAway as error:
+            if self._spool.holds(number):
+                raise
+            raise DatabaseAway(
+                f"the result of trial {number} is lost, for it could not be written to the spool either, and its "
+                f"design will be evaluated again: {error}"
+            ) from error
+        self._spool.drop(number)
+        return finished
+
+    def record_spooled(self) -> Iterator[tuple[str, FrozenTrial]]:
+        """Record what earlier runs computed and could not write: design hash and trial of each."""
+        for spooled in self._spool.left():
+            by_number = {trial.number: trial for trial in self._in_database(self._all_trials)}
+            trial = by_number.get(spooled.number)
+            if trial is None or trial.user_attrs.get("design_hash") != spooled.design_hash:
+                continue  # of a database that is not here any more
+            if trial.state is TrialState.COMPLETE:  # recorded just before its file was removed
+                self._spool.drop(spooled.number)
+                continue
+            again = optuna.Trial(self._study, trial_id(trial))
+            (recorded,) = self.record([again], spooled.design_hash, spooled.result)
+            yield spooled.design_hash, recorded
+
+    def fail(self, trial: optuna.Trial, error: BaseException) -> FrozenTrial:
+        """End a trial with the reason for its failure."""
+        if isinstance(error, BrokenProcessPool):
+            error = RuntimeError("the worker process died twice, the second time alone; perhaps for lack of memory")
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = "".join(traceback.format_exception(error))[-_TRACEBACK_LENGTH:]
+
+        def step() -> FrozenTrial:
+            with transaction(self._study) as session:
+                return records.fail(self._study, session, trial_id(trial), {"error": cause, "traceback": trace})
+
+        return self._in_database(step)
+
+    def hand_back(self, trials: Sequence[optuna.Trial]) -> None:
+        """Mark trials in work as free to be taken up by the next run or another worker."""
+        me = this_process()
+        with transaction(self._study) as session:
+            for trial in trials:
+                if lock_trial(session, trial_id(trial)) is not TrialState.RUNNING:
+                    continue  # recorded just now
+                stored = storage_of(self._study).get_trial(trial_id(trial)).user_attrs
+                if stored["worker"] | me == stored["worker"]:  # else another worker has taken it over
+                    set_user_attributes(session, trial_id(trial), {"interrupted": True})
+
+    def _all_trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
