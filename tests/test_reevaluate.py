@@ -20,7 +20,8 @@ from pipeline.database.transaction import transaction
 from pipeline.design.design_point import DesignPoint
 from pipeline.follow_up import device_requirements as require_module
 from pipeline.follow_up.device_requirements import _boundary, _properties, requirements
-from pipeline.follow_up.measure_again import finished_network, moved_network, reevaluate, scaled_sigma, with_device
+from pipeline.follow_up.measure_again import Settings, measure_again
+from pipeline.follow_up.networks import finished_network, moved_network, scaled_sigma, with_device
 from pipeline.follow_up.stored import stored_study
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
@@ -151,7 +152,7 @@ def test_a_training_on_other_images_is_kept_for_further_measurements(folder, nac
     (first,) = json.loads(output)
     assert first["settings"] | {"epochs": 2, "train_images": 200, "test_images": 90} == first["settings"]
     assert first["test"]["n_images"] == 90
-    monkeypatch.setattr("pipeline.follow_up.measure_again.new_network", None)  # it is not trained again
+    monkeypatch.setattr("pipeline.follow_up.networks.new_network", None)  # it is not trained again
     _, output = nacim("evaluate", "tiny.yaml", *words, "--sigma-scale", 2, "--images-per-chip", 50)
     (second,) = json.loads(output)
     assert second["test"]["noiseless"] == first["test"]["noiseless"]
@@ -222,8 +223,7 @@ def test_the_bound_holds_and_the_next_value_does_not(bounds):
 def test_a_bound_is_what_evaluate_measures_there(bounds):
     stored, trial, _, found = bounds
     at = found["programming sigma"].holds_at
-    variation = stored.spec.variation.model_copy(update={"min_chips": 6, "max_chips": 6})
-    _, test = reevaluate(stored.spec, trial, stored.checkpoints, variation, sigma_scale=at.value)
+    _, test = measure_again(stored, trial, Settings(chips=6, sigma_scale=at.value))
     errors = 3 * (test.std**2 / 6 + at.report.std**2 / 6) ** 0.5  # the same cells, other read noise
     assert at.report.mean == pytest.approx(test.mean, abs=errors)
 

@@ -1,11 +1,14 @@
-"""`nacim evaluate`: measure finished trials again, or train them anew and compare."""
+"""`nacim evaluate`: measure finished trials again, or train them anew and compare.
+
+The signature of `evaluate` is as long as it is because typer makes the options from it.
+"""
 
 import dataclasses
 import functools
 import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,122 +18,103 @@ from pipeline.cli.options import AsJson, DataDir, OutFolder, StorageUrl, StudyFi
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from pipeline.follow_up.measure_again import Settings
     from pipeline.follow_up.stored import StoredStudy
 
 REPLAY_DIFFERS = 5  # exit code
-Trials = Annotated[list[int], typer.Option("--trial", help="Number of a trial; may be repeated.")]
+Numbers = Annotated[list[int] | None, typer.Option("--trial", help="Number of a trial; may be repeated.")]
 Front = Annotated[bool, typer.Option("--front", help="All trials on the Pareto front.")]
+Chips = Annotated[int, typer.Option(help="Simulated chips, 2 or more.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Simulate every weight slice, input cycle and conversion.")]
+DriftTimes = Annotated[list[float] | None, typer.Option(help="Seconds since programming; may be repeated.")]
+SigmaScales = Annotated[
+    list[float] | None, typer.Option(help="Factor on the card's programming errors; may be repeated.")
+]
+PerChip = Annotated[
+    int | None, typer.Option(help="Images that each chip sees, drawn for it alone; the study's number otherwise.")
+]
+TestImages = Annotated[int | None, typer.Option(help="Test images to measure on; the study's number otherwise.")]
+Epochs = Annotated[
+    int | None,
+    typer.Option(help="Train the network anew for this many epochs, without a supernet's weights."),
+]
+TrainImages = Annotated[int | None, typer.Option(help="With --epochs: training images; the study's number otherwise.")]
+Replayed = Annotated[bool, typer.Option("--replay", help="Train anew as in the search and compare with the database.")]
 
 
 def evaluate(
     study_file: StudyFile,
-    trial: Trials = [],  # noqa: B006  typer copies it
+    trial: Numbers = None,
     front: Front = False,
-    chips: Annotated[int, typer.Option(help="Simulated chips, 2 or more.")] = 100,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Every slice, cycle and conversion as the hardware makes them.")
-    ] = False,
-    drift_time: Annotated[list[float] | None, typer.Option(help="Seconds since programming; may be repeated.")] = None,
-    sigma_scale: Annotated[
-        list[float] | None, typer.Option(help="Programming errors, times the card's; may be repeated.")
-    ] = None,
-    images_per_chip: Annotated[
-        int | None, typer.Option(help="Images of its own draw that each chip sees; the study's number otherwise.")
-    ] = None,
-    test_images: Annotated[
-        int | None, typer.Option(help="Test images to measure on; the study's number otherwise.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Train the network anew for so long, on its own in a supernet's study.")
-    ] = None,
-    train_images: Annotated[
-        int | None, typer.Option(help="With --epochs: training images; the study's number otherwise.")
-    ] = None,
-    replay: Annotated[
-        bool, typer.Option("--replay", help="Train anew as in the search and compare with what is stored.")
-    ] = False,
+    chips: Chips = 100,
+    exact: Exact = False,
+    drift_time: DriftTimes = None,
+    sigma_scale: SigmaScales = None,
+    images_per_chip: PerChip = None,
+    test_images: TestImages = None,
+    epochs: Epochs = None,
+    train_images: TrainImages = None,
+    replay: Replayed = False,
     storage: StorageUrl = None,
     out: OutFolder = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure trials again and note it beside them. Their values in the search do not change."""
-    from pipeline.database.patience import Patience
-    from pipeline.database.remeasured import add_remeasured
-    from pipeline.follow_up.stored import stored_study
-
+    """Re-measure trials; store the results alongside. The values that the search used do not change."""
     within("--chips", chips, 2)
-    for name, count in (
-        ("--images-per-chip", images_per_chip),
-        ("--test-images", test_images),
-        ("--epochs", epochs),
-        ("--train-images", train_images),
-    ):
-        within(name, count, 1)
+    counts = {"--images-per-chip": images_per_chip, "--test-images": test_images}
+    for option, count in (counts | {"--epochs": epochs, "--train-images": train_images}).items():
+        within(option, count, 1)
     if train_images and not epochs:
         raise ValueError(f"--train-images {train_images} needs --epochs: only a new training sees other images")
-    for name, values in (("--drift-time", drift_time), ("--sigma-scale", sigma_scale)):
+    for option, values in (("--drift-time", drift_time), ("--sigma-scale", sigma_scale)):
         for value in values or ():
-            within(name, value, 0)
+            within(option, value, 0)
+    from pipeline.follow_up.measure_again import Settings
+    from pipeline.follow_up.stored import stored_study
+
     stored = stored_study(study_file, storage, out, data_dir)
-    trials = stored.chosen(trial, front, replay)
+    chosen = stored.chosen(trial or [], front, replay)
     if replay:
-        _replay(stored, trials, as_json)
+        _replay(stored, chosen, as_json)
         return
     spec = stored.spec
+    first = Settings(
+        chips=chips,
+        images_per_chip=images_per_chip or spec.variation.images_per_chip,
+        fidelity="exact" if exact else "fast",
+        epochs=epochs,
+        train_images=train_images or spec.dataset.train_images,
+        test_images=test_images or spec.dataset.test_images,
+    )
     times: Sequence[float | None] = drift_time or [spec.variation.drift_time_s]
     settings = [
-        {
-            "chips": chips,
-            "images_per_chip": images_per_chip or spec.variation.images_per_chip,
-            "fidelity": "exact" if exact else "fast",
-            "sigma_scale": scale,
-            "drift_time_s": time_s,
-            "epochs": epochs,
-            "train_images": train_images or spec.dataset.train_images,
-            "test_images": test_images or spec.dataset.test_images,
-        }
+        dataclasses.replace(first, sigma_scale=scale, drift_time_s=time_s)
         for scale, time_s in itertools.product(sigma_scale or [1.0], times)
     ]
+    _measure(stored, chosen, settings, as_json)
+
+
+def _measure(
+    stored: "StoredStudy", trials: "Iterable[FrozenTrial]", settings: "Iterable[Settings]", as_json: bool
+) -> None:
+    """Measure, print and store, one setting after the other."""
+    from pipeline.database.patience import Patience
+    from pipeline.database.remeasured import add_remeasured
+    from pipeline.follow_up.measure_again import measurement
+
     waits = Patience(say=lambda message: print(message, file=sys.stderr))
     entries: list[dict[str, Any]] = []
     try:
-        for each, found in itertools.product(settings, trials):
-            entry = _measure(stored, found, each)
-            entries.append({"trial": found.number} | entry)
+        for each, trial in itertools.product(settings, trials):
+            entry = measurement(stored, trial, each)
+            entries.append({"trial": trial.number} | entry)
             if not as_json:
                 _print_entry(entries[-1])
-            waits(functools.partial(add_remeasured, stored.study, found.number, entry))
-    finally:  # what was measured is shown even where it cannot be noted
+            waits(functools.partial(add_remeasured, stored.study, trial.number, entry))
+    finally:  # what was measured is shown even where it cannot be stored
         if as_json:
             print_json(entries)
-
-
-def _measure(stored: "StoredStudy", trial: "FrozenTrial", settings: dict[str, Any]) -> dict[str, Any]:
-    """Measure a trial once: what is noted beside it."""
-    from pipeline.follow_up.measure_again import reevaluate
-    from pipeline.trial.evaluate import versions
-
-    spec = stored.spec
-    variation = {name: settings[name] for name in ("images_per_chip", "fidelity", "drift_time_s")}
-    variation |= {"min_chips": settings["chips"], "max_chips": settings["chips"]}
-    images = {name: settings[name] for name in ("train_images", "test_images")}
-    changed = spec.model_copy(update={"dataset": spec.dataset.model_copy(update=images)})
-    validation, test = reevaluate(
-        changed,
-        trial,
-        stored.checkpoints,
-        spec.variation.model_copy(update=variation),
-        settings["sigma_scale"],
-        settings["epochs"],
-    )
-    trained = spec.training.epochs if spec.accuracy.source == "training" else None
-    return {
-        "settings": settings | {"epochs": settings["epochs"] or trained},
-        "validation": validation.to_dict(),
-        "test": test.to_dict(),
-        "versions": versions(),
-    }
 
 
 def _print_entry(entry: dict[str, Any]) -> None:
@@ -148,9 +132,10 @@ def _print_entry(entry: dict[str, Any]) -> None:
         )
 
 
-def _replay(stored: "StoredStudy", trials: "list[FrozenTrial]", as_json: bool) -> None:
+def _replay(stored: "StoredStudy", trials: "Iterable[FrozenTrial]", as_json: bool) -> None:
+    """Train anew, compare, and end with `REPLAY_DIFFERS` if anything differs."""
     from pipeline.design.design_point import DesignPoint
-    from pipeline.follow_up.measure_again import replay
+    from pipeline.follow_up.replay import replay
     from pipeline.run.stopping import stopping_rule
 
     found = []

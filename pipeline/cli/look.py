@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import AsJson, OutFolder, StorageUrl, StudyFile, console_of_tables, print_json, within
+from pipeline.cli.options import (
+    AsJson,
+    OutFolder,
+    StorageUrl,
+    StudyFile,
+    TrialNumber,
+    console_of_tables,
+    print_json,
+    within,
+)
 
 if TYPE_CHECKING:
     import optuna
-
-TrialNumber = Annotated[int, typer.Option("--trial", help="Number of the trial.")]
 
 
 def report(

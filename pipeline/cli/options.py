@@ -20,6 +20,7 @@ StorageUrl = Annotated[
         "--storage", envvar="NACIM_STORAGE", help="Database URL; a SQLite file in the output folder otherwise."
     ),
 ]
+TrialNumber = Annotated[int, typer.Option("--trial", help="Number of the trial.")]
 OutFolder = Annotated[Path | None, typer.Option("--out", help="Output folder; results/NAME otherwise.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")]
 WaitFor = Annotated[float, typer.Option(help="Seconds to wait for a database that is locked, full or unreachable.")]

@@ -1,5 +1,1 @@
-"""Images: which data sets there are, how they are fetched, checked and read, and batches of them.
-
-Public face: `pipeline.data.spec:DatasetSpec`, `pipeline.data.sets:DATA_SETS`, `pipeline.data.files:check_data`,
-`pipeline.data.batches:load_images`, `pipeline.data.fetch:fetch`.
-"""
+"""Images of a study: `sets:DATA_SETS`, `spec:DatasetSpec`, `fetch:fetch`, `files:check_data`, `batches:load_images`."""

@@ -7,6 +7,7 @@ holds if the lower bound of the 95 % interval of the mean accuracy reaches the r
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from optuna.trial import FrozenTrial
-from torch import nn
 
 from hw_models.devices import CellDevice
 from hw_models.errors import InfeasibleDesign
@@ -22,7 +22,7 @@ from pipeline.data.batches import load_images
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import VariationReport
 from pipeline.design.topology import topology
-from pipeline.follow_up.measure_again import (
+from pipeline.follow_up.networks import (
     draws_of,
     finished_network,
     moved_network,
@@ -93,8 +93,8 @@ def requirements(
         checkpoints: Folder of trained weights.
         accuracy: That must be held, a fraction.
         chips: Simulated chips at each step, 2 or more.
-        retrain: Train the network anew at each step, with that step's noise; else it stays as it is, only converters
-            are calibrated anew.
+        retrain: Train the network anew at each step, with that step's noise; else only its converters are calibrated
+            anew.
 
     Raises:
         ValueError: If the design's cells are digital, so that there is nothing to ask.
@@ -104,21 +104,19 @@ def requirements(
     if design.accelerator.device.cell == "sram":
         raise ValueError(f"trial {trial.number} has sram cells, which are digital: no analog device to ask about")
     images = load_images(spec.dataset)
-    network = finished_network(spec, trial, checkpoints, images)
-    if retrain:
-        spec = spec.model_copy(update={"accuracy": AccuracySpec()})  # on its own, also where it had inherited
+    if retrain:  # on its own, also where it had inherited
+        alone = spec.model_copy(update={"accuracy": AccuracySpec()})
+        network_on = functools.partial(new_network, alone, draws_of(trial))
+    else:
+        network_on = functools.partial(moved_network, finished_network(spec, trial, checkpoints, images))
     variation = spec.variation.model_copy(update={"min_chips": chips, "max_chips": chips})
+    recalibration = images.train[0][:RECALIBRATION_IMAGES]
 
     def measure(step: Step) -> VariationReport:
         hardware, time_s = step
-        moved: nn.Module
-        if retrain:
-            moved = new_network(spec, draws_of(trial), hardware, images)
-        else:
-            moved = moved_network(network, hardware, images)
         at_time = variation.model_copy(update={"drift_time_s": time_s})
-        recalibration = images.train[0][:RECALIBRATION_IMAGES]
-        return accuracy_under_variation(moved, [images.test], at_time, spec.seed, recalibration)[0]
+        network = network_on(hardware, images)
+        return accuracy_under_variation(network, [images.test], at_time, spec.seed, recalibration)[0]
 
     for each in _properties(design, spec.variation.drift_time_s):
         yield _bound(each, accuracy, measure)
@@ -157,6 +155,7 @@ def _boundary(count: int, holds: Callable[[int], bool]) -> tuple[int | None, int
 
 
 def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property]:
+    """The properties that a design's cell has. One function, for it reads as a table: one entry a property."""
     device = design.accelerator.device
     assert device.on_off_ratio is not None, "only sram has none"
     if any(device.programming_sigma):

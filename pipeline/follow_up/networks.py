@@ -1,0 +1,98 @@
+"""The network of a finished trial: as it is, trained anew, or on other hardware."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+from torch import nn
+
+from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
+from pipeline.analog.model import noisy_layers
+from pipeline.compute_device import compute_device
+from pipeline.data.batches import ImageSet
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.topology import topology
+from pipeline.study.study_spec import AccuracySpec, StudySpec
+from pipeline.trial.checkpoint import load_checkpoint, save_checkpoint
+from pipeline.trial.evaluate import trained_network
+from pipeline.trial.network import build_network
+
+
+def finished_network(spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet) -> nn.Module:
+    """The trained and calibrated network of a trial: from its checkpoint, or trained again where that is gone."""
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    path = checkpoints / str(trial.user_attrs["checkpoint"])
+    return load_checkpoint(design, path) if path.is_file() else new_network(spec, draws_of(trial), design, images)
+
+
+def retrained_network(
+    spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet, epochs: int
+) -> nn.Module:
+    """A trial's network trained on its own for so many epochs; kept beside its checkpoint and taken from there."""
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    stem = Path(str(trial.user_attrs["checkpoint"])).stem
+    path = checkpoints / f"{stem}-{epochs}-epochs-{len(images.train[1])}-images.pt"
+    if path.is_file():
+        return load_checkpoint(design, path)
+    training = spec.training.model_copy(update={"epochs": epochs})
+    longer = spec.model_copy(update={"training": training, "accuracy": AccuracySpec()})
+    network = new_network(longer, draws_of(trial), design, images)
+    save_checkpoint(network, path)
+    return network
+
+
+def draws_of(trial: FrozenTrial) -> int:
+    """The number whose draws a trial had: its own, or of a late result that of the trial which was given up."""
+    return int(trial.user_attrs.get("late_result_of", trial.number))
+
+
+def new_network(spec: StudySpec, number: int, design: DesignPoint, images: ImageSet) -> nn.Module:
+    """A network of a design, trained with the draws of trial `number`, and calibrated.
+
+    Raises:
+        ValueError: If it should inherit from a supernet whose file is gone.
+    """
+    check_supernet(spec)
+    network = trained_network(design, spec, number, images)
+    calibrate(network, images.train[0][:CALIBRATION_IMAGES])
+    return network
+
+
+def check_supernet(spec: StudySpec) -> None:
+    """Refuse to train where a network should inherit from a supernet whose file is gone.
+
+    Raises:
+        ValueError: With the way out.
+    """
+    if spec.accuracy.source == "supernet" and spec.accuracy.checkpoint is None:
+        raise ValueError("the supernet of this study is not in its output folder; keep supernet-*.pt there")
+
+
+def moved_network(network: nn.Module, design: DesignPoint, images: ImageSet) -> nn.Module:
+    """A trained network on other hardware, calibrated anew where it differs (cells of other errors: same ranges)."""
+    moved = build_network(topology(design), design.accelerator).to(compute_device())
+    moved.load_state_dict(network.state_dict())
+    if noisy_layers(network)[0].accelerator != design.accelerator:
+        calibrate(moved, images.train[0][:CALIBRATION_IMAGES])
+    return moved.eval()
+
+
+def with_device(design: DesignPoint, **changes: Any) -> DesignPoint:
+    """The design with other values of its memory device.
+
+    Raises:
+        ValueError: If no cell can have them.
+    """
+    device = dataclasses.replace(design.accelerator.device, **changes)
+    return dataclasses.replace(design, accelerator=dataclasses.replace(design.accelerator, device=device))
+
+
+def scaled_sigma(design: DesignPoint, scale: float) -> DesignPoint:
+    """The design with programming errors `scale` times the card's.
+
+    Raises:
+        ValueError: If they leave what a cell can have.
+    """
+    card = design.accelerator.device.programming_sigma
+    return with_device(design, programming_sigma=tuple(scale * coefficient for coefficient in card))
