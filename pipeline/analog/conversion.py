@@ -1,7 +1,7 @@
 """Any torch model onto crossbars, and back."""
 
 import copy
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
@@ -24,17 +24,17 @@ _REFUSED = (  # hold matrices that would silently stay digital
 def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
     """A copy of a model whose convolutions and linear layers lie on crossbars.
 
-    Everything else - batch normalisation, activations, pooling, sums of branches - stays digital as it is, and so does
-    the model's own forward pass; max pooling gives the same values faster. Weights and names in the state dict stay the
-    same. Afterwards: train it (a
-    `set_noise_strength` above 0 makes that noise-aware) or not, `analog_layers.calibrate` it on training images, and
-    hand it to `variation.accuracy_under_variation`.
+    Everything else - batch normalisation, activations, pooling, sums of branches - stays digital, and the model keeps
+    its own forward pass. Max pooling gives the same values faster. Weights and their names in the state dict stay the
+    same. Next, train the model if you like (noise-aware with a `pipeline.analog.model.set_noise_strength` above 0),
+    `calibrate` it on training images, and measure it with `pipeline.trial.variation.accuracy_under_variation`.
 
     Args:
         model: Its convolutions have square kernels, one stride and one zero padding for both sides, no groups and no
-            dilation. A layer that is used twice is one set of cells; its uses share the input range of the first and
-            the converter range of the last one in calibration, and draw the same read noise. Better give each a layer.
-        hardware: The accelerator; layers are laid out on its crossbars by `hw_models.mapping`.
+            dilation. A layer that is used twice is one set of cells. Its uses share the input range of the first and
+            the converter range of the last one in calibration, and they draw the same read noise; a layer for each use
+            is better.
+        hardware: The accelerator; `hw_models.mapping` lays the layers out on its crossbars.
 
     Raises:
         ValueError: If a layer is of a kind that crossbars here do not compute.
@@ -72,22 +72,12 @@ def from_digital(
     _check(f"number {index}", layer)
     analog: NoisyConv2d | NoisyLinear
     bias = layer.bias is not None
+    on_chip: dict[str, Any] = {"accelerator": hardware, "mapping": mapping, "index": index}
     if isinstance(layer, nn.Conv2d):
-        analog = NoisyConv2d(
-            layer.in_channels,
-            layer.out_channels,
-            layer.kernel_size[0],
-            layer.stride[0],
-            bias,
-            _padding(layer),
-            accelerator=hardware,
-            mapping=mapping,
-            index=index,
-        )
+        sizes = layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0]
+        analog = NoisyConv2d(*sizes, bias, _padding(layer), **on_chip)
     else:
-        analog = NoisyLinear(
-            layer.in_features, layer.out_features, bias, accelerator=hardware, mapping=mapping, index=index
-        )
+        analog = NoisyLinear(layer.in_features, layer.out_features, bias, **on_chip)
     analog.to(layer.weight.device)
     analog.weight, analog.bias = cast(nn.Parameter, layer.weight), cast(nn.Parameter | None, layer.bias)
     return analog.train(layer.training)

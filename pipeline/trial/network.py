@@ -1,12 +1,13 @@
 """From layers to a torch network whose weights lie on crossbars."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from hw_models.accelerator import Accelerator
-from hw_models.mapping import map_network
+from hw_models.mapping import LayerMapping, map_network
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.conv import NoisyConv2d
 from pipeline.analog.linear import NoisyLinear
@@ -17,54 +18,45 @@ FIXED_POINT_SPREAD = 0.25  # assumed: standard deviation at which formats from 3
 
 
 def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Sequential:
-    """A classifier of the given layers: input (images, channels, height, width) in 0 to 1, output (images, classes),
-    or (images, classes, height, width) for masks.
+    """A classifier of the given layers.
 
-    Batch normalisation, pooling, rectifier and bias are digital. Pooling comes before the rectifier, which gives the
-    same values and costs less.
+    Its input is (images, channels, height, width) in 0 to 1, its output (images, classes), or (images, classes, height,
+    width) for masks. Batch normalisation, pooling, rectifier and bias are digital. Pooling comes before the rectifier,
+    which gives the same values and costs less.
     """
     mapping = map_network(accelerator, [layer.mvm for layer in layers])
     modules: list[nn.Module] = []
     for index, (layer, place) in enumerate(zip(layers, mapping.layers, strict=True)):
-        mvm = layer.mvm
-        bias = not layer.batch_norm
-        noisy: NoisyLayer
         if layer.grow_to:
             modules.append(nn.Upsample(layer.grow_to))
-        if layer.is_conv:
-            noisy = NoisyConv2d(
-                mvm.in_channels,
-                mvm.out_channels,
-                mvm.kernel,
-                layer.stride,
-                bias,
-                accelerator=accelerator,
-                mapping=place,
-                weight_format=layer.weight_format,
-                index=index,
-            )
-        else:
-            if index == 0 or layers[index - 1].is_conv:
-                modules.append(nn.Flatten())
-            noisy = NoisyLinear(
-                mvm.in_channels,
-                mvm.out_channels,
-                bias,
-                accelerator=accelerator,
-                mapping=place,
-                weight_format=layer.weight_format,
-                index=index,
-            )
-        modules.append(noisy)
-        if layer.batch_norm:
-            if layer.weight_format:
-                _widen(noisy)
-            modules.append(nn.BatchNorm2d(mvm.out_channels) if layer.is_conv else nn.BatchNorm1d(mvm.out_channels))
-        if mvm.pooled:
-            modules.append(MaxPool2d(2))
-        if mvm.relu:
-            modules.append(nn.ReLU())
+        if not layer.is_conv and (index == 0 or layers[index - 1].is_conv):
+            modules.append(nn.Flatten())
+        noisy = _crossbar_layer(layer, accelerator, place, index)
+        modules += [noisy, *_digital_parts(layer)]
+        if layer.batch_norm and layer.weight_format:
+            _widen(noisy)
     return nn.Sequential(*modules)
+
+
+def _crossbar_layer(layer: Layer, accelerator: Accelerator, place: LayerMapping, index: int) -> NoisyLayer:
+    inputs, outputs, bias = layer.mvm.in_channels, layer.mvm.out_channels, not layer.batch_norm
+    on_chip: dict[str, Any] = {"accelerator": accelerator, "mapping": place, "index": index}
+    on_chip["weight_format"] = layer.weight_format
+    if layer.is_conv:
+        return NoisyConv2d(inputs, outputs, layer.mvm.kernel, layer.stride, bias, **on_chip)
+    return NoisyLinear(inputs, outputs, bias, **on_chip)
+
+
+def _digital_parts(layer: Layer) -> list[nn.Module]:
+    parts: list[nn.Module] = []
+    if layer.batch_norm:
+        norm = nn.BatchNorm2d if layer.is_conv else nn.BatchNorm1d
+        parts.append(norm(layer.mvm.out_channels))
+    if layer.mvm.pooled:
+        parts.append(MaxPool2d(2))
+    if layer.mvm.relu:
+        parts.append(nn.ReLU())
+    return parts
 
 
 @torch.no_grad()
