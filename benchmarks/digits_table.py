@@ -26,6 +26,7 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.pareto import nondominated
 from pipeline.design.topology import mvm_layers
+from pipeline.files import write_whole
 from pipeline.run.worker import evaluate_trial, start_worker
 from pipeline.study.dimension import ABSENT
 from pipeline.study.search_space import SearchSpace
@@ -153,9 +154,7 @@ def save_table(rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, [*PARAMETERS, *MEASURED], lineterminator="\n")
     writer.writeheader()
     writer.writerows(row | {name: round(row[name], 5) for name in MEASURED} for row in rows)
-    unfinished = TABLE.with_suffix(".part")
-    unfinished.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
-    unfinished.replace(TABLE)
+    write_whole(TABLE, gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 def measure(parameters: dict[str, Any], row: int) -> dict[str, Any]:

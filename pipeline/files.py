@@ -1,18 +1,39 @@
 """Files of users, read with one-line errors, and files of ours, written whole or not at all."""
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import os
+import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+def write_whole(path: Path, content: str | bytes | Callable[[Path], Any], durable: bool = False) -> None:
+    """Write a file whole or not at all. Several processes may write the same one: the last wins.
+
+    Args:
+        path: The file; its folder is made if missing.
+        content: Text (UTF-8), bytes, or a function that writes the file it is given.
+        durable: Return only when the disk has the file, so that it outlives a power cut.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        if callable(content):
+            content(unfinished)
+        else:
+            unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
+        if durable:
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
 
 
 def read_yaml(path: Path, kind: str) -> Any:

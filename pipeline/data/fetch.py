@@ -10,6 +10,7 @@ from pipeline.data.data_set import DataError, DataSet
 from pipeline.data.download import download
 from pipeline.data.official import checked, read_official, unpacked
 from pipeline.data.sets import DATA_SETS
+from pipeline.files import write_whole
 
 
 def fetch(name: str, to: Path, progress: Progress, mirror: str | None = None) -> Path:
@@ -65,14 +66,11 @@ def _unpack(archive: Path, data_set: DataSet, folder: Path, name: str) -> None:
             f"{archive}: checksum (MD5) is {found}, must be {data_set.source.archive_md5}; "
             "run the same command to fetch anew"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive) as members:
         for each in data_set.checksums:
             member = members.extractfile(f"{data_set.folder}/{each}")
             assert member is not None, "the checksum vouches for the archive's members"
-            unfinished = folder / f"{each}.part"
-            unfinished.write_bytes(checked(member.read(), folder / each, data_set.checksums, name))
-            unfinished.replace(folder / each)
+            write_whole(folder / each, checked(member.read(), folder / each, data_set.checksums, name))
     archive.unlink()
 
 

@@ -1,5 +1,6 @@
 """A study made ready for optuna-dashboard: notes, figures and artefacts beside its trials. Values are not touched."""
 
+import functools
 import json
 import mimetypes
 import shutil
@@ -13,6 +14,7 @@ from optuna_dashboard import save_note, save_plotly_graph_object
 from pipeline.database.transaction import transaction
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
+from pipeline.files import write_whole
 from pipeline.optuna_private import note_artifact, trial_id
 from pipeline.report.cost_parts import component_parts
 from pipeline.report.evaluated import Evaluated, show_mean
@@ -63,9 +65,7 @@ def prepare_dashboard(study: optuna.Study, folder: Path, report: Path) -> None:
 def _attach(study: optuna.Study, folder: Path, file: Path, trial: FrozenTrial | None) -> None:
     """A file as an artefact of a trial, or of the study; one of the same name is replaced."""
     name = str(uuid.uuid5(uuid.NAMESPACE_URL, file.name))
-    unfinished = folder / f"{name}.part"
-    shutil.copyfile(file, unfinished)
-    unfinished.replace(folder / name)
+    write_whole(folder / name, functools.partial(shutil.copyfile, file))
     mime = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
     meta = {"artifact_id": name, "filename": file.name, "mimetype": mime, "encoding": None}
     note_artifact(study, trial, name, json.dumps(meta))

@@ -3,11 +3,11 @@
 import contextlib
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pipeline.design.results import TrialResult, VariationReport
+from pipeline.files import write_whole
 from pipeline.study.study_file import StudyDefinition
 
 
@@ -40,18 +40,7 @@ class Spool:
 
     def put(self, spooled: SpooledResult) -> None:
         """Write a result, whole or not at all."""
-        path = self._path(spooled.number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        try:
-            with part.open("w", encoding="utf-8") as file:
-                json.dump(dataclasses.asdict(spooled), file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        write_whole(self._path(spooled.number), json.dumps(dataclasses.asdict(spooled)), durable=True)
 
     def holds(self, number: int) -> bool:
         """Whether a trial's result is there."""

@@ -1,5 +1,6 @@
 """The supernet of a study: where it lies, and its training before the first trial. No torch here."""
 
+import functools
 import shutil
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import filelock
 
+from pipeline.files import write_whole
 from pipeline.run.worker import start_worker, use_one_thread, worker_context
 from pipeline.study.study_file import StudyDefinition
 from pipeline.trial.supernet_key import supernet_key
@@ -47,9 +49,7 @@ def with_supernet(definition: StudyDefinition, folder: Path, say: Callable[[str]
 def _take_from_beside(path: Path) -> bool:
     """Copy the supernet of equal key that another study has in its folder."""
     for found in sorted(path.parent.parent.glob(f"*/{path.name}")):
-        part = path.with_name(path.name + ".part")
-        shutil.copyfile(found, part)
-        part.replace(path)
+        write_whole(path, functools.partial(shutil.copyfile, found))
         return True
     return False
 

@@ -1,6 +1,5 @@
 """Trained weights as files."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -9,15 +8,14 @@ from torch import nn
 from pipeline.compute_device import compute_device
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import topology
+from pipeline.files import write_whole
 from pipeline.trial.network import build_network
 
 
 def save_checkpoint(network: nn.Module, path: Path) -> None:
     """Write weights and ranges, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.part")  # two workers may hold one trial
-    torch.save({name: value.cpu() for name, value in network.state_dict().items()}, unfinished)
-    unfinished.replace(path)
+    weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    write_whole(path, lambda unfinished: torch.save(weights, unfinished))
 
 
 def load_checkpoint(design: DesignPoint, path: Path) -> nn.Module:

@@ -18,6 +18,7 @@ from pipeline.data.batches import ImageSet, ShuffledBatches, Split
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrainingDiverged
 from pipeline.design.topology import topology
+from pipeline.files import write_whole
 from pipeline.seeds import derive_seed
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import StudyDefinition
@@ -183,7 +184,4 @@ def _read(path: Path) -> SharedWeights:
 
 
 def _write(content: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    part.replace(path)
+    write_whole(path, lambda unfinished: torch.save(content, unfinished))
