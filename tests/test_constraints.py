@@ -1,12 +1,15 @@
 """Constraints: what breaks one is not trained, the sampler learns from it, and no one takes it for a result."""
 
+import copy
 import json
 from pathlib import Path
 
 import fake_evaluation
 import optuna
 import pytest
+import yaml
 from chromium import chromium_page
+from conftest import TINY_STUDY
 from optuna.trial import TrialState
 from rich.console import Console
 from test_dashboard import request, running
@@ -19,26 +22,39 @@ from pipeline.design.constraints import QUANTITIES, Constraint, cost_before_trai
 from pipeline.design.design_point import DesignPoint
 from pipeline.report.findings import read_findings
 from pipeline.run.runner import Runner, SpaceExhausted
+from pipeline.run.view import View
 from pipeline.study.study_file import load_study
 
 LIMIT_MM2 = 0.12  # about a third of the tiny study's designs are as small
 
 
+LIMITED = TINY_STUDY | {  # random designs, some of which break a constraint
+    "sampler": {"name": "random"},
+    "constraints": [f"area_mm2 <= {LIMIT_MM2}", "cells <= 10000000"],
+}
+
+
 @pytest.fixture
-def limited(tiny) -> dict:
-    """Random designs, some of which break a constraint."""
-    return tiny | {
-        "sampler": {"name": "random"},
-        "constraints": [f"area_mm2 <= {LIMIT_MM2}", "cells <= 10000000"],
-    }
+def limited() -> dict:
+    """Tests change their copy."""
+    return copy.deepcopy(LIMITED)
 
 
-def run(content: dict, write_study, folder: Path, trials: int = 8, workers: int = 1, view=None) -> optuna.Study:
+def run(content: dict, folder: Path, trials: int = 8, workers: int = 1, view: View | None = None) -> optuna.Study:
     folder.mkdir(exist_ok=True)
-    study = load_study(write_study(content, f"{folder.name}.yaml"))
+    (folder / "study.yaml").write_text(yaml.safe_dump(content))
+    study = load_study(folder / "study.yaml")
     opened = open_study(study, f"sqlite:///{folder / 'study.db'}")
     Runner(study, opened, folder, workers, view or StopAfter(0), fake_evaluation.evaluate).run(trials)
     return opened
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[optuna.Study, Progress, Path]:
+    """The limited study after eight trials, what was shown of it, and its folder."""
+    folder = tmp_path_factory.mktemp("limited")
+    view = Progress("tiny", ["accuracy_mean", "tops_per_watt"], [], Console(quiet=True), folder)
+    return run(LIMITED, folder, view=view), view, folder
 
 
 def complete(opened: optuna.Study, kind: str) -> list[optuna.trial.FrozenTrial]:
@@ -49,8 +65,8 @@ def area_mm2(trial: optuna.trial.FrozenTrial) -> float:
     return 1e6 * cost_before_training(DesignPoint.from_dict(trial.user_attrs["design"]))["area_m2"]
 
 
-def test_a_design_that_breaks_a_constraint_is_not_trained(limited, write_study, tmp_path):
-    opened = run(limited, write_study, tmp_path / "a")
+def test_a_design_that_breaks_a_constraint_is_not_trained(finished):
+    opened, _, _ = finished
     broken, kept = complete(opened, "infeasible"), complete(opened, "evaluated")
     assert broken
     assert all(area_mm2(trial) <= LIMIT_MM2 for trial in kept)
@@ -59,9 +75,8 @@ def test_a_design_that_breaks_a_constraint_is_not_trained(limited, write_study, 
         assert trial.user_attrs["infeasible"] == f"area {area_mm2(trial):.4g} mm2 > {LIMIT_MM2} mm2"
 
 
-def test_infeasible_designs_count_for_nothing(limited, write_study, tmp_path):
-    view = Progress("tiny", ["accuracy_mean", "tops_per_watt"], [], Console(quiet=True), tmp_path)
-    opened = run(limited, write_study, tmp_path / "a", view=view)
+def test_infeasible_designs_count_for_nothing(finished):
+    opened, view, _ = finished
     broken = {trial.number for trial in complete(opened, "infeasible")}
     report = pareto_report(opened)
     assert report.counts["evaluated"] == len(report.trials) == 8, "they do not count towards the asked number"
@@ -75,8 +90,8 @@ def test_infeasible_designs_count_for_nothing(limited, write_study, tmp_path):
     assert f"{report.counts['infeasible']} infeasible" in view.summary()
 
 
-def test_the_sampler_is_told_of_every_design_how_it_stands(limited, write_study, tmp_path):
-    opened = run(limited, write_study, tmp_path / "a")
+def test_the_sampler_is_told_of_every_design_how_it_stands(finished):
+    opened, _, _ = finished
     for trial in opened.get_trials(states=(TrialState.COMPLETE,)):
         assert trial.constraints[f"area_mm2 <= {LIMIT_MM2}"] == pytest.approx(area_mm2(trial) / LIMIT_MM2 - 1)
         assert trial.constraints["cells <= 10000000"] < 0
@@ -85,36 +100,35 @@ def test_the_sampler_is_told_of_every_design_how_it_stands(limited, write_study,
         assert trial.values == [0.0, known["tops_per_watt"]], "the cost is real, the accuracy the worst there is"
 
 
-def test_nsga2_proposes_designs_that_keep_the_constraints(limited, write_study, tmp_path):
+def test_nsga2_proposes_designs_that_keep_the_constraints(limited, tmp_path):
     limited["sampler"] = {"name": "nsga2", "population_size": 4}
     limited["constraints"] = ["area_mm2 <= 0.08"]  # the smallest design takes 0.069
     limited["hardware"] |= {"device": ["sram", "rram", "pcm", "fefet"], "input_bits": [2, 4], "tech_node_nm": [22, 32]}
-    opened = run(limited, write_study, tmp_path / "a", trials=6)
+    opened = run(limited, tmp_path / "a", trials=6)
     assert len(complete(opened, "evaluated")) == 6
     assert not complete(opened, "infeasible")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_infeasible_designs_do_not_change_with_workers_or_interruptions(limited, write_study, tmp_path, workers):
-    whole = everything(run(limited, write_study, tmp_path / "whole"))
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_infeasible_designs_do_not_change_with_workers_or_interruptions(finished, tmp_path, workers):
     with pytest.raises(KeyboardInterrupt):
-        run(limited, write_study, tmp_path / "cut", workers=workers, view=StopAfter(3))
-    assert everything(run(limited, write_study, tmp_path / "cut", workers=workers)) == whole
+        run(LIMITED, tmp_path / "cut", workers=workers, view=StopAfter(3))
+    assert everything(run(LIMITED, tmp_path / "cut", workers=workers)) == everything(finished[0])
 
 
-def test_constraints_that_nothing_keeps_end_the_run_with_the_reason(limited, write_study, tmp_path, monkeypatch):
+def test_constraints_that_nothing_keeps_end_the_run_with_the_reason(limited, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.run.runner._IDLE_TRIALS", 5)
     limited["constraints"] = ["area_mm2 <= 0.0001"]
     with pytest.raises(SpaceExhausted, match=r"area 0\.\d+ mm2 > 0\.0001 mm2"):
-        run(limited, write_study, tmp_path / "a")
+        run(limited, tmp_path / "a")
 
 
-def test_a_study_with_other_constraints_is_refused(limited, write_study, tmp_path):
-    opened = run(limited, write_study, tmp_path / "a", trials=1)
+def test_a_study_with_other_constraints_is_refused(limited, write_study, finished):
+    opened, _, folder = finished
     assert opened.user_attrs["identity"]["constraints"] == limited["constraints"]
     limited["constraints"].pop()
     with pytest.raises(ValueError, match="constraints"):
-        run(limited, write_study, tmp_path / "a")
+        open_study(load_study(write_study(limited)), f"sqlite:///{folder / 'study.db'}")
 
 
 @pytest.mark.parametrize(
@@ -157,19 +171,19 @@ def test_other_constraints_are_refused_with_what_is_allowed(limited, write_study
     assert "constraints" in str(error.value)
 
 
-def test_every_quantity_is_in_the_cost_model(tiny, write_study, tmp_path):
-    opened = run(tiny, write_study, tmp_path / "a", trials=1)
-    trial = complete(opened, "evaluated")[0]
-    known = cost_before_training(DesignPoint.from_dict(trial.user_attrs["design"]))
+def test_every_quantity_is_in_the_cost_model(finished):
+    design = DesignPoint.from_dict(complete(finished[0], "evaluated")[0].user_attrs["design"])
+    known = cost_before_training(design)
     assert all(known[quantity.attribute] > 0 for quantity in QUANTITIES.values())
     values = untrained_values(["accuracy_p05", "energy_own_data_j", "area_m2"], known)
     assert values == [0.0, known["energy_j"], known["area_m2"]]
 
 
-def test_infeasible_designs_are_not_on_the_dashboards_front(limited, write_study, tmp_path):
-    opened = run(limited, write_study, tmp_path / "a")
+@pytest.mark.slow
+def test_infeasible_designs_are_not_on_the_dashboards_front(finished):
+    opened, _, folder = finished
     broken = {trial.number for trial in complete(opened, "infeasible")}
-    with running(f"sqlite:///{tmp_path / 'a' / 'study.db'}") as address, chromium_page() as page:
+    with running(f"sqlite:///{folder / 'study.db'}") as address, chromium_page() as page:
         shown = json.loads(request("GET", f"{address}/api/studies/1?after=0")[1])
         for trial in shown["trials"]:
             if trial["state"] == "Complete":
@@ -181,9 +195,9 @@ def test_infeasible_designs_are_not_on_the_dashboards_front(limited, write_study
         assert any(f"Trial {trial.number}\n" in best for trial in pareto_report(opened).front)
 
 
-def test_an_infeasible_design_is_not_the_dashboards_best_one(limited, write_study, tmp_path):
+def test_an_infeasible_design_is_not_the_dashboards_best_one(limited, tmp_path):
     limited |= {"objectives": ["area_m2"], "constraints": [f"area_mm2 >= {LIMIT_MM2}"]}
-    opened = run(limited, write_study, tmp_path / "a")
+    opened = run(limited, tmp_path / "a")
     smallest = min(opened.get_trials(states=(TrialState.COMPLETE,)), key=lambda trial: trial.values[0])
     assert kind_of(smallest) == "infeasible", "else this test shows nothing"
     with running(f"sqlite:///{tmp_path / 'a' / 'study.db'}") as address:

@@ -1,12 +1,15 @@
 """Early stopping: only what cannot reach the front any more is stopped, always the same, and never a result."""
 
 import dataclasses
+import io
 from pathlib import Path
 
 import fake_evaluation
 import optuna
 import pytest
 import torch
+import yaml
+from conftest import TINY_STUDY
 from optuna.trial import TrialState
 from rich.console import Console
 from test_runner import StopAfter, everything
@@ -61,11 +64,11 @@ def test_checkpoints_are_epochs_before_the_last():
     assert checkpoint_epochs(EarlyStoppingSpec(), 1) == ()
 
 
-@pytest.fixture
-def study(tiny, write_study, monkeypatch) -> StudyDefinition:
-    monkeypatch.setattr(early_stopping, "_ENOUGH_CURVES", 3)
-    content = tiny | {"training": {"epochs": 10}, "early_stopping": {"quantile": 0.5}}
-    return load_study(write_study(content))
+@pytest.fixture(scope="module", autouse=True)
+def three_curves_are_enough():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(early_stopping, "_ENOUGH_CURVES", 3)
+        yield
 
 
 def run(study: StudyDefinition, folder: Path, trials: int = 24, workers: int = 1, view=None) -> optuna.Study:
@@ -75,13 +78,27 @@ def run(study: StudyDefinition, folder: Path, trials: int = 24, workers: int = 1
     return opened
 
 
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> StudyDefinition:
+    path = tmp_path_factory.mktemp("study") / "study.yaml"
+    path.write_text(yaml.safe_dump(TINY_STUDY | {"training": {"epochs": 10}, "early_stopping": {"quantile": 0.5}}))
+    return load_study(path)
+
+
+@pytest.fixture(scope="module")
+def finished(study, tmp_path_factory) -> tuple[optuna.Study, PlainProgress, str]:
+    """The study after 24 trials, its view, and what that printed."""
+    folder, output = tmp_path_factory.mktemp("finished"), io.StringIO()
+    view = PlainProgress("tiny", study.spec.objectives, [], Console(width=200, file=output), folder)
+    return run(study, folder, view=view), view, output.getvalue()
+
+
 def of_kind(opened: optuna.Study, kind: str) -> list[optuna.trial.FrozenTrial]:
     return [trial for trial in opened.get_trials() if kind_of(trial) == kind]
 
 
-def test_stopped_designs_are_counted_apart_and_never_a_result(study, tmp_path, capsys):
-    view = PlainProgress("tiny", study.spec.objectives, [], Console(width=200), tmp_path)
-    opened = run(study, tmp_path / "a", view=view)
+def test_stopped_designs_are_counted_apart_and_never_a_result(finished):
+    opened, view, output = finished
     stopped, report = of_kind(opened, "stopped early"), pareto_report(opened)
     assert stopped
     assert report.counts["stopped early"] == len(stopped)
@@ -89,14 +106,14 @@ def test_stopped_designs_are_counted_apart_and_never_a_result(study, tmp_path, c
     numbers = {trial.number for trial in stopped}
     assert not numbers & {trial.number for trial in (*report.trials, *report.front)}
     assert not numbers & {trial.number for trial in read_findings(opened).evaluated}
-    output = capsys.readouterr().out
     assert view.summary().startswith("24/24 trials, ")
     assert f"{len(stopped)} stopped early" in view.summary()
     assert f"trial {stopped[0].number} stopped early after epoch" in output
 
 
-def test_a_stopped_design_is_dominated_by_one_that_was_finished_before(study, tmp_path):
-    opened = run(study, tmp_path / "a")
+def test_a_stopped_design_is_dominated_by_one_that_was_finished_before(finished):
+    opened, _, _ = finished
+    assert of_kind(opened, "stopped early")
     for trial in of_kind(opened, "stopped early"):
         mark, (accuracy, tops_per_watt) = trial.user_attrs["stopped_early"], trial.values
         assert accuracy == mark["accuracy"] <= mark["optimistic"]
@@ -104,25 +121,27 @@ def test_a_stopped_design_is_dominated_by_one_that_was_finished_before(study, tm
         assert any(t.values[0] >= mark["optimistic"] and t.values[1] >= tops_per_watt for t in before)
 
 
-def test_decisions_do_not_depend_on_workers_or_interruptions(study, tmp_path):
-    whole = run(study, tmp_path / "whole")
-    marks = [trial.user_attrs.get("stopped_early") for trial in whole.get_trials()]
-    assert any(marks)
-    for workers, cut in ((3, 0), (1, 9)):
-        folder = tmp_path / f"{workers}-{cut}"
-        if cut:
-            with pytest.raises(KeyboardInterrupt):
-                run(study, folder, workers=workers, view=StopAfter(cut))
-        again = run(study, folder, workers=workers)
-        assert everything(again) == everything(whole)
-        assert [trial.user_attrs.get("stopped_early") for trial in again.get_trials()] == marks
+def test_decisions_do_not_depend_on_workers_or_interruptions(study, finished, tmp_path):
+    def marks(opened: optuna.Study) -> list[dict | None]:
+        return [trial.user_attrs.get("stopped_early") for trial in opened.get_trials()]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(study, tmp_path / "cut", workers=2, view=StopAfter(9))
+    again = run(study, tmp_path / "cut")
+    assert everything(again) == everything(finished[0])
+    assert marks(again) == marks(finished[0])
 
 
-def test_a_duplicate_of_a_stopped_design_is_marked_too(study, tmp_path, monkeypatch):
+def test_a_duplicate_of_a_stopped_design_is_marked_too(write_study, tmp_path, monkeypatch):
     monkeypatch.setattr(ReproducibleNSGAII, "_proposed_before", lambda *_: {None})  # else it proposes no design twice
-    plain = study.spec.sampler.model_copy(update={"candidates": 1})
-    study = dataclasses.replace(study, spec=study.spec.model_copy(update={"sampler": plain}))
-    opened = run(study, tmp_path / "a", trials=40)
+    small = {
+        "hardware": {"device": ["sram", "rram"], "adc_bits": {"low": 5, "high": 8}},
+        "network": {"convs": [{"filters": [4, 8]}]},
+        "training": {"epochs": 10},
+        "early_stopping": {"quantile": 0.5},
+        "sampler": {"population_size": 4, "candidates": 1},
+    }
+    opened = run(load_study(write_study(TINY_STUDY | small)), tmp_path / "a", trials=12)
     stopped = {trial.number: trial for trial in of_kind(opened, "stopped early")}
     reused = [trial for trial in of_kind(opened, "reused") if trial.user_attrs["reused_from"] in stopped]
     assert reused
@@ -130,8 +149,8 @@ def test_a_duplicate_of_a_stopped_design_is_marked_too(study, tmp_path, monkeypa
         assert trial.user_attrs["stopped_early"] == stopped[trial.user_attrs["reused_from"]].user_attrs["stopped_early"]
 
 
-def test_gains_are_the_quantile_over_designs_of_earlier_generations(study, tmp_path):
-    opened = run(study, tmp_path / "a", trials=12)
+def test_gains_are_the_quantile_over_designs_of_earlier_generations(study, finished):
+    opened, _, _ = finished
     last = opened.get_trials(states=(TrialState.COMPLETE,))[-1]
     design = DesignPoint.from_dict(last.user_attrs["design"])
     rule = stopping_rule(opened, study.spec, last.number, design)
@@ -154,8 +173,8 @@ def test_gains_are_the_quantile_over_designs_of_earlier_generations(study, tmp_p
         (["accuracy_mean", "tops_per_watt_own_data"], False),
     ],
 )
-def test_without_an_accuracy_or_with_unknown_costs_nothing_is_stopped(study, tmp_path, objectives, applies):
-    opened = run(study, tmp_path / "a", trials=8)
+def test_without_an_accuracy_or_with_unknown_costs_nothing_is_stopped(study, finished, objectives, applies):
+    opened, _, _ = finished
     spec = study.spec.model_copy(update={"objectives": objectives})
     trial = opened.get_trials()[0]
     rule = stopping_rule(opened, spec, trial.number, DesignPoint.from_dict(trial.user_attrs["design"]))
