@@ -1,6 +1,6 @@
-"""Measure designs of studies/digits.yaml once and for all: the table on which benchmarks/samplers.py compares samplers.
+"""Measure designs of studies/digits.yaml for the table on which benchmarks/samplers.py compares samplers.
 
-    python benchmarks/digits_table.py            # goes on where it was stopped; about 1.2 s of one core per design
+    python benchmarks/digits_table.py            # continues where it stopped; about 1.2 s of one core per design
 
 Each design is trained and judged as in the study (`pipeline.trial.evaluate.evaluate`); its row is its trial number. The
 first rows are drawn at random. Each further batch comes from searches on a surrogate of the rows before it, so that the
@@ -52,15 +52,15 @@ def design_of(row: dict[str, Any]) -> DesignPoint:
 
 
 def random_parameters() -> Iterator[dict[str, Any]]:
-    """Parameters drawn uniformly, without end, always the same ones."""
+    """Endless parameters drawn uniformly, the same ones on every call."""
     rng = np.random.default_rng(0)
     dimensions = SPACE.dimensions()
     while True:
         yield {name: dimensions[name].values[rng.integers(len(dimensions[name].values))] for name in PARAMETERS}
 
 
-def new_designs(candidates: Iterator[dict[str, Any]], known: set[str], count: int) -> list[dict[str, Any]]:
-    """The first `count` candidates that can exist and whose design is not in `known`; adds them to it."""
+def new_designs(candidates: Iterator[dict[str, Any]], measured: set[str], count: int) -> list[dict[str, Any]]:
+    """The first `count` candidates that can exist and whose design is not in `measured`; adds them to it."""
     chosen: list[dict[str, Any]] = []
     while len(chosen) < count:
         parameters = next(candidates)
@@ -68,8 +68,8 @@ def new_designs(candidates: Iterator[dict[str, Any]], known: set[str], count: in
             key = design_of(parameters).content_hash
         except InfeasibleDesign:
             continue
-        if key not in known:
-            known.add(key)
+        if key not in measured:
+            measured.add(key)
             chosen.append(parameters)
     return chosen
 
@@ -95,7 +95,7 @@ def searched_parameters(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 class Surrogate:
-    """Accuracy of any design of the space, learnt from `rows`: boosted trees on the logit of the mean accuracy."""
+    """Accuracy of any design, learnt from `rows` by boosted trees on the logit of the mean accuracy."""
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         self._trees = GradientBoostingRegressor(
@@ -110,7 +110,7 @@ class Surrogate:
 
 
 def features(parameters: dict[str, Any], design: DesignPoint) -> list[float]:
-    """What the accuracy is learnt from: logarithms of the parameters, and ratios that the converters feel."""
+    """What the accuracy is learnt from: logarithms of the parameters, and ratios that decide the converters' errors."""
     chip, device = design.accelerator, design.accelerator.device
     rows = [layer.rows for layer in mvm_layers(design)]
     widths = [0 if parameters[name] == ABSENT else np.log2(parameters[name]) for name in WIDTHS]
@@ -149,7 +149,7 @@ def load_table() -> list[dict[str, Any]]:
 
 
 def save_table(rows: list[dict[str, Any]]) -> None:
-    """Write all rows, whole or not at all."""
+    """Write all rows to the table."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, [*PARAMETERS, *MEASURED], lineterminator="\n")
     writer.writeheader()
@@ -165,7 +165,7 @@ def measure(parameters: dict[str, Any], row: int) -> dict[str, Any]:
 
 
 def fill(rows: list[dict[str, Any]], proposed: list[dict[str, Any]], pool: ProcessPoolExecutor) -> None:
-    """Measure `proposed`, the first of them as row `len(rows)`, and save now and then."""
+    """Measure `proposed` as the next rows, and save from time to time."""
     first = len(rows)
     for row in pool.map(measure, proposed, range(first, first + len(proposed))):
         rows.append(row)
@@ -183,10 +183,9 @@ def main() -> None:
         if len(rows) < RANDOM_ROWS:
             fill(rows, new_designs(random_parameters(), set(), RANDOM_ROWS)[len(rows) :], pool)
         while len(rows) < RANDOM_ROWS + SEARCHED_ROWS:
-            known_rows = rows[: len(rows) - (len(rows) - RANDOM_ROWS) % BATCH]  # a batch cut off is proposed again
-            known = {design_of(row).content_hash for row in known_rows}
-            proposed = new_designs(searched_parameters(known_rows), known, BATCH)
-            fill(rows, proposed[len(rows) - len(known_rows) :], pool)
+            whole = rows[: len(rows) - (len(rows) - RANDOM_ROWS) % BATCH]  # a batch cut off is proposed again
+            proposed = new_designs(searched_parameters(whole), {design_of(row).content_hash for row in whole}, BATCH)
+            fill(rows, proposed[len(rows) - len(whole) :], pool)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Early stopping on and off, same seeds: training epochs spent and hypervolume reached.
+"""The same seeds with and without early stopping: training epochs spent and hypervolume reached.
 
     python benchmarks/early_stopping.py studies/digits.yaml --seeds 3 --trials 100
 
-Each run is a study of its own in a temporary folder, one worker. With early stopping, stopped trials count towards
-`--trials`; the hypervolume is that of finished designs alone.
+Each run is a study of its own in a temporary folder, with one worker. Stopped trials count towards `--trials`; the
+hypervolume is that of finished designs alone.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def run(study: StudyDefinition, trials: int) -> Outcome:
 
 
 def main() -> None:
-    """Print a line a seed, and medians."""
+    """Print one line per seed, then the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
     parser.add_argument("--seeds", type=int, default=3)

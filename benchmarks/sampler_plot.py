@@ -1,11 +1,11 @@
-"""Hypervolume against trials as an SVG file: medians as lines, quartiles as bands."""
+"""Hypervolume against trials as an SVG file: medians as lines, quartiles as bands. plotly would need a browser."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-_COLOURS = ["#0072b2", "#56b4e9", "#009e73", "#cc79a7", "#888888", "#d55e00"]  # Okabe & Ito, told apart by all eyes
+_COLOURS = ["#0072b2", "#56b4e9", "#009e73", "#cc79a7", "#888888", "#d55e00"]  # Okabe & Ito: also for colour-blind
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 720, 420, 60, 20, 110, 50
 
 
@@ -14,8 +14,8 @@ def write_plot(path: Path, curves: dict[str, np.ndarray], volume: float) -> None
 
     Args:
         path: An SVG file.
-        curves: Sampler -> hypervolume (seeds, trials).
-        volume: Marked by a dashed line.
+        curves: Sampler -> hypervolumes (seeds, trials).
+        volume: Where a dashed line is drawn.
     """
     trials = max(curve.shape[1] for curve in curves.values())
     top = 20 * np.ceil(1.02 * max(np.quantile(curve, 0.75, axis=0).max() for curve in curves.values()) / 20)

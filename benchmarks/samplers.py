@@ -1,17 +1,17 @@
-"""Samplers compared on the table of measured designs (benchmarks/digits_table.py): figures of docs/samplers.md.
+"""Compare samplers on the table of measured designs (benchmarks/digits_table.py), for docs/samplers.md.
 
-    python benchmarks/samplers.py surrogate                    # how well the surrogate knows the table, held out
+    python benchmarks/samplers.py list                         # the samplers a study file may name
+    python benchmarks/samplers.py surrogate                    # how well the surrogate predicts held-out rows
     python benchmarks/samplers.py compare                      # all but gp, 10 seeds; tpe takes most of the time
     python benchmarks/samplers.py ablate                       # the default with and without each of its parts
     python benchmarks/samplers.py time                         # of one ask and tell after 5,000 trials
-    python benchmarks/samplers.py list                         # the samplers there are
 
-With --write, tables and plot go into docs/samplers.md.
+--write puts tables and plot into docs/samplers.md.
 
-All accuracies come from the surrogate, also those of measured designs: all samplers then search one and the same
-function, and none is favoured by lucky trainings that the table happens to hold. Costs are the cost model's. Studies
-are held in memory; a design that was proposed before keeps its values and does not count, as in `nacim run`. Curves
-are kept in results/samplers.json: what is there for this table and this command is not run again.
+All accuracies come from the surrogate, those of measured designs too. So all samplers search the same function, and
+lucky trainings in the table favour none. Costs come from the cost model. Studies are held in memory. A design proposed
+before keeps its values and does not count, as in `nacim run`. Curves are kept in results/samplers.json; what is there
+for this table is not run again.
 """
 
 import argparse
@@ -45,7 +45,7 @@ OBJECTIVES = ("accuracy_mean", "tops_per_watt")
 KEPT = Path("results/samplers.json")
 PAGE = Path(__file__).parents[1] / "docs" / "samplers.md"
 PLOT = Path(__file__).parents[1] / "docs" / "images" / "samplers.svg"
-MOST_ASKED = 3  # times the trials: a sampler that only repeats itself is stopped there
+MOST_ASKED = 3  # times the trials; there a sampler that only repeats itself is stopped
 SHOWN = (50, 100, 200, 500)
 
 
@@ -89,7 +89,7 @@ ABLATIONS = {
 
 
 class Problem:
-    """Objective values of any design, remembered."""
+    """Objective values of any design, computed once."""
 
     def __init__(self) -> None:
         self._surrogate = Surrogate(load_table())
@@ -106,29 +106,34 @@ class Problem:
 
 
 def search(problem: Problem, sampler: BaseSampler, trials: int) -> dict[str, Any]:
-    """One study: hypervolume after each evaluated trial, designs proposed in vain, seconds of CPU for a trial."""
+    """Run one study.
+
+    Returns:
+        `history`: hypervolume after each evaluated trial. `in_vain`: proposals of designs seen before. `trial_s`:
+        processor time of a trial.
+    """
     study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
-    known: dict[str, tuple[float, float]] = {}
+    evaluated: dict[str, tuple[float, float]] = {}
     asked, busy_s = 0, 0.0
-    while len(known) < trials and asked < MOST_ASKED * trials:
+    while len(evaluated) < trials and asked < MOST_ASKED * trials:
         start = time.process_time()
         trial = study.ask()
         SPACE.suggest(trial)
         busy_s += time.process_time() - start
         key, values = problem.values(trial.params)
-        known.setdefault(key, values)
+        evaluated.setdefault(key, values)
         start = time.process_time()
         study.tell(trial, values)
         busy_s += time.process_time() - start
         asked += 1
-    history = hypervolume_history(OBJECTIVES, list(known.values()))
-    return {"history": history, "in_vain": asked - len(known), "trial_s": busy_s / asked}
+    history = hypervolume_history(OBJECTIVES, list(evaluated.values()))
+    return {"history": history, "in_vain": asked - len(evaluated), "trial_s": busy_s / asked}
 
 
 def searches(
     problem: Problem, samplers: dict[str, Callable[[int], BaseSampler]], seeds: int, trials: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """`search` of each sampler for each seed; kept ones are not run again."""
+    """`search` with each sampler for each seed; kept results are not computed again."""
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     digest = hashlib.sha256(TABLE.read_bytes()).hexdigest()[:12]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in samplers}
@@ -144,12 +149,12 @@ def searches(
 
 
 def curves(runs: list[dict[str, Any]], trials: int) -> np.ndarray:
-    """Hypervolume (seeds, trials); a search that found nothing new any more keeps its last value."""
+    """Hypervolume (seeds, trials); a search that ended early keeps its last value."""
     return np.array([run["history"] + run["history"][-1:] * (trials - len(run["history"])) for run in runs])
 
 
 def trials_until(runs: list[dict[str, Any]], volume: float, trials: int) -> str:
-    """Evaluated trials after which the median over seeds has reached `volume`."""
+    """Number of evaluated trials after which the median over seeds reaches `volume`."""
     reached = np.flatnonzero(np.median(curves(runs, trials), axis=0) >= volume)
     return str(reached[0] + 1) if len(reached) else f"more than {trials}"
 
@@ -178,7 +183,7 @@ def list_of_samplers() -> str:
 
 
 def held_out(folds: int = 5) -> dict[str, float]:
-    """How well the surrogate predicts rows that it was not given."""
+    """How well the surrogate predicts rows that it has not learnt from."""
     rows = load_table()
     fold = np.random.default_rng(0).permutation(len(rows)) % folds
     true, predicted = [], []
@@ -198,7 +203,7 @@ def held_out(folds: int = 5) -> dict[str, float]:
 
 
 def print_times(done: int) -> None:
-    """CPU time of one ask and tell in a study of `done` trials with values drawn at random."""
+    """Print the CPU time of one ask and tell in a study of `done` trials with random values."""
     genome, rng = Genome(SPACE), np.random.default_rng(0)
     for name, key in (("nsga2", "ReproducibleNSGAII"), ("nsga3", "ReproducibleNSGAIII"), ("reinforce", "none")):
         study = optuna.create_study(directions=["maximize", "maximize"], sampler=named(name)(0))
@@ -229,21 +234,16 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=[name for name in SAMPLERS if name != "gp"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int)
-    parser.add_argument("--write", action="store_true", help="put the table, and the plot, into docs")
+    parser.add_argument("--write", action="store_true", help="put table and plot into docs/samplers.md")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if arguments.what == "time":
+        print_times(arguments.trials or 5000)
+        return
     if arguments.what == "list":
         shown = list_of_samplers()
-        print(shown)
-        if arguments.write:
-            write_block(PAGE, "list", shown)
     elif arguments.what == "surrogate":
         shown = "\n".join(f"- {name}: {value:.4g}" for name, value in held_out().items())
-        print(shown)
-        if arguments.write:
-            write_block(PAGE, "surrogate", shown)
-    elif arguments.what == "time":
-        print_times(arguments.trials or 5000)
     else:
         samplers = ABLATIONS if arguments.what == "ablate" else {name: SAMPLERS[name] for name in arguments.samplers}
         trials = arguments.trials or (500 if arguments.what == "compare" else 100)
@@ -251,11 +251,11 @@ def main() -> None:
         reinforce = searches(Problem(), {"reinforce": SAMPLERS["reinforce"]}, arguments.seeds, 500)["reinforce"]
         volume = float(np.median(curves(reinforce, 500)[:, -1]))
         shown = table(found, trials, volume)
-        print(shown)
-        if arguments.write:
-            write_block(PAGE, arguments.what, shown)
         if arguments.write and arguments.what == "compare":
             write_plot(PLOT, {name: curves(runs, trials) for name, runs in found.items()}, volume)
+    print(shown)
+    if arguments.write:
+        write_block(PAGE, arguments.what, shown)
 
 
 if __name__ == "__main__":

@@ -43,13 +43,13 @@ SAMPLERS = {
     ),
     "tpe": SamplerChoice(
         source="pipeline.samplers.reseeded:ReproducibleTPE",
-        meaning="Optuna's tree-structured Parzen estimator, seeded anew for each trial",
+        meaning="Optuna's tree-structured Parzen estimator, reseeded for each trial",
         learns_from="finished trials",
     ),
     "gp": SamplerChoice(
         source="pipeline.samplers.reseeded:ReproducibleGP",
-        meaning="Optuna's Gaussian process with expected hypervolume improvement, likewise; loads torch and takes "
-        "seconds per trial",
+        meaning="Optuna's Gaussian process with expected hypervolume improvement, reseeded for each trial; loads torch "
+        "and takes seconds per trial",
         learns_from="finished trials",
     ),
     "random": SamplerChoice(
@@ -59,7 +59,7 @@ SAMPLERS = {
     ),
     "reinforce": SamplerChoice(
         source="pipeline.samplers.reinforce:ReinforceSampler",
-        meaning="the optimizer of NACIM: an RNN controller trained by policy gradient",
+        meaning="the optimizer of NACIM: an RNN controller trained by policy gradient; loads torch",
         learns_from="finished trials",
     ),
 }
