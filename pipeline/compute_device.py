@@ -1,4 +1,4 @@
-"""Where networks are trained and judged: a GPU where there is one, else the CPU."""
+"""The device on which networks are trained and judged: a GPU where there is one, else the CPU."""
 
 import functools
 import os
@@ -8,9 +8,9 @@ import torch
 
 @functools.cache
 def compute_device() -> torch.device:
-    """The first GPU that torch sees, set up for equal results at each run, else the CPU.
+    """The first GPU that torch sees, set up to give equal results at each run; without one the CPU.
 
-    `CUDA_VISIBLE_DEVICES=` (empty) in the environment keeps a run on the CPU.
+    An empty `CUDA_VISIBLE_DEVICES=` in the environment keeps a run on the CPU.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -21,9 +21,9 @@ def compute_device() -> torch.device:
 
 
 def round_products(rounded: bool) -> None:
-    """Whether a GPU rounds the factors of products to the 11 bits of TensorFloat-32.
+    """Set whether a GPU rounds the factors of products to the 11 bits of TensorFloat-32.
 
-    Training may, and is faster for it (docs/noise_model.md). Judging may not: whole-number column sums must come out
-    whole. A CPU takes no notice.
+    Training does, since it is faster (docs/noise_model.md). Judging does not, since whole-number column sums must come
+    out whole. On a CPU this has no effect.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = rounded

@@ -1,4 +1,4 @@
-"""Converters of column sums, and the input planes that make those sums."""
+"""Analog-to-digital converters, and the bit planes in which inputs reach the crossbar."""
 
 import functools
 
@@ -22,12 +22,12 @@ def adc_step(full_scale: Tensor, adc_bits: int) -> Tensor:
 
 
 def best_full_scale(sums: Tensor, weights: Tensor, adc_bits: int) -> Tensor:
-    """The full scale with the least squared error of the digital sum: coarser steps against more saturation.
+    """The full scale with the least squared error of the digital sum; it weighs coarse steps against saturation.
 
     Args:
         sums: Column sums seen in calibration, in levels, (n,).
-        weights: Squared significance of each, (n,).
-        adc_bits: Resolution.
+        weights: Squared value of each sum's slice and cycle in the digital sum, (n,).
+        adc_bits: Resolution of the converters.
     """
     candidates = whole_steps(sums.max() * torch.linspace(0.05, 1, _FULL_SCALE_STEPS, device=sums.device), adc_bits)
     losses = [
@@ -37,7 +37,7 @@ def best_full_scale(sums: Tensor, weights: Tensor, adc_bits: int) -> Tensor:
 
 
 def whole_steps(full_scale: Tensor, adc_bits: int) -> Tensor:
-    """`full_scale`, widened so that a step finer than one level divides it: sums of ideal cells then lose nothing."""
+    """`full_scale`, widened until a step finer than a level divides a level: sums of ideal cells then lose nothing."""
     lsb = adc_step(full_scale, adc_bits).clamp(min=1e-6)
     return torch.where(lsb < 1, 1 / torch.floor(1 / lsb), lsb) * ((1 << adc_bits) - 1)
 
@@ -45,14 +45,14 @@ def whole_steps(full_scale: Tensor, adc_bits: int) -> Tensor:
 def input_cycles(codes: Tensor, accelerator: Accelerator) -> Tensor:
     """What the wordlines carry: (images, windows, rows) -> (images, cycles, windows, rows), lowest bits first.
 
-    Negative codes go out in two's complement (`cycle_values` gives the last plane its sign).
+    Negative codes are in two's complement; `cycle_values` gives the last plane its sign.
     """
     whole, bits = codes.int(), accelerator.dac_bits
     return torch.stack([(whole >> (bits * i)) & (2**bits - 1) for i in range(accelerator.input_cycles)], 1).float()
 
 
 def cycle_values(accelerator: Accelerator, signed: bool) -> Tensor:
-    """What a wordline unit of each cycle counts, (cycles,): 2**(dac_bits i), negative for the sign plane."""
+    """Value of one input unit in each cycle, (cycles,): 2**(dac_bits i), negative for the sign plane."""
     values = 2.0 ** (accelerator.dac_bits * torch.arange(accelerator.input_cycles))
     if signed:
         values[-1] = -values[-1]
@@ -61,9 +61,9 @@ def cycle_values(accelerator: Accelerator, signed: bool) -> Tensor:
 
 @functools.lru_cache(maxsize=256)
 def cycle_powers(accelerator: Accelerator) -> Tensor:
-    """For each input code, in two's complement, the sum over cycles of (4**(dac_bits i)) * digit**2, (2**input_bits,).
+    """Share of each input code in the read noise's variance, (2**input_bits,).
 
-    It is the code's share of the read noise's variance.
+    It is the sum over cycles of 4**(dac_bits i) * digit**2. Negative codes are in two's complement.
     """
     every = torch.arange(2**accelerator.input_bits)[None, None]
     weights = cycle_values(accelerator, signed=False).square()

@@ -1,4 +1,4 @@
-"""From weight codes to cells and back: slices, conductances, and what programming does to them.
+"""From weight codes to cells and back: slices, conductances, and the errors of programming.
 
 A weight is an integer code w from -(2**(bits-1) - 1) to 2**(bits-1) - 1. It is stored as `slices` digits of
 `cell_bits` bits, lowest first:
@@ -8,8 +8,8 @@ A weight is an integer code w from -(2**(bits-1) - 1) to 2**(bits-1) - 1. It is 
 
 A digit l is stored as the relative conductance u = u_off + l * step with step = (1 - u_off) / (2**cell_bits - 1).
 All conductances below are in *levels*: (u - u_off) / step, so that an ideal cell reads its digit.
-The baseline u_off / step, which every cell adds to its column, is subtracted digitally as well: the controller knows
-how many wordlines were active.
+Every active cell also adds the baseline u_off / step to its column. The controller knows how many wordlines were active
+and subtracts it.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from hw_models.accelerator import Accelerator
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CellCode:
-    """How the weights of one layer lie in cells.
+    """How the weights of one layer are stored in cells.
 
     Attributes:
         accelerator: The hardware.
@@ -57,7 +57,7 @@ class CellCode:
         return device.relative_conductance(1, bits) - device.relative_conductance(0, bits)
 
     def significance(self) -> Tensor:
-        """What each column of a weight counts in the digital sum, (columns,): 2**(cell_bits k), minus for negative."""
+        """Value of each column of a weight in the digital sum, (columns,): 2**(cell_bits k), or its negative."""
         slices = self.accelerator.slices(self.weight_bits)
         powers = 2.0 ** (self.accelerator.cell_bits * torch.arange(slices))
         return powers if self.offset else torch.cat([powers, -powers])
@@ -70,9 +70,9 @@ class CellCode:
         return torch.stack([(group >> (bits * k)) & (2**bits - 1) for group in groups for k in range(slices)]).float()
 
     def fold(self, levels: Tensor) -> Tensor:
-        """The inverse of `digits`, for real-valued levels too: shape (columns, ...) -> (...), in weight codes.
+        """The weights in codes that cells hold, (columns, ...) -> (...): the inverse of `digits`, for real levels too.
 
-        With a linear periphery this is exact: the digital sum over slices is linear in the conductances.
+        It is exact for a linear periphery, whose digital sum is linear in the conductances.
         """
         total: Tensor = torch.tensordot(self.significance().to(levels), levels, dims=1)
         return total - self.offset
@@ -91,7 +91,7 @@ def sigma_levels(code: CellCode, levels: Tensor) -> Tensor:
 def code_sigma(code: CellCode) -> Tensor:
     """Standard deviation of the folded weight for each code, shape (2 max_code + 1,), in weight codes.
 
-    The cells of a weight err independently, so that variances add: var = sum over k of 4**(cell_bits k) var_k.
+    The cells of a weight err independently, so their variances add: var = sum over k of 4**(cell_bits k) var_k.
     """
     codes = torch.arange(-code.max_code, code.max_code + 1)
     variances = sigma_levels(code, code.digits(codes)) ** 2
@@ -101,14 +101,14 @@ def code_sigma(code: CellCode) -> Tensor:
 def program(code: CellCode, codes: Tensor, generator: torch.Generator, drift_time_s: float | None = None) -> Tensor:
     """Write `codes` into the cells of one simulated chip, shape (columns, *codes.shape), in levels.
 
-    Each cell draws, once and for itself: a programming error, whether it is stuck, and its drift exponent. Errors are
-    not cut at zero conductance, so that folding keeps the mean.
+    Each cell draws its own programming error, whether it is stuck, and its drift exponent. Conductances are not cut at
+    zero, so the mean of folded weights stays.
 
     Args:
         code: Encoding.
         codes: Integer weight codes, any shape.
         generator: The chip's stream for this layer.
-        drift_time_s: Time since programming; None reads at the device's t0, when there is no drift yet.
+        drift_time_s: Time since programming; None reads at the device's t0, before any drift.
     """
     device = code.accelerator.device
     digits = code.digits(codes)
@@ -129,22 +129,23 @@ def program(code: CellCode, codes: Tensor, generator: torch.Generator, drift_tim
 def _drifted(
     code: CellCode, digits: Tensor, levels: Tensor, stuck: Tensor, log_age: float, generator: torch.Generator
 ) -> Tensor:
-    """`levels` after drift, g(t) = g(t0) (t / t0)**-nu but for stuck cells, and after global drift compensation.
+    """`levels` after drift, g(t) = g(t0) (t / t0)**-nu, and after global drift compensation; stuck cells do not drift.
 
-    The compensation is one factor a layer: total conductance written over total conductance read (Joshi et al., 2020).
+    The exponent nu follows from the level written (`digits`). The compensation is one factor a layer: total conductance
+    written over total conductance read (Joshi et al., 2020).
     """
     device = code.accelerator.device
     log_u = torch.log((code.step * (digits + code.baseline)).clamp(min=1e-6))
-    mean = _held(device.drift_nu_law, log_u, device.drift_nu)
-    spread = _held(device.drift_nu_sigma_law, log_u, device.drift_nu_sigma)
+    mean = _by_law(device.drift_nu_law, log_u, device.drift_nu)
+    spread = _by_law(device.drift_nu_sigma_law, log_u, device.drift_nu_sigma)
     nu = (mean + spread * torch.randn(digits.shape, generator=generator)).clamp(min=0)
     written = levels + code.baseline
     read = written * torch.where(stuck, 1.0, torch.exp(-nu * log_age))
     return read * (written.sum() / read.sum()) - code.baseline
 
 
-def _held(law: tuple[float, ...] | None, log_u: Tensor, constant: float) -> Tensor:
-    """a ln(u) + b within low to high for a law (a, b, low, high); the constant without one."""
+def _by_law(law: tuple[float, ...] | None, log_u: Tensor, constant: float) -> Tensor:
+    """a ln(u) + b, clamped to low and high, for a law (a, b, low, high); without a law the constant."""
     if law is None:
         return torch.full_like(log_u, constant)
     slope, intercept, low, high = law

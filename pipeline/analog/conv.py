@@ -14,16 +14,16 @@ from pipeline.analog.model import one_after_another, side_by_side
 
 
 class NoisyConv2d(NoisyLayer):
-    """A convolution (square kernel, one stride and one zero padding for both sides) on crossbars.
+    """A convolution on crossbars, with a square kernel and the same stride and zero padding in both directions.
 
     Args:
         in_channels, out_channels, kernel, stride: As in torch.nn.Conv2d.
         bias: Whether a digital bias is added.
         padding: As in torch.nn.Conv2d; None: `kernel // 2`.
         accelerator: The hardware.
-        mapping: The layer's place on crossbars.
+        mapping: Where the layer lies on crossbars.
         weight_format: Fixed-point format; None scales codes to 2.5 times the weights' rms.
-        index: Number of the layer; its cells draw from a stream of that number.
+        index: Number of the layer; its cells and reads draw from streams of that number.
     """
 
     def __init__(

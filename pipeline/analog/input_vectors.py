@@ -1,4 +1,4 @@
-"""What the wordlines of a layer see: input codes, and where each row of the weight matrix finds its own."""
+"""Input vectors of a layer: its input codes, and where in them each row of the weight matrix reads."""
 
 import dataclasses
 import functools
@@ -39,7 +39,7 @@ class Rows:
 
 @dataclasses.dataclass(kw_only=True)
 class InputVectors:
-    """Input codes of a layer in two forms that hold the same numbers.
+    """Input codes of a batch of images, from which input vectors are read.
 
     Attributes:
         codes: Whole numbers as float, (images, ...), from `InputVectors.room`; pixels of a convolution, zero padding
@@ -54,12 +54,12 @@ class InputVectors:
 
     @staticmethod
     def room(shape: tuple[int, ...], step: int, device: torch.device) -> Tensor:
-        """Zeros to fill with codes, and behind them the values over which `kernels` may read.
+        """Zeros to be filled with codes. Behind them lie further values, over which the kernels may read.
 
         Args:
             shape: (images, ..., channels).
             step: From one window to the next, in values.
-            device: Where.
+            device: Of the tensor.
         """
         behind = (vector_code.RUN - 1) * step
         return torch.zeros(math.prod(shape) + behind, device=device)[: math.prod(shape)].view(shape)
@@ -73,7 +73,7 @@ class InputVectors:
         return self.grid[0] * self.grid[1]
 
     def windows_of_pixels(self) -> tuple[np.ndarray, int, np.ndarray, tuple[int, int, int, int]]:
-        """The first arguments of `window_kernels.window_sums`."""
+        """The first arguments of `kernels.windows.window_sums`."""
         return self.codes.flatten(1).numpy(), self.rows.channels, self.rows.places, self.grid
 
     def vectors(self, start: int, stop: int) -> Tensor:
@@ -81,7 +81,7 @@ class InputVectors:
         return self.codes[start:stop].flatten(1)[:, self._places()]
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """`count` input vectors drawn without repeat from all images, or all if they are fewer, (1, count, rows)."""
+        """Up to `count` input vectors of all images, drawn without repeat, (1, count, rows)."""
         total = len(self) * self.windows
         chosen = torch.arange(total) if count >= total else torch.randperm(total, generator=generator)[:count]
         chosen = chosen.to(self.codes.device)

@@ -1,4 +1,4 @@
-"""What is done to all crossbar layers of a model at once."""
+"""All crossbar layers of a model at once: programming chips, noise in training, outputs of several chips."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from pipeline.analog.base import Fidelity, NoisyLayer
 from pipeline.analog.simulated_chip import SimulatedChip
+
+BATCH = 500  # images at a time; results do not depend on it
 
 
 def side_by_side(x: Tensor, chips: int) -> Tensor:
@@ -39,26 +41,24 @@ def program_chip(
 def program_chips(
     model: nn.Module, chips: Sequence[SimulatedChip], fidelity: Fidelity = "fast", drift_time_s: float | None = None
 ) -> None:
-    """`program_chip` for several chips at once: a batch then holds the images of each, as many for all, in their order.
+    """`program_chip` for several chips at once.
 
-    Either all or none of them have ideal cells.
+    A batch then holds the images of the first chip, then those of the second, and so on, equally many of each. Either
+    all chips have ideal cells or none.
     """
     for layer in noisy_layers(model):
         layer.fidelity = fidelity
         layer.program_chips(chips, drift_time_s)
 
 
-BATCH = 500  # images at a time; results do not depend on it
-
-
 def logits_of_chips(model: nn.Module, chips: Sequence[SimulatedChip], images: Tensor, numbers: Tensor) -> Tensor:
     """The model's output for the chips' images, one chip's after the other's.
 
     Args:
-        model: With these chips programmed.
-        chips: Several at once.
+        model: A model on which these chips are programmed.
+        chips: One or more.
         images: (chips * n, ...).
-        numbers: (chips, n); tell a chip's images from each other, whatever the batch.
+        numbers: (chips, n), a number for each image of a chip. It decides the read noise, whatever the batch.
     """
     for chip, own in zip(chips, numbers, strict=True):
         chip.images = own

@@ -1,4 +1,4 @@
-"""Max pooling that is fast on a CPU: torch's own also looks for the places of the largest values."""
+"""Max pooling that is fast on a CPU. Torch's own is slower, since it also finds where the largest values are."""
 
 import functools
 
@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """torch.nn.MaxPool2d; without gradients, windows that lie side by side take the largest of shifted views."""
+    """torch.nn.MaxPool2d. Without gradients it takes the largest of shifted views, if windows neither overlap nor leave
+    gaps."""
 
     @classmethod
     def like(cls, pool: nn.MaxPool2d) -> "MaxPool2d":

@@ -1,4 +1,4 @@
-"""The cells of one layer on one chip, and what their converters give: every slice, cycle and conversion."""
+"""The cells of one layer on one chip, and the layer's outputs with every slice, cycle and conversion."""
 
 import dataclasses
 import functools
@@ -27,8 +27,8 @@ class ProgrammedCells:
     """One layer's programmed cells.
 
     Attributes:
-        code: How weights lie in cells.
-        mapping: The layer's place on crossbars.
+        code: How weights are stored in cells.
+        mapping: Where the layer lies on crossbars.
         index: Number of the layer.
         chip: The chip.
         levels: Programmed cells, (columns of a weight, out_channels, rows), rows in the mapping's order.
@@ -38,7 +38,7 @@ class ProgrammedCells:
         read_sigma: Standard deviation of one cell's read, in levels.
         weight_free_part: What each unit of input code adds to the digital sum whatever the weight, from baseline and
             offset. The controller subtracts it.
-        significance: What each column of a weight counts in the digital sum, (columns of a weight,).
+        significance: Value of each column of a weight in the digital sum, (columns of a weight,).
     """
 
     code: CellCode
@@ -200,7 +200,7 @@ def _images_as_windows(layer: kernels.Layer) -> kernels.Layer:
 
 
 def _packed(cells: Tensor, rows: Rows, blocks: tuple[tuple[int, int], ...], tile: int) -> dict[str, Any]:
-    """What of `kernels.Layer` is the same for all images: cells (columns of a weight, outputs, rows), rows in order."""
+    """The part of `kernels.Layer` that is the same for all images, from cells (columns of a weight, outputs, rows)."""
     order, copies, first_copy = _copies(rows, blocks)
     matrix = cells.flatten(0, 1)[:, torch.from_numpy(order)]
     tiles = F.pad(matrix, (0, 0, 0, -len(matrix) % tile)).unflatten(0, (-1, tile)).transpose(1, 2).contiguous()

@@ -1,7 +1,7 @@
 """Simulated chips: where every random number of an evaluation comes from.
 
-Chip number i of a study is a function of (study seed, i) alone: the same chips for every design (common random
-numbers), and any one of them can be made again without the others.
+Chip number i of a study is a function of (study seed, i) alone. Every design meets the same chips (common random
+numbers), and each chip can be made again without the others.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.seeds import derive_seed
 
-_POOL_SIZE = 2**20  # assumed: large against the values of one image in one layer, small against memory (4 MiB)
+_POOL_SIZE = 2**20  # assumed: many more than the values of one image in one layer, and only 4 MiB
 _POOL_MARGIN = 64  # values that a reader of whole tiles may touch beyond its own
 _CPU = torch.device("cpu")
 
@@ -22,8 +22,8 @@ class SimulatedChip:
 
     Attributes:
         seed: The chip's seed.
-        ideal_cells: Cells hold exactly what is written; converters still convert.
-        ideal_reads: Cells are read without noise.
+        ideal_cells: Whether cells hold exactly what is written; converters still convert.
+        ideal_reads: Whether cells are read without noise.
         images: Index of each image of the batch now in the network; set it before each batch.
     """
 
@@ -44,7 +44,7 @@ class SimulatedChip:
 
     @classmethod
     def for_calibration(cls, index: int) -> "SimulatedChip":
-        """A chip on which converters' errors alone are measured: cells err, reads do not."""
+        """A chip on which the converters' error is measured: its cells err, its reads do not."""
         return cls(seed=derive_seed("calibration chip", index), ideal_reads=True)
 
     def numbers_of(self, count: int) -> Tensor:
@@ -60,8 +60,8 @@ class SimulatedChip:
 
         Args:
             like: Tensor whose shape (images, ...) and device the noise takes.
-            images: Index of each image, shape (images,). Noise belongs to an image and not to its place in a batch,
-                so that results do not depend on how images are cut into batches.
+            images: Index of each image, (images,). It decides the noise, so that results do not depend on how images
+                are cut into batches.
             place: Numbers that tell this read from all others.
         """
         count = like[0].numel()
@@ -71,10 +71,10 @@ class SimulatedChip:
     def read_stream(
         self, count: int, images: Tensor, *place: int, device: torch.device = _CPU
     ) -> tuple[Tensor, Tensor]:
-        """The numbers of `read_noise` as a pool and where each image begins in it; `count` of them are an image's.
+        """The numbers of `read_noise` as a pool, and where in it each image's `count` numbers begin.
 
-        A pool of normal numbers is drawn once; each image and place reads it from a pseudo-random start. That is as
-        good as drawing anew while the values of one read are few against the pool.
+        The pool of normal numbers is drawn once. Each image and place reads it from a pseudo-random start, which is as
+        good as fresh numbers while one read needs few of the pool's.
         """
         pool = _noise_pool(device, max(_POOL_SIZE, 1 << (4 * count - 1).bit_length()))  # few sizes: few pools
         salt = derive_seed(self.seed, "read", *place) & 0x7FFFFFFF

@@ -1,4 +1,4 @@
-"""Statistics of a trained network's own data, for the cost model: densities of input bits and levels of cells."""
+"""Statistics of a trained network for the cost model: densities of its input bits, shares of its cells' levels."""
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,10 @@ from pipeline.analog.model import noisy_layers
 
 @torch.no_grad()
 def measured_activity(network: nn.Module, images: Tensor) -> Activity:
-    """Bit-plane densities and level shares of every crossbar layer on some images, zero padding included.
+    """Bit-plane densities and level shares of every crossbar layer on some images; zero padding counts.
 
     Args:
-        network: A calibrated network, on the nominal chip.
+        network: A calibrated network, programmed on the nominal chip.
         images: (n, channels, height, width); a few dozen are enough.
     """
     planes: dict[NoisyLayer, tuple[float, ...]] = {}

@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from pipeline.analog.model import BATCH, logits_of_chips, one_after_another, side_by_side
 from pipeline.analog.simulated_chip import SimulatedChip
 
-RECALIBRATION_IMAGES = 256  # training images of a chip's batch-norm recalibration (Joshi et al., 2020, use about 1,300)
-_RECALIBRATION = 2**28  # number of the first recalibration image: their read noise is not that of images to be judged
+RECALIBRATION_IMAGES = 256  # assumed: training images of a chip's recalibration; Joshi et al., 2020, use about 1,300
+_RECALIBRATION = 2**28  # number of the first recalibration image: images to be judged have other read noise
 
 
 @contextlib.contextmanager
 def recalibrated_batch_norm(model: nn.Module, chips: Sequence[SimulatedChip], images: Tensor) -> Iterator[None]:
-    """Batch normalisation with statistics of these images on each chip: a digital correction of each column, no labels.
+    """While this holds, batch normalisation uses the statistics of these images on each chip.
 
-    The model's own statistics hold again at the end.
+    This is a digital correction of each column and needs no labels. Afterwards the model's own statistics hold again.
 
     Args:
-        model: With these chips programmed.
-        chips: Several at once, as for `analog_layers.program_chips`.
+        model: A model on which these chips are programmed.
+        chips: One or more, as for `pipeline.analog.program_chips`.
         images: (n, channels, height, width), the same for each chip.
 
     Raises:
@@ -32,8 +32,8 @@ def recalibrated_batch_norm(model: nn.Module, chips: Sequence[SimulatedChip], im
     for norm in norms:
         if type(norm).forward is not nn.modules.batchnorm._BatchNorm.forward:
             raise ValueError(
-                f"{type(norm).__name__} does more than normalise and cannot be recalibrated; put the rest of "
-                "it into a layer behind, or leave recalibrate_batch_norm off"
+                f"{type(norm).__name__} does more than normalise and cannot be recalibrated; move the rest of "
+                "it into a layer after it, or leave recalibrate_batch_norm off"
             )
     own = [_ChipNorm(norm, len(chips)) for norm in norms]
     try:
@@ -52,7 +52,7 @@ def recalibrated_batch_norm(model: nn.Module, chips: Sequence[SimulatedChip], im
 
 
 class _ChipNorm:
-    """The forward pass of a batch normalisation, with statistics of each chip's own."""
+    """The forward pass of a batch normalisation in which each chip has statistics of its own."""
 
     def __init__(self, norm: nn.modules.batchnorm._BatchNorm, chips: int) -> None:
         self._chips, self._eps = chips, norm.eps

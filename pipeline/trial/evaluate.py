@@ -31,7 +31,7 @@ from pipeline.trial.training import AfterEpoch, train
 
 _ACTIVITY_IMAGES = 32  # training images on which bit densities are counted
 _LIBRARIES = ("nacim", "torch", "pytorch-lightning", "optuna", "numpy")
-_Arguments = ParamSpec("_Arguments")
+_Step = ParamSpec("_Step")
 _Result = TypeVar("_Result")
 
 
@@ -105,11 +105,7 @@ def _train(
 
 
 def trained_network(
-    design: DesignPoint,
-    spec: StudySpec,
-    trial_number: int,
-    images: ImageSet,
-    after_epoch: AfterEpoch | None = None,
+    design: DesignPoint, spec: StudySpec, trial_number: int, images: ImageSet, after_epoch: AfterEpoch | None = None
 ) -> nn.Module:
     """Build and train a trial's network, or let it inherit; the same numbers give the same weights."""
     if spec.accuracy.source == "supernet":
@@ -138,15 +134,9 @@ class _Phases:
     def __init__(self) -> None:
         self.phase_s: dict[str, float] = {}
 
-    def __call__(
-        self,
-        phase: str,
-        step: Callable[_Arguments, _Result],
-        *args: _Arguments.args,
-        **options: _Arguments.kwargs,
-    ) -> _Result:
+    def __call__(self, phase: str, step: Callable[_Step, _Result], *args: _Step.args, **named: _Step.kwargs) -> _Result:
         say(phase)
         start = time.perf_counter()
-        result = step(*args, **options)
+        result = step(*args, **named)
         self.phase_s[phase] = time.perf_counter() - start
         return result

@@ -15,7 +15,7 @@ from pipeline.trial.judging import Judging
 
 
 class Midway:
-    """Looks at a network at a rule's checkpoints; the training that it interrupts does not notice.
+    """Measures a network at a rule's checkpoints without changing its training.
 
     Attributes:
         curve: One record a checkpoint: `epoch` and the accuracies of `METRICS`, on few chips and images.

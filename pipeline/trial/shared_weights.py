@@ -1,8 +1,8 @@
 """Weights that all networks of a space share, and the part of them that one design takes.
 
-A design takes the first filters of the largest layer, the centre of its kernel and the first units. Layers are told
-apart by their place in the network, absent ones not counted: equal designs have equal weights. A fully connected layer
-that sees pixels has weights of its own for each size of the feature map.
+A design takes the first filters of the largest layer, the centre of its kernel and the first units. A layer's place in
+the network decides its weights. Absent layers do not count, so equal designs have equal weights. A fully connected
+layer that sees pixels has weights of its own for each size of the feature map.
 """
 
 import math
@@ -26,9 +26,9 @@ SharedWeights = dict[str, Tensor]
 def shared_weights(spec: StudySpec, generator: torch.Generator) -> SharedWeights:
     """Fresh weights (He et al., 2015) of the largest layer at each place, by name.
 
-    `conv1`, `fc2`, `classifier`; `fc1@4x4` for inputs of 4 x 4 pixels; with `.scale` and `.shift` what batch
-    normalisation learns, or with `.shift` a bias. Weights in fixed point begin no smaller than their steps; batch
-    normalisation takes the factor back.
+    The names are `conv1`, `fc2`, `classifier`, and `fc1@4x4` for inputs of 4 x 4 pixels. `.scale` and `.shift` behind a
+    name are what batch normalisation learns; `.shift` may be a bias instead. Fixed-point weights start with a spread
+    that does not round to zero, and batch normalisation undoes the factor.
     """
     formats = [*(conv.weight_format for conv in spec.network.convs), *(fc.weight_format for fc in spec.network.hidden)]
     fixed = any(formats) and spec.network.batch_norm
@@ -44,7 +44,7 @@ def shared_weights(spec: StudySpec, generator: torch.Generator) -> SharedWeights
 
 
 def part_of(shared: SharedWeights, design: DesignPoint, network: nn.Module) -> dict[str, Tensor]:
-    """The parameters of a design's network by their names in it; gradients reach the shared weights."""
+    """The parameters of a design's network, by their names in it; their gradients reach the shared weights."""
     names = {module: name for name, module in network.named_modules()}
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     parameters: dict[str, Tensor] = {}
@@ -124,7 +124,7 @@ def _largest(dimension: Dimension) -> int:
 
 
 def _feature_sizes(convs: list[ConvSpace], size: tuple[int, int]) -> list[tuple[int, int]]:
-    """All sizes of the feature map that a network of the space can end with."""
+    """All sizes that the last feature map of a network of the space can have."""
     sizes = {size}
     for conv in convs:
         steps = [(int(stride), bool(pool)) for stride in conv.stride.values for pool in conv.pool.values]

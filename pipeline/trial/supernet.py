@@ -36,15 +36,15 @@ def train_supernet(
 ) -> None:
     """Train the weights that a study's designs share, and write them to `path`.
 
-    Each step draws a design of the space, hardware included: its bits quantise, its device's noise falls on the
-    weights (single-path training with uniform sampling: Guo et al., ECCV 2020). After each epoch the state is written
-    beside `path`; a training that was killed goes on there and ends with the same weights.
+    Each step draws a design of the space, hardware included. Its bits quantise the weights and its device's noise is
+    added to them (single-path training with uniform sampling: Guo et al., ECCV 2020). After each epoch the state is
+    written beside `path`. A training that was killed continues from there and ends with the same weights.
 
     Args:
         definition: Space, training settings and seed.
         train_split: Training images.
-        path: Where to write the weights, whole or not at all.
-        report: Told the epochs done and the mean loss of the last one.
+        path: Where to write the weights; the file is complete or absent.
+        report: Called after each epoch with the epochs done and the mean loss of the last one.
 
     Raises:
         TrainingDiverged: If the loss stops being finite.
@@ -64,7 +64,8 @@ def train_supernet(
 
 
 def inherited_network(design: DesignPoint, spec: StudySpec, trial_number: int, images: ImageSet) -> nn.Module:
-    """A design's network with the supernet's weights, its own ranges and batch-norm statistics, fine-tuned if asked."""
+    """A design's network with weights of the supernet and its own ranges and batch-norm statistics; fine-tuned if the
+    study says so."""
     assert spec.accuracy.checkpoint is not None
     seed = derive_seed(spec.seed, trial_number, "inherited") % 2**32
     torch.manual_seed(seed)
@@ -79,7 +80,7 @@ def inherited_network(design: DesignPoint, spec: StudySpec, trial_number: int, i
 
 
 def draw_design(space: SearchSpace, chance: random.Random) -> DesignPoint:
-    """A design of the space, each parameter drawn evenly; what no chip or network can be is drawn again."""
+    """A random design of the space, each parameter drawn evenly; a design that cannot exist is drawn again."""
     for _ in range(_DRAWS):
         values = {name: chance.choice(dimension.values) for name, dimension in space.dimensions().items()}
         try:
@@ -92,7 +93,7 @@ def draw_design(space: SearchSpace, chance: random.Random) -> DesignPoint:
 
 
 class _Training:
-    """A supernet's training between two epochs."""
+    """The state of a supernet's training between two epochs."""
 
     def __init__(self, definition: StudyDefinition, split: Split) -> None:
         self._spec = definition.spec
@@ -144,7 +145,7 @@ class _Training:
         return nn.functional.cross_entropy(logits, labels)
 
     def state(self) -> dict[str, Any]:
-        """All that the next epoch depends on."""
+        """Everything on which the next epoch depends."""
         return {
             "epoch": self.epoch,
             "shared": self.shared,
@@ -153,7 +154,7 @@ class _Training:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on after the epoch of `state`."""
+        """Continue after the epoch of `state`."""
         self.epoch = state["epoch"]
         with torch.no_grad():
             for name, weight in self.shared.items():
@@ -164,7 +165,7 @@ class _Training:
 
 @torch.no_grad()
 def _settle(network: nn.Module, batches: ShuffledBatches, noise_strength: float) -> None:
-    """Take input ranges and batch-norm statistics of weights that never ran together, under training noise."""
+    """Re-estimate input ranges and batch-norm statistics under training noise: sliced weights never ran together."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     usual = [norm.momentum for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""What a supernet depends on, as a key."""
+"""A key of everything on which a supernet's weights depend."""
 
 import hashlib
 import json
@@ -6,13 +6,13 @@ import json
 from pipeline.data.files import read_parts
 from pipeline.study.study_file import StudyDefinition
 
-_FORMAT = 1  # of the shared weights; raise it when they change their meaning
+_FORMAT = 1  # of the shared weights; raise it when their meaning changes
 
 
 def supernet_key(definition: StudyDefinition) -> str:
-    """Twelve hexadecimal digits of all that the supernet's weights depend on: data, space, training and seed.
+    """Twelve hexadecimal digits for the data, space, training settings and seed on which a supernet's weights depend.
 
-    The number of trials, the objectives, the sampler and how variation is measured are not among them.
+    The number of trials, the objectives, the sampler and how variation is measured have no influence.
     """
     identity = definition.identity()
     dataset = {key: identity["dataset"][key] for key in ("name", "image_size", "channels", "train_images")}

@@ -1,4 +1,4 @@
-"""Noise-aware training with Lightning. Plain training is the same code with noise strength 0."""
+"""Training with Lightning: noise-aware, or plain with noise strength 0."""
 
 import logging
 import math
@@ -20,12 +20,12 @@ from pipeline.study.study_spec import TrainingSpec
 
 
 class ImageData(pl.LightningDataModule):
-    """Training batches for Lightning: images stay in memory as one tensor, shuffled anew each epoch.
+    """Training batches for Lightning: one tensor in memory, shuffled anew each epoch.
 
     Args:
         train: Training split.
         spec: Batch size and augmentation.
-        seed: Order and augmentation of the images are functions of it and of the epoch.
+        seed: With the epoch it decides order and augmentation of the images.
     """
 
     def __init__(self, train: Split, spec: TrainingSpec, seed: int) -> None:
@@ -42,8 +42,8 @@ AfterEpoch = Callable[[nn.Module, int], bool]  # the network and the epochs done
 class NoisyClassifier(pl.LightningModule):
     """Cross-entropy training of a network with crossbar layers: Adam, learning rate warmed up and annealed (one cycle).
 
-    Each step draws fresh weight noise of `noise_strength` times the device's own programming error; over the share
-    `noise_ramp` of the training it rises to that linearly.
+    Each step draws fresh weight noise of `noise_strength` times the device's own programming error. The noise rises
+    linearly to that strength over the first part of the training, whose share is `noise_ramp`.
     """
 
     def __init__(
@@ -91,9 +91,9 @@ def train(
         network: From `build_network`.
         data: Training split.
         spec: Epochs, batch size, learning rate, noise strength.
-        seed: Order of images and noise are functions of it.
-        after_epoch: Looks at the network after each epoch and must leave it and all random states as they are; True
-            ends the training.
+        seed: It decides the order of images and the noise.
+        after_epoch: Looks at the network after each epoch and may end the training by returning True. It must change
+            neither the network nor any random state.
 
     Raises:
         TrainingDiverged: If the loss stops being finite.
@@ -104,7 +104,7 @@ def train(
     module = NoisyClassifier(network, spec, spec.epochs * len(batches.train_dataloader()), after_epoch)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice on loggers, workers and schedules that does not concern a search
+        warnings.simplefilter("ignore")  # advice on loggers, workers and schedules, which a search does not need
         trainer = pl.Trainer(
             max_epochs=spec.epochs,
             devices=1,

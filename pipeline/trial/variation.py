@@ -16,8 +16,10 @@ from pipeline.seeds import derive_seed
 from pipeline.study.study_spec import VariationSpec
 from pipeline.trial.batch_norm import recalibrated_batch_norm
 
-_DIGITS = 12  # accuracies are rounded to, so that equal shares of images are equal numbers
-_CHIPS_ON_GPU = 8  # assumed: enough to fill a GPU with the small networks of a search, at 8 times the activations
+_DIGITS = 12  # to which accuracies are rounded, so that equal shares of images are equal numbers
+_CHIPS_ON_GPU = (
+    8  # assumed: enough to fill a GPU with the small networks of a search; activations take 8 times the memory
+)
 
 
 @torch.no_grad()
@@ -46,8 +48,8 @@ def accuracy_under_variation(
         study_seed: The chips are functions of it and of their number.
         recalibration_images: With `spec.recalibrate_batch_norm`, the training images from which each chip's batch
             normalisation takes its statistics anew.
-        chips_at_once: Chips in one batch; None: 8 on a GPU, else 1, which is faster on a CPU. It has no say in which
-            chips are simulated.
+        chips_at_once: Chips in one batch; None: 8 on a GPU, and 1 on a CPU, where that is faster. It does not change
+            which chips are simulated.
 
     Raises:
         ValueError: If the model is not calibrated, or images are missing that `spec` needs.
@@ -129,7 +131,7 @@ def _over_chips(exam: _Exam, noiseless: list[Tensor], study_seed: int, chips_at_
 def summarize(
     per_chip: list[float], noiseless: float, float_accuracy: float, n_images: int, spec: VariationSpec
 ) -> VariationReport:
-    """The statistics of a list of accuracies, one a chip."""
+    """The statistics of the accuracies of all chips."""
     mean = float(np.mean(per_chip))
     reach = _half_width(per_chip)
     good = None if spec.required_accuracy is None else float(np.mean(np.array(per_chip) >= spec.required_accuracy))
@@ -156,7 +158,7 @@ def _is_enough(per_chip: list[list[float]], spec: VariationSpec) -> bool:
 
 
 def _own_images(chip: SimulatedChip, count: int, wanted: int | None) -> Tensor:
-    """Indices of the images that a chip sees, in order: all, or a random draw of its own."""
+    """Indices of the images that a chip sees, in order: all of them, or its own random draw."""
     if wanted is None or wanted >= count or chip.ideal_cells:
         return torch.arange(count)
     generator = torch.Generator().manual_seed(derive_seed(chip.seed, "images", count))
@@ -164,10 +166,10 @@ def _own_images(chip: SimulatedChip, count: int, wanted: int | None) -> Tensor:
 
 
 def score(logits: Tensor, labels: Tensor) -> Tensor:
-    """Of each image, (n,): 1 if it is classified correctly, else 0.
+    """Score of each image, (n,): 1 if it is classified correctly, else 0.
 
-    For masks (labels of shape (n, height, width)): intersection over union of the pixels of class 1 and those taken for
-    it, 1 where there are none of either; the mean over images is the mean IoU.
+    For masks (labels of shape (n, height, width)) it is the intersection over union of the pixels of class 1 and those
+    taken for it; 1 if neither exist. Its mean over images is the mean IoU.
     """
     found = logits.argmax(1)
     if labels.dim() == 1:
@@ -183,7 +185,7 @@ def _share(answers: Tensor) -> float:
 
 
 def _half_width(values: list[float]) -> float:
-    """Half of the 95 % interval of the mean, Student's t; 1 for a single value, of which nothing is known."""
+    """Half of the 95 % interval of the mean, by Student's t; 1 for a single value, which tells no spread."""
     if len(values) < 2:
         return 1.0
     return float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(len(values)))

@@ -1,4 +1,4 @@
-"""Compiled loops for crossbar layers on a CPU: Numba, so that users need no compiler.
+"""Compiled loops of crossbar layers on a CPU: every column sum and its conversion.
 
 `whole_inputs` multiplies windows with cells straight from the image: the column sums of twelve windows stay in
 registers until their block is converted.
@@ -43,15 +43,15 @@ class Layer(NamedTuple):
     Attributes:
         pixels: Input codes as whole numbers, zero padding included, (images, n), with RUN - 1 steps of room behind.
         offsets: Where each row of the cells reads, counted from a window's first value, (rows,), int64.
-        copies: How a window's values are collected: (from, to row) of copies of COPY values each, in order; a copy may
-            write beyond its own rows, into those that the next one writes, (copies, 2), int64.
-        first_copy: Where each block's copies begin and, last, the end, (blocks + 1,), int64.
+        copies: How a window's values are collected, (copies, 2), int64: the first value read and the first row written
+            of copies of COPY values each, in order. A copy may write into rows that the next one writes again.
+        first_copy: Where each block's copies begin, and where the last one's end, (blocks + 1,), int64.
         grid: Windows of an image and steps between their first values: (down, right, step down, step right), a tuple.
         cells: Levels with their baseline, packed in tiles of columns, (tiles, rows, columns of a tile).
         blocks: Row blocks, half-open, (blocks, 2), int64.
         codes_per_level: Inverse of the ADC's step in levels.
         top: Largest ADC code.
-        value: What a code of each column of a weight counts in the output, (columns of a weight,).
+        value: Value of a code of each column of a weight in the output, (columns of a weight,).
         removed: What is subtracted from each window's outputs, (images x windows,).
         bias: (outputs,), with LANES values of room behind.
         out: The result, (images x windows, outputs), with LANES values of room behind.
@@ -74,7 +74,7 @@ class Layer(NamedTuple):
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _finish(layer: Layer, window: int, totals: np.ndarray, at: int, ones: np.ndarray) -> None:
-    """The digital end: sum over a weight's columns, minus what is removed, plus bias.
+    """The digital part: the sum over a weight's columns, minus what is removed, plus bias.
 
     Writes up to LANES values beyond the window's own; windows are finished in order.
     """
@@ -241,11 +241,13 @@ def _aligned(size: int) -> np.ndarray:
 
 @compiled()
 def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, pool_starts: np.ndarray) -> None:
-    """A bit-serial layer: every column sum of every cycle through its converter, then the digital sum.
+    """A bit-serial layer: every column sum of every cycle goes through its converter, then into the digital sum.
+
+    (More than 40 lines: a helper would need almost all of these arrays as arguments.)
 
     Args:
         layer: Negative inputs are in two's complement.
-        values: What a bit of each cycle counts: a tuple of equally long tuples, each of at most PLANES cycles.
+        values: Value of a bit of each cycle: a tuple of equally long tuples, each of at most PLANES cycles.
         read_sigma: Of one cell's read, in levels; None reads without noise.
         pool: Standard normal numbers, with a tile's columns of room behind.
         pool_starts: Where each image begins in it, (images, blocks), int64; one image's noise is ordered as

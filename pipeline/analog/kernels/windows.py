@@ -1,6 +1,6 @@
 """Compiled sums over windows, and the noise that the `fast` fidelity adds at a layer's output.
 
-`pipeline.analog.programmed_cells` holds the same arithmetic in plain torch, which defines it and which GPUs use.
+`pipeline.analog.output_noise` holds the same arithmetic in plain torch, which defines it and which GPUs use.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from pipeline.analog.kernels.vector_code import LANES, add_noise, add_scaled, ad
 
 @compiled(fastmath={"reassoc"})
 def _pixel_sums(values: np.ndarray, start: int, channels: int, sums: np.ndarray) -> None:
-    """Sums of the values of each pixel from `values[start]` on, whole numbers, exact below 2**24."""
+    """Sums of the values of each pixel, from `values[start]` on; exact for whole numbers below 2**24."""
     for pixel in range(len(sums)):
         sums[pixel] = values[start + pixel * channels]
     for channel in range(1, channels % LANES):
@@ -89,7 +89,7 @@ def add_output_noise(
     common_starts: np.ndarray,
     common_std: float,
 ) -> None:
-    """Add to each output, in place, its mean error, what its window shares, and noise of its own.
+    """Add to each output, in place, its mean error, an error that its window shares, and noise of its own.
 
     Args:
         y: (images x windows, outputs).
