@@ -25,6 +25,7 @@ from pipeline.run import stopping as early_stopping
 from pipeline.run.runner import Runner
 from pipeline.run.stopping import checkpoint_epochs, stopping_rule
 from pipeline.samplers.evolution import ReproducibleNSGAII
+from pipeline.study.sampler_spec import SamplerSpec
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import StudyDefinition, load_study
 from pipeline.study.study_spec import EarlyStoppingSpec
@@ -179,6 +180,14 @@ def test_without_an_accuracy_or_with_unknown_costs_nothing_is_stopped(study, fin
     trial = opened.get_trials()[0]
     rule = stopping_rule(opened, spec, trial.number, DesignPoint.from_dict(trial.user_attrs["design"]))
     assert (rule is not None) == applies
+
+
+def test_a_sampler_without_generations_stops_nothing(study, finished):
+    trial = finished[0].get_trials()[0]
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    for name, stops in (("nsga3", True), ("random", False), ("tpe", False)):
+        spec = study.spec.model_copy(update={"sampler": SamplerSpec(name=name)})
+        assert (stopping_rule(finished[0], spec, trial.number, design) is not None) == stops
 
 
 def test_off_is_the_default_and_asks_nothing(tiny, write_study, tmp_path):

@@ -33,6 +33,7 @@ from pipeline.study.study_file import StudyDefinition, load_study, study_schema
 from pipeline.study.study_spec import METRICS, StudySpec
 
 ROOT = Path(__file__).parent.parent
+EVOLVING = [name for name, choice in SAMPLERS.items() if choice.learns_from == "earlier generations"]
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def go_on(
     resumed_at: Collection[int] = (),
     marked: Mapping[int, str] = MappingProxyType({}),
 ) -> list[dict]:
-    """Ask and tell made-up values. Before some trials the sampler is made anew, as after a restart; some are marked."""
+    """Ask and tell made-up values; before some trials the sampler is replaced, as after a restart."""
     space = SearchSpace(study)
     for number in range(len(opened.trials), trials):
         if number in resumed_at:
@@ -89,10 +90,10 @@ def test_a_resumed_study_has_the_trials_of_one_that_was_not_cut(name, study_of):
     trials = 12 if name == "gp" else 26
     whole = go_on(study, new_study(study), trials)
     assert go_on(study, new_study(study), trials, resumed_at={3, 10, 11, 13, 21, 25}) == whole
-    assert len({str(parameters) for parameters in whole}) > trials / 3, "draws are not repeated"
+    assert len({str(parameters) for parameters in whole}) > trials / 3, "trials draw different designs"
 
 
-@pytest.mark.parametrize("name", ["nsga2", "nsga3", "tpe", "random", "reinforce"])
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "gp"])
 def test_a_trial_cut_off_while_it_is_asked_gets_the_same_values_again(name, study_of):
     """Also the first one of a generation, for which the sampler has just selected parents."""
     study = study_of(name)
@@ -118,8 +119,8 @@ def test_two_seeds_differ(name, tiny, write_study):
     assert go_on(first, new_study(first), 5) != go_on(second, new_study(second), 5)
 
 
-@pytest.mark.parametrize("name", ["nsga2", "nsga3"])
-def test_evolution_proposes_each_design_once_until_all_are_known(name, tiny, write_study):
+@pytest.mark.parametrize("name", EVOLVING)
+def test_evolution_proposes_each_design_once_until_none_is_left(name, tiny, write_study):
     tiny["hardware"] = {"device": ["sram", "rram"], "adc_bits": {"low": 4, "high": 8}, "cell_bits": [1, 2]}
     tiny["network"] = {"convs": [{"filters": [4, 8]}]}
     tiny["sampler"] = {"name": name, "population_size": 4}
@@ -127,7 +128,7 @@ def test_evolution_proposes_each_design_once_until_all_are_known(name, tiny, wri
     space = SearchSpace(study)
     parameters = go_on(study, new_study(study), 30)  # SRAM cells hold one bit: 40 sets of values make 30 designs
     assert len({space.design_of(one).content_hash for one in parameters}) == 30
-    assert len(go_on(study, new_study(study), 33)) == 33, "asked for more, it gives what is known"
+    assert len(go_on(study, new_study(study), 33)) == 33, "then it repeats itself"
 
 
 def test_designs_that_cannot_exist_are_not_proposed(tiny, write_study):
@@ -186,7 +187,9 @@ def test_violations_of_several_constraints_add_up(tiny, write_study):
     known = cost_before_training(genome.design(genes))
     area, efficiency = 1e6 * known["area_m2"] / 0.01 - 1, 1 - known["tops_per_watt"] / 1000
     assert min(area, efficiency) > 0.5
-    assert genome.violation(genes) == pytest.approx(area + efficiency), "one that is kept makes up for none"
+    assert genome.violation(genes) == pytest.approx(area + efficiency), (
+        "a constraint that is kept does not offset another"
+    )
 
 
 def test_children_take_genes_of_both_parents_and_mutate_into_other_values():
@@ -200,12 +203,12 @@ def test_children_take_genes_of_both_parents_and_mutate_into_other_values():
     assert set(np.unique(mutated)) == {0, 1, 2}
 
 
-def test_a_forecast_passes_near_what_it_saw_and_returns_to_the_mean_far_away():
+def test_a_surrogate_passes_near_its_observations_and_returns_to_their_mean_far_away():
     points = np.linspace(0, 4, 15)[:, None]
-    forecast = fit(points, np.sin(points[:, 0]))
-    assert forecast.at(points) == pytest.approx(np.sin(points[:, 0]), abs=0.05)
-    assert forecast.at(np.array([[1.1]])) == pytest.approx(np.sin(1.1), abs=0.05)
-    assert forecast.at(np.array([[1e6]])) == pytest.approx(np.sin(points).mean())
+    surrogate = fit(points, np.sin(points[:, 0]))
+    assert surrogate.at(points) == pytest.approx(np.sin(points[:, 0]), abs=0.05)
+    assert surrogate.at(np.array([[1.1]])) == pytest.approx(np.sin(1.1), abs=0.05)
+    assert surrogate.at(np.array([[1e6]])) == pytest.approx(np.sin(points).mean())
 
 
 def test_costs_are_exact_in_the_preselection_and_accuracy_is_learnt(study_of):
@@ -228,12 +231,12 @@ def test_costs_are_exact_in_the_preselection_and_accuracy_is_learnt(study_of):
 @pytest.mark.parametrize(
     "objectives",
     [
-        pytest.param(("accuracy_mean",), id="one, to be trained for"),
-        pytest.param(("area_m2", "energy_j"), id="all known before training"),
+        pytest.param(("accuracy_mean",), id="one that needs training"),
+        pytest.param(("area_m2", "energy_j"), id="none that needs training"),
         pytest.param(("accuracy_mean", "tops_per_watt", "area_m2"), id="three"),
     ],
 )
-@pytest.mark.parametrize("name", ["nsga2", "nsga3", "reinforce"])
+@pytest.mark.parametrize("name", [*EVOLVING, "reinforce"])
 def test_our_samplers_take_any_objectives(name, objectives, study_of):
     study = study_of(name, objectives)
     assert len(go_on(study, new_study(study), 25)) == 25
@@ -422,7 +425,7 @@ def test_the_table_holds_each_design_once(benchmark):
 
 
 @pytest.mark.slow
-def test_the_surrogate_knows_designs_that_it_was_not_given(benchmark):
+def test_the_benchmarks_surrogate_predicts_designs_that_it_has_not_seen(benchmark):
     quality = benchmark.held_out(folds=3)
     assert quality["R2"] > 0.9
     assert quality["Kendall tau"] > 0.75

@@ -18,11 +18,10 @@ def make_sampler(definition: StudyDefinition) -> "BaseSampler":
     from pipeline.samplers.genome import Genome
     from pipeline.study.search_space import SearchSpace
 
-    spec = definition.spec
-    settings = {name: getattr(spec.sampler, name) for name in spec.sampler.choice.settings}
-    sampler: BaseSampler = pkgutil.resolve_name(spec.sampler.choice.source)(
-        spec.seed, Genome(SearchSpace(definition)), **settings
-    )
+    spec, choice = definition.spec, definition.spec.sampler.choice
+    settings = {name: getattr(spec.sampler, name) for name in choice.settings}
+    make = pkgutil.resolve_name(choice.source)
+    sampler: BaseSampler = make(spec.seed, Genome(SearchSpace(definition)), **settings)
     return sampler
 
 
