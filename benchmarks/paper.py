@@ -327,7 +327,7 @@ class Experiment:
 def _newest(opened: optuna.Study, number: int, settings: dict[str, Any]) -> dict[str, Any] | None:
     """The last measurement of a trial with these settings."""
     wanted = {"sigma_scale": 1.0} | settings
-    entries = [e for e in remeasured(opened, number) if e["settings"] | wanted == e["settings"]]
+    entries = [e for e in remeasured(opened.user_attrs, number) if e["settings"] | wanted == e["settings"]]
     return entries[-1] if entries else None
 
 

@@ -114,7 +114,7 @@ def test_measurements_are_noted_beside_the_trial_and_change_nothing_else(folder,
     ]
     assert trials(folder) == before
     opened = stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny").study
-    kept = remeasured(opened, 0)[-2:]
+    kept = remeasured(opened.user_attrs, 0)[-2:]
     assert kept == [{k: v for k, v in entry.items() if k != "trial"} for entry in entries if entry["trial"] == 0]
     assert set(kept[0]) == {"settings", "validation", "test", "versions"}
     _, page = nacim("show", "tiny.yaml", "--trial", 0)

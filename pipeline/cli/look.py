@@ -94,7 +94,7 @@ def show(
 
     stored = stored_study(study_file, storage, out)
     found = stored.trial(trial)
-    again = remeasured(stored.study, found.number)
+    again = remeasured(stored.study.user_attrs, found.number)
     if as_json:
         values = {"trial": found.number, "values": found.values} | found.user_attrs
         print_json(values | ({"remeasured": again} if again else {}))

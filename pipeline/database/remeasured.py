@@ -1,5 +1,6 @@
 """What was measured of a trial after its search."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -8,14 +9,14 @@ from pipeline.database.transaction import transaction
 from pipeline.optuna_private import lock_study
 
 
-def remeasured(study: optuna.Study, number: int) -> list[dict[str, Any]]:
-    """What `nacim evaluate` measured of a trial after the search, oldest first.
+def remeasured(attributes: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
+    """What `nacim evaluate` measured of a trial after the search, oldest first; `attributes` are the study's.
 
     Each is {"settings": ..., "validation": ..., "test": ..., "versions": ...}: plain settings (`epochs` null: weights
     inherited from the supernet), and the two reports as `VariationReport.to_dict` gives them. Optuna lets no one change
     a finished trial, so that they are attributes of the study, named by the trial.
     """
-    found: list[dict[str, Any]] = study.user_attrs.get(_key(number), [])
+    found: list[dict[str, Any]] = attributes.get(_key(number), [])
     return found
 
 
@@ -23,7 +24,7 @@ def add_remeasured(study: optuna.Study, number: int, entry: dict[str, Any]) -> N
     """Add a measurement to those of a trial; nothing else of the trial changes."""
     with transaction(study) as session:
         lock_study(study, session)
-        study.set_user_attr(_key(number), [*remeasured(study, number), entry])
+        study.set_user_attr(_key(number), [*remeasured(study.user_attrs, number), entry])
 
 
 def describe_settings(settings: dict[str, Any]) -> str:

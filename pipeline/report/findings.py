@@ -10,6 +10,7 @@ import optuna
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
+from pipeline.database.remeasured import remeasured
 from pipeline.database.trials import ParetoReport, pareto_report
 from pipeline.design.metrics import METRICS
 from pipeline.report.evaluated import Evaluated
@@ -65,7 +66,7 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
     drift_time_s = attributes["identity"]["variation"]["drift_time_s"]
     evaluated = {}
     for trial in pareto.trials:
-        later = attributes.get(f"remeasured:{trial.number}", ())
+        later = remeasured(attributes, trial.number)
         same_drift = [each for each in later if each["settings"]["drift_time_s"] == drift_time_s]
         evaluated[trial.number] = Evaluated.from_trial(trial, same_drift)
     repeats = {
