@@ -208,6 +208,17 @@ def test_a_spooled_file_that_is_cut_off_or_of_another_study_is_passed_over(study
     assert Spool(tmp_path / "spool", other).left() == []
 
 
+def test_a_spooled_result_of_another_design_is_not_recorded_under_its_number(study, tmp_path):
+    """The spool outlives the database: a fresh one has the same numbers and other designs."""
+    whole = everything(run(study, tmp_path / "whole", 2))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    asked = ask(study, open_study(study, f"sqlite:///{folder / 'study.db'}"))
+    result = fake_evaluation.made_up_result(asked.design, 99)
+    Spool(folder / "spool", study).put(SpooledResult(number=0, design_hash="another design's", result=result))
+    assert everything(run(study, folder, 2)) == whole
+
+
 def test_what_will_not_pass_is_not_waited_for():
     def broken() -> None:
         raise StudyError("another space")
