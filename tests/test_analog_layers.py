@@ -361,3 +361,11 @@ def test_a_converter_that_is_finer_than_a_level_loses_nothing_of_digital_cells()
     ideal, same_images = network_of(design_with("sram", adc_bits=None))
     exact = run(network, images, SimulatedChip.nominal(), "exact")
     torch.testing.assert_close(exact, run(ideal, same_images, SimulatedChip.nominal(), "exact"), rtol=1e-5, atol=1e-5)
+
+
+def test_programmed_weights_keep_the_memory_format_that_decides_how_a_convolution_rounds():
+    network, _ = network_of(design_with(), seed=1)
+    network = network.to(memory_format=torch.channels_last)  # one input channel: torch cannot tell the format
+    program_chip(network, SimulatedChip.number(0, 0))
+    for layer in noisy_layers(network):
+        assert all(cells.folded.stride() == layer.weight.stride() for cells in layer.programmed)

@@ -119,7 +119,8 @@ class NoisyLayer(QuantisedLayer):
 
     def program_chips(self, chips: Sequence[SimulatedChip], drift_time_s: float | None = None) -> None:
         """Write the weights into the cells of each chip."""
-        codes = self.weight_codes()
+        # With one input channel the codes would lose the weight's memory format, and sums would round otherwise.
+        codes = self.weight_codes().as_strided(self.weight.shape, self.weight.stride())
         self._programmed_step = self.weight_step.item()
         self.programmed = [
             written_cells(self.code, self.mapping, self.index, chip, codes, drift_time_s) for chip in chips
