@@ -125,6 +125,12 @@ def test_low_resistance_widens_the_cell():
     )
 
 
+def test_only_a_1t1r_cell_has_a_transistor_in_series():
+    # a 1T1R cell's access transistor has a quarter of the resistance of its highest level, 6 kOhm
+    assert cell_in_crossbar(chip()).access_ohm == near(1500)
+    assert cell_in_crossbar(chip(device=load_card("fefet").device)).access_ohm == 0
+
+
 def test_mux_of_one_column_costs_nothing():
     alone = crossbar(chip(cols_per_adc=1))
     assert alone.area_m2["multiplexers"] == 0
@@ -226,6 +232,14 @@ def test_idle_adder_trees_leak_what_another_layer_last_needed():
     tiny = dense("tiny", 32, 8)
     one, two = (estimate_cost(chip(), [tiny, dense("long", rows, 64)]).layers[0].leakage_power_w for rows in (300, 384))
     assert one < two
+
+
+def test_adder_trees_of_a_tile_leak_what_its_last_tile_needs():
+    # two tiles of 2 x 2 PEs; the trees of the second one add up one PE of 128 rows, or two
+    one, two = (estimate_cost(chip(), [dense("a", rows, 8)]).layers[0] for rows in (384, 512))
+    assert one.tiles == two.tiles == 2
+    tree = AdderTree(tech=technology(22), inputs=2, width=5 + 8 + 4 + 1 + 1, trees=2 * 64 // 8)
+    assert two.leakage_power_w - one.leakage_power_w == near(2 * tree.leakage_w(2), rel=1e-6)
 
 
 def test_operations_of_a_padded_image_can_count_more_windows_than_run():

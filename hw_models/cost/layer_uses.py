@@ -72,11 +72,9 @@ class LayerUses:
         return math.ceil(tile.rows / self.mapped.pe_size)
 
     def tile_tree_uses(self) -> int:
-        """Uses of a tile's adder trees."""
+        """Uses of a tile's adder trees. Trees of one input cost nothing."""
         if self.is_novel:
             return self.windows * self.weights_per_scan
-        if self.is_copied_on_every_pe:
-            return 0
         return self.windows * math.ceil(self.chip.accelerator.cols_per_adc / self.mapped.columns_per_weight)
 
     def tile_traffic_bits(self, tile: Piece) -> tuple[float, float]:
