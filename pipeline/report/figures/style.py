@@ -47,6 +47,7 @@ def mark(trial: Evaluated) -> str:
 
 
 def by_device(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> Iterable[tuple[str, Style, list[Evaluated]]]:
+    """Each device that has designs among `trials`, its style and these designs."""
     for device, style in styles.items():
         if own := [trial for trial in trials if trial.device == device]:
             yield device, style, own
@@ -69,6 +70,7 @@ def hover_text(trial: Evaluated) -> str:
 
 
 def values_of(trials: Iterable[Evaluated], name: str | None) -> list[float]:
+    """Values of a metric in the unit shown, or the trials' numbers."""
     if name is None:
         return [trial.number for trial in trials]
     return rounded(trial.measured[name] * METRICS[name].scale for trial in trials)
@@ -80,14 +82,9 @@ def rounded(values: Iterable[float]) -> list[float]:
 
 
 def layout(x_axis: dict[str, Any], y_axis: dict[str, Any], height: int) -> dict[str, Any]:
-    axis = {
-        "gridcolor": GRID,
-        "zeroline": False,
-        "linecolor": GREY,
-        "ticks": "outside",
-        "tickcolor": GREY,
-        "automargin": True,
-    }
+    """A figure's layout in the report's look; `height` in pixels, axes as plotly has them."""
+    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "ticks": "outside", "tickcolor": GREY}
+    axis["automargin"] = True
     return {
         "template": "none",
         "height": height,
