@@ -135,12 +135,8 @@ def _share(value: float | None, total: float, name: str) -> str:
 def _outside(shown: Evaluated) -> Text:
     reasons = shown.cost["outside_reference"]
     if not reasons:
-        return Text("The cost model's reference tool covers this design.\n")
-    return Text(
-        "\n".join(
-            ["Outside what the cost model's reference tool vouches for:", *(f"- {reason}" for reason in reasons), ""]
-        )
-    )
+        return Text("This design is inside NeuroSim's range.\n")
+    return Text("\n".join(["Outside NeuroSim's range:", *(f"- {reason}" for reason in reasons), ""]))
 
 
 def _origin(spec: StudySpec, shown: Evaluated, design_hash: str) -> Table:
