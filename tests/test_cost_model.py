@@ -26,6 +26,7 @@ from hw_models.cost.activity import (
     spread_density,
     tilt_levels,
 )
+from hw_models.cost.column_energy import ConversionEnergy
 from hw_models.devices import load_card
 
 NODES = (45, 32, 22, 14, 10, 7)
@@ -103,6 +104,17 @@ def test_decision_time_of_a_low_current_is_longer_and_never_below_a_nanosecond()
     assert CurrentDecision(levels=32, rows=128, r_on_ohm=6e3, r_off_ohm=900e3).slowest_s() == 1e-9
 
 
+def test_more_columns_wait_longer_for_the_slowest():
+    # current-mode comparators at 45 nm: of more columns, the one that conducts least conducts less
+    slow = chip(device=load_card("fefet").device, tech_node_nm=45, adc_type="flash", adc_bits=5)
+    activity, conversions = (
+        assumed_activity(slow, [dense("a", 64, 8)]).layers[0],
+        ConversionEnergy(model="reference", factor=1, adc_bits=5),
+    )
+    few, many = (conversions.block_j(crossbar(slow), activity, 64, 64, columns) / columns for columns in (4, 64))
+    assert many > 1.01 * few
+
+
 def test_adder_tree_of_five_inputs():
     # stages of 5 >> 1, 5 >> 2 and 5 >> 3 adders: 2 x 10 + 1 x 11 + 0 x 12 bits in each of 3 trees
     assert AdderTree(tech=technology(22), inputs=5, width=10, trees=3).full_adders(5) == 93
@@ -135,6 +147,8 @@ def test_mux_of_one_column_costs_nothing():
     alone = crossbar(chip(cols_per_adc=1))
     assert alone.area_m2["multiplexers"] == 0
     assert alone.plane_j["multiplexers"] == 0
+    no_shift_add = crossbar(chip(cols_per_adc=1, cell_bits=2, weight_bits=2, input_bits=1))
+    assert no_shift_add.leakage_w == near(2 * 64 * technology(22).flipflop_leak_w)  # registers of rows and columns only
 
 
 def test_sram_cells_leak_and_resistive_cells_do_not():

@@ -66,6 +66,16 @@ def test_a_users_card_is_read_by_its_path(card, write):
         pytest.param(
             "on_off_ratio", {"value": 1.0, "source": "x"}, "on_off_ratio must be a finite number above 1", id="ratio"
         ),
+        pytest.param("stuck_on_rate", {"value": 0.6, "source": "x"}, "stuck_on_rate must be 0 to 0.5", id="rate"),
+        pytest.param(
+            "programming_sigma", {"value": [0.1, -0.2], "source": "x"}, "stays within 0 to 1", id="negative sigma"
+        ),
+        pytest.param(
+            "drift_nu_law",
+            {"value": [-0.01, 0.05, 0.0, 0.1], "source": "x"},
+            "drift_nu_law must be a law that gives 0.0 at u = 1",
+            id="law and constant disagree",
+        ),
         pytest.param("read_sigma", {"value": 0.01, "source": " "}, "read_sigma needs a source", id="no source"),
         pytest.param("read_sigma", 0.01, "must be written {value: ..., source: ...}", id="bare value"),
         pytest.param("cell", {"value": "2t2r", "source": "x"}, "cell must be one of", id="unknown cell"),

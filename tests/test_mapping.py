@@ -129,6 +129,11 @@ def test_more_channels_than_a_novel_pe_take_more_tiles():
     assert (mapped.tile_size, mapped.row_tiles, mapped.col_tiles) == (128, 3, 1)
 
 
+def test_of_equally_used_sizes_the_largest_is_taken():
+    # a matrix of 1024 x 1024 cells fills tiles of 1024 and of 512
+    assert map_network(chip(), [dense("a", 1024, 256)]).floorplan.tile_size == 1024
+
+
 def test_an_8x8_network_on_256_row_crossbars_keeps_the_smallest_hierarchy():
     mapping = map_network(chip(crossbar_size=256), [conv("a", 1, 8), dense("fc", 512, 10)])
     assert mapping.floorplan.outside_reference
