@@ -13,7 +13,7 @@ from pathlib import Path
 from chromium import chromium_page
 from rich.console import Console
 
-from pipeline.cli.progress import LiveProgress
+from pipeline.cli.live_view import LiveProgress
 from pipeline.database.open_study import load_study_read_only
 from pipeline.database.places import places
 from pipeline.database.trials import pareto_report

@@ -9,7 +9,8 @@ import pytest
 from made_up import made_up_study
 from rich.console import Console
 
-from pipeline.cli.progress import JsonProgress, LiveProgress, PlainProgress, Progress, sparkline
+from pipeline.cli.live_view import LiveProgress, sparkline
+from pipeline.cli.progress import JsonProgress, PlainProgress, Progress
 from pipeline.database.trials import pareto_report
 from pipeline.design.design_point import DesignPoint
 from pipeline.phase import phase_file, read_phase, say, told_in

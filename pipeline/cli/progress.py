@@ -1,4 +1,4 @@
-"""What a run shows: a live view, plain lines where there is no terminal, JSON lines for scripts, or nothing."""
+"""What a run shows: plain lines where there is no terminal, JSON lines for scripts, or nothing."""
 
 import json
 import sys
@@ -8,25 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.markup import escape
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
-from pipeline.database.trials import KINDS, front_of, kind_of, reason_of
+from pipeline.cli.front_table import front_table
+from pipeline.database.trials import KINDS, kind_of, reason_of
 from pipeline.design.describe import describe
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import hypervolume_history
-from pipeline.phase import read_phase
-from pipeline.report.evaluated import Evaluated
 
-_FRONT_ROWS = 8
 _FIRST_ESTIMATE = 5  # assumed: trials that a run has done; the first ones compile kernels and start workers
-_BLOCKS, _SPARKS = "▁▂▃▄▅▆▇█", 40
 
 
 def quantity(name: str, value: float) -> str:
@@ -146,7 +137,7 @@ class Progress:
         """
 
 
-class _PrintedProgress(Progress):
+class PrintedProgress(Progress):
     """What people are told before, beside and after the trials."""
 
     def say(self, message: str) -> None:
@@ -163,7 +154,7 @@ class _PrintedProgress(Progress):
         self.say(f"database  {database}\nreport    {report}")
 
 
-class PlainProgress(_PrintedProgress):
+class PlainProgress(PrintedProgress):
     """One line for each finished trial, for logs and pipes."""
 
     def finished(self, trial: FrozenTrial) -> None:
@@ -214,76 +205,3 @@ class JsonProgress(Progress):
         """Print one event."""
         self._console.file.write(json.dumps({"event": event, "study": self._study} | facts) + "\n")
         self._console.file.flush()
-
-
-class LiveProgress(_PrintedProgress):
-    """A calm view that is redrawn in place."""
-
-    _live: Live | None = None
-
-    def begin(self, goal: int, done: int, workers: int) -> None:
-        super().begin(goal, done, workers)
-        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
-        self._live.start()
-
-    def finished(self, trial: FrozenTrial) -> None:
-        super().finished(trial)
-        if kind_of(trial) == "failed":  # stays above the view
-            self.say(f"trial {trial.number} failed: {trial.user_attrs['error']}")
-
-    def close(self) -> None:
-        if self._live:
-            self._live.stop()
-
-    def _render(self) -> RenderableType:
-        """The view. Rich calls this from a thread of its own, so that it works on copies."""
-        trials, running = list(self._trials), dict(self._running)
-        head = Table.grid(padding=(0, 2))  # gives the bar a line of its own
-        left = self.time_left()
-        bar = ProgressBar(total=max(1, self._goal), completed=self._done, width=40, complete_style="blue")
-        head.add_row(bar, self.counts(), Text(left, style="dim"))
-        lines: list[RenderableType] = [head]
-        if trials:
-            best = ", ".join(self.best(name) for name in self._objectives)
-            text = Text(f"{best}, hypervolume {self.hypervolume():.4g}  ")
-            lines.append(text.append(sparkline(self.history()), style="blue"))
-        lines.append(Text())
-        lines += [self._in_work(number, design) for number, design in sorted(running.items())]
-        if trials:
-            front = front_of(self._objectives, trials)
-            table = front_table(self._objectives, front, limit=_FRONT_ROWS, title="Front so far")
-            lines += [Text(), table] if running else [table]
-        return Group(*lines)
-
-    def _in_work(self, number: int, design: DesignPoint) -> Text:
-        phase = read_phase(self._checkpoints, self._study, number) or "waiting for its worker"
-        phase = {"variation": "simulated chips"}.get(phase, phase)
-        text = Text(f"trial {number:<4} {phase:<27}", overflow="ellipsis", no_wrap=True)
-        return text.append(describe(design), style="dim")
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """Heights of a growing series as a line of blocks, at most 40 of them; its last value is the full height."""
-    if not values or values[-1] <= 0:
-        return ""
-    width = min(len(values), _SPARKS)
-    picked = [values[(i + 1) * len(values) // width - 1] for i in range(width)]
-    return "".join(_BLOCKS[min(int(value / values[-1] * len(_BLOCKS)), len(_BLOCKS) - 1)] for value in picked)
-
-
-def front_table(
-    objectives: Sequence[str], front: Sequence[FrozenTrial], limit: int | None = None, title: str = "Pareto front"
-) -> Table:
-    """A table of trials: number, objectives with units, accuracy with its 95 % interval, and the design."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = [Evaluated.from_trial(trial) for trial in front[:limit]]
-    heads = ["trial", *(METRICS[name].title for name in objectives)]
-    rows = [[str(trial.number), *(trial.show(name) for name in objectives)] for trial in shown]
-    for head, *cells in zip(heads, *rows, strict=True):
-        table.add_column(escape(head), justify="right", min_width=max(map(len, [head, *cells])))  # the design gives way
-    table.add_column("design", overflow="ellipsis", no_wrap=limit is not None)
-    for row, trial in zip(rows, shown, strict=True):
-        table.add_row(*row, escape(describe(trial.design)))
-    if limit is not None and len(front) > limit:
-        table.add_row("", *[""] * len(objectives), f"and {len(front) - limit} more")
-    return table

@@ -90,7 +90,8 @@ def run(
 
 def _view(study: "optuna.Study", objectives: list[str], folder: Path, quiet: bool, as_json: bool) -> "Progress":
     """What shows the run: nothing, JSON lines, a live view on a terminal, or plain lines."""
-    from pipeline.cli.progress import JsonProgress, LiveProgress, PlainProgress, Progress
+    from pipeline.cli.live_view import LiveProgress
+    from pipeline.cli.progress import JsonProgress, PlainProgress, Progress
     from pipeline.database.trials import pareto_report
 
     console = console_of_tables()
