@@ -272,6 +272,7 @@ def test_ctrl_c_keeps_what_is_complete_and_the_next_run_takes_the_rest_up(tmp_pa
     assert {number: after[number].values for number in kept} == kept
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_with_3_and_keeps_what_was_finished(finished, tmp_path):
     """A limit on the size of any file stands for the full disk: writes fail in the same places."""
     shutil.copy(finished / "tiny.yaml", tmp_path)

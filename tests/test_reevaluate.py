@@ -256,6 +256,7 @@ def test_hopeless_and_trivial_requirements_are_answered_so(bounds):
         assert (sigma.fails_at is None) == (not hopeless)
 
 
+@pytest.mark.slow
 def test_a_network_trained_for_the_noise_stands_it_at_least_as_a_rule(bounds, monkeypatch):
     stored, trial, accuracy, found = bounds
     trained = []
