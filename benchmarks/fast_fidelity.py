@@ -2,8 +2,9 @@
 
     python benchmarks/fast_fidelity.py [--write]
 
-One network, plainly trained, is measured on hardware after hardware, without batch-norm recalibration: nothing hides
-what converters and cells do. "Noise only" is `fast` without its rule that layers whose converters err much run exactly.
+One network, trained without noise, is measured on many accelerators. Batch norm is not recalibrated, so that nothing
+hides the errors of converters and cells. "Noise only" is `fast` without the rule that layers whose converters err much
+run exactly.
 """
 
 import argparse

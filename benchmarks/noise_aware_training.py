@@ -4,8 +4,8 @@
     python benchmarks/noise_aware_training.py fashion_mnist --data-dir DATA --train-images 8000 --epochs 5 \
         --fidelity fast
 
-Each weight is a differential pair of 4-bit cells whose conductance errs by `sigma` times the range from g_off to g_on,
-the same at all levels; nothing else varies. Noise-aware training draws the same error at every step.
+Each weight is a differential pair of 4-bit cells. A cell's conductance errs by `sigma` times the range from g_off to
+g_on, the same at all levels; nothing else varies. Noise-aware training draws the same error anew at each step.
 """
 
 import argparse

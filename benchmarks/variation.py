@@ -1,10 +1,10 @@
-"""Time of one simulated chip, and of a noisy training step, against plain PyTorch on the same network and images.
+"""Times of one simulated chip and of a noisy training step, against plain PyTorch on the same network and images.
 
     python benchmarks/variation.py
 
-All variants run in one process on one thread and take turns, so that a busy machine slows all of them; the ratio of
-each round is taken within the round, and the median of the ratios is printed. A chip's time includes drawing its cells.
-Where IBM aihwkit can be imported, its pure-torch inference tile runs beside (`pip install --no-deps aihwkit==1.1.0`).
+All variants run in one process on one thread and take turns, so that a busy machine slows all of them. Ratios are taken
+within each round, and their median is printed. A chip's time includes drawing its cells. Where IBM aihwkit is installed
+(`pip install --no-deps aihwkit==1.1.0`), its pure-torch inference tile is timed, too.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def train(network: nn.Module, images: Tensor, labels: Tensor, epochs: int = 3) -
 
 
 def hardware(**changes: object) -> Accelerator:
-    """128-row blocks of analog cells, 8-bit inputs and weights; `changes` say what is simulated of it."""
+    """128-row blocks of analog cells, 8-bit inputs and weights, with `changes` to the accelerator."""
     quiet = {"read_sigma": 0.0, "stuck_on_rate": 0.0, "stuck_off_rate": 0.0, "conductance_levels": 256}
     device = load_card("rram").device
     device = type(device)(**(device.to_dict() | quiet | {"programming_sigma": (0.05,)}))

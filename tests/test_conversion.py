@@ -38,7 +38,7 @@ class Block(nn.Module):
 
 
 class Residual(nn.Module):
-    """A user's network; inputs of the last layers are negative at times, the head takes a sequence of pixels."""
+    """A user's network: some inputs of the last layers are negative, and `pixels` takes a sequence."""
 
     def __init__(self) -> None:
         super().__init__()

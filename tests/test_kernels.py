@@ -94,7 +94,7 @@ def test_fast_outputs_of_both_paths_are_the_same():
 
 
 @pytest.mark.parametrize("fidelity", ["exact", "fast"])
-def test_a_programmed_network_runs_without_a_word_on_images_and_gradients(fidelity):
+def test_a_programmed_network_runs_without_image_numbers_and_with_gradients_on(fidelity):
     network, images = network_of(design_with("rram"))
     calibrate(network, images)
     numbered = run(network, images, SimulatedChip.number(3, 1), fidelity)

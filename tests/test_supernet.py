@@ -112,7 +112,7 @@ def test_equal_keys_share_one_training_and_other_studies_do_not(inheriting, tiny
 
 
 def test_designs_inherit_what_the_supernet_learnt(tiny, write_study, tmp_path):
-    """Ten classes: 10 % is chance; three epochs of training on its own reach less than the long supernet gives."""
+    """Of ten classes, chance gives 10 %. Three epochs of a training of its own give less than the long supernet."""
     tiny["accuracy"] = {"from": "supernet", "supernet_epochs": 40}
     tiny["training"] |= {"learning_rate": 0.01}
     study = load_study(write_study(tiny))
@@ -138,7 +138,7 @@ def test_a_supernet_whose_training_fails_says_so(tiny, write_study, tmp_path):
         with_supernet(load_study(write_study(tiny)), tmp_path / "out", print)
 
 
-def test_the_study_file_says_from(tiny, write_study):
+def test_the_study_file_names_the_source_of_weights_from(tiny, write_study):
     path = write_study(tiny | {"accuracy": {"from": "supernet"}})
     assert load_study(path).spec.accuracy.source == "supernet"
     assert yaml.safe_load(path.read_text())["accuracy"] == {"from": "supernet"}

@@ -119,8 +119,8 @@ class NoisyLayer(QuantisedLayer):
 
     def program_chips(self, chips: Sequence[SimulatedChip], drift_time_s: float | None = None) -> None:
         """Write the weights into the cells of each chip."""
-        # With one input channel the codes would lose the weight's memory format, and sums would round otherwise.
-        codes = self.weight_codes().as_strided(self.weight.shape, self.weight.stride())
+        # With one input channel the codes may have other strides than the weight: convolutions would round otherwise.
+        codes = torch.empty_like(self.weight, requires_grad=False).copy_(self.weight_codes())
         self._programmed_step = self.weight_step.item()
         self.programmed = [
             written_cells(self.code, self.mapping, self.index, chip, codes, drift_time_s) for chip in chips
