@@ -31,6 +31,7 @@ LIGHT = (  # what must open fast: it loads no torch
     *("pipeline.report.page", "pipeline.report.dashboard_server", "pipeline.report.dashboard_notes"),
     *("pipeline.run.runner", "pipeline.run.cluster", "pipeline.cli.app", "pipeline.cli.trial_page"),
     *("pipeline.database.open_study", "pipeline.study.search_space", "pipeline.samplers", "hw_models.cost"),
+    *("pipeline.analog", "pipeline.trial.supernet_key"),
 )
 
 
