@@ -1,32 +1,20 @@
 """Which data set a study uses."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticKnownError
+from pydantic import Field, model_validator
 
 from pipeline.data.data_set import DataSet
 from pipeline.data.sets import DATA_SETS
-from pipeline.strict_model import StrictModel
+from pipeline.strict_model import KeyOf, StrictModel
 
 Augmentation = Literal["none", "crop", "crop_and_flip"]
-
-
-def _is_listed(name: str) -> str:
-    if name not in DATA_SETS:
-        *others, last = map(repr, DATA_SETS)
-        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
-    return name
-
-
-def _list_names(schema: dict[str, Any]) -> None:
-    schema["enum"] = list(DATA_SETS)
 
 
 class DatasetSpec(StrictModel):
     """Which images. The counts cut a split short; null takes all of it."""
 
-    name: Annotated[str, AfterValidator(_is_listed), Field(json_schema_extra=_list_names)] = "digits"
+    name: Annotated[str, KeyOf(DATA_SETS)] = "digits"
     data_dir: str | None = Field(
         None,
         description="Folder that `nacim data get` wrote; of image_folder, the folder with one folder of pictures for "

@@ -30,35 +30,22 @@ class Quantity:
     scale: float = 1.0
 
 
-def _quantities() -> dict[str, Quantity]:
-    """Name as written -> quantity: each cost metric in each of its units, and how much of the chip there is."""
-    with_unit, without = {}, {}
-    for metric in METRICS.values():
-        if metric.needs_training:
-            continue
-        if metric.stored_unit is None:
-            without[metric.attribute] = Quantity(metric.attribute)
-            continue
-        stem = metric.attribute.rsplit("_", 1)[0]
-        for unit, scale in metric.units.items():
-            written = unit.lower().replace(" ", "")
-            with_unit[f"{stem}_{written}"] = Quantity(metric.attribute, written, scale)
-    return with_unit | without | {name: Quantity(name) for name in ("cells", "crossbars")}
-
-
-QUANTITIES = _quantities()
+_COSTS = [metric for metric in METRICS.values() if not metric.needs_training]
+QUANTITIES = {  # name as written -> each cost metric in each of its units, and how much of the chip there is
+    f"{metric.attribute.rsplit('_', 1)[0]}_{written}": Quantity(metric.attribute, written, scale)
+    for metric in _COSTS
+    if metric.stored_unit
+    for written, scale in ((unit.lower().replace(" ", ""), scale) for unit, scale in metric.units.items())
+} | {
+    name: Quantity(name)
+    for name in [*(metric.attribute for metric in _COSTS if not metric.stored_unit), "cells", "crossbars"]
+}
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Constraint:
-    """One limit.
-
-    Attributes:
-        quantity: A name of `QUANTITIES`.
-        is_upper: Whether it is written with `<=`; else with `>=`.
-        limit: In the unit of the quantity, above 0.
-    """
+    """One limit: `quantity` is a name of `QUANTITIES`, `limit` a number above 0 in its unit."""
 
     quantity: str
     is_upper: bool
@@ -76,10 +63,8 @@ class Constraint:
             raise ValueError(f"{text!r} is no constraint; write QUANTITY <= NUMBER or >=, such as 'area_mm2 <= 2.5'")
         quantity, sense, number = found.groups()
         if quantity not in QUANTITIES:
-            offer = did_you_mean(quantity, QUANTITIES)
-            raise ValueError(
-                f"{text!r}: {quantity!r} is not known before training{offer}; choose from {', '.join(QUANTITIES)}"
-            )
+            way_out = f"{did_you_mean(quantity, QUANTITIES)}; choose from {', '.join(QUANTITIES)}"
+            raise ValueError(f"{text!r}: {quantity!r} is not known before training{way_out}")
         try:
             limit = float(number)
         except ValueError:
@@ -99,10 +84,9 @@ class Constraint:
     def show(self, cost: Mapping[str, float]) -> str:
         """How a design breaks the constraint: `area 3.1 mm2 > 2.5 mm2`."""
         unit = QUANTITIES[self.quantity].unit
-        stem = self.quantity.removesuffix(f"_{unit}")
-        sign = ">" if self.is_upper else "<"
-        value = f"{self._value(cost):.4g} {unit}".strip()
-        return f"{stem.replace('_', ' ')} {value} {sign} {f'{self.limit:.12g} {unit}'.strip()}"
+        stem = self.quantity.removesuffix(f"_{unit}").replace("_", " ")
+        value, limit = (f"{number} {unit}".strip() for number in (f"{self._value(cost):.4g}", f"{self.limit:.12g}"))
+        return f"{stem} {value} {'>' if self.is_upper else '<'} {limit}"
 
     def _value(self, cost: Mapping[str, float]) -> float:
         quantity = QUANTITIES[self.quantity]
@@ -116,9 +100,6 @@ def cost_before_training(design: DesignPoint) -> dict[str, float]:
 
 
 def untrained_values(objectives: Sequence[str], cost: Mapping[str, float]) -> list[float]:
-    """Objectives of a design that is not trained: accuracies 0, costs as before training.
-
-    Costs at the network's own data take the value at the assumed activity.
-    """
+    """Objectives of a design that is not trained: accuracies 0, costs (also at own data) at the assumed activity."""
     metrics = [METRICS[name] for name in objectives]
     return [0.0 if metric.is_accuracy else cost[metric.attribute] for metric in metrics]

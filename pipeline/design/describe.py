@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from hw_models.number_format import FixedPoint
-from pipeline.design.design_point import DesignPoint
+from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec
 
 
 def describe(design: DesignPoint) -> str:
@@ -14,11 +14,10 @@ def describe(design: DesignPoint) -> str:
     """
     chip = design.accelerator
     convs = " ".join(
-        f"{c.filters}k{c.kernel}{'s' + str(c.stride) if c.stride > 1 else ''}{'p' if c.pool else ''}"
-        f"{_format(c.weight_format)}"
+        f"{c.filters}k{c.kernel}{f's{c.stride}' if c.stride > 1 else ''}{'p' if c.pool else ''}{_format(c)}"
         for c in design.convs
     )
-    hidden = " ".join(f"{layer.units}{_format(layer.weight_format)}" for layer in design.hidden)
+    hidden = " ".join(f"{layer.units}{_format(layer)}" for layer in design.hidden)
     return (
         f"{chip.device.name} {chip.tech_node_nm} nm, {chip.crossbar_size}x{chip.crossbar_size}, "
         f"ADC {chip.adc_bits} b {chip.adc_type} /{chip.cols_per_adc}, cell {chip.cell_bits} b, w {chip.weight_bits} b, "
@@ -27,8 +26,9 @@ def describe(design: DesignPoint) -> str:
     )
 
 
-def _format(weight_format: FixedPoint | None) -> str:
-    return "" if weight_format is None else f":{weight_format.integer_bits}.{weight_format.fraction_bits}"
+def _format(layer: ConvSpec | HiddenSpec) -> str:
+    own = layer.weight_format
+    return f":{own.integer_bits}.{own.fraction_bits}" if own else ""
 
 
 def design_columns(design: DesignPoint) -> dict[str, Any]:
@@ -44,10 +44,5 @@ def design_columns(design: DesignPoint) -> dict[str, Any]:
     return columns | _format_columns("classifier", design.classifier_format)
 
 
-def _format_columns(layer: str, weight_format: FixedPoint | None) -> dict[str, int]:
-    if weight_format is None:
-        return {}
-    return {
-        f"{layer}_integer_bits": weight_format.integer_bits,
-        f"{layer}_fraction_bits": weight_format.fraction_bits,
-    }
+def _format_columns(layer: str, own: FixedPoint | None) -> dict[str, int]:
+    return {f"{layer}_{field}": bits for field, bits in dataclasses.asdict(own).items()} if own else {}

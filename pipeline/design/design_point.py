@@ -39,8 +39,7 @@ class ConvSpec:
         filters: Output channels, 1 to 4096.
         kernel: Side of the square kernel, odd, 1 to 15.
         stride: Step in pixels, 1 to 8.
-        pool: Whether a 2x2 max pooling follows.
-        weight_format: Fixed-point format of the weights; None scales them to their own spread.
+        weight_format: None scales the weights to their own spread; so for the other layers.
     """
 
     filters: int
@@ -74,10 +73,7 @@ class DesignPoint:
 
     Attributes:
         accelerator: The hardware; cost model and noisy layers read this same record.
-        image: Size of the images and number of classes.
-        convs: Convolutions in order.
-        hidden: Hidden fully connected layers in order. A classifier with `image.classes` outputs follows them.
-        classifier_format: Fixed-point format of the classifier's weights; None scales them to their own spread.
+        convs, hidden: In order. A classifier with `image.classes` outputs follows them.
         batch_norm: Whether a digital batch normalisation follows each layer but the classifier.
     """
 

@@ -4,35 +4,38 @@ Any metric may be an objective, and any that needs no training a constraint. A n
 """
 
 import dataclasses
+from functools import partial
 from typing import Literal
 
 _PREFIXES = {"": 1.0, "m": 1e3, "u": 1e6, "n": 1e9, "p": 1e12}  # SI prefix -> prefixed units in one unit
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Metric:
     """One measured quantity.
 
     Attributes:
+        attribute: Of the report that `source` names. What the report computes from its fields is also known of trials
+            that were stored before.
+        label: Short text for tables and axes.
+        meaning: One sentence.
+        direction: Which way is better.
+        unit: For people; SI with a prefix.
+        stored_unit: Of the stored value; None: `unit`.
         source: Where the value is read: `accuracy` is the `VariationReport` of the validation images; `cost` is the
             `CostReport` at the assumed activity, known before training; `own cost` is the one at the trained network's
             own activity.
-        attribute: Of that report. What it computes from its fields is also known of trials that were stored before.
-        direction: Which way is better.
-        unit: For people; SI with a prefix.
-        label: Short text for tables and axes.
-        meaning: One sentence.
-        stored_unit: Of the stored value; None: `unit`.
         falls_with_chips: The more chips are simulated, the lower the value: studies need equal numbers of chips.
     """
 
-    source: Literal["accuracy", "cost", "own cost"]
     attribute: str
-    direction: Literal["maximize", "minimize"]
-    unit: str
     label: str
     meaning: str
+    _: dataclasses.KW_ONLY
+    direction: Literal["maximize", "minimize"]
+    unit: str
     stored_unit: str | None = None
+    source: Literal["accuracy", "cost", "own cost"] = "cost"
     falls_with_chips: bool = False
 
     @property
@@ -79,39 +82,9 @@ class Metric:
         return self.label if unit in self.label else f"{self.label} [{unit}]"
 
 
-def _accuracy(attribute: str, label: str, meaning: str, *, falls_with_chips: bool = False) -> Metric:
-    return Metric(
-        source="accuracy",
-        attribute=attribute,
-        direction="maximize",
-        unit="%",
-        stored_unit="0 to 1",
-        label=label,
-        meaning=meaning,
-        falls_with_chips=falls_with_chips,
-    )
-
-
-def _cost(
-    attribute: str,
-    direction: Literal["maximize", "minimize"],
-    label: str,
-    meaning: str,
-    *,
-    unit: str,
-    stored_unit: str | None = None,
-    source: Literal["cost", "own cost"] = "cost",
-) -> Metric:
-    return Metric(
-        source=source,
-        attribute=attribute,
-        direction=direction,
-        unit=unit,
-        stored_unit=stored_unit,
-        label=label,
-        meaning=meaning,
-    )
-
+_accuracy = partial(Metric, direction="maximize", unit="%", stored_unit="0 to 1", source="accuracy")
+_maximized = partial(Metric, direction="maximize")
+_minimized = partial(Metric, direction="minimize")
 
 METRICS: dict[str, Metric] = {
     "accuracy_mean": _accuracy("mean", "accuracy", "Mean accuracy over simulated chips, validation images."),
@@ -130,52 +103,40 @@ METRICS: dict[str, Metric] = {
     "accuracy_float": _accuracy(
         "float_accuracy", "accuracy, float", "Float weights and activations, no hardware, validation images."
     ),
-    "tops_per_watt": _cost(
+    "tops_per_watt": _maximized(
         "tops_per_watt",
-        "maximize",
         "TOPS/W",
         "Operations (2 per multiply-accumulate, at the design's own bits) per energy, leakage and NeuroSim's "
         "post-layout factor 1.22 included.",
         unit="TOPS/W",
     ),
-    "tops": _cost("tops", "maximize", "TOPS", "Operations per second, one image at a time.", unit="TOPS"),
-    "tops_per_mm2": _cost(
-        "tops_per_mm2", "maximize", "TOPS/mm2", "Operations per second and chip area.", unit="TOPS/mm2"
+    "tops": _maximized("tops", "TOPS", "Operations per second, one image at a time.", unit="TOPS"),
+    "tops_per_mm2": _maximized("tops_per_mm2", "TOPS/mm2", "Operations per second and chip area.", unit="TOPS/mm2"),
+    "area_m2": _minimized("area_m2", "area", "Chip area.", unit="mm2", stored_unit="m2"),
+    "latency_s": _minimized("latency_s", "latency", "Time of one inference.", unit="us", stored_unit="s"),
+    "energy_j": _minimized(
+        "energy_j", "energy", "Energy of one inference, leakage included.", unit="nJ", stored_unit="J"
     ),
-    "area_m2": _cost("area_m2", "minimize", "area", "Chip area.", unit="mm2", stored_unit="m2"),
-    "latency_s": _cost("latency_s", "minimize", "latency", "Time of one inference.", unit="us", stored_unit="s"),
-    "energy_j": _cost(
-        "energy_j", "minimize", "energy", "Energy of one inference, leakage included.", unit="nJ", stored_unit="J"
-    ),
-    "edp_js": _cost(
-        "edp_js", "minimize", "EDP", "Energy times latency of one inference.", unit="pJ s", stored_unit="J s"
-    ),
-    "tops_per_watt_own_data": _cost(
+    "edp_js": _minimized("edp_js", "EDP", "Energy times latency of one inference.", unit="pJ s", stored_unit="J s"),
+    "tops_per_watt_own_data": _maximized(
         "tops_per_watt",
-        "maximize",
         "TOPS/W, own data",
         "TOPS/W at the trained network's own bit densities and weights in place of the assumed ones.",
         unit="TOPS/W",
         source="own cost",
     ),
-    "energy_own_data_j": _cost(
+    "energy_own_data_j": _minimized(
         "energy_j",
-        "minimize",
         "energy, own data",
         "Energy of one inference at the trained network's own bit densities and weights.",
         unit="nJ",
         stored_unit="J",
         source="own cost",
     ),
-    "leakage_power_w": _cost(
-        "leakage_power_w", "minimize", "leakage", "Leakage power of the chip.", unit="uW", stored_unit="W"
+    "leakage_power_w": _minimized(
+        "leakage_power_w", "leakage", "Leakage power of the chip.", unit="uW", stored_unit="W"
     ),
-    "power_w": _cost(
-        "power_w",
-        "minimize",
-        "power",
-        "Mean power while inferring without pause, leakage included.",
-        unit="mW",
-        stored_unit="W",
+    "power_w": _minimized(
+        "power_w", "power", "Mean power while inferring without pause, leakage included.", unit="mW", stored_unit="W"
     ),
 }

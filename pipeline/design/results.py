@@ -67,7 +67,7 @@ class TrialResult:
         validation, test: Accuracy over chips; the search uses only `validation`.
         phase_s: Wall time of each phase in seconds.
         versions: Of Python, nacim and the libraries that computed the result.
-        checkpoint: File of the trained weights, or None.
+        checkpoint: File of the trained weights.
         learning_curve: Accuracies during training, one record a checkpoint: `epoch` and the names of `METRICS`.
         stopped_early: None, or why training ended early (`pipeline.design.stopping_rule.StoppingRule.verdict`). The
             accuracies are then those of an unfinished network on two chips, and no result.
@@ -92,13 +92,7 @@ def accuracies(report: VariationReport) -> dict[str, float]:
 def measured_values(
     cost: CostReport, own_cost: CostReport, validation: VariationReport, test: VariationReport
 ) -> dict[str, float]:
-    """One flat record of everything measured: all of `METRICS`, and `TEST_ACCURACIES`.
-
-    Args:
-        cost: At the assumed activity.
-        own_cost: At the trained network's own activity.
-        validation, test: Accuracy over chips.
-    """
+    """All of `METRICS` and `TEST_ACCURACIES`; `cost` is at the assumed activity, `own_cost` at the network's own."""
     sources = {"accuracy": validation, "cost": cost, "own cost": own_cost}
     values = {name: getattr(sources[metric.source], metric.attribute) for name, metric in METRICS.items()}
     return values | {name: getattr(test, attribute) for name, attribute in TEST_ACCURACIES.items()}
@@ -110,11 +104,7 @@ def stored_values(attributes: Mapping[str, Any]) -> dict[str, float]:
     A trial does not hold a metric that was added after it was measured. Its cost and its accuracy chip by chip still
     tell most; what they do not tell is left out.
     """
-    validation = VariationReport.from_dict(attributes["variation"]["validation"])
-    values = {name: attributes[name] for name in (*METRICS, *TEST_ACCURACIES) if name in attributes}
-    for name, metric in METRICS.items():
-        if name not in values and metric.source == "cost" and metric.attribute in attributes["cost"]:
-            values[name] = attributes["cost"][metric.attribute]
-        elif name not in values and metric.is_accuracy:
-            values[name] = getattr(validation, metric.attribute)
-    return values
+    cost = attributes["cost"]
+    values = {n: cost[m.attribute] for n, m in METRICS.items() if m.source == "cost" and m.attribute in cost}
+    values |= accuracies(VariationReport.from_dict(attributes["variation"]["validation"]))
+    return values | {name: attributes[name] for name in (*METRICS, *TEST_ACCURACIES) if name in attributes}

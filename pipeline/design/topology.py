@@ -17,8 +17,6 @@ class Layer:
     Attributes:
         mvm: What the crossbars see.
         is_conv: A convolution; else fully connected.
-        stride: Step in pixels.
-        weight_format: Fixed-point format of the weights, or None.
         batch_norm: A digital batch normalisation follows.
         grow_to: The input is first enlarged to this size, each pixel repeated (digital); None: it is not.
     """
@@ -80,8 +78,7 @@ def _decoder(design: DesignPoint, shrinking: list[tuple[ConvSpec, Size]], size: 
         layer = _conv_layer(design, f"up{index}", mirrored, size_before, channels)
         layers.append(dataclasses.replace(layer, grow_to=size_before))
         size, channels = size_before, conv.filters
-    classifier = _layer(design, "classifier", size, channels, design.image.classes, design.classifier_format)
-    return [*layers, classifier]
+    return [*layers, _layer(design, "classifier", size, channels, design.image.classes, design.classifier_format)]
 
 
 def _fully_connected(design: DesignPoint, inputs: int) -> list[Layer]:

@@ -1,12 +1,11 @@
 """The samplers that a study file may name, and their settings. A new sampler is a class and an entry in `SAMPLERS`."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticKnownError
+from pydantic import Field, model_validator
 
-from pipeline.strict_model import StrictModel
+from pipeline.strict_model import KeyOf, StrictModel
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,21 +64,10 @@ SAMPLERS = {
 }
 
 
-def _is_listed(name: str) -> str:
-    if name not in SAMPLERS:
-        *others, last = map(repr, SAMPLERS)
-        raise PydanticKnownError("literal_error", {"expected": f"{', '.join(others)} or {last}"})
-    return name
-
-
-def _list_names(schema: dict[str, Any]) -> None:
-    schema["enum"] = list(SAMPLERS)
-
-
 class SamplerSpec(StrictModel):
     """What proposes designs: docs/samplers.md. `population_size` and what follows it are for nsga2 and nsga3 only."""
 
-    name: Annotated[str, AfterValidator(_is_listed), Field(json_schema_extra=_list_names)] = "nsga2"
+    name: Annotated[str, KeyOf(SAMPLERS)] = "nsga2"
     population_size: int = Field(10, ge=2, le=10_000)
     mutation_probability: float | None = Field(None, ge=0, le=1, description="Null: one over the number of parameters.")
     candidates: int = Field(
@@ -93,9 +81,8 @@ class SamplerSpec(StrictModel):
     def _settings_suit_the_sampler(self) -> "SamplerSpec":
         for name in sorted(self.model_fields_set - {"name", *self.choice.settings}):
             if getattr(self, name) != type(self).model_fields[name].default:
-                takers = [sampler for sampler, choice in SAMPLERS.items() if name in choice.settings]
-                way_out = f"leave it out, or name {' or '.join(takers)}"
-                raise ValueError(f"{name} is no setting of {self.name}; {way_out}")
+                takers = " or ".join(sampler for sampler, choice in SAMPLERS.items() if name in choice.settings)
+                raise ValueError(f"{name} is no setting of {self.name}; leave it out, or name {takers}")
         return self
 
     @property

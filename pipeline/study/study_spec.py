@@ -112,8 +112,7 @@ class StudySpec(StrictModel):
     trials: int = Field(60, ge=1, description="Trials that each run adds.")
     objectives: list[str] = Field(["accuracy_mean", "tops_per_watt"])
     constraints: list[str] = Field(
-        [],
-        description="Limits on cost, such as 'area_mm2 <= 2.5'. Designs that break one are not trained.",
+        [], description="Limits on cost, such as 'area_mm2 <= 2.5'. Designs that break one are not trained."
     )
     dataset: DatasetSpec = DatasetSpec()
     hardware: HardwareSpace
