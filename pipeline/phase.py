@@ -1,4 +1,4 @@
-"""What a worker is doing right now, told through a small file that the live view reads. Losing one does no harm."""
+"""What a worker is doing now, in a small file that the live view reads; losing the file does no harm."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _FILE: ContextVar[Path | None] = ContextVar("file", default=None)
 
 @contextlib.contextmanager
 def told_in(path: Path) -> Iterator[None]:
-    """While this holds, `say` writes to `path`; the file is gone afterwards."""
+    """Let `say` write to `path` inside the block, and remove the file afterwards."""
     token = _FILE.set(path)
     try:
         yield
@@ -21,7 +21,7 @@ def told_in(path: Path) -> Iterator[None]:
 
 
 def say(phase: str) -> None:
-    """Tell what happens now, such as `training, epoch 3 of 30`; without a listener nothing happens."""
+    """Say what happens now, such as `training, epoch 3 of 30`; outside `told_in` this does nothing."""
     if path := _FILE.get():
         with contextlib.suppress(OSError):  # a full disk shows itself elsewhere
             path.parent.mkdir(parents=True, exist_ok=True)

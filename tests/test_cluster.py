@@ -184,7 +184,7 @@ def test_a_restart_of_the_server_costs_nothing(start, server, url, tmp_path):
     assert not list((tmp_path / "out" / "spool").iterdir())
 
 
-@pytest.mark.parametrize("kind", ["run", "worker"])
+@pytest.mark.parametrize("kind", [pytest.param("run", marks=pytest.mark.slow), "worker"])
 def test_a_command_that_begins_while_the_server_is_away_waits_for_it(server, url, tmp_path, write_study, tiny, kind):
     server.stop()
     command = [sys.executable, "-m", "pipeline", kind, write_study(tiny), "--storage", url, "--trials", "1"]
@@ -201,6 +201,7 @@ def test_a_command_that_begins_while_the_server_is_away_waits_for_it(server, url
     check_whole(url, 1)
 
 
+@pytest.mark.slow
 def test_lost_connections_cost_nothing(start, server, url, tmp_path):
     workers = start(6), start(6)
     wait_until(lambda: len(marks(tmp_path)) == 2, "both workers evaluate")
@@ -227,9 +228,9 @@ def test_a_run_and_workers_keep_out_of_each_other(start, url, study, tmp_path):
 
 
 def test_a_run_on_postgresql_has_the_trials_of_one_on_sqlite(study, url, tmp_path):
-    whole = everything(run_on_sqlite(study, tmp_path / "sqlite", 10))
+    whole = everything(run_on_sqlite(study, tmp_path / "sqlite", 6))
     opened = open_study(study, url)
-    Runner(study, opened, tmp_path / "out", 2, StopAfter(0), fake_evaluation.evaluate).run(10)
+    Runner(study, opened, tmp_path / "out", 2, StopAfter(0), fake_evaluation.evaluate).run(6)
     assert everything(opened) == whole
 
 

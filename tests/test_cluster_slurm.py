@@ -57,6 +57,7 @@ def held_in_mid_trial(in_work: Callable[[], list[dict]]) -> dict:
         os.kill(victim["pid"], signal.SIGCONT)
 
 
+@pytest.mark.slow
 @pytest.mark.slurm
 def test_a_submitted_study_reaches_its_goal_though_a_worker_is_killed(cluster, server, tmp_path):
     url = server.new_database()

@@ -7,7 +7,7 @@ import pytest
 import soak
 from postgres import Server, programs
 
-pytestmark = pytest.mark.xdist_group("cluster")
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,12 @@ from pipeline.database.storage import (
 class StudyLock:
     """Holds a study on PostgreSQL: one `nacim run`, or any number of `nacim worker`.
 
-    The lock belongs to a connection; when that breaks, the server lets it go. `keep` takes it again.
+    The lock belongs to a connection. When the connection breaks, the server releases the lock; `keep` takes it again.
 
     Args:
         url: Of the database.
         name: Of the study.
-        shared: With other workers.
+        shared: Other workers may hold the study too.
     """
 
     def __init__(self, url: str, name: str, shared: bool) -> None:
@@ -61,7 +61,7 @@ class StudyLock:
         return True
 
     def release(self) -> None:
-        """Let the study go."""
+        """Release the study."""
         if self._connection is not None:
             with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
                 self._connection.close()
@@ -102,7 +102,7 @@ def run_lock(url: str, folder: Path, name: str) -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def study_lock(url: str, name: str, shared: bool) -> Iterator[StudyLock]:
-    """A study on PostgreSQL, held to the end of the block.
+    """Hold a study on PostgreSQL to the end of the block.
 
     Raises:
         StudyError: If another process holds it, or the server cannot be used.

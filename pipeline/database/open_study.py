@@ -1,4 +1,4 @@
-"""A study in its database: opened, checked, asked and told."""
+"""Open a study in its database, or make it, after checks."""
 
 import json
 import warnings
@@ -24,7 +24,7 @@ def open_study(definition: StudyDefinition, url: str, replace_empty: bool = Fals
     Args:
         definition: The study file with its cards.
         url: SQLAlchemy URL, such as `sqlite:///results/digits/study.db`.
-        replace_empty: A study of that name without any trial may be another one; for who holds it alone.
+        replace_empty: Replace an empty study of this name; the caller must hold its lock.
 
     Raises:
         StudyError: If the database is not one of ours, is from a newer release, or holds a study of the same name whose
@@ -46,13 +46,13 @@ def open_study(definition: StudyDefinition, url: str, replace_empty: bool = Fals
         if not found:
             return _make_study(definition, storage, sampler)
     study = optuna.load_study(study_name=spec.name, storage=storage, sampler=sampler)
-    if study.user_attrs.get("question") != spec.question:  # may change
+    if study.user_attrs.get("question") != spec.question:  # the only setting that may change
         study.set_user_attr("question", spec.question)
     return study
 
 
 def _make_study(definition: StudyDefinition, storage: RDBStorage, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
-    """A new study, in the database with all that describes it or not at all."""
+    """Make a study with all that describes it, in one transaction."""
     spec = definition.spec
     directions = [METRICS[name].direction for name in spec.objectives]
     with transaction(storage):

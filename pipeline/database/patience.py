@@ -1,4 +1,4 @@
-"""Waiting for a database that is away."""
+"""Waiting for a database that is locked, full or unreachable."""
 
 import dataclasses
 import errno
@@ -16,7 +16,7 @@ from pipeline.database.waiting_times import PATIENCE_S
 Result = TypeVar("Result")
 DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # that say so even without a file's name
 _PAUSES_S = (0.2, 10.0)  # assumed: between attempts, first and longest
-_WRONG = re.compile(  # what will not pass when a command begins, though the drivers call it operational
+_WRONG = re.compile(  # operational errors that waiting will not fix when a command begins
     "unable to open database file|readonly database|password authentication failed|no password supplied|"
     "does not exist|no pg_hba.conf entry|failed to resolve host|could not translate host name"
 )
@@ -30,10 +30,12 @@ class DatabaseAway(RuntimeError):
 class Patience:
     """Repeats a step while the database or the disk is away, and says so.
 
+    Not tenacity: its limit counts from the first attempt, ours from the first failure.
+
     Attributes:
         bound_s: Seconds from the first failure after which it gives up.
-        say: Told what is waited for and until when, and when it is over.
-        at_start: A command begins; what is more likely a mistake (a password, a path) is not waited for.
+        say: Gets a message when the waiting begins, with the clock time of its end, and when it is over.
+        at_start: The command is just starting: an error that is more likely a mistake (password, path) is raised.
     """
 
     bound_s: float = PATIENCE_S
@@ -41,7 +43,7 @@ class Patience:
     at_start: bool = False
 
     def __call__(self, step: Callable[[], Result]) -> Result:
-        """Do a step that may be repeated: whole or not at all, and harmless if it was done already.
+        """Do a step. It must be whole or not at all, and do no harm when it is repeated.
 
         Raises:
             DatabaseAway: If the bound is reached.

@@ -1,4 +1,4 @@
-"""What becomes of a trial, written into the database."""
+"""How a trial ends: recorded, reused or failed; written inside a transaction."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,9 +18,9 @@ def record(
 ) -> FrozenTrial:
     """Write a result into its trial, inside a transaction.
 
-    A trial that is complete already stays as it is: the result was written before, or another worker that had taken the
-    trial over was faster and found the same. A trial that was given up keeps its end; its late result becomes a new
-    trial with `late_result_of`, so that it is neither lost nor does a number come twice.
+    A complete trial stays as it is: this result was written before, or another worker that took the trial over was
+    faster and found the same. A trial that was given up stays failed; its late result becomes a new trial with
+    `late_result_of`. So no result is lost, and no number comes twice.
 
     Args:
         study: The study.
@@ -75,7 +75,7 @@ def _add_late_result(
 
 
 def reuse(study: optuna.Study, session: Session, trial_id: int, earlier: FrozenTrial) -> FrozenTrial:
-    """Give a trial of an already evaluated design that design's values, visibly marked; inside a transaction."""
+    """Give a trial the values of the trial that evaluated its design, and note where they come from."""
     if lock_trial(session, trial_id) is TrialState.RUNNING:
         storage_of(study).set_trial_user_attr(trial_id, "reused_from", earlier.number)
         if "stopped_early" in earlier.user_attrs:
@@ -85,7 +85,7 @@ def reuse(study: optuna.Study, session: Session, trial_id: int, earlier: FrozenT
 
 
 def fail(study: optuna.Study, session: Session, trial_id: int, reasons: dict[str, str]) -> FrozenTrial:
-    """End a trial without a result, its reasons as attributes; inside a transaction."""
+    """End a trial without a result; `reasons` become its attributes."""
     if lock_trial(session, trial_id) is TrialState.RUNNING:
         set_user_attributes(session, trial_id, reasons)
         study.tell(storage_of(study).get_trial_number_from_id(trial_id), state=TrialState.FAIL)
@@ -93,11 +93,11 @@ def fail(study: optuna.Study, session: Session, trial_id: int, reasons: dict[str
 
 
 def unfinished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials without an end, lowest number first: in work, or left by a process that was stopped."""
+    """Trials that are in work or were left by a process that ended, lowest number first."""
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
 def evaluated_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials whose training is done with, by number: evaluated or stopped early, not reused."""
+    """Trials whose design was trained, to the end or until stopped early, by number; without reused ones."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [trial for trial in trials if kind_of(trial) in ("evaluated", "stopped early")]

@@ -1,4 +1,4 @@
-"""The database of studies: opened, locked, and written in whole steps that can be waited for and repeated."""
+"""Connecting to a database, SQLite or a server, and what their drivers need."""
 
 import contextlib
 import os
@@ -17,14 +17,14 @@ from sqlalchemy.engine import URL, Engine, make_url
 from pipeline.optuna_private import table_names
 
 _LOCK_WAIT_S = 10  # how long one attempt waits for another writer of a SQLite file
-_CREATION_KEY = 0x6E6163696D  # of the lock under which tables and studies are made: "nacim" in ASCII
+_CREATION_KEY = 0x6E6163696D  # of the lock for making tables and studies: "nacim" in ASCII
 _CONNECT = {  # PostgreSQL: a connection that is gone is noticed within about a minute, on both ends
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
 }
-_SERVER_OPTIONS = (  # UTC: signs of life are compared without their time zone, which an hour of summer time would break
+_SERVER_OPTIONS = (  # UTC: heartbeats carry no time zone, so that a change to summer time would shift them
     "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c timezone=UTC"
 )
 
@@ -34,7 +34,7 @@ class StudyError(ValueError):
 
 
 def open_storage(url: str) -> RDBStorage:
-    """Connect to a database, after a look that writes nothing.
+    """Connect to a database, after checks that write nothing.
 
     Raises:
         StudyError: If it cannot be reached or is not an Optuna database of a known schema.
@@ -49,17 +49,17 @@ def open_storage(url: str) -> RDBStorage:
         raise StudyError(f"{show_url(url)}: {missing_driver(url)}") from error
     except (RuntimeError, sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
         raise StudyError(f"{show_url(url)}: cannot be used as a study database: {cause_of(error)}") from error
-    weakref.finalize(storage, storage.engine.dispose)  # SQLite's log goes into the file when the last one leaves
+    weakref.finalize(storage, storage.engine.dispose)  # the last connection to leave merges SQLite's log
     return storage
 
 
 def is_sqlite(url: str) -> bool:
-    """A database in a file of this machine."""
+    """Whether the database is a file on this machine."""
     return make_url(url).get_backend_name() == "sqlite"
 
 
 def is_postgresql(url: str) -> bool:
-    """A server that many machines may write to."""
+    """Whether the database is a server that many machines may write to."""
     return make_url(url).get_backend_name() == "postgresql"
 
 
@@ -88,10 +88,9 @@ def cause_of(error: BaseException) -> str:
     return re.sub(r"(//[^:/\s]*):[^@\s]*@", r"\1@", text.splitlines()[0])
 
 
-# Details of the databases
 @contextlib.contextmanager
 def one_at_a_time(url: str) -> Iterator[None]:
-    """Making tables or a study: two processes that do it at once crash each other on PostgreSQL."""
+    """Let one process at a time make tables or a study; on PostgreSQL two at once crash each other."""
     if not is_postgresql(url):
         yield
         return
@@ -103,7 +102,7 @@ def one_at_a_time(url: str) -> Iterator[None]:
 
 
 def let_readers_in(storage: RDBStorage) -> None:
-    """SQLite's write-ahead log: readers and the writer do not wait for each other."""
+    """Turn on SQLite's write-ahead log, so that readers and the writer do not wait for each other."""
     if storage.engine.name == "sqlite":
         with storage.engine.connect() as connection:
             connection.execute(sqlalchemy.text("PRAGMA journal_mode=WAL"))
@@ -118,13 +117,13 @@ def _engine_options(url: str) -> dict[str, Any]:
 
 
 def _connect_arguments(url: str) -> dict[str, Any]:
-    """Ours, after the server options that the URL or PGOPTIONS asks for, which would be lost otherwise."""
+    """Our settings, after the server options that the URL or PGOPTIONS asks for."""
     asked = make_url(url).query.get("options") or os.environ.get("PGOPTIONS", "")
     return _CONNECT | {"options": f"{asked} {_SERVER_OPTIONS}".strip()}
 
 
 def lone_engine(url: str) -> Engine:
-    """Connections to PostgreSQL that are not shared, each statement on its own."""
+    """Unpooled connections to PostgreSQL that commit each statement."""
     return sqlalchemy.create_engine(
         with_driver(url),
         poolclass=sqlalchemy.NullPool,

@@ -1,4 +1,4 @@
-"""Whole steps in the database."""
+"""Several reads and writes through Optuna as one transaction."""
 
 import contextlib
 import json
@@ -15,12 +15,11 @@ from sqlalchemy.orm import Session
 from pipeline.optuna_private import backend_of, forget_cached_trials, user_attribute_table
 
 
-# Whole steps
 @contextlib.contextmanager
 def transaction(study: optuna.Study | RDBStorage) -> Iterator[Session]:
-    """Everything that this thread reads and writes through Optuna inside the block is one transaction of the database.
+    """Make everything that this thread reads and writes through Optuna inside the block one transaction.
 
-    It is in the database as a whole or not at all. Optuna opens and commits a session for each of its calls; here its
+    The database gets all of it or nothing. Optuna opens and commits a session for each of its calls; here its
     sessions join one outer transaction (SQLAlchemy: "Joining a Session into an External Transaction").
 
     Raises:
@@ -32,7 +31,7 @@ def transaction(study: optuna.Study | RDBStorage) -> Iterator[Session]:
     try:
         with backend.engine.begin() as connection:
             if backend.engine.name == "sqlite":
-                connection.exec_driver_sql("BEGIN IMMEDIATE")  # waits for another writer here and nowhere later
+                connection.exec_driver_sql("BEGIN IMMEDIATE")  # waits for other writers here, not later
 
             def remember(context: ExceptionContext) -> None:
                 if context.connection is connection and context.sqlalchemy_exception is not None:
@@ -47,14 +46,14 @@ def transaction(study: optuna.Study | RDBStorage) -> Iterator[Session]:
         if isinstance(study, optuna.Study):
             forget_cached_trials(study)
         if first and isinstance(error, (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)):
-            raise first[0] from None  # Optuna's repetitions hide it
+            raise first[0] from None  # the cause, which Optuna's own retries hide
         raise
     finally:
         backend.scoped_session.remove()
 
 
 def set_user_attributes(session: Session, trial_id: int, values: dict[str, Any]) -> None:
-    """All at once: Optuna's own way reads the trial and writes a row for each of them.
+    """Write several attributes of a trial at once; Optuna reads the trial and writes a row for each.
 
     Args:
         session: Of a transaction that has locked the trial or made it.

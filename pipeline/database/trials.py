@@ -39,8 +39,7 @@ class ParetoReport:
 def kind_of(trial: FrozenTrial) -> str:
     """The one of `KINDS` that a trial is. Only an `evaluated` one is a result: on fronts, in figures and in counts.
 
-    Optuna calls others complete too: an infeasible one has not been trained, one stopped early not to the end, and a
-    reused one repeats another, or one that was in work at the same time.
+    Optuna also marks infeasible, stopped and reused trials COMPLETE; they are not results.
     """
     if "duplicate_of" in trial.user_attrs:
         return "reused"

@@ -1,4 +1,4 @@
-"""Designs that break a constraint are not trained."""
+"""Ends the trials of designs that break a constraint, before training."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def end_if_infeasible(
     objectives: Sequence[str],
     design: DesignPoint,
 ) -> FrozenTrial | None:
-    """Tell the sampler how a design stands to the constraints; end its trial if it breaks one.
+    """Note by how much a design breaks each constraint; end its trial if it breaks one.
 
     The trial is then complete and carries `infeasible`, so that samplers learn from it: NSGA-II ranks such trials after
     all others, by the sum of their violations. Its objectives are those of `untrained_values`.

@@ -12,8 +12,8 @@ from pipeline.database import records
 def goal_of_run(study: optuna.Study, trials: int, done: int) -> int:
     """Number of evaluated trials at which a run ends.
 
-    A run adds `trials` to what is there; if the last run of as many trials was cut off before `end_run`, its goal still
-    holds.
+    A run adds `trials` to those that are `done`. If the last run asked for as many and was cut off before `end_run`,
+    its goal still holds.
     """
     last = study.user_attrs.get("run")
     if last and last["trials"] == trials and not last.get("ended"):
@@ -23,7 +23,7 @@ def goal_of_run(study: optuna.Study, trials: int, done: int) -> int:
 
 
 def end_run(study: optuna.Study) -> None:
-    """Note that a run has done all that it was to do, its report included: the same command begins a new one."""
+    """Note that a run is complete, its report included, so that the same command begins a new one."""
     run = study.user_attrs["run"]
     if len(records.evaluated_trials(study)) >= run["goal"]:
         study.set_user_attr("run", run | {"ended": True})
@@ -31,7 +31,7 @@ def end_run(study: optuna.Study) -> None:
 
 @contextlib.contextmanager
 def stopped_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, which schedulers and init systems send, stops a run as cleanly as Ctrl-C does."""
+    """Let SIGTERM, which schedulers and init systems send, stop a run as cleanly as Ctrl-C."""
 
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Results on their way into the database: a small file each, so that none is lost while the database is away."""
+"""Results as small files until they are in the database, so that none is lost while it is away."""
 
 import contextlib
 import dataclasses
@@ -13,7 +13,7 @@ from pipeline.study.study_file import StudyDefinition
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class SpooledResult:
-    """A result that was computed and perhaps not recorded.
+    """A result that was computed and may not be in the database yet.
 
     Attributes:
         number: Of its trial.
@@ -27,11 +27,11 @@ class SpooledResult:
 
 
 class Spool:
-    """A study's results on their way.
+    """The files of a study's results.
 
     Args:
         folder: Where the files are.
-        definition: Files of another study, or of one with other settings, are left alone.
+        definition: Files of other studies, or of this one with other settings, are ignored.
     """
 
     def __init__(self, folder: Path, definition: StudyDefinition) -> None:
@@ -43,16 +43,16 @@ class Spool:
         write_whole(self._path(spooled.number), json.dumps(dataclasses.asdict(spooled)), durable=True)
 
     def holds(self, number: int) -> bool:
-        """Whether a trial's result is there."""
+        """Whether there is a file with a trial's result."""
         return self._path(number).is_file()
 
     def drop(self, number: int) -> None:
-        """The result is in the database."""
+        """Remove a result that is in the database."""
         with contextlib.suppress(OSError):
             self._path(number).unlink(missing_ok=True)
 
     def left(self) -> list[SpooledResult]:
-        """Results whose files are there, by number; a file that is not whole is passed over."""
+        """All results, by number; a broken file is ignored."""
         found = []
         for path in sorted(self._folder.glob(f"{self._prefix}*.json")):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

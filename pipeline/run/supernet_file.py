@@ -1,4 +1,4 @@
-"""The supernet of a study: where it lies, and its training before the first trial. No torch here."""
+"""Where a study's supernet lies, and its training before the first trial. Loads no torch."""
 
 import functools
 import shutil
