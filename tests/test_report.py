@@ -160,6 +160,22 @@ def test_a_comparison_counts_the_joint_front_and_lists_the_settings_that_differ(
     assert settings.parts[0].rows == [["seed", "3", "4"]]
 
 
+def test_a_comparison_shows_a_dash_for_a_study_that_does_not_know_an_objective(tmp_path):
+    objectives = ["accuracy_mean", "energy_own_data_j"]
+    new, earlier = (read_findings(study) for study in two_studies(tmp_path))
+    new = dataclasses.replace(new, pareto=dataclasses.replace(new.pareto, objectives=objectives))
+    known = ({name: t.measured[name] for name in t.measured if name != objectives[1]} for t in earlier.evaluated)
+    without = tuple(dataclasses.replace(t, measured=m) for t, m in zip(earlier.evaluated, known, strict=True))
+    table = (
+        comparison_chapter([new, dataclasses.replace(earlier, evaluated=without, front=without)]).sections[0].parts[-1]
+    )
+    assert table.rows[0][3].value > 0
+    name, designs, own_front, *compared = table.rows[1]
+    assert (name, designs.value, own_front.value) == ("two", 6, 6)
+    assert compared[0] == compared[2] == "-"
+    assert compared[1].startswith(METRICS["accuracy_mean"].show(max(t.measured["accuracy_mean"] for t in without)))
+
+
 @pytest.mark.slow
 def test_two_studies_share_a_folder_and_a_page_that_compares_them(tmp_path):
     studies = two_studies(tmp_path)

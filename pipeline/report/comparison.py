@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
 from pipeline.report.content import Cell, Chapter, Number, Plot, Section, Table
-from pipeline.report.evaluated import best_by
+from pipeline.report.evaluated import Evaluated, best_by
 from pipeline.report.figures.front import pairs
 from pipeline.report.figures.fronts import comparison_figure
 from pipeline.report.findings import Findings
@@ -24,7 +24,7 @@ def comparison_chapter(studies: Sequence[Findings]) -> Chapter:
 
 def _fronts(studies: Sequence[Findings]) -> Section:
     objectives = studies[0].pareto.objectives
-    fronts = {findings.name: findings.front for findings in studies if findings.front}
+    fronts = {findings.name: front for findings in studies if (front := _comparable(findings.front, objectives))}
     heading = f"Fronts of {len(studies)} studies in {' and '.join(METRICS[name].label for name in objectives)}"
     axes = pairs(objectives) if fronts else []
     plots = [Plot(f"fronts-{i}", comparison_figure(fronts, x, y)) for i, (x, y) in enumerate(axes)]
@@ -40,23 +40,34 @@ def _fronts(studies: Sequence[Findings]) -> Section:
     return Section(heading, note, [*plots, Table(heads, rows)])
 
 
+def _comparable(trials: Sequence[Evaluated], objectives: Sequence[str]) -> list[Evaluated]:
+    """Those that know all objectives; a trial of an earlier release may not hold a metric added later."""
+    return [trial for trial in trials if all(name in trial.measured for name in objectives)]
+
+
 def _on_the_joint_front(studies: Sequence[Findings], objectives: Sequence[str]) -> list[int]:
     """How many designs of each study no design of any study beats in all objectives."""
-    values = [[trial.measured[name] for name in objectives] for study in studies for trial in study.evaluated]
+    designs = [_comparable(study.evaluated, objectives) for study in studies]
+    values = [[trial.measured[name] for name in objectives] for trials in designs for trial in trials]
     stay = nondominated(to_losses(objectives, values))
-    ends = np.cumsum([len(study.evaluated) for study in studies])[:-1]
+    ends = np.cumsum([len(trials) for trials in designs])[:-1]
     return [int(part.sum()) for part in np.split(stay, ends)]
 
 
 def _row(findings: Findings, on_joint_front: int, objectives: Sequence[str]) -> list[Cell]:
-    best = [best_by(findings.evaluated, name) for name in objectives] if findings.evaluated else []
-    cells = [
-        f"{trial.show(name)} (trial {trial.number}, {trial.device})"
-        for trial, name in zip(best, objectives, strict=bool(best))
-    ]
     counts = [len(findings.evaluated), len(findings.front), on_joint_front]
-    numbers = [Number(str(count), count) for count in counts]
-    return [findings.name, *numbers, *(cells or [""] * len(objectives))]
+    cells: list[Cell] = [Number(str(count), count) for count in counts]
+    if findings.evaluated and not _comparable(findings.evaluated, objectives):
+        cells[-1] = "-"
+    return [findings.name, *cells, *(_best(findings.evaluated, name) for name in objectives)]
+
+
+def _best(trials: Sequence[Evaluated], name: str) -> str:
+    if not trials:
+        return ""
+    known = _comparable(trials, [name])
+    best = best_by(known, name) if known else None
+    return f"{best.show(name)} (trial {best.number}, {best.device})" if best else "-"
 
 
 def _differences(studies: Sequence[Findings]) -> Table:
