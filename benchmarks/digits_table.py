@@ -28,8 +28,8 @@ from pipeline.design.pareto import nondominated
 from pipeline.design.topology import mvm_layers
 from pipeline.files import write_whole
 from pipeline.run.worker import evaluate_trial, start_worker
-from pipeline.study.dimension import ABSENT
 from pipeline.study.search_space import SearchSpace
+from pipeline.study.spaces import ABSENT
 from pipeline.study.study_file import load_study
 
 TABLE = Path(__file__).parent / "digits_designs.csv.gz"

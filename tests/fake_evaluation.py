@@ -14,8 +14,8 @@ import made_up
 from pipeline.design.constraints import cost_before_training
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
+from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import TrialResult, VariationReport
-from pipeline.design.stopping_rule import StoppingRule
 from pipeline.study.study_spec import StudySpec
 
 

@@ -19,7 +19,7 @@ from pipeline.data.batches import load_images
 from pipeline.database.open_study import open_study
 from pipeline.database.trials import kind_of, pareto_report
 from pipeline.design.design_point import DesignPoint
-from pipeline.design.stopping_rule import StoppingRule
+from pipeline.design.pareto import StoppingRule
 from pipeline.report.findings import read_findings
 from pipeline.run import stopping as early_stopping
 from pipeline.run.runner import Runner

@@ -69,7 +69,7 @@ class TrialResult:
         versions: Of Python, nacim and the libraries that computed the result.
         checkpoint: File of the trained weights.
         learning_curve: Accuracies during training, one record a checkpoint: `epoch` and the names of `METRICS`.
-        stopped_early: None, or why training ended early (`pipeline.design.stopping_rule.StoppingRule.verdict`). The
+        stopped_early: None, or why training ended early (`pipeline.design.pareto.StoppingRule.verdict`). The
             accuracies are then those of an unfinished network on two chips, and no result.
     """
 

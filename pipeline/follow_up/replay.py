@@ -8,7 +8,7 @@ import torch
 from optuna.trial import FrozenTrial
 
 from pipeline.design.design_point import DesignPoint
-from pipeline.design.stopping_rule import StoppingRule
+from pipeline.design.pareto import StoppingRule
 from pipeline.follow_up.networks import check_supernet, draws_of
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.evaluate import evaluate

@@ -14,8 +14,7 @@ from pipeline.database.trials import kind_of
 from pipeline.design.constraints import cost_before_training
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
-from pipeline.design.pareto import nondominated, to_losses
-from pipeline.design.stopping_rule import StoppingRule
+from pipeline.design.pareto import StoppingRule, nondominated, to_losses
 from pipeline.samplers import generation_of
 from pipeline.study.study_spec import EarlyStoppingSpec, StudySpec
 

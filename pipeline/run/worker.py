@@ -9,8 +9,8 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from pipeline.design.design_point import DesignPoint
+from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import TrialResult
-from pipeline.design.stopping_rule import StoppingRule
 from pipeline.phase import phase_file, told_in
 from pipeline.study.study_spec import StudySpec
 

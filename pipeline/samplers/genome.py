@@ -12,8 +12,8 @@ from pipeline.design.constraints import Constraint, cost_before_training
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import to_losses
-from pipeline.study.dimension import ABSENT, Dimension, Scalar
 from pipeline.study.search_space import SearchSpace, distribution_of
+from pipeline.study.spaces import ABSENT, Dimension, Scalar
 
 _REMEMBERED = 1000  # assumed: designs kept with their cost, so that each child is computed once
 Genes = np.ndarray  # (parameters,) or (designs, parameters): positions in `Genome.values`

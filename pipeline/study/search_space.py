@@ -16,8 +16,7 @@ from pipeline.data.files import image_of
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec
 from pipeline.design.topology import topology
 from pipeline.strict_model import StrictModel
-from pipeline.study.dimension import ABSENT, Dimension, Scalar
-from pipeline.study.spaces import ConvSpace, HiddenSpace, WeightFormatSpace
+from pipeline.study.spaces import ABSENT, ConvSpace, Dimension, HiddenSpace, Scalar, WeightFormatSpace
 from pipeline.study.study_file import StudyDefinition
 
 _MUST_FIT = ("device", "crossbar_size", "cols_per_adc", "cell_bits", "weight_bits", "weight_encoding")

@@ -15,8 +15,8 @@ from hw_models.cost import CostReport, estimate_cost
 from pipeline.analog.calibration import calibrate
 from pipeline.data.batches import ImageSet, load_images
 from pipeline.design.design_point import DesignPoint
+from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import TrialResult, measured_values
-from pipeline.design.stopping_rule import StoppingRule
 from pipeline.design.topology import mvm_layers, topology
 from pipeline.phase import say
 from pipeline.seeds import derive_seed

@@ -8,8 +8,8 @@ from torch import nn
 
 from pipeline.analog.calibration import calibrate
 from pipeline.data.batches import ImageSet
+from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import accuracies
-from pipeline.design.stopping_rule import StoppingRule
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.judging import Judging
 

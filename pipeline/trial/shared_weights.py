@@ -15,8 +15,7 @@ from pipeline.analog.model import noisy_layers
 from pipeline.data.files import image_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import Layer, topology
-from pipeline.study.dimension import ABSENT, Dimension
-from pipeline.study.spaces import ConvSpace
+from pipeline.study.spaces import ABSENT, ConvSpace, Dimension
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.network import FIXED_POINT_SPREAD, build_network
 
