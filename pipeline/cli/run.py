@@ -1,4 +1,7 @@
-"""`nacim run`: run a study, or go on with it."""
+"""`nacim run`: run a study, or go on with it.
+
+`run` is long because typer makes the options from its signature, and because it imports what it needs itself.
+"""
 
 import contextlib
 import os

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.cli.options import (
     DataDir,
@@ -19,6 +21,9 @@ from pipeline.cli.options import (
 )
 from pipeline.database.waiting_times import HEARTBEAT_S, PATIENCE_S
 
+if TYPE_CHECKING:
+    from pipeline.study.study_file import StudyDefinition
+
 
 def worker(
     study_file: StudyFile,
@@ -30,15 +35,7 @@ def worker(
     patience: WaitFor = PATIENCE_S,
 ) -> None:
     """Work on a study in PostgreSQL together with any number of other workers, to the study's goal."""
-    from pipeline.cli.progress import PlainProgress
-    from pipeline.database.lock import study_lock
-    from pipeline.database.open_study import open_study
-    from pipeline.database.patience import Patience
-    from pipeline.database.trials import pareto_report
-    from pipeline.run.cluster import SharedQueue
     from pipeline.run.goal import stopped_like_ctrl_c
-    from pipeline.run.runner import Runner
-    from pipeline.run.supernet_file import with_supernet
     from pipeline.study.study_file import load_study
 
     within("--trials", trials, 1)
@@ -48,31 +45,48 @@ def worker(
     folder, url = checked_places(definition, storage, out)
     needs_server(url)
     folder.mkdir(parents=True, exist_ok=True)
-    console = console_of_tables()
-    waits = Patience(bound_s=patience, say=lambda message: console.print(message, soft_wrap=True, markup=False))
-    early = dataclasses.replace(waits, at_start=True)
-    with stopped_like_ctrl_c(), contextlib.ExitStack() as held:
+    with stopped_like_ctrl_c():
         try:
-            study = early(lambda: open_study(definition, url))
-            definition = with_supernet(definition, folder, waits.say)
-            name, objectives = definition.spec.name, definition.spec.objectives
-            lock = early(lambda: held.enter_context(study_lock(url, name, shared=True)))
-            earlier = early(lambda: pareto_report(study)).trials
-            view = PlainProgress(name, objectives, earlier, console, folder / "checkpoints")
-            queue = early(lambda: SharedQueue(study, view, heartbeat))
-            runner = Runner(
-                definition,
-                study,
-                folder,
-                1,
-                view,
-                queue=queue,
-                patience=waits,
-                keep_lock=lock.keep,
-                heartbeat_s=heartbeat,
-            )
-            runner.run(trials or definition.spec.trials)
+            _work(definition, folder, url, trials or definition.spec.trials, heartbeat, patience)
         except KeyboardInterrupt:
             print("nacim: stopped; its trial is free for another worker", file=sys.stderr)
             raise SystemExit(130) from None
+
+
+def _work(
+    definition: "StudyDefinition", folder: Path, url: str, goal: int, heartbeat_s: int, patience_s: float
+) -> None:
+    """Evaluate trials until the study has `goal` of them, and say what was found."""
+    from pipeline.cli.progress import PlainProgress
+    from pipeline.database.lock import study_lock
+    from pipeline.database.open_study import open_study
+    from pipeline.database.patience import Patience
+    from pipeline.database.trials import pareto_report
+    from pipeline.run.cluster import SharedQueue
+    from pipeline.run.runner import Runner
+    from pipeline.run.supernet_file import with_supernet
+
+    console = console_of_tables()
+    waits = Patience(bound_s=patience_s, say=lambda message: console.print(message, soft_wrap=True, markup=False))
+    early = dataclasses.replace(waits, at_start=True)
+    with contextlib.ExitStack() as held:
+        study = early(lambda: open_study(definition, url))
+        definition = with_supernet(definition, folder, waits.say)
+        name, objectives = definition.spec.name, definition.spec.objectives
+        lock = early(lambda: held.enter_context(study_lock(url, name, shared=True)))
+        earlier = early(lambda: pareto_report(study)).trials
+        view = PlainProgress(name, objectives, earlier, console, folder / "checkpoints")
+        queue = early(lambda: SharedQueue(study, view, beat_s))
+        runner = Runner(
+            definition,
+            study,
+            folder,
+            1,
+            view,
+            queue=queue,
+            patience=waits,
+            keep_lock=lock.keep,
+            heartbeat_s=beat_s,
+        )
+        runner.run(goal)
     console.print(view.summary(), soft_wrap=True)
