@@ -76,7 +76,7 @@ def _work(
         lock = early(lambda: held.enter_context(study_lock(url, name, shared=True)))
         earlier = early(lambda: pareto_report(study)).trials
         view = PlainProgress(name, objectives, earlier, console, folder / "checkpoints")
-        queue = early(lambda: SharedQueue(study, view, beat_s))
+        queue = early(lambda: SharedQueue(study, view, heartbeat_s))
         runner = Runner(
             definition,
             study,
@@ -86,7 +86,7 @@ def _work(
             queue=queue,
             patience=waits,
             keep_lock=lock.keep,
-            heartbeat_s=beat_s,
+            heartbeat_s=heartbeat_s,
         )
         runner.run(goal)
     console.print(view.summary(), soft_wrap=True)
