@@ -8,8 +8,7 @@ from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
 from pipeline.report.content import Cell, Chapter, Number, Plot, Section, Table
 from pipeline.report.evaluated import Evaluated, best_by
-from pipeline.report.figures.front import pairs
-from pipeline.report.figures.fronts import comparison_figure
+from pipeline.report.figures.front import comparison_figure, pairs
 from pipeline.report.findings import Findings
 from pipeline.report.provenance import flat
 
@@ -19,7 +18,7 @@ def comparison_chapter(studies: Sequence[Findings]) -> Chapter:
     differences = _differences(studies)
     note = "" if differences.rows else "None."
     settings = Section("Settings that differ", note, [differences] if differences.rows else [])
-    return Chapter(title=", ".join(findings.name for findings in studies), sections=[_fronts(studies), settings])
+    return Chapter([_fronts(studies), settings], ", ".join(findings.name for findings in studies))
 
 
 def _fronts(studies: Sequence[Findings]) -> Section:

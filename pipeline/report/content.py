@@ -19,12 +19,9 @@ Cell = str | Number
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Table:
-    """A table.
+    """Rows of one cell a column, and a caption above them; if all heads are empty, the table has no head.
 
     Attributes:
-        heads: Of the columns; if all are empty, the table has no head.
-        rows: One cell a column.
-        caption: Above the table.
         folded_under: Title that unfolds the table when clicked; empty: it is open.
         first_shown: So many rows are shown at first. A field narrows the table down to words and limits, and a click on
             a column's head sorts it. None: all rows, neither field nor sorting.
@@ -56,14 +53,14 @@ class Section:
     parts: Sequence[Plot | Table]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Chapter:
     """All about one study, or about several studies side by side."""
 
+    sections: Sequence[Section]
     title: str = ""
     question: str = ""
     summary: str = ""
-    sections: Sequence[Section]
 
     def plots(self) -> list[Plot]:
         """Its figures, in the page's order."""

@@ -20,7 +20,7 @@ from pipeline.report.cost_parts import component_parts
 from pipeline.report.evaluated import Evaluated, show_mean
 from pipeline.report.figures.style import spoken
 from pipeline.report.findings import Findings, read_findings
-from pipeline.report.render import TEMPLATES
+from pipeline.report.page import TEMPLATES
 from pipeline.report.sections import study_chapter
 
 _TOTALS = ("energy_j", "area_m2", "latency_s")

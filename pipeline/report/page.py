@@ -1,10 +1,16 @@
 """What a study found as one HTML page that opens anywhere, offline, with tables for further work. Loads no torch."""
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import jinja2
 import optuna
+import plotly.graph_objects as go
 import plotly.io
+from plotly.offline import get_plotlyjs
 
 from pipeline.files import write_whole
 from pipeline.report.comparison import comparison_chapter
@@ -12,9 +18,17 @@ from pipeline.report.content import Chapter
 from pipeline.report.files import write_trials_csv, write_trials_json
 from pipeline.report.findings import Findings, read_findings
 from pipeline.report.provenance import definitions_section, provenance_section
-from pipeline.report.render import render_page
 from pipeline.report.sections import study_chapter
 
+TEMPLATES = jinja2.Environment(  # of the page and of the dashboard's notes
+    loader=jinja2.PackageLoader("pipeline.report"),
+    autoescape=jinja2.select_autoescape(),  # of HTML, not of Markdown
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.filters["plain"] = lambda text: text.replace("|", r"\|").replace("<", "&lt;")  # as Markdown's tables show it
+TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
 _PICTURE_WIDTH = 900  # pixels
 
 
@@ -71,11 +85,23 @@ def write_comparison(studies: Sequence[optuna.Study], folder: Path) -> Path:
 
 
 def report_page(studies: Sequence[Findings]) -> str:
-    """The whole page, plotly included; several studies are compared first."""
+    """The whole page, plotly included; several studies are compared first. Shared hover texts stand in it once."""
     chapters = [comparison_chapter(studies)] if len(studies) > 1 else []
     chapters += map(study_chapter, studies)
-    chapters += [Chapter(sections=[definitions_section(studies), *map(provenance_section, studies)])]
-    return render_page(f"nacim: {', '.join(findings.name for findings in studies)}", chapters)
+    chapters += [Chapter([definitions_section(studies), *map(provenance_section, studies)])]
+    title = f"nacim: {', '.join(findings.name for findings in studies)}"
+    texts: dict[str, int] = {}
+    page, for_plotly = TEMPLATES.get_template("report.html"), partial(_for_plotly, texts=texts)
+    return page.render(title=title, chapters=chapters, for_plotly=for_plotly, hover_texts=texts, plotly=get_plotlyjs())
+
+
+def _for_plotly(figure: go.Figure, texts: dict[str, int]) -> Any:
+    """A figure's data for plotly.js, with places in `texts`, which grows, in place of hover texts."""
+    plain = json.loads(figure.to_json())
+    for trace in plain["data"]:
+        if "hovertext" in trace:
+            trace["hovertext"] = [texts.setdefault(text, len(texts)) for text in trace["hovertext"]]
+    return plain
 
 
 def _of_chosen(findings: Findings) -> str:

@@ -6,9 +6,8 @@ from pipeline.design.metrics import METRICS
 from pipeline.report.content import Plot, Section, Table, count_of
 from pipeline.report.cost_parts import component_parts, mean_shares
 from pipeline.report.evaluated import Evaluated, two_digits, useful
-from pipeline.report.figures.breakdown import breakdown_figure, component_colours
-from pipeline.report.figures.chips import chips_figure
-from pipeline.report.figures.layers import layers_figure
+from pipeline.report.figures.errors import chips_figure
+from pipeline.report.figures.parts import breakdown_figure, component_colours, layers_figure
 from pipeline.report.figures.style import device_styles, spoken
 from pipeline.report.findings import Findings
 

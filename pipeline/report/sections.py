@@ -1,38 +1,35 @@
-"""The list of a report's sections. A new figure is a file in `figures` and a line in its section."""
-
-from collections.abc import Callable
+"""The list of a report's sections, and the short ones. A new figure is a function in `figures`, drawn in a section."""
 
 from pipeline.design.metrics import METRICS
-from pipeline.report.content import Chapter, Section, count_of
+from pipeline.report.content import Chapter, Plot, Section, count_of
 from pipeline.report.evaluated import best_by
+from pipeline.report.figures.errors import noise_figure, rank_figure, sigma_figure
+from pipeline.report.figures.parallel import parallel_figure
+from pipeline.report.figures.search import hypervolume_figure, importance_figure
+from pipeline.report.figures.style import device_styles
 from pipeline.report.findings import Findings
 from pipeline.report.section_designs import chips_section, cost_section
 from pipeline.report.section_devices import devices_section
 from pipeline.report.section_front import front_section
-from pipeline.report.section_noise import noise_section
-from pipeline.report.section_search import common_section, importance_section, progress_section
-
-SECTIONS: tuple[Callable[[Findings], Section | None], ...] = (  # None: nothing to say
-    front_section,
-    devices_section,
-    cost_section,
-    chips_section,
-    noise_section,
-    importance_section,
-    common_section,
-    progress_section,
-)
 
 
 def study_chapter(findings: Findings) -> Chapter:
     """What was found in a study; a summary alone if no design has been evaluated."""
-    sections = [section(findings) for section in SECTIONS] if findings.evaluated else []
-    return Chapter(
-        title=findings.name,
-        question=findings.question,
-        summary=_summary(findings),
-        sections=[section for section in sections if section],
-    )
+    sections = _sections(findings) if findings.evaluated else []
+    return Chapter(sections, findings.name, findings.question, _summary(findings))
+
+
+def _sections(findings: Findings) -> list[Section]:
+    return [
+        front_section(findings),
+        devices_section(findings),
+        cost_section(findings),
+        chips_section(findings),
+        noise_section(findings),
+        *([importance_section(findings)] if findings.importance else []),
+        common_section(findings),
+        progress_section(findings),
+    ]
 
 
 def _summary(findings: Findings) -> str:
@@ -50,3 +47,71 @@ def _best(findings: Findings, name: str) -> str:
     unit = "" if metric.unit == metric.label else f" {metric.unit}"
     at = "" if metric.is_accuracy else f", at {best.show('accuracy_mean')} % accuracy"
     return f"best {metric.label} {best.show(name)}{unit} (trial {best.number}, {best.device}{at})"
+
+
+def noise_section(findings: Findings) -> Section:
+    """Accuracy with device errors against accuracy without: values, ranks, and at other programming errors."""
+    styles, dataset = device_styles(findings.devices), findings.identity["dataset"]["name"]
+    parts = [Plot("noise", noise_figure(findings.evaluated, findings.front, styles, dataset))]
+    if len(findings.evaluated) > 1:
+        title = "Ranks by accuracy: without device errors on the left, with them on the right"
+        parts += [Plot("ranks", rank_figure(findings.evaluated, styles), title)]
+    if trials := [trial for trial in findings.evaluated if len(trial.over_sigma()) > 1]:
+        title = "Designs measured again with other programming errors"
+        parts += [Plot("sigma", sigma_figure(trials, styles), title)]
+    note = (
+        "The further a mark lies below the line, the more accuracy its device errors cost. Converters and bit widths "
+        "count on both axes."
+    )
+    return Section(_noise_heading(findings), note, parts)
+
+
+def _noise_heading(findings: Findings) -> str:
+    without, with_errors = (best_by(findings.evaluated, name) for name in ("accuracy_noiseless", "accuracy_mean"))
+    if without.number == with_errors.number:
+        return f"Trial {with_errors.number} is the most accurate, with device errors and without"
+    level = without.measured["accuracy_mean"]
+    rank = 1 + sum(trial.measured["accuracy_mean"] > level for trial in findings.evaluated)
+    tied = without.validation.mean_high >= with_errors.validation.mean_low
+    return (
+        f"Without device errors trial {without.number} ({without.device}) is the most accurate. With them it is number "
+        f"{rank}, and trial {with_errors.number} ({with_errors.device}) leads"
+        f"{', but their 95 % intervals overlap' if tied else ''}"
+    )
+
+
+def importance_section(findings: Findings) -> Section:
+    """Which choice tells the best tenth of the designs from the others."""
+    first = {name: next(iter(shares)) for name, shares in findings.importance.items()}
+    parts = ", ".join(f"{choice.replace('_', ' ')} for {METRICS[name].label}" for name, choice in first.items())
+    note = (
+        "How much each choice tells whether a design is among the best tenth in an objective (PED-ANOVA over the "
+        f"{len(findings.evaluated)} evaluated designs; shares of 100 %). A search does not sample evenly, and with few "
+        "designs the shares are noisy: read the order, not the digits."
+    )
+    return Section(
+        f"Which choice matters most: {parts}", note, [Plot("importance", importance_figure(findings.importance))]
+    )
+
+
+def common_section(findings: Findings) -> Section:
+    """What the designs on the front have in common."""
+    note = (
+        "One line is one design: its choices on the left, what it reaches on the right. Choices that all designs share "
+        "are left out."
+    )
+    styles, objectives = device_styles(findings.devices), findings.pareto.objectives
+    figure = parallel_figure(findings.evaluated, findings.front, styles, objectives)
+    return Section("What the designs on the front have in common", note, [Plot("designs", figure)])
+
+
+def progress_section(findings: Findings) -> Section:
+    """Whether more trials still pay."""
+    newest, last = max(trial.number for trial in findings.front), findings.evaluated[-1].number
+    heading = f"The front last changed with trial {newest}; the last evaluated trial is {last}"
+    note = (
+        "Hypervolume: how much of the objectives' space the front dominates. While it climbs, more trials pay. A flat "
+        "curve can hide gains of tenths of a point of accuracy."
+    )
+    figure = hypervolume_figure(findings.pareto.objectives, findings.evaluated)
+    return Section(heading, note, [Plot("progress", figure)])

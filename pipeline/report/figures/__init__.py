@@ -1,1 +1,1 @@
-"""The report's figures for plotly, one function `NAME_figure` a file, of trials read by `pipeline.report.findings`."""
+"""The report's figures for plotly, functions `NAME_figure`, of trials read by `pipeline.report.findings`."""

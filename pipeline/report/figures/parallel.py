@@ -1,7 +1,7 @@
 """Parallel coordinates: one line a design."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -19,22 +19,19 @@ def parallel_figure(
     """One line a design through its choices to its objectives; what all designs share is left out."""
     axes = [*_choice_axes(trials), *(_metric_axis(trials, name) for name in objectives)]
     figure = go.Figure()
-    for name, style, group in _line_groups(trials, front, styles):
-        figure.add_trace(_lines(trials, group, axes, style).update(name=name))
+    on_front = {trial.number for trial in front}
+    if others := [trial for trial in trials if trial.number not in on_front]:
+        figure.add_trace(_lines(trials, others, axes, None).update(name="not on the front"))
+    for device, style, own in by_device(front, styles):
+        figure.add_trace(_lines(trials, own, axes, style).update(name=escape(f"{device}, front", quote=False)))
     for position, axis in enumerate(axes):
         for height, label in axis.ticks:
             figure.add_annotation(
                 x=position, y=height, text=escape(label, quote=False), showarrow=False, xanchor="right", xshift=-5,
                 font={"size": 10, "color": INK}, bgcolor="rgba(255,255,255,0.8)", borderpad=1,
             )  # fmt: skip
-    x_axis = {
-        "tickvals": [*range(len(axes))],
-        "ticktext": [axis.title for axis in axes],
-        "range": [-0.2, len(axes) - 0.8],
-        "side": "top",
-        "gridcolor": "#cccccc",
-        "tickangle": -30,
-    }
+    x_axis = {"tickvals": [*range(len(axes))], "ticktext": [axis.title for axis in axes], "tickangle": -30}
+    x_axis |= {"range": [-0.2, len(axes) - 0.8], "side": "top", "gridcolor": "#cccccc"}
     figure.update_layout(layout(x_axis, {"visible": False, "range": [-0.06, 1.06]}, height=520))
     figure.update_layout(legend=LEGEND_BELOW, margin={"t": 90, "l": 60, "r": 50})
     return figure
@@ -54,24 +51,15 @@ def _lines(
 ) -> go.Scatter:
     """Lines of the designs in `group`, drawn as one trace with gaps; faint and without hover text if without style."""
     places = {trial.number: i for i, trial in enumerate(trials)}
-    across: list[float | None] = []
     upwards: list[float | None] = []
-    text: list[str | None] = []
-    for trial in group:
-        i = places[trial.number]
+    for i in (places[trial.number] for trial in group):
         shift = 0.02 * ((i * 0.618) % 1 - 0.5)  # lines through the same choice lie side by side
-        across += [*range(len(axes)), None]
         upwards += [*(round(axis.heights[i] + shift, 4) for axis in axes), None]
-        text += [*[hover_text(trial)] * len(axes), None] if style else []
-    return go.Scatter(
-        x=across,
-        y=upwards,
-        mode="lines",
-        line={"color": style.colour if style else GREY, "width": 2 if style else 0.8},
-        opacity=0.9 if style else FAINT,
-        hovertext=text if style else None,
-        hoverinfo="text" if style else "skip",
-    )
+    lines = go.Scatter(x=[*range(len(axes)), None] * len(group), y=upwards, mode="lines")
+    if style is None:
+        return lines.update(line={"color": GREY, "width": 0.8}, opacity=FAINT, hoverinfo="skip")
+    texts = [text for trial in group for text in [*[hover_text(trial)] * len(axes), None]]
+    return lines.update(line={"color": style.colour, "width": 2}, opacity=0.9, hovertext=texts, hoverinfo="text")
 
 
 def _choice_axes(trials: Sequence[Evaluated]) -> list[_Axis]:
@@ -99,15 +87,4 @@ def _metric_axis(trials: Sequence[Evaluated], name: str) -> _Axis:
     low, high = min(values), max(values)
     heights = [(value - low) / (high - low) if high > low else 0.5 for value in values]
     ticks = [(0.0, metric.show(low)), (1.0, metric.show(high))] if high > low else [(0.5, metric.show(low))]
-    return _Axis(METRICS[name].title, heights, ticks)
-
-
-def _line_groups(
-    trials: Sequence[Evaluated], front: Sequence[Evaluated], styles: Mapping[str, Style]
-) -> Iterable[tuple[str, Style | None, list[Evaluated]]]:
-    """Name, style and designs of each bundle of lines; None for designs that are not on the front."""
-    on_front = {trial.number for trial in front}
-    if others := [trial for trial in trials if trial.number not in on_front]:
-        yield "not on the front", None, others
-    for device, style, own in by_device(front, styles):
-        yield escape(f"{device}, front", quote=False), style, own
+    return _Axis(metric.title, heights, ticks)

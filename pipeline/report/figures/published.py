@@ -10,13 +10,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """A published design; None is what the paper does not say.
-
-    Attributes:
-        name: Short label.
-        tops_per_watt: As in `METRICS`.
-        accuracy_noiseless, accuracy_mean: Fractions, without and with device variation.
-    """
+    """A published design; accuracies are fractions, without and with device variation. None: not in the paper."""
 
     name: str
     tops_per_watt: float | None = None

@@ -12,13 +12,12 @@ from pipeline.report.evaluated import Evaluated
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind people. Yellow, weak on white, comes last.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "triangle-down")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "triangle-down")
 # Places in `COLOURS` that belong to a card in all reports for ever; every other card takes one that is free there.
 _PLACES = {"fefet": 0, "pcm": 1, "rram": 2, "rram_wan_crosssim": 3, "sram": 4, "stt_mram": 5}
-INK, GREY, GRID = "#222222", "#8a8a8a", "#e8e8e8"
+INK, GREY, _GRID = "#222222", "#8a8a8a", "#e8e8e8"
 FAINT = 0.35  # opacity of what is not on the front
 LEGEND_BELOW = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "x": 0, "xanchor": "left"}
-LOG_FROM = 30.0  # an axis whose largest value is this many times its smallest is logarithmic
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,11 +33,9 @@ def device_styles(devices: Iterable[str]) -> dict[str, Style]:
     names = list(dict.fromkeys(devices))
     taken = {_PLACES[name] for name in names if name in _PLACES}
     free = (place for place in itertools.count() if place not in taken)
-    places = {name: _PLACES[name] if name in _PLACES else next(free) for name in names}
-    return {
-        name: Style(COLOURS[i % len(COLOURS)], SYMBOLS[(i + i // len(COLOURS)) % len(SYMBOLS)])
-        for name, i in places.items()
-    }
+    places = [_PLACES[name] if name in _PLACES else next(free) for name in names]
+    styles = [Style(COLOURS[i % len(COLOURS)], _SYMBOLS[(i + i // len(COLOURS)) % len(_SYMBOLS)]) for i in places]
+    return dict(zip(names, styles, strict=True))
 
 
 def mark(trial: Evaluated) -> str:
@@ -60,31 +57,19 @@ def spoken(component: str) -> str:
 
 def hover_text(trial: Evaluated) -> str:
     """What hovering shows."""
-    lines = [f"<b>trial {trial.number}</b>"]
-    for names in (("accuracy_mean", "tops_per_watt"), ("energy_j", "latency_s", "area_m2")):
-        lines.append(", ".join(f"{METRICS[n].label} {trial.show(n)} {METRICS[n].unit}" for n in names))
-    lines.append(
-        f"test images {100 * trial.test.mean:.4g} %, no device errors {100 * trial.validation.noiseless:.4g} %"
-    )
+    costs = [
+        ", ".join(f"{METRICS[n].label} {trial.show(n)} {METRICS[n].unit}" for n in names)
+        for names in (("accuracy_mean", "tops_per_watt"), ("energy_j", "latency_s", "area_m2"))
+    ]
+    test, noiseless = (f"{100 * value:.4g} %" for value in (trial.test.mean, trial.validation.noiseless))
+    lines = [f"<b>trial {trial.number}</b>", *costs, f"test images {test}, no device errors {noiseless}"]
     return "<br>".join([*lines, *(escape(part, quote=False) for part in describe(trial.design).split(" | ", 1))])
-
-
-def values_of(trials: Iterable[Evaluated], name: str | None) -> list[float]:
-    """Values of a metric in the unit shown, or the trials' numbers."""
-    if name is None:
-        return [trial.number for trial in trials]
-    return rounded(trial.measured[name] * METRICS[name].scale for trial in trials)
-
-
-def rounded(values: Iterable[float]) -> list[float]:
-    """Six significant digits: exact enough for a figure, and a small file."""
-    return [float(f"{value:.6g}") for value in values]
 
 
 def layout(x_axis: dict[str, Any], y_axis: dict[str, Any], height: int) -> dict[str, Any]:
     """A figure's layout in the report's look; `height` in pixels, axes as plotly has them."""
-    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "ticks": "outside", "tickcolor": GREY}
-    axis["automargin"] = True
+    axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": GREY, "ticks": "outside", "tickcolor": GREY}
+    more = {"automargin": True, "title_standoff": 8}
     return {
         "template": "none",
         "height": height,
@@ -94,8 +79,6 @@ def layout(x_axis: dict[str, Any], y_axis: dict[str, Any], height: int) -> dict[
         "margin": {"l": 70, "r": 20, "t": 30, "b": 60},
         "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "font": {"color": INK, "size": 12}},
         "hovermode": "closest",
-        "xaxis": axis | x_axis,
-        "yaxis": axis | y_axis,
-        "xaxis_title_standoff": 8,
-        "yaxis_title_standoff": 8,
+        "xaxis": axis | x_axis | more,
+        "yaxis": axis | y_axis | more,
     }
