@@ -9,7 +9,9 @@ from pipeline.files import write_whole
 
 
 @pytest.mark.parametrize(
-    "content", ["täxt", "täxt".encode(), lambda path: path.write_text("täxt", encoding="utf-8")], ids=str
+    "content",
+    ["täxt", "täxt".encode(), lambda path: path.write_text("täxt", encoding="utf-8")],
+    ids=["text", "bytes", "writer"],
 )
 @pytest.mark.parametrize("durable", [False, True])
 def test_text_bytes_and_writers_give_the_same_file(tmp_path, content, durable):
