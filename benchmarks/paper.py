@@ -35,8 +35,7 @@ from optuna.trial import FrozenTrial
 from supernet import tau_with_interval
 
 from pipeline.database.open_study import load_study_read_only
-from pipeline.database.remeasured import remeasured
-from pipeline.database.trials import pareto_report
+from pipeline.database.trials import pareto_report, remeasured
 from pipeline.design.describe import describe
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import VariationReport

@@ -14,8 +14,7 @@ from chromium import chromium_page
 from rich.console import Console
 
 from pipeline.cli.live_view import LiveProgress
-from pipeline.database.open_study import load_study_read_only
-from pipeline.database.places import places
+from pipeline.database.open_study import load_study_read_only, places
 from pipeline.database.trials import pareto_report
 from pipeline.design.design_point import DesignPoint
 from pipeline.phase import phase_file, say, told_in

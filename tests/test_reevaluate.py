@@ -15,8 +15,8 @@ from pipeline.cli.app import app
 from pipeline.data.batches import load_images
 from pipeline.database.open_study import open_study
 from pipeline.database.records import record
-from pipeline.database.remeasured import remeasured
 from pipeline.database.transaction import transaction
+from pipeline.database.trials import remeasured
 from pipeline.design.design_point import DesignPoint
 from pipeline.follow_up import device_requirements as require_module
 from pipeline.follow_up.device_requirements import _boundary, _properties, requirements

@@ -23,10 +23,9 @@ from pipeline.design.pareto import nondominated
 from pipeline.run.runner import Runner
 from pipeline.samplers import generation_of, make_sampler
 from pipeline.samplers.breeding import child, rank_and_crowding, tournament
-from pipeline.samplers.controller import Controller
 from pipeline.samplers.genome import Genome
-from pipeline.samplers.preselection import Preselection
-from pipeline.samplers.surrogate import fit
+from pipeline.samplers.preselection import Preselection, fit
+from pipeline.samplers.reinforce import Controller
 from pipeline.study.sampler_spec import SAMPLERS, SamplerChoice
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import StudyDefinition, load_study, study_schema

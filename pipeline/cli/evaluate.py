@@ -100,7 +100,7 @@ def _measure(
 ) -> None:
     """Measure, print and store, one setting after the other."""
     from pipeline.database.patience import Patience
-    from pipeline.database.remeasured import add_remeasured
+    from pipeline.database.trials import add_remeasured
     from pipeline.follow_up.measure_again import measurement
 
     waits = Patience(say=lambda message: print(message, file=sys.stderr))
@@ -118,7 +118,7 @@ def _measure(
 
 
 def _print_entry(entry: dict[str, Any]) -> None:
-    from pipeline.database.remeasured import describe_settings
+    from pipeline.database.trials import describe_settings
     from pipeline.design.results import VariationReport
 
     print(f"trial {entry['trial']}: {describe_settings(entry['settings'])}")

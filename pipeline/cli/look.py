@@ -32,8 +32,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write the report of each study from its database, prepare the dashboard, and compare if there are several."""
-    from pipeline.database.open_study import load_study_read_only
-    from pipeline.database.places import places
+    from pipeline.database.open_study import load_study_read_only, places
     from pipeline.report.dashboard_notes import prepare_dashboard
     from pipeline.report.page import write_comparison, write_pictures, write_report
     from pipeline.study.study_file import load_study
@@ -89,7 +88,7 @@ def show(
 ) -> None:
     """Show one trial: design, cost by component and layer, accuracy over chips."""
     from pipeline.cli.trial_page import trial_page
-    from pipeline.database.remeasured import remeasured
+    from pipeline.database.trials import remeasured
     from pipeline.follow_up.stored import stored_study
 
     stored = stored_study(study_file, storage, out)
@@ -133,8 +132,7 @@ def dashboard(
     writable: Annotated[bool, typer.Option("--writable", help="Let every visitor change and delete studies.")] = False,
 ) -> None:
     """Open optuna-dashboard on a study's database, on this machine only and read-only unless asked."""
-    from pipeline.database.open_study import load_study_read_only
-    from pipeline.database.places import places
+    from pipeline.database.open_study import load_study_read_only, places
     from pipeline.report.dashboard_notes import artifact_folder
     from pipeline.report.dashboard_server import serve
     from pipeline.study.study_file import load_study

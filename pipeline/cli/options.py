@@ -56,7 +56,7 @@ def checked_places(definition: "StudyDefinition", storage: str | None, out: Path
     import optuna
 
     from pipeline.data.files import check_data
-    from pipeline.database.places import places
+    from pipeline.database.open_study import places
     from pipeline.study.search_space import SearchSpace
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

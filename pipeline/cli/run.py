@@ -22,7 +22,7 @@ from pipeline.cli.options import (
     console_of_tables,
     within,
 )
-from pipeline.database.waiting_times import PATIENCE_S
+from pipeline.database import PATIENCE_S
 
 if TYPE_CHECKING:
     import optuna

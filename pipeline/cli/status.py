@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.options import AsJson, OutFolder, StorageUrl, StudyFile, print_json
-from pipeline.database.waiting_times import GRACE_BEATS, HEARTBEAT_S
+from pipeline.database import GRACE_BEATS, HEARTBEAT_S
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -13,7 +13,7 @@ def status(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = N
     """Show trials by state, progress to the goal, and the workers with their trials and last signs of life."""
     from rich.console import Console
 
-    from pipeline.database.places import places
+    from pipeline.database.open_study import places
     from pipeline.study.study_file import load_study
 
     definition = load_study(study_file)

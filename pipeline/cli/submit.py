@@ -20,7 +20,7 @@ from pipeline.cli.options import (
     needs_server,
     within,
 )
-from pipeline.database.waiting_times import HEARTBEAT_S
+from pipeline.database import HEARTBEAT_S
 
 Scheduler = Literal["slurm", "lsf", "pbs"]
 _PASSED = ("NACIM_STORAGE", "PGPASSFILE", "PGUSER", "PGSERVICEFILE")  # to PBS jobs, whose variables all users can see

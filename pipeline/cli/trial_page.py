@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.database.remeasured import describe_settings
+from pipeline.database.trials import describe_settings
 from pipeline.design.describe import design_columns
 from pipeline.design.metrics import METRICS
 from pipeline.design.results import VariationReport
@@ -28,7 +28,7 @@ def trial_page(spec: StudySpec, trial: FrozenTrial, again: Sequence[dict[str, An
     Args:
         spec: Of its study.
         trial: Complete and not reused.
-        again: Its later measurements (`pipeline.database.remeasured.remeasured`).
+        again: Its later measurements (`pipeline.database.trials.remeasured`).
     """
     shown = Evaluated.from_trial(trial)
     return Group(

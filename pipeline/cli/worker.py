@@ -19,7 +19,7 @@ from pipeline.cli.options import (
     needs_server,
     within,
 )
-from pipeline.database.waiting_times import HEARTBEAT_S, PATIENCE_S
+from pipeline.database import HEARTBEAT_S, PATIENCE_S
 
 if TYPE_CHECKING:
     from pipeline.study.study_file import StudyDefinition

@@ -1,4 +1,4 @@
-"""Open a study in its database, or make it, after checks."""
+"""Where a study lies, and how it is opened in its database, or made, after checks."""
 
 import json
 import warnings
@@ -7,7 +7,8 @@ from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from pipeline.database.storage import StudyError, is_sqlite, let_readers_in, one_at_a_time, open_storage, show_url
 from pipeline.database.transaction import transaction
@@ -16,6 +17,25 @@ from pipeline.optuna_private import study_id
 from pipeline.samplers import make_sampler
 from pipeline.study.study_file import SCHEMA_VERSION, StudyDefinition
 from pipeline.study.study_spec import StudySpec
+
+
+def places(definition: StudyDefinition, out: Path | None, storage: str | None) -> tuple[Path, str]:
+    """The output folder and the database URL of a study.
+
+    Raises:
+        ValueError: If `storage` is no URL; it is not repeated, for it may hold a password.
+    """
+    folder = out or Path("results") / definition.spec.name
+    if storage is None:
+        return folder, URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
+    try:
+        make_url(storage)
+    except (ArgumentError, ValueError):
+        shown = "" if "@" in storage else f"{storage!r} "  # it may hold a password
+        raise ValueError(
+            f"--storage {shown}is no database URL; write sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+        ) from None
+    return folder, storage
 
 
 def open_study(definition: StudyDefinition, url: str, replace_empty: bool = False) -> optuna.Study:

@@ -10,8 +10,8 @@ from typing import TypeVar
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 
+from pipeline.database import PATIENCE_S
 from pipeline.database.storage import StudyError, cause_of
-from pipeline.database.waiting_times import PATIENCE_S
 
 Result = TypeVar("Result")
 DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # that say so even without a file's name

@@ -1,13 +1,16 @@
-"""Trials as the database holds them: what kind each is, and which of them are on the front."""
+"""Trials as the database holds them: what kind each is, and which are on the front, what was measured later."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from pipeline.database.transaction import transaction
 from pipeline.design.metrics import METRICS, Metric
 from pipeline.design.pareto import nondominated, to_losses
+from pipeline.optuna_private import lock_study
 
 KINDS = ("evaluated", "stopped early", "reused", "infeasible", "failed", "running")
 _MARKS = {"reused_from": "reused", "infeasible": "infeasible", "stopped_early": "stopped early"}
@@ -76,3 +79,37 @@ def front_of(objectives: Sequence[str], trials: Sequence[FrozenTrial]) -> list[F
     stay = nondominated(to_losses(objectives, [trial.values for trial in trials]))
     front = [trial for trial, stays in zip(trials, stay, strict=True) if stays]
     return sorted(front, key=lambda trial: to_losses(objectives, [trial.values])[0].tolist())
+
+
+def remeasured(attributes: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
+    """What `nacim evaluate` measured of a trial after the search, oldest first; `attributes` are the study's.
+
+    Each is {"settings": ..., "validation": ..., "test": ..., "versions": ...}: plain settings (`epochs` null: weights
+    inherited from the supernet), and the two reports as `VariationReport.to_dict` gives them. Optuna lets no one change
+    a finished trial, so that they are attributes of the study, named by the trial.
+    """
+    found: list[dict[str, Any]] = attributes.get(_key(number), [])
+    return found
+
+
+def add_remeasured(study: optuna.Study, number: int, entry: dict[str, Any]) -> None:
+    """Add a measurement to those of a trial; nothing else of the trial changes."""
+    with transaction(study) as session:
+        lock_study(study, session)
+        study.set_user_attr(_key(number), [*remeasured(study.user_attrs, number), entry])
+
+
+def describe_settings(settings: dict[str, Any]) -> str:
+    """The settings of a measurement in a few words."""
+    parts = [f"{settings['chips']} chips", settings["fidelity"]]
+    parts += [f"{settings['images_per_chip']} images a chip"] if settings["images_per_chip"] else []
+    parts += [f"{settings['epochs']} epochs" if settings["epochs"] else "inherited weights"]
+    parts += [f"{settings['train_images']} training images"] if settings["train_images"] else []
+    parts += [f"{settings['test_images']} test images"] if settings["test_images"] else []
+    parts += [f"sigma x{settings['sigma_scale']:g}"] if settings["sigma_scale"] != 1 else []
+    parts += [f"{settings['drift_time_s']:g} s after programming"] if settings["drift_time_s"] is not None else []
+    return ", ".join(parts)
+
+
+def _key(number: int) -> str:
+    return f"remeasured:{number}"

@@ -78,7 +78,7 @@ def measure_again(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -
 
 
 def measurement(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -> dict[str, Any]:
-    """What `pipeline.database.remeasured` stores of `measure_again`."""
+    """What `pipeline.database.trials` stores of `measure_again`."""
     validation, test = measure_again(stored, trial, settings)
     own_epochs = stored.spec.training.epochs if stored.spec.accuracy.source == "training" else None
     return {

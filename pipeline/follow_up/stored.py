@@ -7,8 +7,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from hw_models.devices import CellDevice
-from pipeline.database.open_study import load_study_read_only, stored_spec
-from pipeline.database.places import places
+from pipeline.database.open_study import load_study_read_only, places, stored_spec
 from pipeline.database.trials import kind_of, pareto_report, reason_of
 from pipeline.study.study_file import load_study
 from pipeline.study.study_spec import StudySpec

@@ -10,8 +10,7 @@ import optuna
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
-from pipeline.database.remeasured import remeasured
-from pipeline.database.trials import ParetoReport, pareto_report
+from pipeline.database.trials import ParetoReport, pareto_report, remeasured
 from pipeline.design.metrics import METRICS
 from pipeline.report.evaluated import Evaluated
 

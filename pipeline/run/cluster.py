@@ -14,9 +14,8 @@ import optuna
 from optuna.trial import FrozenTrial
 from sqlalchemy.orm import Session
 
-from pipeline.database import records
+from pipeline.database import GRACE_BEATS, HEARTBEAT_S, records
 from pipeline.database.heartbeat import heartbeats
-from pipeline.database.waiting_times import GRACE_BEATS, HEARTBEAT_S
 from pipeline.optuna_private import lock_study, storage_of, trial_id
 from pipeline.run.view import View
 

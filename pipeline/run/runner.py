@@ -15,9 +15,9 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from pipeline.database import HEARTBEAT_S
 from pipeline.database.heartbeat import HeartbeatThread
 from pipeline.database.patience import DISK_ERRORS, Patience
-from pipeline.database.waiting_times import HEARTBEAT_S
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrialResult
 from pipeline.optuna_private import trial_id

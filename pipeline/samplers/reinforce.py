@@ -9,16 +9,19 @@ import torch
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
+from torch import Tensor, nn
 
 from pipeline.design.metrics import METRICS
 from pipeline.optuna_private import cached_trials
-from pipeline.samplers.controller import Controller
 from pipeline.samplers.genome import Genome
 from pipeline.seeds import stream
 
 LEARNING_RATE = 0.01  # of Adam; assumed: 0.003 learns too slowly for 500 trials, 0.03 settles early on less
 BASELINE_DECAY = 0.9  # of the moving average of rewards; assumed
 ENTROPY_WEIGHT = 0.02  # assumed: keeps the choices open until the rewards tell them apart
+HIDDEN = 32  # assumed: Zoph & Le take 35 and two layers
+_SPREAD = 0.08  # initial weights are uniform within plus and minus this, as those of Zoph & Le
+_GATES = [0, 1, 3, 2]  # weights are drawn for the gates i, f, o, g; torch keeps them as i, f, g, o
 
 
 class ReinforceSampler(BaseSampler):
@@ -62,10 +65,9 @@ class ReinforceSampler(BaseSampler):
 
     def _learn(self, study: optuna.Study) -> None:
         done = cached_trials(study, (TrialState.COMPLETE, TrialState.PRUNED))
-        done = [
-            trial for trial in done if "duplicate_of" not in trial.user_attrs
-        ]  # its end says nothing about its design
-        done = sorted(done, key=lambda trial: (trial.datetime_complete, trial.number))
+        # A trial whose design was in work elsewhere ended without saying anything about it.
+        done = [trial for trial in done if "duplicate_of" not in trial.user_attrs]
+        done.sort(key=lambda trial: (trial.datetime_complete, trial.number))
         numbers = [trial.number for trial in done]
         if numbers[: len(self._learnt)] != self._learnt:
             self._learner, self._learnt = self._new_learner(), []
@@ -79,6 +81,63 @@ class ReinforceSampler(BaseSampler):
             return None
         values = np.maximum(trial.values, 1e-300)
         return np.asarray(np.where(self._minimized, 1 / values, values))
+
+
+class Controller(nn.Module):
+    """The RNN controller of NACIM and of Zoph & Le (2017), in float64: an LSTM that makes one decision after another.
+
+    Each decision has its own softmax over its choices. The choice made is embedded and becomes the input of the next.
+
+    Args:
+        choices: Number of choices of each decision, in order.
+        rng: Draws the initial weights.
+    """
+
+    def __init__(self, choices: Sequence[int], rng: np.random.Generator) -> None:
+        super().__init__()
+        heads = [nn.Linear(HIDDEN, count) for count in choices]
+        tables = [nn.Embedding(count, HIDDEN) for count in choices]
+        self.start = nn.Parameter(torch.empty(HIDDEN))  # input of the first decision
+        self.lstm = nn.LSTM(HIDDEN, HIDDEN)
+        self.heads, self.embeddings = nn.ModuleList(heads), nn.ModuleList(tables[:-1])
+        self.double()
+
+        def drawn(*shape: int) -> Tensor:
+            return torch.from_numpy(rng.uniform(-_SPREAD, _SPREAD, shape))
+
+        with torch.no_grad():
+            self.start.copy_(drawn(HIDDEN))
+            of_input, of_state, bias, second_bias = self.lstm.all_weights[0]
+            weights = drawn(4, HIDDEN, 2 * HIDDEN)[_GATES].flatten(0, 1)
+            of_input.copy_(weights[:, :HIDDEN])
+            of_state.copy_(weights[:, HIDDEN:])
+            bias.copy_(drawn(4, HIDDEN)[_GATES].flatten())
+            second_bias.zero_().requires_grad_(False)  # the sum of both counts; one is enough
+            for head, table in zip(heads, tables, strict=True):
+                for parameter in (head.weight, head.bias, table.weight):
+                    parameter.copy_(drawn(*parameter.shape))
+
+    def log_probabilities(self, made: Sequence[int]) -> list[Tensor]:
+        """Of each decision's choices (choices,), for the decisions `made` and for the next one if there is one."""
+        embedded = (table(torch.tensor(choice)) for table, choice in zip(self.embeddings, made, strict=False))
+        hidden, _ = self.lstm(torch.stack([self.start, *embedded]))
+        return [head(h).log_softmax(-1) for head, h in zip(self.heads, hidden, strict=False)]
+
+    @torch.no_grad()
+    def sample(self, rng: np.random.Generator) -> list[int]:
+        """One choice per decision, drawn from the policy."""
+        made: list[int] = []
+        for _ in self.heads:
+            p = self.log_probabilities(made)[-1].exp().numpy()
+            made.append(int(rng.choice(len(p), p=p)))
+        return made
+
+    def objective(self, made: Sequence[int], advantage: float, entropy_weight: float) -> Tensor:
+        """What learning ascends: sum over decisions of advantage * log p + entropy_weight * entropy."""
+        decisions = zip(self.log_probabilities(made), made, strict=True)
+        return torch.stack(
+            [advantage * log_p[choice] - entropy_weight * (log_p.exp() * log_p).sum() for log_p, choice in decisions]
+        ).sum()
 
 
 class _Learner:

@@ -1,5 +1,0 @@
-"""How long the processes of a study wait for the database and for each other. Importing it loads no library."""
-
-PATIENCE_S = 300.0  # assumed: how long a database that is away is waited for
-HEARTBEAT_S = 30  # assumed: between two heartbeats of a trial
-GRACE_BEATS = 4  # assumed: missed heartbeats after which a worker counts as dead
