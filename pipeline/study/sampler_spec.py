@@ -71,10 +71,7 @@ class SamplerSpec(StrictModel):
     population_size: int = Field(10, ge=2, le=10_000)
     mutation_probability: float | None = Field(None, ge=0, le=1, description="Null: one over the number of parameters.")
     candidates: int = Field(
-        20,
-        ge=1,
-        le=1000,
-        description="Children bred for each trial; the most promising at its known cost is tried. 1: plain NSGA.",
+        20, ge=1, le=1000, description="Children bred for a trial, which tries the most promising one. 1: plain NSGA."
     )
 
     @model_validator(mode="after")

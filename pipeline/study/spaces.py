@@ -120,9 +120,7 @@ class HardwareSpace(StrictModel):
     cell_bits: Whole = Field(
         Dimension((1,)), description="Bits of a cell. A device that holds fewer is used with what it holds."
     )
-    weight_bits: Whole = Field(
-        Dimension((8,)), description="Bits of a weight; layers with a weight_format take theirs."
-    )
+    weight_bits: Whole = Field(Dimension((8,)), description="Bits of a weight in layers without a weight_format.")
     weight_encoding: Text = Dimension(("offset",))
     input_bits: Whole = Dimension((8,))
     mapping: Text = Dimension(("novel",))

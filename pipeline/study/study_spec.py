@@ -21,17 +21,11 @@ class TrainingSpec(StrictModel):
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Peak of the one-cycle schedule (Adam).")
     weight_decay: float = Field(0.0, ge=0, le=1)
     noise_strength: float = Field(
-        1.0,
-        ge=0,
-        le=100,
-        description="Weight noise in training as a multiple of the device's own; 0 is plain training.",
+        1.0, ge=0, le=100, description="Weight noise in training as a multiple of the device's own; 0: plain training."
     )
-    noise_ramp: float = Field(
-        0.0, ge=0, le=1, description="Share of the training over which the noise rises linearly to its strength."
-    )
+    noise_ramp: float = Field(0.0, ge=0, le=1, description="Share of training over which the noise rises linearly.")
     augment: Augmentation = Field(
-        "none",
-        description="crop: shift each training image by up to an eighth of its side; crop_and_flip: also mirror half.",
+        "none", description="crop: shift training images by up to an eighth; crop_and_flip: also mirror half."
     )
 
 
@@ -41,16 +35,10 @@ class AccuracySpec(StrictModel):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
     source: Literal["training", "supernet"] = Field(
-        "training",
-        alias="from",
-        description="training: each network by itself; supernet: all networks together, and each takes its part.",
+        "training", alias="from", description="training: each network alone; supernet: each takes its part of one."
     )
-    supernet_epochs: int = Field(
-        100, ge=1, le=100_000, description="Epochs of the supernet; each step trains one network."
-    )
-    fine_tune_epochs: int = Field(
-        0, ge=0, le=1000, description="Epochs that each network is trained after it took its part."
-    )
+    supernet_epochs: int = Field(100, ge=1, le=100_000, description="Of the supernet; each step trains one network.")
+    fine_tune_epochs: int = Field(0, ge=0, le=1000, description="Of each network, after it took its part.")
     checkpoint: str | None = Field(None, exclude=True, description="File of the trained supernet; the run sets it.")
 
 
@@ -60,26 +48,15 @@ class VariationSpec(StrictModel):
     min_chips: int = Field(8, ge=2)
     max_chips: int = Field(32, ge=2)
     half_width: float = Field(
-        0.005,
-        ge=0,
-        lt=1,
-        description="Chips are added until the 95 % interval of the mean is at most this far from it.",
+        0.005, ge=0, lt=1, description="Chips are added until the mean's 95 % interval is at most this far from it."
     )
-    images_per_chip: int | None = Field(
-        None, ge=1, description="Each chip classifies a random draw of so many images; null: all images."
-    )
+    images_per_chip: int | None = Field(None, ge=1, description="Random images that each chip classifies; null: all.")
     fidelity: Literal["fast", "exact"] = "fast"
     drift_time_s: float | None = Field(
-        None,
-        gt=0,
-        description="Time from programming to reading; null: the time for which the card states its statistics.",
+        None, gt=0, description="Time from programming to reading; null: that of the statistics on the card."
     )
-    recalibrate_batch_norm: bool = Field(
-        False, description="Measure the statistics of batch normalisation again on each chip."
-    )
-    required_accuracy: float | None = Field(
-        None, ge=0, le=1, description="A chip with this accuracy or more counts as good."
-    )
+    recalibrate_batch_norm: bool = Field(False, description="Measure batch-norm statistics again on each chip.")
+    required_accuracy: float | None = Field(None, ge=0, le=1, description="Chips that reach it count as good.")
 
     @model_validator(mode="after")
     def _chips_in_order(self) -> "VariationSpec":
@@ -119,9 +96,7 @@ class StudySpec(StrictModel):
     network: NetworkSpace
     training: TrainingSpec = TrainingSpec()
     accuracy: AccuracySpec = AccuracySpec()
-    early_stopping: EarlyStoppingSpec | Literal[False] = Field(
-        False, description="Settings ({} for the defaults), or false."
-    )
+    early_stopping: EarlyStoppingSpec | Literal[False] = Field(False, description="Settings ({}: defaults), or false.")
     variation: VariationSpec = VariationSpec()
     sampler: SamplerSpec = SamplerSpec()
 
@@ -144,13 +119,9 @@ class StudySpec(StrictModel):
         return [str(Constraint.parse(text)) for text in texts]
 
     @model_validator(mode="after")
-    def _masks_need_convolutions(self) -> "StudySpec":
+    def _parts_suit_one_another(self) -> "StudySpec":
         if self.dataset.data_set.masks and (self.network.hidden or not self.network.convs):
             raise ValueError("network: masks come from convolutions; name convs and remove hidden")
-        return self
-
-    @model_validator(mode="after")
-    def _accuracies_are_compared_over_equally_many_chips(self) -> "StudySpec":
         low, high = self.variation.min_chips, self.variation.max_chips
         for name in self.objectives:
             if METRICS[name].falls_with_chips and low != high:
