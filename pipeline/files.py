@@ -37,11 +37,7 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], Any], durabl
 
 
 def read_yaml(path: Path, kind: str) -> Any:
-    """The content of a user's YAML (or JSON) file.
-
-    Args:
-        path: The file.
-        kind: What it is, for the message: `study` or `design`.
+    """The content of a user's YAML (or JSON) file; messages call it a `kind` file, such as `study` or `design`.
 
     Raises:
         ValueError: If it is missing or cannot be read; names the file.

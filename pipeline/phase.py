@@ -34,13 +34,7 @@ def phase_file(checkpoint: Path) -> Path:
 
 
 def read_phase(folder: Path, study: str, number: int) -> str:
-    """What the worker of a trial last said; empty if nothing.
-
-    Args:
-        folder: Of the study's checkpoints.
-        study: Name of the study.
-        number: Of the trial.
-    """
+    """What the worker of trial `number` last said; empty if nothing. `folder` holds the study's checkpoints."""
     with contextlib.suppress(OSError):
         for path in folder.glob(f"{study}-*-{number:05d}.phase"):
             return path.read_text(encoding="utf-8")

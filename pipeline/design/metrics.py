@@ -18,8 +18,6 @@ class Metric:
         attribute: Of the report that `source` names. What the report computes from its fields is also known of trials
             that were stored before.
         label: Short text for tables and axes.
-        meaning: One sentence.
-        direction: Which way is better.
         unit: For people; SI with a prefix.
         stored_unit: Of the stored value; None: `unit`.
         source: Where the value is read: `accuracy` is the `VariationReport` of the validation images; `cost` is the

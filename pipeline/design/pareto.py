@@ -53,7 +53,6 @@ class StoppingRule:
 
     Attributes:
         checkpoints: Epochs after which accuracy is measured.
-        objectives: Names in `pipeline.design.metrics.METRICS`.
         costs: Objective -> the design's value, for objectives that need no training.
         gains: Epoch -> accuracy objective -> how much it is assumed to rise from there on, 0 or more. Without an entry
             for an epoch, no training ends there.
@@ -67,18 +66,15 @@ class StoppingRule:
     front: tuple[tuple[float, ...], ...]
 
     def verdict(self, epoch: int, measured: Mapping[str, float]) -> dict[str, float] | None:
-        """None if training goes on; else `epoch`, and `accuracy` and `optimistic` of the first accuracy objective.
+        """None if training goes on after `epoch`, when accuracies (name -> value) are as `measured`.
 
-        Args:
-            epoch: Epochs done.
-            measured: Accuracies at this point, by name.
+        Else `epoch`, and `accuracy` and `optimistic` of the first accuracy objective.
         """
         gains = self.gains.get(epoch)
         if gains is None:
             return None
         optimistic = {name: min(1.0, measured[name] + gain) for name, gain in gains.items()}
-        values = {**self.costs, **optimistic}
-        best = [values[name] for name in self.objectives]
+        best = [{**self.costs, **optimistic}[name] for name in self.objectives]
         if nondominated(to_losses(self.objectives, [*self.front, best]))[-1]:
             return None
         first = next(iter(gains))

@@ -26,10 +26,9 @@ class VariationReport:
             images.
         noiseless: The same converters and bit widths, without device errors.
         float_accuracy: Float weights and activations, no hardware.
-        required: Accuracy that a chip must reach to count as good, or None.
-        fraction_good: Share of chips that reach `required`, or None.
-        n_images: Images of the split. Each chip classified all of them, or a random draw of `images_per_chip`. Its
-            accuracy is then an estimate, which may lie outside 0 to 1.
+        required, fraction_good: Accuracy that a chip must reach to count as good, and the share of chips that do.
+        n_images: Images of the split. If each chip classified a random draw of `images_per_chip`, its accuracy is an
+            estimate, which may lie outside 0 to 1.
         fidelity: `fast` or `exact` (pipeline.analog.base).
     """
 

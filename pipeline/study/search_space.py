@@ -26,8 +26,8 @@ _MUST_FIT = ("device", "crossbar_size", "cols_per_adc", "cell_bits", "weight_bit
 class SearchSpace:
     """The parameters of a study, and the design that their values mean.
 
-    Every trial suggests the same names with the same choices, also for a layer that turns out absent: a parameter that
-    some trials skip would drop out of NSGA-II's crossover. Parameters with a single value are not suggested.
+    Every trial suggests the same names with the same choices, also for an absent layer: a parameter that some trials
+    skip would drop out of NSGA-II's crossover. Parameters with a single value are not suggested.
     """
 
     definition: StudyDefinition
@@ -35,10 +35,9 @@ class SearchSpace:
     def dimensions(self) -> dict[str, Dimension]:
         """Parameter name -> its values, fixed ones included, in the order of suggestion."""
         spec = self.definition.spec
-        parameters = dict(_parameters("", spec.hardware))
-        for name, layer in spec.network.layers().items():
-            parameters |= _parameters(f"{name}_", layer)
-        return parameters | dict(_parameters("classifier_", spec.network.classifier_format))
+        layers = {f"{name}_": layer for name, layer in spec.network.layers().items()}
+        parts = {"": spec.hardware, **layers, "classifier_": spec.network.classifier_format}
+        return {name: values for prefix, part in parts.items() for name, values in _parameters(prefix, part)}
 
     def searched(self) -> dict[str, Dimension]:
         """Parameters with more than one value, in the order of suggestion."""
@@ -48,8 +47,7 @@ class SearchSpace:
         """Make sure that the space holds a design, and that each value of each parameter is allowed.
 
         Raises:
-            ValueError: If a value is out of its range, or if no chip or no network of the space can exist; names the
-                file.
+            ValueError: If a value is out of its range, or no chip or no network can exist; names the file.
         """
         dimensions = self.dimensions()
         values = {name: dimension.values[0] for name, dimension in dimensions.items()}
@@ -69,10 +67,9 @@ class SearchSpace:
             candidate = values | dict(zip(_MUST_FIT, choice, strict=True))
             try:
                 self.design(candidate)
+                return candidate
             except InfeasibleDesign as error:
                 problem = str(error)
-            else:
-                return candidate
         raise ValueError(f"hardware: no chip of this space can exist: {problem}")
 
     def _least_shrinking(self) -> dict[str, Any]:
@@ -114,15 +111,13 @@ class SearchSpace:
         """
         spec = self.definition.spec
         layers = [_layer(values, name, space) for name, space in spec.network.layers().items()]
-        convs = tuple(layer for layer in layers if isinstance(layer, ConvSpec))
-        hidden = tuple(layer for layer in layers if isinstance(layer, HiddenSpec))
         classifier = _format(values, "classifier", spec.network.classifier_format)
         formats = [*(layer.weight_format for layer in layers if layer), classifier]
         return DesignPoint(
             accelerator=self._accelerator(values, formats),
             image=image_of(spec.dataset),
-            convs=convs,
-            hidden=hidden,
+            convs=tuple(layer for layer in layers if isinstance(layer, ConvSpec)),
+            hidden=tuple(layer for layer in layers if isinstance(layer, HiddenSpec)),
             classifier_format=classifier,
             batch_norm=spec.network.batch_norm,
         )
@@ -172,6 +167,4 @@ def _layer(values: dict[str, Any], name: str, space: ConvSpace | HiddenSpace) ->
 
 
 def _format(values: dict[str, Any], layer: str, space: WeightFormatSpace | None) -> FixedPoint | None:
-    if space is None:
-        return None
-    return FixedPoint(integer_bits=values[f"{layer}_integer_bits"], fraction_bits=values[f"{layer}_fraction_bits"])
+    return FixedPoint(**{name: values[f"{layer}_{name}"] for name in type(space).model_fields}) if space else None

@@ -19,26 +19,17 @@ SCHEMA_VERSION = 2  # of databases; raise it when stored values change their mea
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StudyDefinition:
-    """A study file and its device cards: all that a trial depends on.
-
-    Attributes:
-        path: The file.
-        spec: Its content.
-        devices: Name in the file -> device.
-        sources: Name in the file -> field of its card -> source of the value.
-    """
+    """A study file and its device cards: all that a trial depends on."""
 
     path: Path
     spec: StudySpec
-    devices: dict[str, CellDevice]
-    sources: dict[str, dict[str, str]]
+    devices: dict[str, CellDevice]  # by their names in the file
+    sources: dict[str, dict[str, str]]  # name in the file -> field of its card -> source of the value
 
     def identity(self) -> dict[str, Any]:
         """All settings that change the values of a trial; runs with equal identities may share a database."""
         plain: dict[str, Any] = self.spec.model_dump(mode="json")
-        for free in ("trials", "question"):
-            del plain[free]
-        del plain["dataset"]["data_dir"]
+        del plain["trials"], plain["question"], plain["dataset"]["data_dir"]
         plain["devices"] = {name: device.to_dict() for name, device in self.devices.items()}
         return plain
 
@@ -54,12 +45,7 @@ class StudyDefinition:
 
 
 def load_study(path: Path, seed: int | None = None, data_dir: str | None = None) -> StudyDefinition:
-    """Read and check a study file and its device cards.
-
-    Args:
-        path: A YAML file.
-        seed: In place of the file's.
-        data_dir: In place of the file's `dataset.data_dir`.
+    """Read and check a study file and its device cards; `seed` and `data_dir` replace the file's own.
 
     Raises:
         ValueError: One line that names the file, the key, the value, what is allowed and the way out.
@@ -80,12 +66,9 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
         raise ValueError(f"{path}: {_first_problem(error)}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return StudyDefinition(
-        path=path,
-        spec=spec,
-        devices={name: card.device for name, card in cards.items()},
-        sources={name: dict(card.sources) for name, card in cards.items()},
-    )
+    devices = {name: card.device for name, card in cards.items()}
+    sources = {name: dict(card.sources) for name, card in cards.items()}
+    return StudyDefinition(path=path, spec=spec, devices=devices, sources=sources)
 
 
 def _read_cards(spec: StudySpec, path: Path) -> dict[str, DeviceCard]:
@@ -110,7 +93,6 @@ def study_schema() -> dict[str, Any]:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """The first error that pydantic found, as one line."""
     problem = error.errors()[0]
     model: Any = StudySpec
     fields = _fields(model)
@@ -135,5 +117,4 @@ def _first_problem(error: ValidationError) -> str:
 
 
 def _fields(model: type[BaseModel]) -> dict[Any, FieldInfo]:
-    """Name in the file -> field."""
     return {field.alias or name: field for name, field in model.model_fields.items() if not field.exclude}
