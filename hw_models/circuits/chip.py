@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.crossbar import Crossbar, crossbar
 from hw_models.circuits.digital import AdderTree, HTree, Route, ceil_log2
-from hw_models.circuits.processing_element import sum_bits
 from hw_models.circuits.technology import Technology, linear_curve, technology
-from hw_models.circuits.tile import Tile, build_tile
+from hw_models.circuits.tile import Tile, build_tile, sum_bits
 from hw_models.floorplan import Floorplan
 from hw_models.layers import MvmLayer
 from hw_models.mapping import NetworkMapping

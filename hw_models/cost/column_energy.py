@@ -11,7 +11,7 @@ from hw_models.circuits.cell import mean_conductance
 from hw_models.circuits.converters import EMPTY_COLUMN_W, survey_bound_j
 from hw_models.circuits.crossbar import Crossbar
 from hw_models.cost.activity import LayerActivity
-from hw_models.cost.pieces import cut
+from hw_models.cost.layer_uses import cut
 
 AdcModel = Literal["reference", "survey"]
 SURVEY_FACTOR = 15.0  # an 8-bit converter of a 28 nm macro model (0.70 pJ) over the survey's bound (0.048 pJ)
