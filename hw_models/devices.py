@@ -203,9 +203,7 @@ class DeviceCard:
 
 _VALUE_FIELDS = tuple(f.name for f in dataclasses.fields(CellDevice) if f.name != "name")
 _OPTIONAL_FIELDS = tuple(f.name for f in dataclasses.fields(CellDevice) if f.default is not dataclasses.MISSING)
-_INTEGER_FIELDS = ("conductance_levels",)
 _LIST_FIELDS = ("programming_sigma", *_OPTIONAL_FIELDS)
-_TEXT_FIELDS = ("cell",)
 _FIELDS_THAT_MAY_BE_EMPTY = ("g_on_siemens", "on_off_ratio", "cell_height_f", "cell_width_f")
 
 
@@ -221,22 +219,27 @@ def load_card(name_or_path: str | Path) -> DeviceCard:
         CardError: If there is no such card (the message offers the nearest name), or if a field is missing, unknown,
             without a source, or out of its range.
     """
-    text = str(name_or_path)
-    if text in shipped_card_names():
-        return _read_card(CARD_FOLDER / f"{text}.yaml")
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml"):
-        if not path.is_file():
-            raise CardError(
-                f"{path}: no such card file; give the path of a YAML card or one of {', '.join(shipped_card_names())}"
-            )
-        return _read_card(path.resolve())
-    nearest = difflib.get_close_matches(text, shipped_card_names(), n=1)
-    offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise CardError(
-        f"device {text!r} does not exist{offer}; choose one of {', '.join(shipped_card_names())}, "
-        "or give the path of a card (.yaml)"
-    )
+    name, path = str(name_or_path), Path(name_or_path)
+    if name in shipped_card_names():
+        path = CARD_FOLDER / f"{name}.yaml"
+    elif path.suffix not in (".yaml", ".yml"):
+        nearest = difflib.get_close_matches(name, shipped_card_names(), n=1)
+        offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise CardError(
+            f"device {name!r} does not exist{offer}; choose one of {', '.join(shipped_card_names())}, "
+            "or give the path of a card (.yaml)"
+        )
+    elif not path.is_file():
+        raise CardError(
+            f"{path}: no such card file; give the path of a YAML card or one of {', '.join(shipped_card_names())}"
+        )
+    else:
+        path = path.resolve()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CardError(f"{path}: cannot be read: {error}") from error
+    return _parse_card(text, str(path))
 
 
 @functools.lru_cache(maxsize=64)
@@ -281,13 +284,13 @@ def _parse_card(text: str, origin: str) -> DeviceCard:
 def _typed(value: Any, field: str, origin: str) -> Any:
     if value is None and field not in _FIELDS_THAT_MAY_BE_EMPTY:
         raise CardError(f"{origin}: values.{field} must not be empty")
-    if value is None or field in _TEXT_FIELDS:
+    if value is None or field == "cell":
         return value
     if field in _LIST_FIELDS:
         numbers = value if isinstance(value, list) else [value]
         return tuple(_number(number, field, origin) for number in numbers)
     number = _number(value, field, origin)
-    if field in _INTEGER_FIELDS:
+    if field == "conductance_levels":
         if number != int(number):
             raise CardError(f"{origin}: values.{field} must be a whole number, got {value!r}")
         return int(number)
@@ -305,11 +308,3 @@ def _number(value: Any, field: str, origin: str) -> float:
     if not math.isfinite(number):
         raise CardError(f"{origin}: values.{field} must be finite, got {value!r}")
     return number
-
-
-def _read_card(path: Path) -> DeviceCard:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CardError(f"{path}: cannot be read: {error}") from error
-    return _parse_card(text, str(path))

@@ -5,6 +5,7 @@ Source of the rules: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 from hw_models.layers import MvmLayer
 
@@ -19,7 +20,6 @@ class Floorplan:
     """The sizes of a chip's tiles, in cells per side.
 
     Attributes:
-        crossbar_size: Cells per side of a crossbar.
         tile_size, pe_size: Of a conventional tile, and of its PEs.
         novel_pe_size: Of a PE of a novel tile; None without novel layers.
         novel_kernel: Kernel of the novel layers; None without. A novel tile has one PE per kernel position.
@@ -48,15 +48,10 @@ Matrix = tuple[MvmLayer, int]  # a layer, and the columns that it uses
 
 
 def floorplan(crossbar_size: int, *, novel: list[Matrix], conventional: list[Matrix]) -> Floorplan:
-    """Choose the sizes.
+    """Choose the sizes. The novel layers have one kernel in common.
 
     The largest candidate is the number of columns of the widest layer, rounded up to a power of two. The candidates are
     this size, half of it, and so on; the one with the highest utilisation wins.
-
-    Args:
-        crossbar_size: Cells per side of a crossbar.
-        novel: Layers with the novel mapping, which have one kernel in common.
-        conventional: Layers with the conventional mapping.
     """
     smallest_pe = _CROSSBARS_PER_PE_SIDE * crossbar_size
     smallest_tile = _PES_PER_TILE_SIDE * smallest_pe
@@ -90,17 +85,19 @@ def _power_of_two_columns(matrices: list[Matrix]) -> int:
 
 
 def _best_size(matrices: list[Matrix], largest: int, floor: int, *, per_position: bool = False) -> tuple[int, float]:
-    """The best size and its utilisation, among `largest`, `largest / 2`, ... above `floor`; the first one on a tie.
+    """The best size and its utilisation, among `largest`, `largest / 2`, ... above `floor`; the largest one on a tie.
 
     `floor` itself is a candidate only if it is `largest`.
     """
-    best, best_utilisation = largest, _utilisation(matrices, largest, per_position)
-    size = largest // 2
+    sizes = [largest, *_halves_above(largest // 2, floor)]
+    utilisation, size = max((_utilisation(matrices, size, per_position), size) for size in sizes)
+    return size, utilisation
+
+
+def _halves_above(size: int, floor: int) -> Iterator[int]:
     while size > floor:
-        if (utilisation := _utilisation(matrices, size, per_position)) > best_utilisation:
-            best, best_utilisation = size, utilisation
+        yield size
         size //= 2
-    return best, best_utilisation
 
 
 def _utilisation(matrices: list[Matrix], size: int, per_position: bool) -> float:
@@ -114,16 +111,14 @@ def _utilisation(matrices: list[Matrix], size: int, per_position: bool) -> float
 
 def _best_pe_size(matrices: list[Matrix], tile_size: int, utilisation: float, floor: int) -> int:
     """Half the tile, or a smaller PE if copies of the matrices on the tile's PEs then use more cells."""
-    best = size = tile_size // _PES_PER_TILE_SIDE
-    while size > floor:
+    candidates = [(utilisation, tile_size // _PES_PER_TILE_SIDE)]
+    for size in _halves_above(tile_size // _PES_PER_TILE_SIDE, floor):
         used = cells = 0
         for layer, columns in matrices:
             used += layer.rows * columns * math.prod(copies(layer.rows, columns, tile_size, size))
             cells += math.ceil(layer.rows / tile_size) * math.ceil(columns / tile_size) * tile_size**2
-        if used / cells > utilisation:
-            best, utilisation = size, used / cells
-        size //= 2
-    return best
+        candidates.append((used / cells, size))
+    return max(candidates)[1]
 
 
 def copies(rows: int, columns: int, side: int, part: int) -> tuple[int, int]:

@@ -31,16 +31,14 @@ class LayerMapping:
     """One layer on its tiles.
 
     Attributes:
-        layer: The layer.
         mapped_as: The mapping of this layer, which may differ from the accelerator's (see `map_network`).
         crossbar_size: Cells per side of a crossbar.
-        columns: Used columns: `out_channels` x `columns_per_weight`.
-        columns_per_weight: Columns of one weight, both polarities included.
+        columns: Used columns: `out_channels` x `columns_per_weight`, with both polarities.
         input_cycles: Cycles to apply one input vector.
         tile_size, pe_size: Cells per side of a conventional tile and of its PEs; for a novel layer, both are the PE.
         row_tiles, col_tiles: Tiles along the rows and along the columns of the matrix.
-        pe_copies: Copies of the matrix on the PEs of a tile, along rows and along columns.
-        crossbar_copies: Copies of the matrix on the crossbars of a PE, along rows and along columns.
+        pe_copies, crossbar_copies: Copies of the matrix on the PEs of a tile, and on the crossbars of a PE, along rows
+            and along columns.
     """
 
     layer: MvmLayer
@@ -118,13 +116,7 @@ class LayerMapping:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkMapping:
-    """All layers on one chip.
-
-    Attributes:
-        floorplan: Sizes of tiles and PEs.
-        layers: One mapping per layer, in order.
-        tiles: Tiles of the chip.
-    """
+    """All layers on one chip, first layer first."""
 
     floorplan: Floorplan
     layers: tuple[LayerMapping, ...]
@@ -163,7 +155,8 @@ class NetworkMapping:
 @functools.lru_cache(maxsize=128)
 def _map_network(accelerator: Accelerator, layers: tuple[MvmLayer, ...]) -> NetworkMapping:
     matrices = [(layer, layer.out_channels * accelerator.columns_per_weight(layer.weight_bits)) for layer in layers]
-    novel_kernel = _novel_kernel(accelerator, layers)
+    kernels = Counter(layer.kernel for layer in layers if layer.kernel > 1).most_common(1)
+    novel_kernel = kernels[0][0] if kernels and accelerator.mapping == "novel" else None
     is_novel = [layer.kernel == novel_kernel and layer.rows >= accelerator.crossbar_size for layer in layers]
     plan = floorplan(
         accelerator.crossbar_size,
@@ -183,10 +176,6 @@ def map_network(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Network
     With `accelerator.mapping == "novel"`, a layer is novel if its kernel is the most frequent one above 1 (the first on
     a tie) and its matrix has at least as many rows as a crossbar. All other layers are conventional.
 
-    Args:
-        accelerator: The hardware.
-        layers: The network, first layer first.
-
     Raises:
         ValueError: If there is no layer.
     """
@@ -195,23 +184,13 @@ def map_network(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Network
     return _map_network(accelerator, tuple(layers))
 
 
-def _novel_kernel(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> int | None:
-    kernels = Counter(layer.kernel for layer in layers if layer.kernel > 1)
-    if accelerator.mapping == "conventional" or not kernels:
-        return None
-    kernel, _ = kernels.most_common(1)[0]
-    has_rows = any(layer.kernel == kernel and layer.rows >= accelerator.crossbar_size for layer in layers)
-    return kernel if has_rows else None
-
-
 def _map_layer(
     accelerator: Accelerator, plan: Floorplan, layer: MvmLayer, columns: int, is_novel: bool
 ) -> LayerMapping:
-    rows = layer.in_channels if is_novel else layer.rows
-    tile_size, pe_size = plan.tile_size, plan.pe_size
+    rows, tile_size, pe_size = layer.rows, plan.tile_size, plan.pe_size
     if is_novel:
         assert plan.novel_pe_size is not None, "a novel layer has a novel floorplan"
-        tile_size = pe_size = plan.novel_pe_size
+        rows, tile_size, pe_size = layer.in_channels, plan.novel_pe_size, plan.novel_pe_size
     return LayerMapping(
         layer=layer,
         mapped_as="novel" if is_novel else "conventional",

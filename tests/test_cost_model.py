@@ -121,7 +121,7 @@ def test_adder_tree_of_five_inputs():
 
 
 def test_one_tile_needs_no_bus():
-    tree = HTree(tech=technology(22), rows=1, columns=1, leaf_height_m=1e-3, leaf_width_m=1e-3, bus_bits=64, folding=4)
+    tree = HTree(tech=technology(22), grid=(1, 1), leaf_m=1e-3, bus_bits=64, folding=4)
     assert (tree.area_m2(), tree.route().bit_j, tree.route().transfer_cycles) == (0, 0, 0)
 
 

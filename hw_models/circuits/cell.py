@@ -22,13 +22,9 @@ _SRAM_CELL_F = {45: (10, 28), 32: (10, 28), 22: (10, 28), 14: (10, 30), 10: (10,
 class Cell:
     """A memory cell at a node.
 
-    Attributes:
-        device: The memory device.
-        height_m, width_m: Size of the layout.
-        is_widened: Whether the cell was widened because its access transistor did not fit.
-        access_ohm: Resistance in series with the memory element on the read path.
-        access_gate_f, access_drain_f: Capacitance that the access transistor adds to its wordline and its bitline.
-        row_wire_ohm, column_wire_ohm: Wire resistance from one cell to the next, along a row and along a column.
+    `access_ohm` is in series with the memory element on the read path. The access transistor loads its wordline by
+    `access_gate_f` and its bitline by `access_drain_f`; the cell `is_widened` if that transistor did not fit. The wire
+    resistances are from one cell to the next, along a row and along a column.
     """
 
     device: CellDevice

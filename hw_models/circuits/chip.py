@@ -23,18 +23,14 @@ CHIP_FOLDING = 4  # rows of repeaters along the bus between tiles
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Chip:
-    """A whole chip.
+    """A whole chip for a mapped network.
 
     Attributes:
-        accelerator, mapping: The hardware, and the network mapped onto it.
         accumulate_wide_weights: See `periphery.weights_per_scan`.
-        tech: The technology node.
-        crossbar: One crossbar.
-        tiles: One tile of each kind: `conventional`, and `novel` if there are novel layers.
-        routes: Bus from the global buffer to a tile of each kind.
+        tiles, routes: One tile, and the bus to it from the global buffer, of each kind: `conventional`, and `novel` if
+            there are novel layers.
         global_cores: Cores of the global buffer.
         tree: Adder trees that join tiles.
-        activation_units, pooling_units: Number of rectifiers and of pooling units.
         area_m2: Of the whole chip, by component.
     """
 
@@ -53,7 +49,7 @@ class Chip:
 
 
 def build_chip(accelerator: Accelerator, mapping: NetworkMapping, accumulate_wide_weights: bool) -> Chip:
-    """Size the chip for a mapped network. `accumulate_wide_weights`: see `periphery.weights_per_scan`."""
+    """Size the chip for a mapped network."""
     tech, plan = technology(accelerator.tech_node_nm), mapping.floorplan
     unit = crossbar(accelerator, accumulate_wide_weights)
     side, pes = plan.pes_per_tile_side, plan.pes_per_novel_tile
@@ -92,14 +88,10 @@ def _levels_below_chip(plan: Floorplan) -> int:
 
 def _chip_htree(accelerator: Accelerator, mapping: NetworkMapping, tile: Tile) -> HTree:
     """The bus between tiles, as if all tiles were of this kind."""
-    rows, columns = mapping.grid
-    side_m = math.sqrt(sum(tile.area_m2.values()))
     return HTree(
         tech=technology(accelerator.tech_node_nm),
-        rows=rows,
-        columns=columns,
-        leaf_height_m=side_m,
-        leaf_width_m=side_m,
+        grid=mapping.grid,
+        leaf_m=math.sqrt(sum(tile.area_m2.values())),
         bus_bits=_bus_bits(accelerator, mapping),
         folding=CHIP_FOLDING,
     )

@@ -25,10 +25,7 @@ class CurrentDecision:
     NeuroSim fits transistor-level simulations by a curve in x: the resistance of the comparator's reference over that
     of the column. The slowest comparator of a column sets its time.
 
-    Attributes:
-        levels: Levels of the converter.
-        rows: Rows of the crossbar.
-        r_on_ohm, r_off_ohm: Resistances of a cell.
+    `levels` are the converter's, `rows` the crossbar's, and the resistances a cell's.
     """
 
     levels: int
@@ -53,8 +50,7 @@ class CurrentDecision:
         A column is slowest where the top reference lies on the end of the curve. If the range contains that
         resistance, such a column is assumed to exist.
         """
-        crest_ohm = self.top_reference_ohm / _CRESTS[-1]
-        return self.seconds(min(max(crest_ohm, lowest_ohm), highest_ohm))
+        return self.seconds(min(max(self.top_reference_ohm / _CRESTS[-1], lowest_ohm), highest_ohm))
 
 
 _CRESTS = (0.37, 0.9)  # the curve's local maximum, and its end
@@ -68,17 +64,14 @@ def _decision(x: float) -> float:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Converters:
-    """The converters of one crossbar.
+    """The converters of one crossbar; the area is that of all of them, encoders included.
 
     Attributes:
-        area_m2: Of all converters, encoders included.
         constant_w: Power of one converter without the column's current.
         kappa, exponent: Power of the column's current: `kappa * G**exponent` watt for a column of G siemens.
-        conversion_s: Time of a conversion, during which both powers flow.
+        conversion_s: Time of a conversion, during which both powers flow; `slowest_s` is the longest.
         decision: The time of a conversion where it depends on the column; None where it does not.
-        slowest_s: The longest time of a conversion.
-        delay_s: Delay after a conversion (the encoder of a flash converter).
-        encoder_j: Energy of the encoder of one flash converter for one conversion.
+        delay_s, encoder_j: Delay and energy of the encoder of one flash converter after a conversion.
         leakage_w: Of all encoders; the converters themselves do not leak.
     """
 
@@ -98,20 +91,10 @@ class Converters:
 def converters(
     node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width_m: float, decision: CurrentDecision | None = None
 ) -> Converters:
-    """The converters at the foot of a crossbar.
-
-    Args:
-        node_nm: Technology node.
-        adc_type, adc_bits: As in `Accelerator`.
-        count: Number of converters.
-        width_m: Width of the crossbar, below which the converters stand.
-        decision: The time of current-mode comparators, where it depends on the column.
-    """
+    """The `count` converters below a crossbar of `width_m`; `decision` is as in `Converters`."""
+    tech, levels, current_mode = technology(node_nm), 2**adc_bits, adc_type == "flash"
     if adc_type == "sar":
-        return _sar(technology(node_nm), adc_bits, count)
-    tech = technology(node_nm)
-    levels = 2**adc_bits
-    current_mode = adc_type == "flash"
+        return _sar(tech, adc_bits, count)
     gates = 57 + 49 if current_mode else 52 + 60
     return Converters(
         area_m2=(levels - 1) * count * gates * _gate_m2(tech) + _encoders_m2(tech, levels, count, width_m),
@@ -129,7 +112,7 @@ def converters(
 
 def _sar(tech: Technology, adc_bits: int, count: int) -> Converters:
     return Converters(
-        area_m2=count * _sar_gates(adc_bits) * _gate_m2(tech),
+        area_m2=count * (269 + 109 * (adc_bits - 1) + 209 + 73 * (adc_bits - 1)) * _gate_m2(tech),
         constant_w=tech.sar_w_per_bit * adc_bits + tech.sar_w,
         kappa=tech.sar_kappa,
         exponent=tech.column_exponent,
@@ -140,10 +123,6 @@ def _sar(tech: Technology, adc_bits: int, count: int) -> Converters:
         encoder_j=0.0,
         leakage_w=0.0,
     )
-
-
-def _sar_gates(bits: int) -> int:
-    return 269 + 109 * (bits - 1) + 209 + 73 * (bits - 1)
 
 
 def _gate_m2(tech: Technology) -> float:

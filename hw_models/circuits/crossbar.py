@@ -29,14 +29,10 @@ class Crossbar:
     Attributes:
         area_m2: By component (`hw_models.cost.COMPONENTS`).
         box_width_m, box_height_m: Bounding box, which sets the length of the wires between crossbars.
-        cell: The memory cell.
-        converters: The converters of its columns.
         plane_j: Energy of one bit-plane by component, the same for all data and any number of used columns.
         active_row_j: Energy that each row with a 1 adds to it, by component.
-        leakage_w: Leakage power.
         sensing_s: Time from switching a wordline to having converted a column.
-        steps: Clock cycles to read and convert one bit-plane.
-        accumulation_steps: Clock cycles to shift and add one bit-plane.
+        steps, accumulation_steps: Clock cycles to read and convert, and to shift and add, one bit-plane.
     """
 
     area_m2: Mapping[str, float]
@@ -54,10 +50,7 @@ class Crossbar:
 
 @functools.lru_cache(maxsize=512)
 def crossbar(accelerator: Accelerator, accumulate_wide_weights: bool = True) -> Crossbar:
-    """Size the crossbar of an accelerator, whose `adc_bits` must be a number.
-
-    `accumulate_wide_weights`: see `periphery.weights_per_scan`.
-    """
+    """Size the crossbar of an accelerator, whose `adc_bits` must be a number."""
     p = Periphery(accelerator, accumulate_wide_weights)
     area, on_rows = p.area_m2()
     columns_m2 = sum(area.values()) - area["array"] - on_rows - math.prod(p.decoder_m)
@@ -89,17 +82,13 @@ def _plane_j(p: Periphery) -> dict[str, float]:
 
 def _active_row_j(p: Periphery) -> dict[str, float]:
     if p.is_sram:
-        return {"array": 0.0, "drivers": p.cols_per_adc * _sram_row_j(p)}
+        gate, _, folds = p.sram_row_gate()
+        row_j = 3 * gate.drain_f(p.tech, folds) * p.read_v2 + sum(gate.gates_f(p.tech)) * p.tech.supply_v**2
+        return {"array": 0.0, "drivers": p.cols_per_adc * row_j}
     return {
         "array": p.cols_per_adc * p.wordline_f * p.tech.supply_v**2,
         "drivers": p.cols_per_adc * p.tech.row_switch_j,
     }
-
-
-def _sram_row_j(p: Periphery) -> float:
-    gate, _, folds = p.sram_row_gate()
-    drains = 3 * gate.drain_f(p.tech, folds) * p.read_v2
-    return drains + sum(gate.gates_f(p.tech)) * p.tech.supply_v**2
 
 
 def _mux_j(p: Periphery) -> float:

@@ -21,13 +21,9 @@ def ceil_log2(value: int) -> int:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class AdderTree:
-    """Equal adder trees side by side. The stages of a tree work one after the other.
+    """`trees` equal adder trees side by side, each of which can add `inputs` numbers of `width` bits.
 
-    Attributes:
-        tech: Technology node.
-        inputs: Numbers that one tree can add.
-        width: Bits of a number; each stage adds one bit.
-        trees: Number of trees.
+    The stages of a tree work one after the other; each adds one bit.
     """
 
     tech: Technology
@@ -62,13 +58,7 @@ class AdderTree:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """The cost of sending bits through an H-tree.
-
-    Attributes:
-        bus_bits: Bits of one transfer.
-        bit_j: Energy to send one bit.
-        transfer_cycles: Clock cycles of one transfer.
-    """
+    """The cost of sending bits through an H-tree, `bus_bits` in each transfer."""
 
     bus_bits: float
     bit_j: float
@@ -77,21 +67,11 @@ class Route:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class HTree:
-    """An H-shaped bus over a grid of leaves.
-
-    Attributes:
-        tech: Technology node.
-        rows, columns: Leaves of the grid.
-        leaf_height_m, leaf_width_m: Size of a leaf.
-        bus_bits: Width of the bus.
-        folding: Rows of repeaters along the bus.
-    """
+    """An H-shaped bus over a grid (rows, columns) of square leaves, with `folding` rows of repeaters along it."""
 
     tech: Technology
-    rows: int
-    columns: int
-    leaf_height_m: float
-    leaf_width_m: float
+    grid: tuple[int, int]
+    leaf_m: float
     bus_bits: float
     folding: int
 
@@ -106,29 +86,28 @@ class HTree:
     @property
     def levels(self) -> int:
         """Branch points from the root to a leaf."""
-        return ceil_log2(max(self.rows, self.columns))
+        return ceil_log2(max(self.grid))
 
     @property
     def _straight(self) -> int:
-        """Length of the bus at the lowest level, in leaf widths."""
-        short = min(self.rows, self.columns).bit_length() - 1
-        if self.columns - short < 1:
+        """Length of the bus at the lowest level, in leaves."""
+        short = min(self.grid).bit_length() - 1
+        columns = self.grid[1]
+        if columns - short < 1:
             short -= 1
-        return min(self.columns - short, short)
+        return min(columns - short, short)
 
     @property
     def length_m(self) -> float:
         """Length of the way from the root to a leaf, as the energy counts it."""
-        half = self.leaf_height_m + self.leaf_width_m
-        top = sum(half * 2.0 ** (self.levels - 1 - level) for level in range(1, self.levels + 1))
-        return top + self._straight * self.leaf_width_m
+        top = sum(2 * self.leaf_m * 2.0 ** (self.levels - 1 - level) for level in range(1, self.levels + 1))
+        return top + self._straight * self.leaf_m
 
     def _transfer_cycles(self) -> int:
         """Quirk: the time counts twice the length of the branches, and cycles at 1 GHz."""
-        total = self._straight * self._segment_s(self.leaf_width_m)
+        total = self._straight * self._segment_s(self.leaf_m)
         for level in range(1, self.levels + 1):
-            branch = 1 << self.levels - level
-            total += self._segment_s(self.leaf_height_m * branch) + self._segment_s(self.leaf_width_m * branch)
+            total += 2 * self._segment_s(self.leaf_m * (1 << self.levels - level))
         return math.ceil(NEUROSIM_CLOCK_HZ * total)
 
     def _segment_s(self, length_m: float) -> float:
@@ -138,6 +117,6 @@ class HTree:
     def area_m2(self) -> float:
         """Area of the repeaters along the bus."""
         tech, lines = self.tech, self.bus_bits / self.folding
-        across = tech.repeater_width_m * self.leaf_height_m + tech.repeater_height_m * self.leaf_width_m
+        across = tech.repeater_width_m * self.leaf_m + tech.repeater_height_m * self.leaf_m
         branches = sum(level * lines * across * 2.0 ** (self.levels - 2 - level) for level in range(1, self.levels))
-        return branches + lines * tech.repeater_height_m * self._straight * self.leaf_width_m
+        return branches + lines * tech.repeater_height_m * self._straight * self.leaf_m

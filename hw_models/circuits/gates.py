@@ -142,9 +142,7 @@ def carry_s(tech: Technology) -> float:
 
 
 NEUROSIM_CLOCK_HZ = 1e9  # quirk: digital circuits count their cycles at 1 GHz, whatever the chip's clock
-_FIRST_BIT = (
-    1.125  # carry delays that the first bit saves: it has no carry in (1), and its gates see a step (assumed 1/8)
-)
+_FIRST_BIT = 1.125  # carry delays that the first bit saves: no carry in (1), and gates that see a step (assumed 1/8)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -19,15 +19,7 @@ TILE_FOLDING = 16  # rows of repeaters along a tile's bus
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessingElement:
-    """One PE.
-
-    Attributes:
-        crossbars_per_side: Crossbars along a side.
-        tree: Adder trees that join crossbars.
-        input_register_bits, output_register_bits: Size of its registers.
-        input_bus_m, output_bus_m: Length of its buses.
-        area_m2: By component.
-    """
+    """One PE, with the adder trees that join its crossbars; its area is by component."""
 
     crossbars_per_side: int
     tree: AdderTree
@@ -74,10 +66,9 @@ def sum_bits(accelerator: Accelerator) -> int:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Buffer:
-    """A register file of a tile, made of equal cores.
+    """A register file of a tile, made of equal cores side by side.
 
     Attributes:
-        cores: Cores side by side.
         core_share: Size of each core relative to a full one. A buffer smaller than a full core is one small core.
         words_per_bit: Words of a core over bits of a word; 1 for a full, square core.
         bits_per_cycle: Bits that the buffer reads or writes in one cycle.
@@ -90,13 +81,9 @@ class Buffer:
 
     @classmethod
     def of_bits(cls, bits: int, *, narrow: int, wide: int, cores: int | None = None) -> "Buffer":
-        """The buffer that holds `bits`.
+        """The buffer that holds `bits`, in as many cores as it needs if `cores` is None.
 
-        Args:
-            bits: Capacity.
-            narrow: Bits of a word, if the buffer is smaller than a full core.
-            wide: Width of the bus to the buffer, if it is larger.
-            cores: Number of cores; None takes as many as `bits` needs.
+        A word has `narrow` bits if the buffer is smaller than a full core; else the bus to the buffer has `wide` bits.
         """
         full = TILE_CORE_SIDE**2
         if bits < full:
@@ -121,16 +108,9 @@ class Buffer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Tile:
-    """A tile, conventional or novel.
+    """A tile, conventional or novel, with what joins its `pes` PEs; its area is by component.
 
-    Attributes:
-        pe: One of its PEs.
-        pes: Number of PEs.
-        side: Inputs of the tile's adder trees, and leaves along a side of its H-tree. Quirk: in a novel tile, all PEs.
-        tree: Adder trees that join PEs.
-        input_buffer, output_buffer: Register files of the tile.
-        route: Bus between the PEs.
-        area_m2: Of the whole tile, by component.
+    `side` is the inputs of the adder trees, and the leaves along a side of the H-tree. Quirk: in a novel tile, all PEs.
     """
 
     pe: ProcessingElement
@@ -146,14 +126,9 @@ class Tile:
 def build_tile(
     accelerator: Accelerator, unit: Crossbar, *, pe_size: int, pes: int, side: int, sibling: Tile | None = None
 ) -> Tile:
-    """Size a tile.
+    """Size a tile of `pes` PEs of `pe_size` cells along a side; `side` as in `Tile`.
 
-    Args:
-        accelerator: The hardware.
-        unit: Its crossbar.
-        pe_size: Cells along a side of a PE.
-        pes, side: See `Tile`.
-        sibling: The conventional tile of the same chip. Quirk: a novel tile has as many buffer cores as this one.
+    Quirk: a novel tile has as many buffer cores as `sibling`, the conventional tile of the same chip.
     """
     tech, pe = technology(accelerator.tech_node_nm), build_pe(accelerator, unit, pe_size)
     bus_bits = side * accelerator.crossbar_size
@@ -167,7 +142,8 @@ def build_tile(
     cores = (sibling.input_buffer.cores, sibling.output_buffer.cores) if sibling else (None, None)
     input_buffer = Buffer.of_bits(input_bits, narrow=bus_bits, wide=bus_bits, cores=cores[0])
     output_buffer = Buffer.of_bits(output_bits, narrow=tree.width * side, wide=bus_bits, cores=cores[1])
-    htree = _htree(tech, pe, side, bus_bits)
+    leaf_m = math.sqrt(sum(pe.area_m2.values()))  # each PE is taken as a square
+    htree = HTree(tech=tech, grid=(side, side), leaf_m=leaf_m, bus_bits=bus_bits, folding=TILE_FOLDING)
     area = {name: pes * value for name, value in pe.area_m2.items()}
     area["adder_trees"] += tree.area_m2()
     area["buffers"] = input_buffer.area_m2(tech) + output_buffer.area_m2(tech)
@@ -181,18 +157,4 @@ def build_tile(
         output_buffer=output_buffer,
         route=htree.route(),
         area_m2=area,
-    )
-
-
-def _htree(tech: Technology, pe: ProcessingElement, side: int, bus_bits: int) -> HTree:
-    """The bus between the PEs of a tile, each taken as a square."""
-    pe_side_m = math.sqrt(sum(pe.area_m2.values()))
-    return HTree(
-        tech=tech,
-        rows=side,
-        columns=side,
-        leaf_height_m=pe_side_m,
-        leaf_width_m=pe_side_m,
-        bus_bits=bus_bits,
-        folding=TILE_FOLDING,
     )

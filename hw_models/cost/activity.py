@@ -79,12 +79,8 @@ def spread_density(bit_density: float, bits: int, *, signed: bool = False) -> tu
     """Densities of the bit-planes of a rectified Gaussian whose mean bit density is `bit_density`.
 
     The default has half zeros. For a lower density the rectifier's threshold rises; for a higher one fewer inputs are
-    zero. A density above that of a Gaussian without zeros is spread evenly over the planes.
-
-    Args:
-        bit_density: Share of ones over all bits.
-        bits: Bits of an input.
-        signed: Whether codes are two's complement, whose most significant plane (the sign) is then empty.
+    zero. A density above that of a Gaussian without zeros is spread evenly over the planes. `signed` codes are two's
+    complement, whose most significant plane (the sign) is then empty.
     """
     value_bits = bits - signed
     if value_bits == 0:
@@ -101,14 +97,11 @@ def spread_density(bit_density: float, bits: int, *, signed: bool = False) -> tu
     return (0.0,) * signed + planes
 
 
-_THRESHOLDS = tuple(step / 8 for step in range(33))  # in standard deviations
-
-
 def _thresholded(wanted: float, bits: int) -> tuple[float, ...]:
     """Planes at the threshold that gives the mean density `wanted`, interpolated between two thresholds."""
     above = rectified_planes(bits, 0.0)
-    for threshold in _THRESHOLDS[1:]:
-        below = rectified_planes(bits, threshold)
+    for step in range(1, 33):  # eighths of a standard deviation
+        below = rectified_planes(bits, step / 8)
         high, low = sum(above) / bits, sum(below) / bits
         if wanted >= low:
             share = (wanted - low) / (high - low)
@@ -121,13 +114,11 @@ def _thresholded(wanted: float, bits: int) -> tuple[float, ...]:
 def rectified_planes(bits: int, threshold: float) -> tuple[float, ...]:
     """Share of ones per bit-plane of round(2**bits * INPUT_SIGMA * max(z - threshold, 0)), with z standard normal.
 
-    Args:
-        bits: Bits of the unsigned code, at most 16. Planes below the twelfth have the density of the twelfth.
-        threshold: In standard deviations; with 0, half of the codes are zero.
+    The unsigned code has at most 16 bits. Planes below the twelfth have the density of the twelfth. `threshold` is in
+    standard deviations; with 0, half of the codes are zero.
     """
     exact = min(bits, 12)
-    scale = INPUT_SIGMA * 2**exact
-    top = 2**exact - 1
+    scale, top = INPUT_SIGMA * 2**exact, 2**exact - 1
     edges = [_normal_tail(threshold + (code - 0.5) / scale) for code in range(1, top + 1)] + [0.0]
     densities = [0.0] * exact
     for code in range(1, top + 1):
@@ -143,10 +134,7 @@ def _normal_tail(z: float) -> float:
 
 
 def normal_levels(accelerator: Accelerator, weight_bits: int | None = None) -> tuple[float, ...]:
-    """Share of cells at each level for normal weights in the accelerator's encoding.
-
-    `weight_bits` None takes the accelerator's.
-    """
+    """Share of cells at each level for normal weights; `weight_bits` None takes the accelerator's."""
     bits = accelerator.weight_bits if weight_bits is None else weight_bits
     return _normal_levels(bits, accelerator.cell_bits, accelerator.weight_encoding == "differential")
 

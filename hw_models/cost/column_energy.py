@@ -21,10 +21,8 @@ SURVEY_FACTOR = 15.0  # an 8-bit converter of a 28 nm macro model (0.70 pJ) over
 class ConversionEnergy:
     """Energy of conversions.
 
-    Attributes:
-        model: `reference` (NeuroSim's fitted power of a converter) or `survey` (lower bound of published converters).
-        factor: Factor on the survey's bound.
-        adc_bits: Resolution of the converters.
+    `model` is `reference` (NeuroSim's fitted power of a converter) or `survey` (lower bound of published converters,
+    times `factor`).
     """
 
     model: AdcModel
@@ -48,12 +46,7 @@ class ConversionEnergy:
     ) -> float:
         """Energy of one column's conversions over all bit-planes.
 
-        Args:
-            unit: The crossbar.
-            densities: Share of ones in each bit-plane.
-            siemens: Conductance of the column with all rows active.
-            empty: Probability that no row is active, in each bit-plane.
-            times: Time of a conversion, in each bit-plane.
+        `siemens` is its conductance with all rows active, `empty` the probability that no row is active.
         """
         adc = unit.converters
         full_w: float = adc.kappa * siemens**adc.exponent

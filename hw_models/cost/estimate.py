@@ -35,7 +35,6 @@ def estimate_cost(
         adc_model: Where the energy of a conversion comes from: `reference` is NeuroSim; `survey` is the lower bound of
             published converters (`converters.survey_bound_j`) times `survey_factor`. Areas and times are NeuroSim's in
             both.
-        survey_factor: Factor on the survey's bound.
         accumulate_wide_weights: Whether to charge the accumulation over the input's bits for a weight that takes more
             columns than share a converter. NeuroSim does not (quirk 13); False agrees with it.
 
@@ -53,9 +52,7 @@ def estimate_cost(
     return _report(chip, costs, _outside_reference(chip, adc_model))
 
 
-def _check(
-    accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activity | None, adc_model: AdcModel
-) -> None:
+def _check(accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activity | None, adc_model: str) -> None:
     if accelerator.adc_bits is None:
         raise ValueError("adc_bits None is an ideal converter, which has no cost; give 1 to 14 bits to estimate one")
     if accelerator.dac_bits != 1:
@@ -69,8 +66,7 @@ def _check(
     expected = {"plane_densities": accelerator.input_cycles, "level_shares": 2**accelerator.cell_bits}
     for layer, each in zip(layers, activity.layers, strict=True):
         for name, count in expected.items():
-            if len(getattr(each, name)) != count:
-                got = len(getattr(each, name))
+            if (got := len(getattr(each, name))) != count:
                 raise ValueError(f"{name} of layer {layer.name} must have {count} values, got {got}")
 
 

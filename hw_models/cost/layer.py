@@ -19,12 +19,9 @@ POOL_CYCLES = 3  # of one use of a pooling unit
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class LayerWork:
-    """What one inference through a layer takes.
+    """What one inference through a layer takes by component, and the leakage of one of its tiles.
 
-    Attributes:
-        dynamic_energy_j: By component.
-        cycles: Clock cycles by component, one after the other. Copies share work, which gives fractions.
-        tile_leakage_w: Leakage of one of the layer's tiles.
+    Clock cycles follow one another. Copies share work, which gives fractions.
     """
 
     dynamic_energy_j: Mapping[str, float]
@@ -48,9 +45,8 @@ def work_of_layers(chip: Chip, activity: Activity, conversions: ConversionEnergy
         kind = uses.mapped.mapped_as
         inputs = uses.last_pe_tree_inputs() or tree_inputs.get(kind) or uses.tile.pe.crossbars_per_side
         tree_inputs[kind] = inputs
-        energy = _dynamic_energy_j(uses, data, conversions)
-        leakage = _tile_leakage_w(uses, inputs)
-        work.append(LayerWork(dynamic_energy_j=energy, cycles=_cycles(uses), tile_leakage_w=leakage))
+        energy_j, leakage_w = _dynamic_energy_j(uses, data, conversions), _tile_leakage_w(uses, inputs)
+        work.append(LayerWork(dynamic_energy_j=energy_j, cycles=_cycles(uses), tile_leakage_w=leakage_w))
     return work
 
 
@@ -67,13 +63,11 @@ def _add(total: defaultdict[str, float], parts: Mapping[str, float], count: int)
         total[name] += count * value
 
 
-def _tile_j(
-    uses: LayerUses, tile: Piece, activity: LayerActivity, conversions: ConversionEnergy
-) -> Mapping[str, float]:
+def _tile_j(uses: LayerUses, tile: Piece, data: LayerActivity, conversions: ConversionEnergy) -> Mapping[str, float]:
     tech, blocks = uses.chip.tech, uses.tile
     total: defaultdict[str, float] = defaultdict(float)
     for pe in pes_of(uses.mapped, tile, blocks.side):
-        _add(total, _pe_j(uses, pe, activity, conversions), pe.count)
+        _add(total, _pe_j(uses, pe, data, conversions), pe.count)
     total["adder_trees"] += uses.tile_tree_uses() * blocks.tree.use_j(uses.tile_tree_inputs(tile))
     bits_in, bits_out = uses.tile_traffic_bits(tile)
     total["buffers"] += bits_in * blocks.input_buffer.bit_j(tech)
@@ -122,10 +116,11 @@ def _cycles(uses: LayerUses) -> dict[str, float]:
     tile_tree = blocks.tree.use_cycles(uses.tile_tree_inputs(largest))
     chip_tree = chip.tree.use_cycles(uses.mapped.row_tiles)
     cycles["adder_trees"] += uses.tile_tree_uses() * tile_tree + uses.chip_tree_uses() * chip_tree
-    cycles["buffers"] = _tile_buffer_cycles(uses, largest) + _global_buffer_cycles(uses)
-    cycles["interconnect"] = (
-        uses.tile_transfers(largest) * blocks.route.transfer_cycles + uses.chip_transfers() * uses.route.transfer_cycles
-    )
+    bits_in, bits_out = uses.tile_traffic_bits(largest)
+    tile_buffers = 2 * bits_in / blocks.input_buffer.bits_per_cycle + 2 * bits_out / blocks.output_buffer.bits_per_cycle
+    cycles["buffers"] = tile_buffers + _global_buffer_cycles(uses)
+    tile_cycles = (bits_in + bits_out) / blocks.route.bus_bits * blocks.route.transfer_cycles
+    cycles["interconnect"] = tile_cycles + uses.chip_transfers() * uses.route.transfer_cycles
     cycles["activation"] = uses.activation_uses()
     cycles["pooling"] = POOL_CYCLES * uses.pool_uses()
     return cycles
@@ -145,12 +140,6 @@ def _pe_cycles(uses: LayerUses, tile: Piece) -> dict[str, float]:
     }
 
 
-def _tile_buffer_cycles(uses: LayerUses, tile: Piece) -> float:
-    bits_in, bits_out = uses.tile_traffic_bits(tile)
-    input_buffer, output_buffer = uses.tile.input_buffer, uses.tile.output_buffer
-    return 2 * bits_in / input_buffer.bits_per_cycle + 2 * bits_out / output_buffer.bits_per_cycle
-
-
 def _global_buffer_cycles(uses: LayerUses) -> float:
     side_by_side = min(uses.chip.global_cores, math.ceil(uses.route.bus_bits / GLOBAL_CORE_SIDE))
     sharers = math.ceil(uses.chip.mapping.tiles / uses.mapped.tiles)  # the buffer's time is shared by all tiles
@@ -160,8 +149,7 @@ def _global_buffer_cycles(uses: LayerUses) -> float:
 def _tile_leakage_w(uses: LayerUses, pe_tree_inputs: int) -> float:
     tile, pe, tech = uses.tile, uses.tile.pe, uses.chip.tech
     registers = (pe.input_register_bits + pe.output_register_bits) * tech.flipflop_leak_w
-    pe_tree = pe.tree.leakage_w(pe_tree_inputs)
-    pe_w = pe.crossbars_per_side**2 * uses.chip.crossbar.leakage_w + pe_tree + registers
+    pe_w = pe.crossbars_per_side**2 * uses.chip.crossbar.leakage_w + pe.tree.leakage_w(pe_tree_inputs) + registers
     tree = tile.tree.leakage_w(uses.tile_tree_inputs(uses.tiles[-1]))
     cores = (tile.input_buffer.core_share + tile.output_buffer.core_share) * tech.tile_core_leak_w
     return tile.pes * pe_w + tree + cores

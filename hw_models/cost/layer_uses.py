@@ -35,11 +35,6 @@ def pieces(rows: int, columns: int, size: int) -> list[Piece]:
     return [Piece(r, c, n * m) for r, n in cut(rows, size) for c, m in cut(columns, size)]
 
 
-def tiles_of(mapped: LayerMapping) -> list[Piece]:
-    """The pieces on the layer's tiles. On a novel tile, each PE holds such a piece."""
-    return pieces(mapped.rows_per_position, mapped.columns, mapped.tile_size)
-
-
 def pes_of(mapped: LayerMapping, tile: Piece, side: int) -> list[Piece]:
     """The pieces on the PEs of a tile; a conventional tile has `side` x `side` PEs."""
     if mapped.mapped_as == "novel":
@@ -58,17 +53,13 @@ def _phantom_pes(mapped: LayerMapping, tile: Piece, side: int) -> list[Piece]:
 
 
 class LayerUses:
-    """One layer on its chip.
+    """One layer on its chip: its kind of tile, and the bus from the global buffer to it.
 
     Attributes:
-        chip, mapped: The chip, and where the layer lies on it.
-        tile, route: The kind of tile that holds the layer, and the bus from the global buffer to it.
-        is_novel: Whether the layer has the novel mapping.
         is_copied_on_every_pe: Whether each PE of a conventional tile holds a copy of the whole matrix.
         windows: Input vectors of one inference.
         planes: Bit-planes of one inference: windows x input cycles.
-        weights_per_scan: See `periphery.weights_per_scan`.
-        tiles: What the tiles hold; equal ones once, the largest first.
+        tiles: What the tiles hold; equal ones once, the largest first. On a novel tile, each PE holds such a piece.
     """
 
     def __init__(self, chip: Chip, mapped: LayerMapping) -> None:
@@ -81,7 +72,7 @@ class LayerUses:
         self.weights_per_scan = weights_per_scan(
             chip.accelerator.cols_per_adc, mapped.columns_per_weight, chip.accumulate_wide_weights
         )
-        self.tiles = tiles_of(mapped)
+        self.tiles = pieces(mapped.rows_per_position, mapped.columns, mapped.tile_size)
 
     # A processing element
 
@@ -128,10 +119,6 @@ class LayerUses:
         )
         return bits_in, bits_out
 
-    def tile_transfers(self, tile: Piece) -> float:
-        """Transfers over the bus of a tile."""
-        return sum(self.tile_traffic_bits(tile)) / self.tile.route.bus_bits
-
     # The chip
 
     def chip_traffic_bits(self) -> tuple[float, float]:
@@ -150,9 +137,8 @@ class LayerUses:
 
     def activation_uses(self) -> int:
         """Uses of the rectifiers."""
-        if not self.mapped.layer.relu:
-            return 0
-        return math.ceil(self.windows * self.mapped.layer.out_channels / self.chip.activation_units)
+        layer = self.mapped.layer
+        return math.ceil(self.windows * layer.out_channels / self.chip.activation_units) if layer.relu else 0
 
     def pool_uses(self) -> int:
         """Uses of the pooling units."""

@@ -9,22 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 COMPONENTS = (
-    "array",
-    "precharge",
-    "adc",
-    "shift_add",
-    "adder_trees",
-    "drivers",
-    "multiplexers",
-    "registers",
-    "buffers",
-    "interconnect",
-    "activation",
-    "pooling",
+    *("array", "precharge", "adc", "shift_add", "adder_trees", "drivers", "multiplexers"),
+    *("registers", "buffers", "interconnect", "activation", "pooling"),
 )
-POST_LAYOUT_ENERGY = (
-    1.22  # energy after layout over that of the formulas (NeuroSim's factor zeta); quirk: in TOPS/W only
-)
+POST_LAYOUT_ENERGY = 1.22  # after layout over that of the formulas (NeuroSim's factor zeta); quirk: in TOPS/W only
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +20,6 @@ class LayerCost:
     """One layer's share of a `CostReport`.
 
     Attributes:
-        name: Name of the layer.
         mapped_as: `novel` or `conventional`.
         tiles, speedup, utilisation, conversions: See `LayerMapping`.
         area_m2: Of the layer's tiles; sum over `area_by_component_m2`.
