@@ -2,7 +2,7 @@
 
 The table has one chip per row, computed with DNN+NeuroSim V1.3; docs/cost_model.md lists its columns. Two rules of
 NeuroSim's networks and activity traces are in this module only: windows inside the image run, while all windows of a
-padded image count as operations (`network_from_dict`); and inputs are two's complement (`neurosim_activity`).
+padded image count as operations (`network_from_dict`); and inputs are two's complement (`activity_from_row`).
 """
 
 import csv
@@ -194,38 +194,14 @@ def integer(row: Row, column: str, default: int) -> int:
     return int(number)
 
 
-def neurosim_activity(
-    accelerator: Accelerator,
-    layers: Sequence[MvmLayer],
-    bit_densities: Sequence[float],
-    mean_level: float | None = None,
-) -> Activity:
-    """Activity as in NeuroSim's traces: two's complement inputs, whose sign is 0 in all layers but the first.
-
-    Args:
-        accelerator: The hardware.
-        layers: The network.
-        bit_densities: Share of ones over all input bits, per layer.
-        mean_level: Mean level of the cells relative to the highest level; None takes the mean of normal weights.
-    """
-    records, bits = [], accelerator.input_bits
-    for index, (layer, density) in enumerate(zip(layers, bit_densities, strict=True)):
-        planes = spread_density(density, bits, signed=True) if index else (density,) * bits
-        levels = normal_levels(accelerator, layer.weight_bits)
-        if mean_level is not None:
-            levels = tilt_levels(levels, mean_level)
-        records.append(LayerActivity(plane_densities=planes, level_shares=levels))
-    return Activity(layers=tuple(records))
-
-
 _IMAGE_DENSITY = 0.5  # bit density of the first layer, whose inputs are signed and symmetric
 
 
 def _mean_to_layers(layers: Sequence[MvmLayer], mean: float) -> list[float]:
     """`_IMAGE_DENSITY` for the first layer, and for the others the density that gives `mean` over rows x windows."""
-    weights = [layer.rows * layer.windows for layer in layers]
     if len(layers) == 1:
         return [mean]
+    weights = [layer.rows * layer.windows for layer in layers]
     others = (mean * sum(weights) - _IMAGE_DENSITY * weights[0]) / sum(weights[1:])
     return [_IMAGE_DENSITY] + [min(max(others, 0.0), 1.0)] * (len(layers) - 1)
 
@@ -264,6 +240,8 @@ def activity_from_row(
 ) -> Activity:
     """The activity of a row: from `densities` if they have the row, else from its columns (docs/cost_model.md).
 
+    Inputs are two's complement, as in NeuroSim's traces: their sign is 0 in all layers but the first.
+
     Raises:
         ValueError: If `densities` have only some of the layers, or a column is wrong; the message names it.
     """
@@ -275,7 +253,13 @@ def activity_from_row(
     mean = _number(row, "mean_bit_density")
     if not per_layer:
         per_layer = _profile_densities(row, accelerator, layers) if mean is None else _mean_to_layers(layers, mean)
-    return neurosim_activity(accelerator, layers, per_layer, level)
+    records, bits = [], accelerator.input_bits
+    for index, (layer, density) in enumerate(zip(layers, per_layer, strict=True)):
+        planes = spread_density(density, bits, signed=True) if index else (density,) * bits
+        levels = normal_levels(accelerator, layer.weight_bits)
+        levels = levels if level is None else tilt_levels(levels, level)
+        records.append(LayerActivity(plane_densities=planes, level_shares=levels))
+    return Activity(layers=tuple(records))
 
 
 def layers_from_row(row: Row, networks: Mapping[str, Sequence[MvmLayer]]) -> Sequence[MvmLayer]:

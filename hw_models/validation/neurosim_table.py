@@ -125,30 +125,25 @@ def evaluate_rows(
 
     If a row does not describe a chip, `error` has the reason and `OUTPUT_COLUMNS` are None.
     """
-    return [_evaluated(row, networks, densities, adc_model) for row in rows]
-
-
-def _evaluated(
-    row: Row, networks: Mapping[str, Sequence[MvmLayer]], densities: LayerDensities | None, adc_model: AdcModel
-) -> dict[str, Any]:
-    try:
-        report, mapping = row_cost(row, networks, densities, adc_model)
-    except ValueError as error:
-        return {**row, **dict.fromkeys(OUTPUT_COLUMNS), "outside_reference": "", "error": str(error)}
-    cost = neurosim_columns(report, mapping, integer(row, "col_mux", 8))
-    return {**row, **cost, "outside_reference": "; ".join(report.outside_reference), "error": ""}
-
-
-_LAST_COLUMNS = ("outside_reference", "error")
+    table: list[dict[str, Any]] = []
+    for row in rows:
+        try:
+            report, mapping = row_cost(row, networks, densities, adc_model)
+        except ValueError as error:
+            table.append({**row, **dict.fromkeys(OUTPUT_COLUMNS), "outside_reference": "", "error": str(error)})
+            continue
+        cost = neurosim_columns(report, mapping, integer(row, "col_mux", 8))
+        table.append({**row, **cost, "outside_reference": "; ".join(report.outside_reference), "error": ""})
+    return table
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV, with nine significant digits."""
-    columns = sorted(dict.fromkeys(name for row in rows for name in row), key=_LAST_COLUMNS.__contains__)
+    last = ("outside_reference", "error")
+    columns = sorted(dict.fromkeys(name for row in rows for name in row), key=last.__contains__)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         for row in rows:
-            writer.writerow(
-                {name: f"{value:.9g}" if isinstance(value, float) else value for name, value in row.items()}
-            )
+            texts = {name: f"{value:.9g}" if isinstance(value, float) else value for name, value in row.items()}
+            writer.writerow(texts)

@@ -12,6 +12,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import get_args
 
 from hw_models.accelerator import TECH_NODES_NM, Accelerator
 from hw_models.circuits.converters import converters, survey_bound_j
@@ -37,12 +38,8 @@ class MeasuredChip:
     Attributes:
         chip: Name or title.
         metric: `energy_efficiency` (TOPS/W at the chip's own bits) or `adc_energy_per_conversion` (J).
-        measured: The measured value.
-        node_nm: Technology node.
         cell: The cell, in the words of the source.
-        rows, columns: Size of the array.
         active_rows: Rows that are read at once.
-        weight_bits, input_bits, adc_bits, cols_per_adc: As in `Accelerator`.
     """
 
     chip: str
@@ -64,7 +61,6 @@ class Comparison:
     """A measured chip and the model's prediction.
 
     Attributes:
-        silicon: The measured chip.
         node_nm: Node at which it is modelled; None if it is left out.
         predicted: Predicted value by ADC model; empty if it is left out.
         left_out: Why it is left out; empty if it is not.
@@ -136,17 +132,13 @@ def _from_benchmark(row: Mapping[str, str]) -> MeasuredChip | None:
 def compare(chip: MeasuredChip) -> Comparison:
     """Predict one chip with both ADC models, or leave it out with the reason."""
     node = min(TECH_NODES_NM, key=lambda node_nm: abs(math.log(node_nm / chip.node_nm)))
-    reason = _why_not(chip, node)
-    if reason:
-        return Comparison(silicon=chip, node_nm=None, predicted={}, left_out=reason)
-    if chip.metric == "adc_energy_per_conversion":
-        return Comparison(silicon=chip, node_nm=node, predicted=_conversion_j(chip, node), left_out="")
+    left_out, predicted = _why_not(chip, node), {}
     try:
-        models: tuple[AdcModel, ...] = ("reference", "survey")
-        predicted = {model: _efficiency(chip, node, model) for model in models}
+        if not left_out:
+            predicted = _predicted(chip, node)
     except InfeasibleDesign as error:
-        return Comparison(silicon=chip, node_nm=None, predicted={}, left_out=str(error))
-    return Comparison(silicon=chip, node_nm=node, predicted=predicted, left_out="")
+        left_out = str(error)
+    return Comparison(silicon=chip, node_nm=None if left_out else node, predicted=predicted, left_out=left_out)
 
 
 def _why_not(chip: MeasuredChip, node: int) -> str:
@@ -167,7 +159,9 @@ def _card_name(chip: MeasuredChip) -> str | None:
     return next((card for word, card in _CARDS.items() if word in chip.cell.lower()), None)
 
 
-def _conversion_j(chip: MeasuredChip, node: int) -> dict[AdcModel, float]:
+def _predicted(chip: MeasuredChip, node: int) -> dict[AdcModel, float]:
+    if chip.metric != "adc_energy_per_conversion":
+        return {model: _efficiency(chip, node, model) for model in get_args(AdcModel)}
     adc = converters(node, "sar", chip.adc_bits, 1, 1e-5)
     return {"reference": adc.constant_w * adc.conversion_s, "survey": SURVEY_FACTOR * survey_bound_j(chip.adc_bits)}
 
@@ -188,14 +182,13 @@ def _efficiency(chip: MeasuredChip, node: int, adc_model: AdcModel) -> float:
         cols_per_adc=min(_power_of_two(chip.cols_per_adc), _power_of_two(chip.rows)),
         mapping="conventional",
     )
-    weights = max(1, chip.columns // accelerator.columns_per_weight(chip.weight_bits))
     layer = MvmLayer(
         name="macro",
         in_height=1,
         in_width=1,
         in_channels=chip.active_rows,
         kernel=1,
-        out_channels=weights,
+        out_channels=max(1, chip.columns // accelerator.columns_per_weight(chip.weight_bits)),
         windows=1,
         weight_bits=chip.weight_bits,
     )
