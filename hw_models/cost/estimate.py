@@ -11,10 +11,10 @@ from hw_models.accelerator import Accelerator
 from hw_models.circuits.chip import Chip, build_chip
 from hw_models.cost.activity import Activity, assumed_activity
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel, ConversionEnergy
-from hw_models.cost.layer import LayerWork, work_of_layers
+from hw_models.cost.layer import costs_of_layers
 from hw_models.cost.report import COMPONENTS, CostReport, LayerCost
 from hw_models.layers import MvmLayer
-from hw_models.mapping import LayerMapping, map_network
+from hw_models.mapping import map_network
 
 
 def estimate_cost(
@@ -47,8 +47,7 @@ def estimate_cost(
     activity = activity or assumed_activity(accelerator, layers)
     assert accelerator.adc_bits is not None
     conversions = ConversionEnergy(model=adc_model, factor=survey_factor, adc_bits=accelerator.adc_bits)
-    work = work_of_layers(chip, activity, conversions)
-    costs = [_layer_cost(chip, mapped, each) for mapped, each in zip(mapping.layers, work, strict=True)]
+    costs = costs_of_layers(chip, activity, conversions)
     return _report(chip, costs, _outside_reference(chip, adc_model))
 
 
@@ -91,29 +90,6 @@ def _report(chip: Chip, costs: Sequence[LayerCost], outside_reference: tuple[str
         energy_by_component_j=_sum_parts([cost.energy_by_component_j for cost in costs]),
         layers=tuple(costs),
         outside_reference=outside_reference,
-    )
-
-
-def _layer_cost(chip: Chip, mapped: LayerMapping, work: LayerWork) -> LayerCost:
-    clock_s = chip.crossbar.sensing_s
-    cycles = math.fsum(work.cycles.values())
-    tile = chip.tiles[mapped.mapped_as]
-    return LayerCost(
-        name=mapped.layer.name,
-        mapped_as=mapped.mapped_as,
-        tiles=mapped.tiles,
-        speedup=mapped.speedup,
-        utilisation=mapped.utilisation,
-        conversions=mapped.conversions,
-        area_m2=mapped.tiles * sum(tile.area_m2.values()),
-        latency_s=cycles * clock_s,
-        dynamic_energy_j=math.fsum(work.dynamic_energy_j.values()),
-        area_by_component_m2={name: mapped.tiles * value for name, value in tile.area_m2.items()},
-        latency_by_component_s={name: value * clock_s for name, value in work.cycles.items()},
-        energy_by_component_j=work.dynamic_energy_j,
-        leakage_power_w=mapped.tiles * work.tile_leakage_w,
-        # quirk: while a layer runs, only the tiles of other layers leak, and each leaks as much as one of its own
-        leakage_energy_j=(chip.mapping.tiles - mapped.tiles) * work.tile_leakage_w * cycles * clock_s,
     )
 
 

@@ -3,7 +3,6 @@
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Layer".
 """
 
-import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Mapping
@@ -13,24 +12,13 @@ from hw_models.circuits.technology import linear_curve
 from hw_models.cost.activity import Activity, LayerActivity
 from hw_models.cost.column_energy import ConversionEnergy
 from hw_models.cost.layer_uses import LayerUses, Piece, pes_of
+from hw_models.cost.report import LayerCost
 
 POOL_CYCLES = 3  # of one use of a pooling unit
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class LayerWork:
-    """What one inference through a layer takes by component, and the leakage of one of its tiles.
-
-    Clock cycles follow one another. Copies share work, which gives fractions.
-    """
-
-    dynamic_energy_j: Mapping[str, float]
-    cycles: Mapping[str, float]
-    tile_leakage_w: float
-
-
-def work_of_layers(chip: Chip, activity: Activity, conversions: ConversionEnergy) -> list[LayerWork]:
-    """Work out all layers of a chip, in order.
+def costs_of_layers(chip: Chip, activity: Activity, conversions: ConversionEnergy) -> list[LayerCost]:
+    """The costs of all layers of a chip, in order.
 
     Quirk: of a PE's adder trees, only the part that their last use needed leaks. If a layer does not use them, the
     last use is that of another layer on tiles of the same kind: one before it, or the last one of the inference before.
@@ -40,14 +28,38 @@ def work_of_layers(chip: Chip, activity: Activity, conversions: ConversionEnergy
     for uses in layers:
         if inputs := uses.last_pe_tree_inputs():
             tree_inputs[uses.mapped.mapped_as] = inputs
-    work = []
+    costs = []
     for uses, data in zip(layers, activity.layers, strict=True):
         kind = uses.mapped.mapped_as
         inputs = uses.last_pe_tree_inputs() or tree_inputs.get(kind) or uses.tile.pe.crossbars_per_side
         tree_inputs[kind] = inputs
-        energy_j, leakage_w = _dynamic_energy_j(uses, data, conversions), _tile_leakage_w(uses, inputs)
-        work.append(LayerWork(dynamic_energy_j=energy_j, cycles=_cycles(uses), tile_leakage_w=leakage_w))
-    return work
+        energy_j = _dynamic_energy_j(uses, data, conversions)
+        costs.append(_layer_cost(uses, energy_j, _cycles(uses), _tile_leakage_w(uses, inputs)))
+    return costs
+
+
+def _layer_cost(
+    uses: LayerUses, energy_j: Mapping[str, float], cycles: Mapping[str, float], tile_leakage_w: float
+) -> LayerCost:
+    chip, mapped, clock_s = uses.chip, uses.mapped, uses.chip.crossbar.sensing_s
+    cycle_count = math.fsum(cycles.values())
+    return LayerCost(
+        name=mapped.layer.name,
+        mapped_as=mapped.mapped_as,
+        tiles=mapped.tiles,
+        speedup=mapped.speedup,
+        utilisation=mapped.utilisation,
+        conversions=mapped.conversions,
+        area_m2=mapped.tiles * sum(uses.tile.area_m2.values()),
+        latency_s=cycle_count * clock_s,
+        dynamic_energy_j=math.fsum(energy_j.values()),
+        area_by_component_m2={name: mapped.tiles * value for name, value in uses.tile.area_m2.items()},
+        latency_by_component_s={name: value * clock_s for name, value in cycles.items()},
+        energy_by_component_j=energy_j,
+        leakage_power_w=mapped.tiles * tile_leakage_w,
+        # quirk: while a layer runs, only the tiles of other layers leak, and each leaks as much as one of its own
+        leakage_energy_j=(chip.mapping.tiles - mapped.tiles) * tile_leakage_w * cycle_count * clock_s,
+    )
 
 
 def _dynamic_energy_j(uses: LayerUses, activity: LayerActivity, conversions: ConversionEnergy) -> dict[str, float]:
@@ -110,7 +122,10 @@ def _chip_j(uses: LayerUses) -> dict[str, float]:
 
 
 def _cycles(uses: LayerUses) -> dict[str, float]:
-    """Clock cycles by component: bit-plane after bit-plane, as long as the largest piece takes."""
+    """Clock cycles by component, one after the other: bit-plane after bit-plane, as long as the largest piece takes.
+
+    Copies share work, which gives fractions.
+    """
     largest, blocks, chip = uses.tiles[0], uses.tile, uses.chip
     cycles = _pe_cycles(uses, largest)
     tile_tree = blocks.tree.use_cycles(uses.tile_tree_inputs(largest))
