@@ -110,7 +110,7 @@ class Buffer:
 class Tile:
     """A tile, conventional or novel, with what joins its `pes` PEs; its area is by component.
 
-    `side` is the inputs of the adder trees, and the leaves along a side of the H-tree. Quirk: in a novel tile, all PEs.
+    `side` counts the adder trees' inputs, and the leaves along a side of the H-tree. Quirk: in a novel tile, all PEs.
     """
 
     pe: ProcessingElement
