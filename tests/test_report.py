@@ -20,8 +20,8 @@ from pipeline.report.cost_parts import component_parts, layer_components, layer_
 from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.errors import chips_figure, rank_figure, sigma_figure
 from pipeline.report.figures.front import front_figure
-from pipeline.report.figures.parallel import parallel_figure
 from pipeline.report.figures.parts import breakdown_figure, component_colours, layers_figure
+from pipeline.report.figures.search import parallel_figure
 from pipeline.report.figures.style import device_styles, mark
 from pipeline.report.findings import read_findings
 from pipeline.report.page import report_page, write_comparison, write_pictures, write_report

@@ -39,15 +39,10 @@ def artifact_folder(folder: Path) -> Path:
 
 
 def prepare_dashboard(study: optuna.Study, folder: Path, report: Path) -> None:
-    """Write a note on the study and on each design of its front, our figures, and artefacts.
+    """Write a note on the study and on each design of its front, our figures, and artefacts; replace earlier ones.
 
-    Artefacts are the checkpoints of the front's designs and the report, files in the folder `artifacts`. What an
-    earlier call wrote is replaced.
-
-    Args:
-        study: The study in its database.
-        folder: Its output folder.
-        report: The report's page.
+    Artefacts are the checkpoints of the front's designs and the report's page, files in `artifacts` in the study's
+    output folder.
     """
     findings = read_findings(study)
     store = artifact_folder(folder)
@@ -73,13 +68,10 @@ def _attach(study: optuna.Study, folder: Path, file: Path, trial: FrozenTrial | 
 
 def _save_figures(study: optuna.Study, findings: Findings) -> None:
     for plot in study_chapter(findings).plots():
-        if plot.name.startswith("front-"):
-            name, title = plot.name, "Pareto front, 95 % intervals"
-        elif plot.name in _FIGURES:
-            name, title = _FIGURES[plot.name]
-        else:
-            continue
-        save_plotly_graph_object(study, plot.figure.update_layout(title=title), graph_object_id=name)
+        front = (plot.name, "Pareto front, 95 % intervals") if plot.name.startswith("front-") else None
+        if shown := front or _FIGURES.get(plot.name):
+            name, title = shown
+            save_plotly_graph_object(study, plot.figure.update_layout(title=title), graph_object_id=name)
 
 
 def _study_note(findings: Findings) -> str:
@@ -93,9 +85,7 @@ def _trial_note(findings: Findings, trial: Evaluated) -> str:
     names = dict.fromkeys([*findings.pareto.objectives, "accuracy_mean", "tops_per_watt", *_TOTALS])
     values = [(METRICS[name].label, f"{trial.show(name)} {METRICS[name].unit}") for name in names]
     accuracies = [
-        [split, show_mean(r)]
-        + [f"{100 * value:.4g}" for value in (r.worst, r.noiseless, r.float_accuracy)]
-        + [str(len(r.per_chip))]
+        [split, show_mean(r), *(f"{100 * v:.4g}" for v in (r.worst, r.noiseless, r.float_accuracy)), len(r.per_chip)]
         for split, r in (("validation", trial.validation), ("test", trial.test))
     ]
     note, design = TEMPLATES.get_template("trial_note.md"), describe(trial.design)
@@ -106,7 +96,6 @@ def _shares(trial: Evaluated) -> dict[str, list[str]]:
     """Component -> its shares of energy, area and latency, largest share of the energy first."""
     parts = [component_parts(trial, name) for name in _TOTALS]
     keys = dict.fromkeys(key for part in parts for key in part)
-    shares = {key: [part[key] / sum(part.values()) if key in part else None for part in parts] for key in keys}
-    listed = [key for key in shares if max(share or 0.0 for share in shares[key]) >= _LEAST_SHARE]
-    listed.sort(key=lambda key: -(shares[key][0] or 0.0))
-    return {spoken(key): ["" if share is None else f"{share:.0%}" for share in shares[key]] for key in listed}
+    shares = {key: [part.get(key, 0.0) / sum(part.values()) for part in parts] for key in keys}
+    listed = sorted((key for key in shares if max(shares[key]) >= _LEAST_SHARE), key=lambda key: -shares[key][0])
+    return {spoken(key): [f"{share:.0%}" if share else "" for share in shares[key]] for key in listed}

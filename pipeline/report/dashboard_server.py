@@ -10,8 +10,9 @@ import socketserver
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import optuna_dashboard
 from optuna.artifacts import FileSystemArtifactStore
@@ -23,19 +24,13 @@ from pipeline.database.storage import open_storage
 from pipeline.database.trials import kind_of
 from pipeline.optuna_private import rank_in_dashboard
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-HOST = "127.0.0.1"
-_READING = ("GET", "HEAD", "OPTIONS")
+_HOST = "127.0.0.1"
 
 
 def serve(url: str, port: int, writable: bool, artifacts: Path | None = None) -> None:
-    """Serve a database's dashboard until Ctrl-C.
+    """Serve the dashboard of the database at `url` until Ctrl-C.
 
     Args:
-        url: Of the database.
-        port: On 127.0.0.1.
         writable: Let every visitor create, change and delete studies.
         artifacts: Folder of the study's artefacts; without it none are offered.
 
@@ -47,7 +42,7 @@ def serve(url: str, port: int, writable: bool, artifacts: Path | None = None) ->
     with dashboard_server(url, port, writable, artifacts) as server:
         state = "every visitor can change and delete studies" if writable else "read-only"
         try:
-            print(f"dashboard  http://{HOST}:{server.server_port}/  ({state}; Ctrl-C ends it)", flush=True)
+            print(f"dashboard  http://{_HOST}:{server.server_port}/  ({state}; Ctrl-C ends it)", flush=True)
             server.serve_forever()
         except KeyboardInterrupt:
             print()
@@ -55,27 +50,22 @@ def serve(url: str, port: int, writable: bool, artifacts: Path | None = None) ->
 
 def dashboard_server(url: str, port: int, writable: bool, artifacts: Path | None = None) -> WSGIServer:
     """A listening server, one thread a request; `serve_forever` starts it. Port 0 takes a free port."""
-    app = dashboard_app(url, writable, artifacts)
+    app = _app(url, writable, artifacts)
     try:
-        return make_server(HOST, port, app, server_class=_ThreadedServer, handler_class=_QuietHandler)
+        return make_server(_HOST, port, app, server_class=_ThreadedServer, handler_class=_QuietHandler)
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         raise ValueError(f"--port {port} cannot be used ({error.strerror}); choose another one") from error
 
 
-def dashboard_app(url: str, writable: bool, artifacts: Path | None = None) -> "WSGIApplication":
-    """The dashboard as a WSGI application.
-
-    Raises:
-        StudyError: If the database cannot be used.
-    """
+def _app(url: str, writable: bool, artifacts: Path | None) -> WSGIApplication:
     rank_in_dashboard(lambda trial: kind_of(trial) == "evaluated")
     store = FileSystemArtifactStore(str(artifacts)) if artifacts and artifacts.is_dir() else None
     storage = open_storage(url)
     storage.get_best_trial = functools.partial(_best_of_results, storage)  # type: ignore[method-assign]
     app = optuna_dashboard.wsgi(storage, artifact_store=store)
-    return app if writable else read_only(app)
+    return app if writable else _read_only(app)
 
 
 def _best_of_results(storage: RDBStorage, study_id: int) -> FrozenTrial:
@@ -87,15 +77,14 @@ def _best_of_results(storage: RDBStorage, study_id: int) -> FrozenTrial:
     return best(evaluated or complete, key=lambda trial: float(trial.value or 0.0))
 
 
-def read_only(app: "WSGIApplication") -> "WSGIApplication":
+def _read_only(app: WSGIApplication) -> WSGIApplication:
     """The application, with 403 as its answer to all but GET, HEAD and OPTIONS."""
 
-    def guarded(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] in _READING:
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
             return app(environ, start_response)
         text = b'{"reason": "This dashboard is read-only. Start it with: nacim dashboard --writable"}'
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(text)))]
-        start_response("403 Forbidden", headers)
+        start_response("403 Forbidden", [("Content-Type", "application/json"), ("Content-Length", str(len(text)))])
         return [text]
 
     return guarded

@@ -18,9 +18,7 @@ class Evaluated:
     """One measured trial.
 
     Attributes:
-        number: Of the trial.
         measured: `pipeline.design.results.stored_values`: name -> value.
-        design: Hardware and network.
         cost: `hw_models.cost.CostReport.to_dict()`.
         validation, test: Accuracy over simulated chips.
         phase_s: Wall time of each phase in seconds.

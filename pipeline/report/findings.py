@@ -11,7 +11,7 @@ from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
 from pipeline.database.trials import ParetoReport, pareto_report, remeasured
-from pipeline.design.metrics import METRICS
+from pipeline.design.pareto import to_losses
 from pipeline.report.evaluated import Evaluated
 
 _LEAST_TRIALS = 40  # for an importance; assumed: the best tenth are then four designs, and fewer say nothing
@@ -22,7 +22,6 @@ class Findings:
     """A study's results, as a report shows them.
 
     Attributes:
-        name, question: Of the study.
         identity: `Study.identity()` as stored: everything that the meaning of a trial depends on.
         device_sources: Device -> field of its card -> source.
         pareto: Objectives, trials, front and counts.
@@ -54,7 +53,6 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
     """Read everything that a study has measured.
 
     Args:
-        study: The study.
         chosen: Numbers of trials to look at part by part; of a reused one the trial that it repeats is taken.
 
     Raises:
@@ -68,9 +66,8 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
         later = remeasured(attributes, trial.number)
         same_drift = [each for each in later if each["settings"]["drift_time_s"] == drift_time_s]
         evaluated[trial.number] = Evaluated.from_trial(trial, same_drift)
-    repeats = {
-        t.number: t.user_attrs["reused_from"] for t in study.get_trials(deepcopy=False) if "reused_from" in t.user_attrs
-    }
+    trials = study.get_trials(deepcopy=False)
+    repeats = {t.number: t.user_attrs["reused_from"] for t in trials if "reused_from" in t.user_attrs}
     chosen = [repeats.get(number, number) for number in chosen]
     if missing := [number for number in chosen if number not in evaluated]:
         raise ValueError(f"trial {missing[0]} has not been evaluated; the report's table lists those that were")
@@ -91,21 +88,20 @@ def _importance(pareto: ParetoReport) -> dict[str, dict[str, float]]:
     """Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) of the evaluated trials, each objective as a loss."""
     if len(pareto.trials) < _LEAST_TRIALS:
         return {}
-    measured = optuna.create_study(directions=[metric.direction for metric in pareto.metrics])
-    measured.add_trials(
-        create_trial(values=t.values, params=t.params, distributions=t.distributions) for t in pareto.trials
-    )
-    found = {}
-    for i, name in enumerate(pareto.objectives):
-        sign = 1.0 if METRICS[name].direction == "minimize" else -1.0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that smaller targets are better, which they are
-            try:
-                found[name] = get_param_importances(measured, target=partial(_loss, index=i, sign=sign))
-            except (RuntimeError, ValueError):  # all designs alike
-                return {}
-    return found
+    losses = to_losses(pareto.objectives, [trial.values for trial in pareto.trials]).tolist()
+    measured = optuna.create_study(directions=["minimize"] * len(pareto.objectives))
+    for trial, values in zip(pareto.trials, losses, strict=True):
+        measured.add_trial(create_trial(values=values, params=trial.params, distributions=trial.distributions))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that smaller targets are better, which they are
+        try:
+            return {
+                name: get_param_importances(measured, target=partial(_value, index=i))
+                for i, name in enumerate(pareto.objectives)
+            }
+        except (RuntimeError, ValueError):  # all designs alike
+            return {}
 
 
-def _loss(trial: FrozenTrial, index: int, sign: float) -> float:
-    return sign * float(trial.values[index])
+def _value(trial: FrozenTrial, index: int) -> float:
+    return float(trial.values[index])

@@ -1,5 +1,7 @@
-"""What a study found as one HTML page that opens anywhere, offline, with tables for further work. Loads no torch."""
+"""What a study found as files: one HTML page that opens anywhere, offline, and tables as CSV and JSON. No torch."""
 
+import csv
+import io
 import json
 from collections.abc import Sequence
 from functools import partial
@@ -12,10 +14,13 @@ import plotly.graph_objects as go
 import plotly.io
 from plotly.offline import get_plotlyjs
 
+from pipeline.design.describe import design_columns
+from pipeline.design.metrics import METRICS
+from pipeline.design.results import TEST_ACCURACIES
 from pipeline.files import write_whole
 from pipeline.report.comparison import comparison_chapter
 from pipeline.report.content import Chapter
-from pipeline.report.files import write_trials_csv, write_trials_json
+from pipeline.report.evaluated import Evaluated
 from pipeline.report.findings import Findings, read_findings
 from pipeline.report.provenance import definitions_section, provenance_section
 from pipeline.report.sections import study_chapter
@@ -33,7 +38,7 @@ _PICTURE_WIDTH = 900  # pixels
 
 
 def write_report(study: optuna.Study, folder: Path, chosen: Sequence[int] = ()) -> Path:
-    """Write `NAME-report.html`, `NAME-trials.csv` and `NAME-trials.json` from what the database holds.
+    """Write `NAME-report.html`, `NAME-trials.csv` and `NAME-trials.json` from the database; the page's path.
 
     A report of chosen designs is called `NAME-report-of-3-5.html`. Nothing is measured again.
 
@@ -42,16 +47,12 @@ def write_report(study: optuna.Study, folder: Path, chosen: Sequence[int] = ()) 
         folder: Where to; made if missing.
         chosen: Numbers of trials to look at part by part; empty takes the front.
 
-    Returns:
-        The path of the page.
-
     Raises:
         ValueError: If a chosen trial has not been evaluated.
     """
     findings = read_findings(study, chosen)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_trials_csv(findings, folder / f"{findings.name}-trials.csv")
-    write_trials_json(findings, folder / f"{findings.name}-trials.json")
+    _write_trials_csv(findings, folder / f"{findings.name}-trials.csv")
+    _write_trials_json(findings, folder / f"{findings.name}-trials.json")
     path = folder / f"{findings.name}-report{_of_chosen(findings)}.html"
     write_whole(path, report_page([findings]))
     return path
@@ -78,7 +79,6 @@ def write_pictures(study: optuna.Study, folder: Path, chosen: Sequence[int] = ()
 def write_comparison(studies: Sequence[optuna.Study], folder: Path) -> Path:
     """Write one page about several studies, `NAME-NAME-report.html`; arguments and result as in `write_report`."""
     findings = [read_findings(study) for study in studies]
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{'-'.join(each.name for each in findings)}-report.html"
     write_whole(path, report_page(findings))
     return path
@@ -107,3 +107,56 @@ def _for_plotly(figure: go.Figure, texts: dict[str, int]) -> Any:
 def _of_chosen(findings: Findings) -> str:
     """End of the names of files about chosen designs."""
     return f"-of-{'-'.join(str(trial.number) for trial in findings.chosen)}" if findings.chosen else ""
+
+
+def _write_trials_csv(findings: Findings, path: Path) -> None:
+    """All measured trials: SI values with the unit in the column's name, accuracies as fractions; then the design."""
+    rows = [_csv_row(trial, trial in findings.front) for trial in findings.evaluated]
+    columns = dict.fromkeys(name for row in rows for name in row) or {"trial": None}
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(columns), restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())
+
+
+def _write_trials_json(findings: Findings, path: Path) -> None:
+    """Everything the report shows, for programs: question, objectives, identity and all measured trials.
+
+    Trials have the columns of the CSV, their design, cost by component and layer, and accuracy chip by chip.
+    """
+    trials = [
+        _csv_row(trial, trial in findings.front)
+        | {"design": trial.design.to_dict(), "cost": trial.cost}
+        | {"validation": trial.validation.to_dict(), "test": trial.test.to_dict(), "versions": dict(trial.versions)}
+        for trial in findings.evaluated
+    ]
+    content = {
+        "study": findings.name,
+        "question": findings.question,
+        "objectives": list(findings.pareto.objectives),
+        "counts": findings.pareto.counts,
+        "front": [trial.number for trial in findings.front],
+        "importance": findings.importance,
+        "identity": findings.identity,
+        "trials": trials,
+    }
+    write_whole(path, json.dumps(content))
+
+
+def _csv_row(trial: Evaluated, on_front: bool) -> dict[str, Any]:
+    fractions = {*TEST_ACCURACIES, *(name for name, metric in METRICS.items() if metric.is_accuracy)}
+    values = {name: trial.measured.get(name) for name in (*METRICS, *TEST_ACCURACIES)}
+    intervals = {
+        f"{split}accuracy_mean_{side}_fraction": mean
+        for split, report in (("", trial.validation), ("test_", trial.test))
+        for side, mean in (("low", report.mean_low), ("high", report.mean_high))
+    }
+    return (
+        {"trial": trial.number, "on_front": int(on_front)}
+        | {f"{name}_fraction" if name in fractions else name: value for name, value in values.items()}
+        | intervals
+        | {"chips": len(trial.validation.per_chip)}
+        | {f"{phase}_wall_s": seconds for phase, seconds in trial.phase_s.items()}
+        | design_columns(trial.design)
+    )

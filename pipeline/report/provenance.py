@@ -46,13 +46,15 @@ def other_images(findings: Findings) -> str:
 def provenance_section(findings: Findings) -> Section:
     """Seed, versions, times, study file and device cards."""
     identity = findings.identity
+    used = dict.fromkeys(", ".join(f"{k} {v}" for k, v in trial.versions.items()) for trial in findings.evaluated)
+    versions: list[list[Cell]] = [["versions", text] for text in used]
     facts: list[list[Cell]] = [
         ["study", findings.name],
         ["identity", hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]],
         ["seed", str(identity["seed"])],
         ["objectives", ", ".join(f"{METRICS[name].direction} {name}" for name in findings.pareto.objectives)],
         *_times(findings.evaluated),
-        *_versions(findings.evaluated),
+        *versions,
         ["report written", f"{datetime.now():%Y-%m-%d %H:%M}"],
     ]
     parts = [key for key in identity if key not in ("name", "seed", "objectives", "devices")]
@@ -71,15 +73,10 @@ def _times(trials: Sequence[Evaluated]) -> list[list[Cell]]:
     times = [time for trial in trials for time in (trial.started, trial.finished) if time]
     phases = dict.fromkeys(phase for trial in trials for phase in trial.phase_s)
     spent = [f"{phase} {sum(trial.phase_s.get(phase, 0.0) for trial in trials):.3g} s" for phase in phases]
-    when: list[list[Cell]] = (
-        [["trials ran", f"{min(times):%Y-%m-%d %H:%M} to {max(times):%Y-%m-%d %H:%M}"]] if times else []
-    )
-    return [*when, ["time of all trials", ", ".join(spent)]] if spent else when
-
-
-def _versions(trials: Sequence[Evaluated]) -> list[list[Cell]]:
-    texts = dict.fromkeys(", ".join(f"{name} {v}" for name, v in trial.versions.items()) for trial in trials)
-    return [["versions", text] for text in texts]
+    rows: list[list[Cell]] = [["time of all trials", ", ".join(spent)]] if spent else []
+    if times:
+        rows.insert(0, ["trials ran", f"{min(times):%Y-%m-%d %H:%M} to {max(times):%Y-%m-%d %H:%M}"])
+    return rows
 
 
 def flat(value: Any, key: str) -> list[tuple[str, str]]:

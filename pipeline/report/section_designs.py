@@ -21,12 +21,8 @@ def cost_section(findings: Findings) -> Section:
     trials = _evenly(_designs(findings), _MOST_BARS)
     by_layer = trials if findings.chosen else _evenly(trials, _MOST_BY_LAYER)
     colours = component_colours(trials, _TOTALS)
-    shares = [
-        Plot(
-            f"parts-{name}", breakdown_figure(trials, name, colours), f"{METRICS[name].label.capitalize()} by component"
-        )
-        for name in _TOTALS
-    ]
+    titles = {name: f"{METRICS[name].label.capitalize()} by component" for name in _TOTALS}
+    shares = [Plot(f"parts-{name}", breakdown_figure(trials, name, colours), titles[name]) for name in _TOTALS]
     which = "the chosen designs" if findings.chosen else "the ends and the middle of the front"
     layers = Plot("layers", layers_figure(by_layer, colours), f"Energy and area by layer and component: {which}")
     largest = ", ".join(f"{_largest(trials, name)} of the {METRICS[name].label}" for name in _TOTALS)

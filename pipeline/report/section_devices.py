@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -20,24 +20,22 @@ _FEW = 10  # assumed: a device with fewer designs was hardly tried
 
 def devices_section(findings: Findings) -> Section:
     """The best that each device reached, and each choice of hardware."""
-    groups = _by_device(findings)
+    names = sorted({trial.device for trial in findings.evaluated})
+    groups = {name: [trial for trial in findings.evaluated if trial.device == name] for name in names}
     floors = _floors(best_by(findings.evaluated, "accuracy_mean").measured["accuracy_mean"])
     heads = ["device", "designs", "on the front", "best accuracy [%]", "its TOPS/W", "trial"]
     heads += ["best TOPS/W", "its accuracy [%]", "trial", "lost to device errors [points]", *_floor_heads(floors)]
     rows = [_device_row(findings, name, own, floors) for name, own in groups.items()]
     tables = [Table(heads, rows), _choices(findings, floors)]
-    return Section(_heading(findings), _note(findings), [table for table in tables if table.rows])
+    return Section(_heading(findings, groups), _note(findings, groups), [table for table in tables if table.rows])
 
 
-def _heading(findings: Findings) -> str:
+def _heading(findings: Findings, groups: Mapping[str, list[Evaluated]]) -> str:
     accurate = best_by(findings.evaluated, "accuracy_mean")
     efficient = best_by(useful(findings.evaluated), "tops_per_watt").device
-    near = [
-        name
-        for name, own in _by_device(findings).items()
-        if name != accurate.device
-        and best_by(own, "accuracy_mean").validation.mean_high >= accurate.validation.mean_low
-    ]
+    highest = {name: best_by(own, "accuracy_mean").validation.mean_high for name, own in groups.items()}
+    lowest = accurate.validation.mean_low
+    near = [name for name, high in highest.items() if name != accurate.device and high >= lowest]
     tied = f" (its 95 % interval overlaps that of {', '.join(near)})" if near else ""
     second = " and" if efficient == accurate.device else f", {efficient}"
     return (
@@ -46,15 +44,15 @@ def _heading(findings: Findings) -> str:
     )
 
 
-def _note(findings: Findings) -> str:
+def _note(findings: Findings, groups: Mapping[str, list[Evaluated]]) -> str:
     note = (
         "The best that the search found with each device. A dash means that it found no design that accurate, not that "
         "none exists. Lost to device errors: accuracy without device errors minus accuracy with them (median design)."
     )
-    if few := [name for name, own in _by_device(findings).items() if len(own) < _FEW]:
+    if few := [name for name, own in groups.items() if len(own) < _FEW]:
         note += Markup(" <b>Hardly tried: {}</b> (fewer than {} designs each).").format(", ".join(few), _FEW)
         note += " To learn what such a device can do, run a study of it alone."
-    if assumed := [name for name in _by_device(findings) if _assumed(findings, name)]:
+    if assumed := [name for name in groups if _assumed(findings, name)]:
         note += f" Programming errors are assumed, not measured, for {', '.join(assumed)}."
     return note
 
@@ -76,11 +74,6 @@ def _choices(findings: Findings, floors: Sequence[float]) -> Table:
             rows.append([name.replace("_", " "), value, *map(Number, cells)])
     heads = ["choice", "value", "designs", "on the front", "best accuracy [%]", *_floor_heads(floors)]
     return Table(heads, rows, folded_under="The same by crossbar size, converter and bits")
-
-
-def _by_device(findings: Findings) -> dict[str, list[Evaluated]]:
-    names = sorted({trial.device for trial in findings.evaluated})
-    return {name: [trial for trial in findings.evaluated if trial.device == name] for name in names}
 
 
 def _size(value: str) -> tuple[float, str]:
@@ -108,14 +101,9 @@ def _floor_heads(floors: Sequence[float]) -> list[str]:
 def _device_row(findings: Findings, name: str, own: Sequence[Evaluated], floors: Sequence[float]) -> list[Cell]:
     accurate, efficient = best_by(own, "accuracy_mean"), best_by(own, "tops_per_watt")
     lost = sorted(100 * (trial.validation.noiseless - trial.validation.mean) for trial in own)[len(own) // 2]
-    cells = [
-        *_counts(findings, own),
-        *(accurate.show("accuracy_mean"), accurate.show("tops_per_watt"), str(accurate.number)),
-        *(efficient.show("tops_per_watt"), efficient.show("accuracy_mean"), str(efficient.number)),
-        two_digits(lost),
-        *_efficient(own, floors),
-    ]
-    return [name, *map(Number, cells)]
+    cells = [*_counts(findings, own), *map(accurate.show, ("accuracy_mean", "tops_per_watt")), str(accurate.number)]
+    cells += [*map(efficient.show, ("tops_per_watt", "accuracy_mean")), str(efficient.number), two_digits(lost)]
+    return [name, *map(Number, [*cells, *_efficient(own, floors)])]
 
 
 def _counts(findings: Findings, own: Sequence[Evaluated]) -> list[str]:

@@ -56,9 +56,8 @@ def _by_energy(findings: Findings) -> Plot:
     names = ("accuracy_mean", "energy_j")
     losses = to_losses(names, [[trial.measured[name] for name in names] for trial in findings.evaluated])
     front = [trial for trial, stays in zip(findings.evaluated, nondominated(losses), strict=True) if stays]
-    both = sum(trial in findings.front for trial in front)
     best = f"{count_of(len(front), 'design')} {'is' if len(front) == 1 else 'are'} best"
-    heading = f"By energy, {best}; {both} of them on the front above"
+    heading = f"By energy, {best}; {sum(trial in findings.front for trial in front)} of them on the front above"
     note = (
         "TOPS/W counts operations of any width, so large networks with few bits look good in it. To compare designs "
         "for one task, use the energy of an inference."
@@ -75,17 +74,12 @@ def _trial_table(findings: Findings) -> Table:
     heads = ["trial", "device", *(METRICS[name].title for name in objectives), "accuracy on test images [%]"]
     heads += [*(METRICS[name].title for name in totals), "design"]
     others = [trial for trial in findings.evaluated if trial not in findings.front]
-    rows: list[list[Cell]] = [
-        [
-            Number(str(trial.number), trial.number),
-            trial.device,
-            *(_value(trial, name) for name in objectives),
-            Number(show_mean(trial.test), 100 * trial.test.mean),
-            *(_value(trial, name) for name in totals),
-            describe(trial.design),
-        ]
-        for trial in [*findings.front, *others]
-    ]
+    rows: list[list[Cell]] = []
+    for trial in [*findings.front, *others]:
+        before, after = ([_value(trial, name) for name in names] for names in (objectives, totals))
+        test = Number(show_mean(trial.test), 100 * trial.test.mean)
+        number = Number(str(trial.number), trial.number)
+        rows.append([number, trial.device, *before, test, *after, describe(trial.design)])
     caption = (
         "Click a column to sort by it. Selection inflates the best validation accuracy; quote the accuracy on test "
         "images, which the search never saw."

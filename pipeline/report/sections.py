@@ -4,8 +4,7 @@ from pipeline.design.metrics import METRICS
 from pipeline.report.content import Chapter, Plot, Section, count_of
 from pipeline.report.evaluated import best_by
 from pipeline.report.figures.errors import noise_figure, rank_figure, sigma_figure
-from pipeline.report.figures.parallel import parallel_figure
-from pipeline.report.figures.search import hypervolume_figure, importance_figure
+from pipeline.report.figures.search import hypervolume_figure, importance_figure, parallel_figure
 from pipeline.report.figures.style import device_styles
 from pipeline.report.findings import Findings
 from pipeline.report.section_designs import chips_section, cost_section

@@ -72,13 +72,9 @@ def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go
                 row=1,
             )
             in_legend.add(group)
-    _lay_out(figure, height=170 + 30 * len(layers))
-    return figure
-
-
-def _lay_out(figure: go.Figure, height: int) -> None:
     energy, area = (METRICS[name].title for name in _TOTALS)
     y_axis = {"autorange": "reversed", "showgrid": False, "type": "multicategory"}
-    figure.update_layout(layout({"title": energy}, y_axis, height), yaxis2=y_axis, **_STACKED)
+    figure.update_layout(layout({"title": energy}, y_axis, height=170 + 30 * len(layers)), yaxis2=y_axis, **_STACKED)
     axis, domain = figure.layout.xaxis.to_plotly_json(), figure.layout.xaxis2.domain
     figure.update_layout(xaxis2=axis | {"title": area, "anchor": "y2", "title_standoff": 8, "domain": domain})
+    return figure

@@ -70,15 +70,12 @@ def layout(x_axis: dict[str, Any], y_axis: dict[str, Any], height: int) -> dict[
     """A figure's layout in the report's look; `height` in pixels, axes as plotly has them."""
     axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": GREY, "ticks": "outside", "tickcolor": GREY}
     more = {"automargin": True, "title_standoff": 8}
-    return {
-        "template": "none",
+    look = {"template": "none", "paper_bgcolor": "#ffffff", "plot_bgcolor": "#ffffff", "hovermode": "closest"}
+    return look | {
         "height": height,
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
-        "paper_bgcolor": "#ffffff",
-        "plot_bgcolor": "#ffffff",
         "margin": {"l": 70, "r": 20, "t": 30, "b": 60},
         "hoverlabel": {"align": "left", "bgcolor": "#ffffff", "font": {"color": INK, "size": 12}},
-        "hovermode": "closest",
         "xaxis": axis | x_axis | more,
         "yaxis": axis | y_axis | more,
     }
