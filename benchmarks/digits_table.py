@@ -24,9 +24,9 @@ from sklearn.ensemble import GradientBoostingRegressor
 from hw_models.cost import estimate_cost
 from hw_models.errors import InfeasibleDesign
 from pipeline.design.design_point import DesignPoint
-from pipeline.design.pareto import nondominated
 from pipeline.design.topology import mvm_layers
 from pipeline.files import write_whole
+from pipeline.optuna_private import non_domination_rank
 from pipeline.run.worker import evaluate_trial, start_worker
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.spaces import ABSENT
@@ -82,16 +82,12 @@ def searched_parameters(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         design = SPACE.suggest(trial)
-        return surrogate.accuracy(trial.params, design), estimate_cost(
-            design.accelerator, mvm_layers(design)
-        ).tops_per_watt
+        return surrogate.objectives(trial.params, design)
 
     study.optimize(objective, SEARCH_TRIALS)
-    left = study.get_trials(deepcopy=False)
-    while left:
-        first = nondominated(-np.array([trial.values for trial in left]))
-        yield from (trial.params for trial, is_first in zip(left, first, strict=True) if is_first)
-        left = [trial for trial, is_first in zip(left, first, strict=True) if not is_first]
+    trials = study.get_trials(deepcopy=False)
+    rank = non_domination_rank(-np.array([trial.values for trial in trials]))
+    yield from (trials[place].params for place in np.argsort(rank, kind="stable"))
 
 
 class Surrogate:
@@ -107,6 +103,11 @@ class Surrogate:
     def accuracy(self, parameters: dict[str, Any], design: DesignPoint) -> float:
         """Predicted mean accuracy under variation."""
         return float(1 / (1 + np.exp(-self._trees.predict([features(parameters, design)])[0])))
+
+    def objectives(self, parameters: dict[str, Any], design: DesignPoint) -> tuple[float, float]:
+        """Predicted accuracy, and TOPS/W by the cost model."""
+        cost = estimate_cost(design.accelerator, mvm_layers(design))
+        return self.accuracy(parameters, design), cost.tops_per_watt
 
 
 def features(parameters: dict[str, Any], design: DesignPoint) -> list[float]:
@@ -160,8 +161,8 @@ def save_table(rows: list[dict[str, Any]]) -> None:
 def measure(parameters: dict[str, Any], row: int) -> dict[str, Any]:
     """One row of the table; runs in a worker."""
     result = evaluate_trial(design_of(parameters), STUDY.spec, row, None)
-    figures = (result.measured["accuracy_mean"], result.measured["accuracy_noiseless"], result.validation.std)
-    return parameters | dict(zip(MEASURED, figures, strict=True))
+    found = result.validation
+    return parameters | {"accuracy_mean": found.mean, "accuracy_noiseless": found.noiseless, "accuracy_std": found.std}
 
 
 def fill(rows: list[dict[str, Any]], proposed: list[dict[str, Any]], pool: ProcessPoolExecutor) -> None:
@@ -178,8 +179,7 @@ def fill(rows: list[dict[str, Any]], proposed: list[dict[str, Any]], pool: Proce
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rows = load_table()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PROCESSES, mp_context=context, initializer=start_worker) as pool:
+    with ProcessPoolExecutor(PROCESSES, multiprocessing.get_context("spawn"), start_worker) as pool:
         if len(rows) < RANDOM_ROWS:
             fill(rows, new_designs(random_parameters(), set(), RANDOM_ROWS)[len(rows) :], pool)
         while len(rows) < RANDOM_ROWS + SEARCHED_ROWS:

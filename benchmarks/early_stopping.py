@@ -24,7 +24,7 @@ from pipeline.study.study_file import StudyDefinition, load_study
 from pipeline.study.study_spec import EarlyStoppingSpec
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
     """What a run spent and reached."""
 
@@ -36,45 +36,38 @@ class Outcome:
 
 def run(study: StudyDefinition, trials: int) -> Outcome:
     """Run a study in a temporary folder."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        opened = open_study(study, f"sqlite:///{folder / 'study.db'}")
-        view = Progress(study.spec.name, study.spec.objectives, [], Console(quiet=True), folder)
-        Runner(study, opened, folder, 1, view).run(trials)
+    with tempfile.TemporaryDirectory() as folder:
+        opened = open_study(study, f"sqlite:///{folder}/study.db")
+        view = Progress(study.spec.name, study.spec.objectives, [], Console(quiet=True), Path(folder))
+        Runner(study, opened, Path(folder), 1, view).run(trials)
         report = pareto_report(opened)
         stopped = [t for t in opened.get_trials() if kind_of(t) == "stopped early"]
         history = hypervolume_history(report.objectives, [trial.values for trial in report.trials])
         epochs = sum(int(trial.user_attrs["stopped_early"]["epoch"]) for trial in stopped)
-        return Outcome(
-            epochs=epochs + study.spec.training.epochs * len(report.trials),
-            hypervolume=history[-1],
-            stopped=len(stopped),
-            front=len(report.front),
-        )
+        epochs += study.spec.training.epochs * len(report.trials)
+        return Outcome(epochs, history[-1], len(stopped), len(report.front))
 
 
 def main() -> None:
-    """Print one line per seed, then the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--quantile", type=float, default=EarlyStoppingSpec().quantile)
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     saved, ratios = [], []
-    for seed in range(1, arguments.seeds + 1):
-        study = load_study(arguments.study, seed=seed)
-        outcomes = []
-        for setting in (False, EarlyStoppingSpec(quantile=arguments.quantile)):
-            spec = study.spec.model_copy(update={"early_stopping": setting})
-            outcomes.append(run(dataclasses.replace(study, spec=spec), arguments.trials))
-        off, on = outcomes
+    for seed in range(1, options.seeds + 1):
+        study = load_study(options.study, seed=seed)
+        off, on = (
+            run(dataclasses.replace(study, spec=study.spec.model_copy(update={"early_stopping": rule})), options.trials)
+            for rule in (False, EarlyStoppingSpec(quantile=options.quantile))
+        )
         saved.append(1 - on.epochs / off.epochs)
         ratios.append(on.hypervolume / off.hypervolume)
         print(
             f"seed {seed}: epochs {off.epochs} -> {on.epochs} ({saved[-1]:.0%} saved, {on.stopped} of "
-            f"{arguments.trials} stopped), hypervolume {off.hypervolume:.4g} -> {on.hypervolume:.4g}, "
+            f"{options.trials} stopped), hypervolume {off.hypervolume:.4g} -> {on.hypervolume:.4g}, "
             f"front {off.front} -> {on.front}",
             flush=True,
         )

@@ -18,7 +18,7 @@ from unittest.mock import patch
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-from marked import write_block
+from markdown_tables import table, write_block
 from torch import nn
 
 from hw_models.accelerator import Accelerator, WeightEncoding
@@ -37,14 +37,13 @@ from pipeline.trial.variation import accuracy_under_variation
 PAGE = Path(__file__).parents[1] / "docs" / "noise_model.md"
 CHIPS = 6
 ADC_BITS = (2, 3, 4, 5, 6, 8)
-CELLS: tuple[tuple[str, int, WeightEncoding], ...] = (
-    ("rram", 2, "offset"),
-    ("pcm", 2, "offset"),
-    ("fefet", 4, "differential"),
-)
+CELLS: dict[str, tuple[str, int, WeightEncoding]] = {
+    "RRAM, 2 b, offset": ("rram", 2, "offset"),
+    "PCM, 2 b, offset": ("pcm", 2, "offset"),
+    "FeFET, 4 b, differential": ("fefet", 4, "differential"),
+}
 ENCODINGS: tuple[WeightEncoding, ...] = ("offset", "differential")
 SIGMAS = (0.05, 0.1, 0.15, 0.2)  # of g_on, at all levels, in 4-bit cells
-WORDS = {"rram": "RRAM", "pcm": "PCM", "fefet": "FeFET"}
 
 
 def hardware(
@@ -54,15 +53,8 @@ def hardware(
     cell = load_card(device).device
     if sigma is not None:
         cell = dataclasses.replace(cell, programming_sigma=(sigma,))
-    accelerator = Accelerator(
-        device=cell,
-        crossbar_size=128,
-        cell_bits=cell_bits,
-        weight_bits=8,
-        weight_encoding=encoding,
-        input_bits=4,
-        adc_bits=adc_bits,
-    )
+    bits = {"cell_bits": cell_bits, "weight_bits": 8, "input_bits": 4, "adc_bits": adc_bits}
+    accelerator = Accelerator(device=cell, crossbar_size=128, weight_encoding=encoding, **bits)
     convs = (ConvSpec(filters=12, kernel=3), ConvSpec(filters=24, kernel=3, pool=True))
     image = ImageSpec(channels=1, height=8, width=8, classes=10)
     return DesignPoint(accelerator=accelerator, image=image, convs=convs)
@@ -86,7 +78,7 @@ def accuracy(network: nn.Module, design: DesignPoint, images: ImageSet, fidelity
     return accuracy_under_variation(on_chip, [images.validation], spec, 0)[0].mean
 
 
-def row(network: nn.Module, name: str, designs: list[DesignPoint], images: ImageSet) -> str:
+def row(network: nn.Module, name: str, designs: list[DesignPoint], images: ImageSet) -> list[str]:
     """A line of the table."""
     with patch.object(base, "FAST_ERROR_LIMIT", math.inf):
         noise_only = [accuracy(network, design, images, "fast") for design in designs]
@@ -94,7 +86,7 @@ def row(network: nn.Module, name: str, designs: list[DesignPoint], images: Image
     exact = [accuracy(network, design, images, "exact") for design in designs]
     cells = [" / ".join(f"{100 * value:.1f}" for value in values) for values in (noise_only, fast, exact)]
     print(f"{name}: fast is at most {100 * max(abs(a - b) for a, b in zip(fast, exact, strict=True)):.1f} points off")
-    return f"| {name} | {' | '.join(cells)} |"
+    return [name, *cells]
 
 
 def main() -> None:
@@ -104,21 +96,19 @@ def main() -> None:
     torch.set_num_threads(1)
     images = load_images(DatasetSpec())
     network = trained(images)
-    lines = [
-        f"| cells | noise only, ADC bits {' / '.join(map(str, ADC_BITS))} | `fast` | `exact` |",
-        "| --- " * 4 + "|",
-    ]
-    for device, cell_bits, encoding in CELLS:
-        designs = [hardware(device, cell_bits, encoding, bits) for bits in ADC_BITS]
-        lines.append(row(network, f"{WORDS[device]}, {cell_bits} b, {encoding}", designs, images))
-    lines += ["", f"| 4 b, 8-bit ADC | noise only, sigma {' / '.join(map(str, SIGMAS))} | `fast` | `exact` |"]
-    lines.append("| --- " * 4 + "|")
-    for encoding in ENCODINGS:
-        designs = [hardware("rram", 4, encoding, 8, sigma) for sigma in SIGMAS]
-        lines.append(row(network, encoding, designs, images))
-    print("\n".join(lines))
+    cards = {name: [hardware(*cells, bits) for bits in ADC_BITS] for name, cells in CELLS.items()}
+    errors = {encoding: [hardware("rram", 4, encoding, 8, sigma) for sigma in SIGMAS] for encoding in ENCODINGS}
+    parts = []
+    for head, varied, values, rows in (
+        ("cells", "ADC bits", ADC_BITS, cards),
+        ("4 b, 8-bit ADC", "sigma", SIGMAS, errors),
+    ):
+        heads = [head, f"noise only, {varied} {' / '.join(map(str, values))}", "`fast`", "`exact`"]
+        parts.append(table(heads, [row(network, name, designs, images) for name, designs in rows.items()]))
+    text = "\n\n".join(parts)
+    print(text)
     if options.write:
-        write_block(PAGE, "fast", "\n".join(lines))
+        write_block(PAGE, "fast", text)
 
 
 if __name__ == "__main__":

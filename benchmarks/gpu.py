@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from markdown_tables import row, table
 from torch import Tensor, nn
 
 from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
@@ -74,15 +75,13 @@ def print_steps(networks: list[nn.Module], train: Split, batch_size: int, with_c
     rows["GPU, bfloat16"] = median(gpu, bfloat16=True)
     if with_compile:
         rows["GPU, compiled"] = median(gpu, compiled=True)
-    print(f"| training step of {batch_size} images | ms | times the core |\n| --- | --- | --- |")
-    for name, seconds in rows.items():
-        print(f"| {name} | {1000 * seconds:.1f} | {core / seconds:.1f} |", flush=True)
+    cells = [[name, f"{1000 * seconds:.1f}", f"{core / seconds:.1f}"] for name, seconds in rows.items()]
+    print(table([f"training step of {batch_size} images", "ms", "times the core"], cells), flush=True)
 
 
 def print_judging(networks: list[nn.Module], images: ImageSet, variation: VariationSpec) -> None:
     """Table of accuracies over chips on both devices."""
-    print(f"| accuracy over {CHIPS} chips of {IMAGES_PER_CHIP} images | s | times the core | mean |")
-    print("| --- | --- | --- | --- |")
+    print(table([f"accuracy over {CHIPS} chips of {IMAGES_PER_CHIP} images", "s", "times the core", "mean"]))
     core = None
     for place, at_once in [(CPU, 1), *((compute_device(), count) for count in CHIPS_AT_ONCE)]:
         seconds, means = 0.0, []
@@ -97,7 +96,7 @@ def print_judging(networks: list[nn.Module], images: ImageSet, variation: Variat
             means.append(report.mean)
         name, each = "CPU" if place == CPU else f"GPU, {at_once} at once", seconds / len(networks)
         core = core or each
-        print(f"| {name} | {each:.1f} | {core / each:.1f} | {statistics.mean(means):.3f} |")
+        print(row([name, f"{each:.1f}", f"{core / each:.1f}", f"{statistics.mean(means):.3f}"]), flush=True)
 
 
 def main() -> None:

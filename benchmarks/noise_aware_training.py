@@ -12,11 +12,13 @@ import argparse
 import dataclasses
 import os
 import statistics
+from collections.abc import Sequence
 from typing import Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from markdown_tables import row, table
 from torch import nn
 
 from hw_models.accelerator import Accelerator
@@ -28,10 +30,10 @@ from pipeline.design.design_point import ConvSpec, DesignPoint, ImageSpec
 from pipeline.design.topology import topology
 from pipeline.study.study_spec import TrainingSpec, VariationSpec
 from pipeline.trial.network import build_network
+from pipeline.trial.shared_weights import build_channels_last
 from pipeline.trial.training import train
 from pipeline.trial.variation import accuracy_under_variation
 
-Fidelity = Literal["exact", "fast"]
 SIGMAS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3)
 SEEDS = (0, 1, 2)
 CHIPS = 16
@@ -41,29 +43,13 @@ COLUMNS = ("noiseless", "under variation", "std over chips", "batch norm recalib
 def design(sigma: float, side: int) -> DesignPoint:
     """conv16-32 with batch normalisation on 128 x 128 crossbars, 8-bit converters."""
     rram = load_card("rram").device
-    assert rram.on_off_ratio is not None
-    device = dataclasses.replace(
-        rram,
-        programming_sigma=(sigma * (1 - 1 / rram.on_off_ratio),),
-        read_sigma=0.0,
-        stuck_on_rate=0.0,
-        stuck_off_rate=0.0,
-    )
-    hardware = Accelerator(
-        device=device,
-        crossbar_size=128,
-        cell_bits=4,
-        weight_bits=5,
-        weight_encoding="differential",
-        input_bits=6,
-        adc_bits=8,
-    )
-    pool_first = side > 8
-    return DesignPoint(
-        accelerator=hardware,
-        image=ImageSpec(channels=1, height=side, width=side, classes=10),
-        convs=(ConvSpec(filters=16, kernel=3, pool=pool_first), ConvSpec(filters=32, kernel=3, pool=True)),
-    )
+    quiet = {"read_sigma": 0.0, "stuck_on_rate": 0.0, "stuck_off_rate": 0.0}
+    device = dataclasses.replace(rram, programming_sigma=(sigma * (1 - 1 / rram.on_off_ratio),), **quiet)
+    bits = {"cell_bits": 4, "weight_bits": 5, "input_bits": 6, "adc_bits": 8}
+    hardware = Accelerator(device=device, crossbar_size=128, weight_encoding="differential", **bits)
+    convs = (ConvSpec(filters=16, kernel=3, pool=side > 8), ConvSpec(filters=32, kernel=3, pool=True))
+    image = ImageSpec(channels=1, height=side, width=side, classes=10)
+    return DesignPoint(accelerator=hardware, image=image, convs=convs)
 
 
 def trained(sigma: float, strength: float, images: ImageSet, spec: TrainingSpec, seed: int) -> nn.Module:
@@ -75,10 +61,10 @@ def trained(sigma: float, strength: float, images: ImageSet, spec: TrainingSpec,
     return network
 
 
-def measured(network: nn.Module, sigma: float, images: ImageSet, fidelity: Fidelity) -> list[float]:
+def measured(network: nn.Module, sigma: float, images: ImageSet, fidelity: Literal["exact", "fast"]) -> list[float]:
     """`COLUMNS` of a network's weights on hardware of this sigma, test images."""
     point = design(sigma, images.train[0].shape[-1])
-    on_chip = build_network(topology(point), point.accelerator).to(memory_format=torch.channels_last)
+    on_chip = build_channels_last(point)
     on_chip.load_state_dict(network.state_dict())
     calibrate(on_chip, images.train[0][:128])
     reports = []
@@ -89,7 +75,7 @@ def measured(network: nn.Module, sigma: float, images: ImageSet, fidelity: Fidel
     return [plain.noiseless, plain.mean, plain.std, recalibrated.mean]
 
 
-def cell(values: list[float], spread: bool) -> str:
+def cell(values: Sequence[float], spread: bool) -> str:
     """Mean over seeds in percent, with the standard deviation over seeds."""
     text = f"{100 * statistics.mean(values):.1f}"
     return f"{text} ± {100 * statistics.stdev(values):.1f}" if spread else text
@@ -103,28 +89,20 @@ def main() -> None:
     parser.add_argument("--test-images", type=int, help="use the first N test images")
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--fidelity", choices=["exact", "fast"], default="exact")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    spec = TrainingSpec(epochs=arguments.epochs)
-    images = load_images(
-        DatasetSpec(
-            name=arguments.dataset,
-            data_dir=arguments.data_dir,
-            train_images=arguments.train_images,
-            test_images=arguments.test_images,
-        )
-    )
+    spec = TrainingSpec(epochs=options.epochs)
+    counts = {"train_images": options.train_images, "test_images": options.test_images}
+    images = load_images(DatasetSpec(name=options.dataset, data_dir=options.data_dir, **counts))
     plain = [trained(0.0, 0.0, images, spec, seed) for seed in SEEDS]
-    print(f"{arguments.dataset}: {len(images.train[1])} training and {len(images.test[1])} test images")
-    print(f"| sigma | training | {' | '.join(COLUMNS)} |\n{'| --- ' * (len(COLUMNS) + 2)}|", flush=True)
+    print(f"{options.dataset}: {len(images.train[1])} training and {len(images.test[1])} test images")
+    print(table(["sigma", "training", *COLUMNS]), flush=True)
     for sigma in SIGMAS:
         networks = {"plain": plain, "noise-aware": [trained(sigma, 1.0, images, spec, seed) for seed in SEEDS]}
         for name, seeds in networks.items():
-            columns = zip(*(measured(network, sigma, images, arguments.fidelity) for network in seeds), strict=True)
-            cells = [
-                cell(list(values), title != "std over chips") for title, values in zip(COLUMNS, columns, strict=True)
-            ]
-            print(f"| {sigma} | {name} | {' | '.join(cells)} |", flush=True)
+            columns = zip(*(measured(network, sigma, images, options.fidelity) for network in seeds), strict=True)
+            cells = [cell(values, title != "std over chips") for title, values in zip(COLUMNS, columns, strict=True)]
+            print(row([sigma, name, *cells]), flush=True)
 
 
 if __name__ == "__main__":

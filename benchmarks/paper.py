@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import optuna
 import yaml
-from marked import write_block
+from markdown_tables import table, write_block
 from optuna.trial import FrozenTrial
 from supernet import tau_with_interval
 
@@ -43,13 +43,10 @@ from pipeline.report.figures.published import PAPER
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "paper.md"
-JOINT = "cifar10_nacim"
-STUDIES = ("cifar10_quantnas", "cifar10_ptbnas", JOINT)
+STUDIES = QUANTNAS, PTBNAS, JOINT = "cifar10_quantnas", "cifar10_ptbnas", "cifar10_nacim"
 SIGMA_SCALES = (1.0, 2.0, 4.0)
 SERVES = 0.05  # assumed: a design that gives up more accuracy than that for its efficiency does not serve
-PAPER_GPU_HOURS = 59  # of the paper's search
 PLAIN, ROBUST, EFFICIENT = PAPER
-assert EFFICIENT.tops_per_watt is not None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,16 +56,15 @@ class Scale:
     Attributes:
         changes: Section of a study file -> keys in place of the file's.
         trials: Study -> evaluated trials; studies that are not named keep their file's.
-        epochs, train_images: Of a chosen design's own training; None takes all images.
-        test_images: That chosen designs are measured on.
+        epochs, train_images: Of a chosen design's own training.
+        test_images, images_per_chip: On which chosen designs are measured.
         chips: At the card's error; other errors get a quarter of them.
-        images_per_chip: Of chosen designs.
         ranked: Designs of the joint search that are trained on their own as well, to see how the search ranks them.
         ranked_epochs: Of that training, on the search's images.
     """
 
-    changes: dict[str, dict[str, Any]]
-    trials: dict[str, int]
+    changes: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    trials: dict[str, int] = dataclasses.field(default_factory=dict)
     epochs: int
     train_images: int
     test_images: int
@@ -86,48 +82,27 @@ SCALES = {
             "variation": {"min_chips": 6, "max_chips": 6, "images_per_chip": 100},
             "sampler": {"population_size": 10},
         },
-        trials={"cifar10_nacim": 40, "cifar10_quantnas": 16, "cifar10_ptbnas": 16},
-        epochs=12,
-        train_images=10_000,
-        test_images=2000,
-        chips=32,
-        images_per_chip=250,
+        trials={JOINT: 40, QUANTNAS: 16, PTBNAS: 16},
+        **{"epochs": 12, "train_images": 10_000, "test_images": 2000, "chips": 32, "images_per_chip": 250},
     ),
-    "full": Scale(
-        changes={},
-        trials={},
-        epochs=20,
-        train_images=45_000,
-        test_images=10_000,
-        chips=64,
-        images_per_chip=500,
-        ranked=30,
-    ),
+    "full": Scale(epochs=20, train_images=45_000, test_images=10_000, chips=64, images_per_chip=500, ranked=30),
 }
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Pick:
-    """A design chosen from a search by its validation accuracy.
-
-    Attributes:
-        label: What it was chosen for.
-        trial: The trial of the search.
-        measured: Times the card's error -> its own training measured there, newest entry of `remeasured`.
-    """
+    """A design chosen from a search by its validation accuracy."""
 
     study: str
-    label: str
+    label: str  # what it was chosen for
     trial: FrozenTrial
-    measured: dict[float, dict[str, Any]]
+    measured: dict[float, dict[str, Any]]  # times the card's error -> its own training, newest entry of `remeasured`
 
     @property
     def tops_per_watt(self) -> float:
-        """Of the design."""
         return float(self.trial.user_attrs["tops_per_watt"])
 
     def test(self, sigma_scale: float = 1.0) -> VariationReport:
-        """Accuracy on test images."""
         return VariationReport.from_dict(self.measured[sigma_scale]["test"])
 
     def loss(self, sigma_scale: float = 1.0) -> float:
@@ -135,50 +110,41 @@ class Pick:
         return self.test(sigma_scale).noiseless - self.test(sigma_scale).mean
 
     def loss_as_trained(self) -> float:
-        """Accuracy that bit widths, converters and variation take together."""
+        """Accuracy that bits, converters and variation take together."""
         return self.test().float_accuracy - self.test().mean
 
 
 def choose(study: str, trials: Sequence[FrozenTrial]) -> dict[str, FrozenTrial]:
     """What a design is chosen for -> the evaluated trial; 16.3 TOPS/W may be out of reach."""
-    best: Callable[..., FrozenTrial] = max
-    if study == "cifar10_quantnas":
-        return {"accuracy alone (QuantNAS)": best(trials, key=lambda t: t.user_attrs["accuracy_noiseless"])}
-    robust = best(trials, key=lambda t: t.user_attrs["accuracy_mean"])
-    if study == "cifar10_ptbnas":
+    if study == QUANTNAS:
+        return {"accuracy alone (QuantNAS)": max(trials, key=lambda t: t.user_attrs["accuracy_noiseless"])}
+    robust = max(trials, key=lambda t: t.user_attrs["accuracy_mean"])
+    if study == PTBNAS:
         return {"robust on the same chip (ptbNAS)": robust}
     enough = robust.user_attrs["accuracy_mean"] - SERVES
     serving = [t for t in trials if t.user_attrs["accuracy_mean"] >= enough]
     picks = {
         "joint, towards accuracy": robust,
-        "joint, towards efficiency": best(serving, key=lambda t: t.user_attrs["tops_per_watt"]),
+        "joint, towards efficiency": max(serving, key=lambda t: t.user_attrs["tops_per_watt"]),
     }
     if efficient := [t for t in trials if t.user_attrs["tops_per_watt"] >= EFFICIENT.tops_per_watt]:
         label = f"joint, {EFFICIENT.tops_per_watt} TOPS/W or more"
-        picks[label] = best(efficient, key=lambda t: t.user_attrs["accuracy_mean"])
+        picks[label] = max(efficient, key=lambda t: t.user_attrs["accuracy_mean"])
     return picks
 
 
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """Runs what is missing, two things at a time, and reads what is there."""
 
-    def __init__(
-        self,
-        scale: Scale,
-        folder: Path,
-        data_dir: Path,
-        seed: int,
-        studies: Sequence[str] = STUDIES,
-        workers: int = 1,
-    ) -> None:
-        self.studies = studies
-        self._scale = scale
-        self._folder = folder
-        self._data_dir = data_dir
-        self._seed = seed
-        self._workers = workers
-        self._start = time.monotonic()
-        self._writing = threading.Lock()
+    scale: Scale
+    folder: Path
+    data_dir: Path
+    seed: int
+    studies: Sequence[str] = STUDIES
+    workers: int = 1
+    _start: float = dataclasses.field(default_factory=time.monotonic, init=False)
+    _writing: threading.Lock = dataclasses.field(default_factory=threading.Lock, init=False)
 
     def run(self, jobs: int) -> None:
         """Search, choose, train and measure.
@@ -187,8 +153,7 @@ class Experiment:
             RuntimeError: If a command fails; the same command goes on.
         """
         with ThreadPoolExecutor(jobs) as pool:
-            longest_first = reversed(self.studies)
-            searches = {pool.submit(self._search, study): study for study in longest_first}
+            searches = {pool.submit(self._search, study): study for study in reversed(self.studies)}  # longest first
             finals: list[Future[None]] = []
             for search in as_completed(searches):
                 search.result()
@@ -196,7 +161,9 @@ class Experiment:
                 numbers = {pick.trial.number for pick in self.picks(study)}
                 finals += [pool.submit(self._measure, study, number) for number in sorted(numbers)]
                 if study == JOINT:
-                    finals += [pool.submit(self._train_ranked, trial.number) for trial in self._ranked()]
+                    ranked = [trial.number for trial in self._ranked()]
+                    settings = self._ranking_settings()
+                    finals += [pool.submit(self._evaluate, "rank", JOINT, number, settings) for number in ranked]
             for final in finals:
                 final.result()
 
@@ -204,14 +171,11 @@ class Experiment:
         """The chosen designs of a search that is done."""
         opened = self._open(study)
         chosen = choose(study, pareto_report(opened).trials)
-        return [
-            Pick(study=study, label=label, trial=trial, measured=self._measured(opened, trial.number))
-            for label, trial in chosen.items()
-        ]
+        return [Pick(study, label, trial, self._measured(opened, trial.number)) for label, trial in chosen.items()]
 
     def costs(self) -> list[dict[str, Any]]:
         """Each command that ended, well or not: study, what ("search", "measure" or "rank"), wall and CPU seconds."""
-        path = self._folder / "costs.jsonl"
+        path = self.folder / "costs.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
     def judged(self) -> int:
@@ -221,12 +185,12 @@ class Experiment:
     def rankings(self) -> tuple[list[float], list[float]]:
         """Accuracy under variation of designs of the joint search: as the search judged, and trained on their own."""
         opened = self._open(JOINT)
-        pairs = []
+        searched, own = [], []
         for trial in self._ranked():
             if found := _newest(opened, trial.number, self._ranking_settings()):
-                own = VariationReport.from_dict(found["validation"]).mean
-                pairs.append((float(trial.user_attrs["accuracy_mean"]), own))
-        return [searched for searched, _ in pairs], [own for _, own in pairs]
+                searched.append(float(trial.user_attrs["accuracy_mean"]))
+                own.append(VariationReport.from_dict(found["validation"]).mean)
+        return searched, own
 
     def _search(self, study: str) -> None:
         path = self._study_file(study)
@@ -234,14 +198,11 @@ class Experiment:
         with contextlib.suppress(ValueError):  # no study yet
             if len(pareto_report(self._open(study)).trials) >= trials:
                 return
-        self._nacim(study, "search", "run", path, "--workers", self._workers, "--trials", trials)
+        self._nacim(study, "search", "run", path, "--workers", self.workers, "--trials", trials)
 
     def _measure(self, study: str, number: int) -> None:
         for sigma_scale in SIGMA_SCALES:
             self._evaluate("measure", study, number, self._final_settings(sigma_scale))
-
-    def _train_ranked(self, number: int) -> None:
-        self._evaluate("rank", JOINT, number, self._ranking_settings())
 
     def _evaluate(self, what: str, study: str, number: int, settings: dict[str, Any]) -> None:
         """Train on its own and measure, if that has not been done with these settings."""
@@ -251,43 +212,33 @@ class Experiment:
         self._nacim(study, what, "evaluate", self._study_file(study), "--trial", number, *itertools.chain(*words))
 
     def _final_settings(self, sigma_scale: float) -> dict[str, Any]:
-        scale = self._scale
-        return {
-            "sigma_scale": sigma_scale,
-            "chips": scale.chips if sigma_scale == 1 else scale.chips // 4,
-            "images_per_chip": scale.images_per_chip,
-            "epochs": scale.epochs,
-            "train_images": scale.train_images,
-            "test_images": scale.test_images,
-        }
+        chips = self.scale.chips if sigma_scale == 1 else self.scale.chips // 4
+        others = ("images_per_chip", "epochs", "train_images", "test_images")
+        return {"sigma_scale": sigma_scale, "chips": chips} | {name: getattr(self.scale, name) for name in others}
 
     def _ranking_settings(self) -> dict[str, Any]:
         """Images and chips are the study's: training alone tells the two judgements apart."""
-        content = self._content(JOINT)
-        return {
-            "chips": content["variation"]["max_chips"],
-            "images_per_chip": content["variation"]["images_per_chip"],
-            "epochs": self._scale.ranked_epochs,
-            "train_images": content["dataset"]["train_images"],
-            "test_images": content["dataset"]["test_images"],
-        }
+        variation, dataset = (self._content(JOINT)[section] for section in ("variation", "dataset"))
+        chips = {"chips": variation["max_chips"], "images_per_chip": variation["images_per_chip"]}
+        images = {name: dataset[name] for name in ("train_images", "test_images")}
+        return chips | {"epochs": self.scale.ranked_epochs} | images
 
     def _ranked(self) -> list[FrozenTrial]:
         """Designs from all of the search."""
         trials = pareto_report(self._open(JOINT)).trials
-        count = min(self._scale.ranked, len(trials))
+        count = min(self.scale.ranked, len(trials))
         return [trials[place * len(trials) // count] for place in range(count)]
 
     def _measured(self, opened: optuna.Study, number: int) -> dict[float, dict[str, Any]]:
         found = {scale: _newest(opened, number, self._final_settings(scale)) for scale in SIGMA_SCALES}
-        return {scale: entry for scale, entry in found.items() if entry is not None}
+        return {scale: entry for scale, entry in found.items() if entry}
 
     def _open(self, study: str) -> optuna.Study:
-        return load_study_read_only(f"sqlite:///{self._folder / study / 'study.db'}", study)
+        return load_study_read_only(f"sqlite:///{self.folder / study / 'study.db'}", study)
 
     def _study_file(self, study: str) -> Path:
         """The study file of this scale, in the output folder; commands may be reading it."""
-        path, text = self._folder / f"{study}.yaml", yaml.safe_dump(self._content(study), sort_keys=False)
+        path, text = self.folder / f"{study}.yaml", yaml.safe_dump(self._content(study), sort_keys=False)
         with self._writing:
             if not path.is_file() or path.read_text() != text:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -296,28 +247,23 @@ class Experiment:
 
     def _content(self, study: str) -> dict[str, Any]:
         content: dict[str, Any] = yaml.safe_load((ROOT / "studies" / f"{study}.yaml").read_text())
-        for section, keys in self._scale.changes.items():
+        for section, keys in self.scale.changes.items():
             content[section] = content[section] | keys
-        return content | {"seed": self._seed, "trials": self._scale.trials.get(study, content["trials"])}
+        return content | {"seed": self.seed, "trials": self.scale.trials.get(study, content["trials"])}
 
     def _nacim(self, study: str, what: str, *words: object) -> None:
         """Run a command, show its lines and note what it cost."""
-        command = [sys.executable, "-m", "pipeline", *map(str, words), "--data-dir", str(self._data_dir)]
-        command += ["--out", str(self._folder / study)]
+        command = [sys.executable, "-m", "pipeline", *map(str, words), "--data-dir", str(self.data_dir)]
+        command += ["--out", str(self.folder / study)]
         start = time.monotonic()
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert process.stdout is not None
         for line in process.stdout:
             print(f"{(time.monotonic() - self._start) / 60:5.1f} min  {study}: {line}", end="", flush=True)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        note = {
-            "study": study,
-            "what": what,
-            "wall_s": time.monotonic() - start,
-            "cpu_s": usage.ru_utime + usage.ru_stime,
-        }
-        with self._writing, (self._folder / "costs.jsonl").open("a") as file:
+        cpu_s = usage.ru_utime + usage.ru_stime
+        note = {"study": study, "what": what, "wall_s": time.monotonic() - start, "cpu_s": cpu_s}
+        with self._writing, (self.folder / "costs.jsonl").open("a") as file:
             file.write(json.dumps(note) + "\n")
         if process.returncode:
             raise RuntimeError(f"nacim {' '.join(map(str, words))} ended with {process.returncode}; see above")
@@ -336,33 +282,30 @@ def tables(experiments: Mapping[int, Experiment]) -> str:
     for seed, experiment in experiments.items():
         picks = [pick for study in experiment.studies for pick in experiment.picks(study)]
         answers[seed] = answered(picks, experiment.costs(), experiment.judged())
-        texts += [f"### Seed {seed}", table(picks), designs(picks), over_sigma(picks)]
+        texts += [f"### Seed {seed}", chosen_designs(picks), designs(picks), over_sigma(picks)]
         searched, own = experiment.rankings()
         if searched:
             texts.append(ranking(np.array(searched), np.array(own)))
     return "\n\n".join([claims(answers), *texts])
 
 
-def table(picks: list[Pick]) -> str:
+def chosen_designs(picks: list[Pick]) -> str:
     """The chosen designs, those of the paper above them."""
-    lines = [
-        "| design | trial | as trained | no variation | under variation (95 %) | loss | worst chip | TOPS/W | ratio |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    heads = ["design", "trial", "as trained", "no variation", "under variation (95 %)", "loss", "worst chip", "TOPS/W"]
+    rows = []
     for published in PAPER:
         before, after = published.accuracy_noiseless, published.accuracy_mean
         loss = "" if before is None or after is None else f"{100 * (before - after):.2f}"
         efficiency = published.tops_per_watt
-        cells = [published.name, "", "", _percent(before), _percent(after), loss, "", _number(efficiency)]
-        lines.append(_row([*cells, "" if efficiency is None else f"{efficiency / PLAIN.tops_per_watt:.2f}"]))
+        ratio = "" if efficiency is None else f"{efficiency / PLAIN.tops_per_watt:.2f}"
+        rows.append([published.name, "", "", _percent(before), _percent(after), loss, "", _number(efficiency), ratio])
     for pick in picks:
         test = pick.test()
         under = f"{_percent(test.mean)} ({100 * test.mean_low:.1f} to {100 * test.mean_high:.1f})"
-        cells = [pick.label, f"{pick.study} {pick.trial.number}"]
-        cells += [_percent(test.float_accuracy), _percent(test.noiseless), under]
-        cells += [f"{100 * pick.loss():.2f}", _percent(test.worst)]
-        lines.append(_row([*cells, _number(pick.tops_per_watt), _ratio(pick, picks)]))
-    return "\n".join(lines)
+        cells = [f"{pick.study} {pick.trial.number}", _percent(test.float_accuracy), _percent(test.noiseless), under]
+        cells += [f"{100 * pick.loss():.2f}", _percent(test.worst), _number(pick.tops_per_watt), _ratio(pick, picks)]
+        rows.append([pick.label, *cells])
+    return table([*heads, "ratio"], rows)
 
 
 def designs(picks: list[Pick]) -> str:
@@ -373,12 +316,11 @@ def designs(picks: list[Pick]) -> str:
 
 def over_sigma(picks: list[Pick]) -> str:
     """Accuracy under variation at multiples of the cards' programming error."""
-    head = " | ".join(f"sigma x {scale:g}" for scale in SIGMA_SCALES)
-    lines = [f"| design | {head} |", "| --- |" + " --- |" * len(SIGMA_SCALES)]
-    for pick in picks:
-        cells = [f"{_percent(pick.test(s).mean)} (loss {100 * pick.loss(s):.2f})" for s in SIGMA_SCALES]
-        lines.append(_row([pick.label, *cells]))
-    return "\n".join(lines)
+    rows = [
+        [pick.label, *(f"{_percent(pick.test(s).mean)} (loss {100 * pick.loss(s):.2f})" for s in SIGMA_SCALES)]
+        for pick in picks
+    ]
+    return table(["design", *(f"sigma x {scale:g}" for scale in SIGMA_SCALES)], rows)
 
 
 def ranking(searched: np.ndarray, own: np.ndarray) -> str:
@@ -401,24 +343,22 @@ def claims(answers: Mapping[int, Sequence[str]]) -> str:
         ("(b) the same, from the network as trained", ""),
         ("(c) TOPS/W, joint towards efficiency over accuracy alone", "3.17"),
         (f"(d) accuracy under variation at {EFFICIENT.tops_per_watt} TOPS/W or more", "not in our source"),
-        ("(e) cost of the joint search", f"{PAPER_GPU_HOURS} GPU h"),
+        ("(e) cost of the joint search", "59 GPU h"),
         ("(e) of all three searches", ""),
         ("(e) of training and measuring the chosen designs", ""),
         ("(e) designs judged per CPU hour of searching", ""),
     ]
     rows = [[*question, *cells] for question, *cells in zip(questions, *answers.values(), strict=True)]
-    heads = ["question", "paper", *(f"seed {seed}" for seed in answers)]
-    return "\n".join([_row(heads), _row(["---"] * len(heads)), *map(_row, rows)])
+    return table(["question", "paper", *(f"seed {seed}" for seed in answers)], rows)
 
 
 def answered(picks: list[Pick], costs: list[dict[str, Any]], judged: int) -> list[str]:
     """What one seed says to the questions of `claims`."""
-    plain = [pick for pick in picks if pick.study == "cifar10_quantnas"]
+    plain = [pick for pick in picks if pick.study == QUANTNAS]
     robust, efficient, *at_least = [pick for pick in picks if pick.study == JOINT]
     hours: defaultdict[tuple[str, str], float] = defaultdict(float)
     for cost in costs:
         hours[cost["what"], cost["study"]] += cost["cpu_s"] / 3600
-    joint = hours["search", JOINT]
     wall_min = sum(cost["wall_s"] / 60 for cost in costs if (cost["what"], cost["study"]) == ("search", JOINT))
     searching, measuring = (sum(h for (w, _), h in hours.items() if w == what) for what in ("search", "measure"))
     reached = f"{_percent(at_least[0].test().mean)} at {at_least[0].tops_per_watt:.1f} TOPS/W" if at_least else "none"
@@ -427,7 +367,7 @@ def answered(picks: list[Pick], costs: list[dict[str, Any]], judged: int) -> lis
         *(f"{100 * loss:.2f}" for pick in (*plain, robust) for loss in (pick.loss(), pick.loss_as_trained())),
         _ratio(efficient, picks),
         reached,
-        f"{joint:.2f} CPU h in {wall_min:.0f} min",
+        f"{hours['search', JOINT]:.2f} CPU h in {wall_min:.0f} min",
         *(f"{spent:.2f} CPU h" for spent in (searching, measuring)),
         f"{judged / searching:.0f}" if searching else "not noted",
     ]
@@ -435,12 +375,8 @@ def answered(picks: list[Pick], costs: list[dict[str, Any]], judged: int) -> lis
 
 def _ratio(pick: Pick, picks: Sequence[Pick]) -> str:
     """TOPS/W over that of the accuracy-only design, if there is one."""
-    plain = next((pick for pick in picks if pick.study == "cifar10_quantnas"), None)
+    plain = next((pick for pick in picks if pick.study == QUANTNAS), None)
     return "" if plain is None else f"{pick.tops_per_watt / plain.tops_per_watt:.2f}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _percent(share: float | None) -> str:

@@ -10,13 +10,7 @@ _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 720, 420, 60, 20, 110, 50
 
 
 def write_plot(path: Path, curves: dict[str, np.ndarray], volume: float) -> None:
-    """Write the plot.
-
-    Args:
-        path: An SVG file.
-        curves: Sampler -> hypervolumes (seeds, trials).
-        volume: Where a dashed line is drawn.
-    """
+    """Write the SVG file of each sampler's hypervolumes (seeds, trials), with a dashed line at `volume`."""
     trials = max(curve.shape[1] for curve in curves.values())
     top = 20 * np.ceil(1.02 * max(np.quantile(curve, 0.75, axis=0).max() for curve in curves.values()) / 20)
 

@@ -26,20 +26,18 @@ from typing import Any
 import numpy as np
 import optuna
 from digits_table import SPACE, STUDY, TABLE, Surrogate, design_of, load_table
-from marked import write_block
+from markdown_tables import table, write_block
 from optuna.samplers import BaseSampler, NSGAIISampler
 from sampler_plot import write_plot
 from scipy.stats import kendalltau
+from sklearn.metrics import mean_absolute_error, median_absolute_error, r2_score
 
-from hw_models.cost import estimate_cost
 from pipeline.design.pareto import hypervolume_history
-from pipeline.design.topology import mvm_layers
 from pipeline.samplers import make_sampler
 from pipeline.samplers.evolution import Proposed, ReproducibleNSGAII
 from pipeline.samplers.genome import Genome
 from pipeline.study.sampler_spec import SAMPLERS as CHOICES
 from pipeline.study.sampler_spec import SamplerSpec
-from pipeline.study.study_file import StudyDefinition
 
 OBJECTIVES = ("accuracy_mean", "tops_per_watt")
 KEPT = Path("results/samplers.json")
@@ -57,14 +55,9 @@ class DuplicatesReused(ReproducibleNSGAII):
         return {None}
 
 
-def study_of(seed: int, **sampler: Any) -> StudyDefinition:
-    """The digits study with another seed and sampler."""
-    spec = STUDY.spec.model_copy(update={"seed": seed, "sampler": SamplerSpec(**sampler)})
-    return dataclasses.replace(STUDY, spec=spec)
-
-
 def named(name: str, **settings: Any) -> Callable[[int], BaseSampler]:
-    return lambda seed: make_sampler(study_of(seed, name=name, **settings))
+    spec = STUDY.spec.model_copy(update={"sampler": SamplerSpec(name=name, **settings)})
+    return lambda seed: make_sampler(dataclasses.replace(STUDY, spec=spec.model_copy(update={"seed": seed})))
 
 
 def variant(sampler: type[ReproducibleNSGAII]) -> Callable[[int], BaseSampler]:
@@ -100,18 +93,12 @@ class Problem:
         design = design_of(parameters)
         key = design.content_hash
         if key not in self._values:
-            cost = estimate_cost(design.accelerator, mvm_layers(design))
-            self._values[key] = self._surrogate.accuracy(parameters, design), cost.tops_per_watt
+            self._values[key] = self._surrogate.objectives(parameters, design)
         return key, self._values[key]
 
 
 def search(problem: Problem, sampler: BaseSampler, trials: int) -> dict[str, Any]:
-    """Run one study.
-
-    Returns:
-        `history`: hypervolume after each evaluated trial. `in_vain`: proposals of designs seen before. `trial_s`:
-        processor time of a trial.
-    """
+    """One study's hypervolume after each evaluated trial, proposals of designs seen before, CPU time of a trial."""
     study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
     evaluated: dict[str, tuple[float, float]] = {}
     asked, busy_s = 0, 0.0
@@ -153,58 +140,52 @@ def curves(runs: list[dict[str, Any]], trials: int) -> np.ndarray:
     return np.array([run["history"] + run["history"][-1:] * (trials - len(run["history"])) for run in runs])
 
 
-def trials_until(runs: list[dict[str, Any]], volume: float, trials: int) -> str:
-    """Number of evaluated trials after which the median over seeds reaches `volume`."""
-    reached = np.flatnonzero(np.median(curves(runs, trials), axis=0) >= volume)
-    return str(reached[0] + 1) if len(reached) else f"more than {trials}"
-
-
-def table(found: dict[str, list[dict[str, Any]]], trials: int, volume: float) -> str:
-    """Markdown: median (quartiles) of the hypervolume."""
+def comparison(found: dict[str, list[dict[str, Any]]], trials: int, volume: float) -> str:
+    """Markdown: median (quartiles) of the hypervolume, and the trials after which the median reaches `volume`."""
     shown = [count for count in SHOWN if count <= trials]
-    heads = [f"after {count}" for count in shown]
-    heads = ["sampler", "seeds", *heads, f"trials to {volume:.1f}", "in vain", "CPU ms a trial"]
-    lines = [heads, ["---"] * len(heads)]
+    lines = []
     for name, runs in found.items():
         low, median, high = np.quantile(curves(runs, trials), (0.25, 0.5, 0.75), axis=0)
         cells = [f"{median[n - 1]:.1f} ({low[n - 1]:.1f} to {high[n - 1]:.1f})" for n in shown]
+        reached = np.flatnonzero(median >= volume)
+        until = reached[0] + 1 if len(reached) else f"more than {trials}"
         in_vain = f"{np.median([run['in_vain'] for run in runs]):.0f}"
         busy = f"{1000 * np.median([run['trial_s'] for run in runs]):.1f}"
-        lines.append([name, str(len(runs)), *cells, trials_until(runs, volume, trials), in_vain, busy])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        lines.append([name, len(runs), *cells, until, in_vain, busy])
+    heads = [f"after {count}" for count in shown]
+    return table(["sampler", "seeds", *heads, f"trials to {volume:.1f}", "in vain", "CPU ms a trial"], lines)
 
 
 def list_of_samplers() -> str:
     """Markdown: what a study file may name."""
-    lines = ["| name | what it is | the same trials for any number of workers |", "|---|---|---|"]
-    for name, choice in CHOICES.items():
-        lines.append(f"| `{name}` | {choice.meaning} | {'no' if choice.learns_from == 'finished trials' else 'yes'} |")
-    return "\n".join(lines)
+    rows = [
+        [f"`{name}`", choice.meaning, "no" if choice.learns_from == "finished trials" else "yes"]
+        for name, choice in CHOICES.items()
+    ]
+    return table(["name", "what it is", "the same trials for any number of workers"], rows)
 
 
 def held_out(folds: int = 5) -> dict[str, float]:
     """How well the surrogate predicts rows that it has not learnt from."""
     rows = load_table()
     fold = np.random.default_rng(0).permutation(len(rows)) % folds
-    true, predicted = [], []
+    true, predicted = [row["accuracy_mean"] for row in rows], np.empty(len(rows))
     for one in range(folds):
-        surrogate = Surrogate([row for row, own in zip(rows, fold, strict=True) if own != one])
-        for row in (row for row, own in zip(rows, fold, strict=True) if own == one):
-            true.append(row["accuracy_mean"])
-            predicted.append(surrogate.accuracy(row, design_of(row)))
-    true_, predicted_ = np.array(true), np.array(predicted)
+        surrogate = Surrogate([rows[place] for place in np.flatnonzero(fold != one)])
+        for place in np.flatnonzero(fold == one):
+            predicted[place] = surrogate.accuracy(rows[place], design_of(rows[place]))
     return {
         "rows": len(rows),
-        "R2": 1 - float(((true_ - predicted_) ** 2).mean() / true_.var()),
-        "mean absolute error": float(abs(true_ - predicted_).mean()),
-        "median absolute error": float(np.median(abs(true_ - predicted_))),
-        "Kendall tau": float(kendalltau(true_, predicted_).statistic),
+        "R2": r2_score(true, predicted),
+        "mean absolute error": mean_absolute_error(true, predicted),
+        "median absolute error": median_absolute_error(true, predicted),
+        "Kendall tau": kendalltau(true, predicted).statistic,
     }
 
 
 def print_times(done: int) -> None:
     """Print the CPU time of one ask and tell in a study of `done` trials with random values."""
-    genome, rng = Genome(SPACE), np.random.default_rng(0)
+    genome, rng, population = Genome(SPACE), np.random.default_rng(0), SamplerSpec().population_size
     for name, key in (("nsga2", "ReproducibleNSGAII"), ("nsga3", "ReproducibleNSGAIII"), ("reinforce", "none")):
         study = optuna.create_study(directions=["maximize", "maximize"], sampler=named(name)(0))
         for number in range(done):
@@ -212,12 +193,11 @@ def print_times(done: int) -> None:
                 params=genome.parameters(genome.random(rng)),
                 distributions=genome.distributions,
                 values=rng.random(2).tolist(),
-                system_attrs={f"{key}:generation": number // SamplerSpec().population_size},
+                system_attrs={f"{key}:generation": number // population},
             )
             study.add_trial(trial)
-        ids = [trial._trial_id for trial in study.trials[-SamplerSpec().population_size :]]
-        last = (done - 1) // SamplerSpec().population_size
-        study._storage.set_study_system_attr(study._study_id, f"{key}:parent:{last}", ids)
+        ids = [trial._trial_id for trial in study.trials[-population:]]
+        study._storage.set_study_system_attr(study._study_id, f"{key}:parent:{(done - 1) // population}", ids)
         times = []
         for _ in range(40):
             start = time.process_time()
@@ -235,27 +215,27 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int)
     parser.add_argument("--write", action="store_true", help="put table and plot into docs/samplers.md")
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if arguments.what == "time":
-        print_times(arguments.trials or 5000)
+    if options.what == "time":
+        print_times(options.trials or 5000)
         return
-    if arguments.what == "list":
+    if options.what == "list":
         shown = list_of_samplers()
-    elif arguments.what == "surrogate":
+    elif options.what == "surrogate":
         shown = "\n".join(f"- {name}: {value:.4g}" for name, value in held_out().items())
     else:
-        samplers = ABLATIONS if arguments.what == "ablate" else {name: SAMPLERS[name] for name in arguments.samplers}
-        trials = arguments.trials or (500 if arguments.what == "compare" else 100)
-        found = searches(Problem(), samplers, arguments.seeds, trials)
-        reinforce = searches(Problem(), {"reinforce": SAMPLERS["reinforce"]}, arguments.seeds, 500)["reinforce"]
+        samplers = ABLATIONS if options.what == "ablate" else {name: SAMPLERS[name] for name in options.samplers}
+        trials = options.trials or (500 if options.what == "compare" else 100)
+        found = searches(Problem(), samplers, options.seeds, trials)
+        reinforce = searches(Problem(), {"reinforce": SAMPLERS["reinforce"]}, options.seeds, 500)["reinforce"]
         volume = float(np.median(curves(reinforce, 500)[:, -1]))
-        shown = table(found, trials, volume)
-        if arguments.write and arguments.what == "compare":
+        shown = comparison(found, trials, volume)
+        if options.write and options.what == "compare":
             write_plot(PLOT, {name: curves(runs, trials) for name, runs in found.items()}, volume)
     print(shown)
-    if arguments.write:
-        write_block(PAGE, arguments.what, shown)
+    if options.write:
+        write_block(PAGE, options.what, shown)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import pstats
 import statistics
 import tempfile
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import optuna
@@ -35,7 +34,6 @@ from pipeline.run.recording import Recording
 from pipeline.run.steps import Steps
 from pipeline.study.study_file import StudyDefinition, load_study
 
-_STUDY = Path(__file__).parent.parent / "studies" / "digits.yaml"
 _REPEATS = 30
 _NUMBERS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :more)"
 _STATEMENTS = (
@@ -66,22 +64,20 @@ def made_up(design: DesignPoint) -> TrialResult:
     )  # fmt: skip
     measured = {name: 0.9 if m.is_accuracy else getattr(cost, m.attribute) for name, m in METRICS.items()}
     measured["test_accuracy_mean"] = 0.9
-    return TrialResult(
-        measured=measured, cost=cost.to_dict(), validation=report, test=report, phase_s={}, versions={}, checkpoint=None
-    )
+    told = {"measured": measured, "cost": cost.to_dict(), "phase_s": {}, "versions": {}, "checkpoint": None}
+    return TrialResult(validation=report, test=report, **told)
 
 
 def one_trial(asks: Asking, records: Recording) -> tuple[float, float]:
     """Process time in seconds of an ask and of a tell."""
-    while True:
+    design = None
+    while design is None:
         start = time.process_time()
         asked = asks.ask(own=set())
-        ask_s = time.process_time() - start
-        if asked.design is not None:
-            break
-    result = made_up(asked.design)
+        ask_s, design = time.process_time() - start, asked.design
+    result = made_up(design)
     start = time.process_time()
-    records.record([asked.trial], asked.design.content_hash, result)
+    records.record([asked.trial], design.content_hash, result)
     return ask_s, time.process_time() - start
 
 
@@ -99,15 +95,14 @@ def fill(opened: optuna.Study, trials: int, population: int) -> None:
 
 
 def parts(study: StudyDefinition, opened: optuna.Study, folder: Path) -> tuple[Asking, Recording]:
-    """The parts of a run that use the database."""
     queue = LoneQueue(opened, study.spec.sampler)
     steps = Steps(Patience(), lambda: False, queue.connection_was_lost)
     return Asking(study, opened, queue, HeartbeatThread(opened, 30)), Recording(study, opened, folder, steps)
 
 
-def measure(run: tuple[Asking, Recording], label: str, profile: AbstractContextManager) -> None:
+def measure(run: tuple[Asking, Recording], label: str, profile: cProfile.Profile | None = None) -> None:
     one_trial(*run)
-    with profile:
+    with profile or contextlib.nullcontext():
         pairs = [one_trial(*run) for _ in range(_REPEATS)]
     ask_s, tell_s = (statistics.median(values) for values in zip(*pairs, strict=True))
     print(f"{label}: ask {ask_s * 1e3:.1f} ms, tell {tell_s * 1e3:.1f} ms, together {(ask_s + tell_s) * 1e3:.1f} ms")
@@ -119,7 +114,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = load_study(_STUDY)
+    study = load_study(Path(__file__).parents[1] / "studies" / "digits.yaml")
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/study.db"
         opened = open_study(study, url)
@@ -129,9 +124,9 @@ def main() -> None:
         opened = open_study(study, url)
         run = parts(study, opened, Path(folder))
         print(f"{options.trials} finished trials: opened and read in {time.process_time() - start:.2f} s")
-        profile = cProfile.Profile()
-        measure(run, "one transaction each      ", profile if options.profile else contextlib.nullcontext())
-        if options.profile:
+        profile = cProfile.Profile() if options.profile else None
+        measure(run, "one transaction each      ", profile)
+        if profile:
             pstats.Stats(profile).sort_stats("cumtime").print_stats(40)
 
         @contextlib.contextmanager
@@ -140,7 +135,7 @@ def main() -> None:
                 yield session
 
         asking.transaction = recording.transaction = bare
-        measure(run, "each call its own (Optuna)", contextlib.nullcontext())
+        measure(run, "each call its own (Optuna)")
 
 
 if __name__ == "__main__":

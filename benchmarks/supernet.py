@@ -12,46 +12,37 @@ import dataclasses
 import random
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.stats import kendalltau
-from torch import nn
 
-from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
+from pipeline.analog.calibration import calibrate
 from pipeline.data.batches import ImageSet, load_images
 from pipeline.design.design_point import DesignPoint
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 from pipeline.study.study_spec import StudySpec
-from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
 from pipeline.trial.evaluate import trained_network
+from pipeline.trial.judging import Judging
 from pipeline.trial.supernet import draw_design, train_supernet
-from pipeline.trial.variation import accuracy_under_variation
 
 _BOOTSTRAPS = 2000
 
 
-def accuracy(network: nn.Module, spec: StudySpec, images: ImageSet) -> float:
-    """Mean accuracy over chips on validation images."""
-    calibrate(network, images.train[0][:CALIBRATION_IMAGES])
-    recalibration = images.train[0][:RECALIBRATION_IMAGES]
-    (report,) = accuracy_under_variation(network, [images.validation], spec.variation, spec.seed, recalibration)
-    return report.mean
-
-
 def judged(
-    name: str, designs: list[DesignPoint], network: Callable[[int, DesignPoint], nn.Module], spec: StudySpec
+    name: str, designs: list[DesignPoint], spec: StudySpec, images: ImageSet, first: int = 0
 ) -> tuple[np.ndarray, float, float]:
-    """Accuracy of each design, and CPU seconds a design for its weights and for measuring it."""
-    images, found, weights_s, measuring_s = load_images(spec.dataset), [], 0.0, 0.0
+    """Accuracy of each design, as trials `first` and on; CPU seconds a design for its weights and for measuring it."""
+    found, weights_s, measuring_s = [], 0.0, 0.0
+    judging = dataclasses.replace(Judging.full(images, spec), splits=[images.validation])
     for number, design in enumerate(designs):
         start = time.process_time()
-        built = network(number, design)
+        network = trained_network(design, spec, first + number, images)
         ready = time.process_time()
-        found.append(accuracy(built, spec, images))
+        calibrate(network, judging.calibration)
+        found.append(judging.reports(network)[0].mean)
         weights_s, measuring_s = weights_s + ready - start, measuring_s + time.process_time() - ready
         print(f"{name} {number}: {found[-1]:.4f}", flush=True)
     return np.array(found), weights_s / len(designs), measuring_s / len(designs)
@@ -101,12 +92,8 @@ def main() -> None:
         for epochs in options.fine_tune:
             update = {"checkpoint": str(path), "fine_tune_epochs": epochs}
             own = spec.model_copy(update={"accuracy": accuracy_spec.model_copy(update=update)})
-            inherit = lambda number, design, own=own: trained_network(design, own, number, images)  # noqa: E731
-            cheap[epochs] = judged(f"inherited + {epochs}", designs, inherit, spec)
-    full = []
-    for seed in range(options.seeds):
-        train = lambda number, design, seed=seed: trained_network(design, spec, 1000 * seed + number, images)  # noqa: E731
-        full.append(judged(f"trained, seed {seed}", designs, train, spec))
+            cheap[epochs] = judged(f"inherited + {epochs}", designs, own, images)
+    full = [judged(f"trained, seed {seed}", designs, spec, images, 1000 * seed) for seed in range(options.seeds)]
     truth = np.mean([each for each, _, _ in full], axis=0)
     training_s = np.mean([weights for _, weights, _ in full])
     print(f"supernet once: {once_s:.1f} s CPU; training a design: {training_s:.2f} s; measuring: {full[0][2]:.2f} s")

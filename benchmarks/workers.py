@@ -16,13 +16,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.database.open_study import open_study
 from pipeline.run.runner import Runner
+from pipeline.run.view import View
 from pipeline.study.study_file import load_study
 
-_STUDY = Path(__file__).parent.parent / "studies" / "digits.yaml"
 
-
-class Clock:
-    """A view that notes when trials finish."""
+class Clock(View):
+    """Notes when trials finish."""
 
     def __init__(self) -> None:
         self.finished_at: list[float] = []
@@ -30,9 +29,6 @@ class Clock:
     def finished(self, trial: FrozenTrial) -> None:
         if trial.state is TrialState.COMPLETE and "reused_from" not in trial.user_attrs:
             self.finished_at.append(time.monotonic())
-
-    def __getattr__(self, name: str):
-        return lambda *arguments: None
 
 
 def trials_per_hour(workers: int, trials: int, study_file: Path) -> float:
@@ -48,7 +44,7 @@ def trials_per_hour(workers: int, trials: int, study_file: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--study", type=Path, default=_STUDY)
+    parser.add_argument("--study", type=Path, default=Path(__file__).parents[1] / "studies" / "digits.yaml")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     rates = {workers: trials_per_hour(workers, options.trials, options.study) for workers in (1, 2)}
