@@ -31,7 +31,6 @@ from pipeline.run import asking, recording
 from pipeline.run.asking import Asking
 from pipeline.run.queue import LoneQueue
 from pipeline.run.recording import Recording
-from pipeline.run.steps import Steps
 from pipeline.study.study_file import StudyDefinition, load_study
 
 _REPEATS = 30
@@ -96,8 +95,7 @@ def fill(opened: optuna.Study, trials: int, population: int) -> None:
 
 def parts(study: StudyDefinition, opened: optuna.Study, folder: Path) -> tuple[Asking, Recording]:
     queue = LoneQueue(opened, study.spec.sampler)
-    steps = Steps(Patience(), lambda: False, queue.connection_was_lost)
-    return Asking(study, opened, queue, HeartbeatThread(opened, 30)), Recording(study, opened, folder, steps)
+    return Asking(study, opened, queue, HeartbeatThread(opened, 30)), Recording(study, opened, folder, Patience())
 
 
 def measure(run: tuple[Asking, Recording], label: str, profile: cProfile.Profile | None = None) -> None:

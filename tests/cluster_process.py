@@ -17,9 +17,8 @@ from pipeline.database.open_study import open_study
 from pipeline.database.patience import Patience
 from pipeline.database.trials import pareto_report
 from pipeline.run import pool
-from pipeline.run.cluster import SharedQueue
-from pipeline.run.goal import stopped_like_ctrl_c
-from pipeline.run.runner import Runner
+from pipeline.run.queue import SharedQueue
+from pipeline.run.runner import Runner, stopped_like_ctrl_c
 from pipeline.study.study_file import load_study
 
 

@@ -29,7 +29,7 @@ FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in room
 DOORS = {"pipeline", "pipeline.__main__"}  # the two ways in from outside; they hand on and hold nothing
 LIGHT = (  # what must open fast: it loads no torch
     *("pipeline.report.page", "pipeline.report.dashboard_server", "pipeline.report.dashboard_notes"),
-    *("pipeline.run.runner", "pipeline.run.cluster", "pipeline.cli.app", "pipeline.cli.trial_page"),
+    *("pipeline.run.runner", "pipeline.run.queue", "pipeline.cli.app", "pipeline.cli.trial_page"),
     *("pipeline.database.open_study", "pipeline.study.search_space", "pipeline.samplers", "hw_models.cost"),
     *("pipeline.analog", "pipeline.trial.supernet_key"),
 )

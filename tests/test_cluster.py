@@ -26,7 +26,7 @@ from pipeline.database.storage import StudyError
 from pipeline.database.transaction import transaction
 from pipeline.optuna_private import backend_of, trial_id
 from pipeline.run.asking import Asked, Asking
-from pipeline.run.cluster import SharedQueue
+from pipeline.run.queue import SharedQueue
 from pipeline.run.runner import Runner
 from pipeline.study.study_file import StudyDefinition, load_study
 

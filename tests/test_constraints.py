@@ -21,8 +21,8 @@ from pipeline.database.trials import kind_of, pareto_report
 from pipeline.design.constraints import QUANTITIES, Constraint, cost_before_training, untrained_values
 from pipeline.design.design_point import DesignPoint
 from pipeline.report.findings import read_findings
+from pipeline.run.pool import View
 from pipeline.run.runner import Runner, SpaceExhausted
-from pipeline.run.view import View
 from pipeline.study.study_file import load_study
 
 LIMIT_MM2 = 0.12  # about a third of the tiny study's designs are as small

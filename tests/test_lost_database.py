@@ -26,8 +26,8 @@ from pipeline.optuna_private import trial_id
 from pipeline.run import asking, recording
 from pipeline.run.asking import Asked, Asking
 from pipeline.run.queue import LoneQueue
+from pipeline.run.recording import Spool, SpooledResult
 from pipeline.run.runner import Runner
-from pipeline.run.spool import Spool, SpooledResult
 from pipeline.study.study_file import StudyDefinition, load_study
 
 

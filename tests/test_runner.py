@@ -21,7 +21,7 @@ from pipeline.database.open_study import open_study
 from pipeline.database.storage import StudyError
 from pipeline.run import pool as pool_module
 from pipeline.run import runner as runner_module
-from pipeline.run.goal import end_run, goal_of_run
+from pipeline.run.queue import end_run, goal_of_run
 from pipeline.run.runner import RepeatedFailure, Runner, SpaceExhausted
 from pipeline.samplers import generation_of
 from pipeline.study.study_file import StudyDefinition, load_study

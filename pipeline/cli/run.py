@@ -64,8 +64,8 @@ def run(
     from pipeline.database.open_study import open_study
     from pipeline.database.patience import Patience
     from pipeline.database.storage import show_url
-    from pipeline.run.goal import end_run, stopped_like_ctrl_c
-    from pipeline.run.runner import Runner
+    from pipeline.run.queue import end_run
+    from pipeline.run.runner import Runner, stopped_like_ctrl_c
     from pipeline.run.supernet_file import with_supernet
 
     try:

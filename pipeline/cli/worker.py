@@ -35,7 +35,7 @@ def worker(
     patience: WaitFor = PATIENCE_S,
 ) -> None:
     """Work on a study in PostgreSQL together with any number of other workers, to the study's goal."""
-    from pipeline.run.goal import stopped_like_ctrl_c
+    from pipeline.run.runner import stopped_like_ctrl_c
     from pipeline.study.study_file import load_study
 
     within("--trials", trials, 1)
@@ -62,7 +62,7 @@ def _work(
     from pipeline.database.open_study import open_study
     from pipeline.database.patience import Patience
     from pipeline.database.trials import pareto_report
-    from pipeline.run.cluster import SharedQueue
+    from pipeline.run.queue import SharedQueue
     from pipeline.run.runner import Runner
     from pipeline.run.supernet_file import with_supernet
 

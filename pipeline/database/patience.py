@@ -36,11 +36,13 @@ class Patience:
         bound_s: Seconds from the first failure after which it gives up.
         say: Gets a message when the waiting begins, with the clock time of its end, and when it is over.
         at_start: The command is just starting: an error that is more likely a mistake (password, path) is raised.
+        before: Done before each attempt, as a part of it.
     """
 
     bound_s: float = PATIENCE_S
     say: Callable[[str], None] = lambda message: None
     at_start: bool = False
+    before: Callable[[], None] = lambda: None
 
     def __call__(self, step: Callable[[], Result]) -> Result:
         """Do a step. It must be whole or not at all, and do no harm when it is repeated.
@@ -51,6 +53,7 @@ class Patience:
         deadline, pause = None, _PAUSES_S[0]
         while True:
             try:
+                self.before()
                 result = step()
             except Exception as error:
                 if not passes(error) or (self.at_start and _WRONG.search(str(error))):

@@ -11,11 +11,10 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.database import records
 from pipeline.database.heartbeat import HeartbeatThread, this_process
 from pipeline.database.transaction import set_user_attributes, transaction
-from pipeline.design.constraints import Constraint
+from pipeline.design.constraints import Constraint, cost_before_training, untrained_values
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import topology
-from pipeline.optuna_private import trial_id
-from pipeline.run.feasibility import end_if_infeasible
+from pipeline.optuna_private import show_violations, trial_id
 from pipeline.run.queue import Queue
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import StudyDefinition
@@ -32,12 +31,6 @@ class Asked:
 
 class Asking:
     """Takes the next trial of a queue and finds out whether its design needs an evaluation.
-
-    Args:
-        definition: The study file with its cards.
-        study: The same study in its database, with its sampler.
-        queue: Says which trial comes next and which designs are known.
-        heartbeat: Sends the first heartbeat of each trial that is taken.
 
     Attributes:
         last_infeasible: Why the last design that broke a constraint or cannot exist did so; empty without one.
@@ -57,8 +50,7 @@ class Asking:
     def ask(self, own: Set[int]) -> Asked | None:
         """The next trial in one transaction; None while all that is left is in work elsewhere.
 
-        Args:
-            own: Numbers of the trials that this run has in work.
+        `own` are the numbers of the trials that this run has in work.
         """
         try:
             with transaction(self._study) as session:
@@ -92,8 +84,7 @@ class Asking:
         self, session: Session, trial: optuna.Trial, design: DesignPoint, key: str
     ) -> FrozenTrial | None:
         """End the trial of a design that breaks a constraint, was evaluated, or is in work elsewhere."""
-        if ended := end_if_infeasible(self._study, trial, self._constraints, self._objectives, design):
-            self.last_infeasible = ended.user_attrs["infeasible"]
+        if self._constraints and (ended := self._end_if_infeasible(trial, design)):
             return ended
         if key in self._queue.evaluated:
             return records.reuse(self._study, session, trial_id(trial), self._queue.evaluated[key])
@@ -101,3 +92,22 @@ class Asking:
             trial.set_user_attr("duplicate_of", self._queue.elsewhere[key])
             return self._study.tell(trial, state=TrialState.PRUNED)
         return None
+
+    def _end_if_infeasible(self, trial: optuna.Trial, design: DesignPoint) -> FrozenTrial | None:
+        """Note by how much a design breaks each constraint; end its trial, before training, if it breaks one.
+
+        The trial is then complete and carries `infeasible`, so that samplers learn from it: NSGA-II ranks such trials
+        after all others, by the sum of their violations.
+        """
+        cost = cost_before_training(design)
+        violations = {str(constraint): constraint.violation(cost) for constraint in self._constraints}
+        if not trial.constraints:  # else: taken up again
+            for name, value in violations.items():
+                trial.set_constraint(name, value)
+            show_violations(trial, list(violations.values()))
+        broken = [constraint.show(cost) for constraint in self._constraints if constraint.violation(cost) > 0]
+        if not broken:
+            return None
+        self.last_infeasible = "; ".join(broken)
+        trial.set_user_attr("infeasible", self.last_infeasible)
+        return self._study.tell(trial, untrained_values(self._objectives, cost))

@@ -5,27 +5,40 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrialResult
-from pipeline.run.view import View
 from pipeline.run.worker import start_worker, worker_context
 
 _POLL_S = 0.5
 
 
+class View(Protocol):
+    """What a run tells those who watch it."""
+
+    def begin(self, goal: int, done: int, workers: int) -> None:
+        """A run starts: `done` of `goal` evaluated trials are there."""
+
+    def started(self, number: int, design: DesignPoint) -> None:
+        """A trial goes to a worker; twice if the first one died."""
+
+    def finished(self, trial: FrozenTrial) -> None:
+        """A trial has got its final state."""
+
+    def elsewhere(self, trial: FrozenTrial) -> None:
+        """A trial was evaluated by another process."""
+
+    def tick(self) -> None:
+        """Some time has passed."""
+
+
 @dataclasses.dataclass(kw_only=True)
 class Evaluation:
-    """A design in work.
-
-    Attributes:
-        trial: The trial that it is evaluated for.
-        design: The design.
-        task: Evaluates it, in a worker process.
-        duplicates: Trials that proposed the same design since; they get the same values.
-    """
+    """A design in work: `task` evaluates it for `trial`; `duplicates` proposed it since and get the same values."""
 
     trial: optuna.Trial
     design: DesignPoint
@@ -34,17 +47,13 @@ class Evaluation:
 
     @property
     def trials(self) -> list[optuna.Trial]:
-        """The trial and its duplicates."""
         return [self.trial, *self.duplicates]
 
 
 class WorkerPool:
     """Evaluates designs in processes of their own.
 
-    Args:
-        workers: Number of processes.
-        view: Told of an evaluation that goes to a process; twice if the first process died.
-        spool: Given number, design hash and result of an evaluation as soon as it is done, in a thread of the pool.
+    `spool` gets number, design hash and result of an evaluation as soon as it is done, in a thread of the pool.
     """
 
     def __init__(self, workers: int, view: View, spool: Callable[[int, str, TrialResult], None]) -> None:
@@ -66,7 +75,6 @@ class WorkerPool:
 
     @property
     def has_room(self) -> bool:
-        """Whether a process is free."""
         return len(self._in_work) < self._workers
 
     def submit(self, evaluation: Evaluation) -> Future[TrialResult]:

@@ -1,20 +1,28 @@
-"""What a run does next: its goal, when it may ask for a trial, and which trial that is."""
+"""What a run does next: its goal, when it may ask for a trial, and which trial that is.
 
+A `LoneQueue` has its study for itself, a `SharedQueue` is that of one of many workers on a study in PostgreSQL.
+"""
+
+import time
 from collections.abc import Set
-from typing import Protocol
+from datetime import UTC, datetime
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
-from pipeline.database import records
-from pipeline.optuna_private import trial_id
-from pipeline.run.goal import goal_of_run
+from pipeline.database import GRACE_BEATS, HEARTBEAT_S, records
+from pipeline.database.heartbeat import heartbeats
+from pipeline.optuna_private import lock_study, storage_of, trial_id
+from pipeline.run.pool import View
 from pipeline.samplers import generation_of
 from pipeline.study.sampler_spec import SamplerSpec
 
+_IDLE_S = 5.0  # assumed: between looks for work while all that is left is in work elsewhere
+_DEATHS = 3  # assumed: workers that may die in a trial before it is given up
 
-class Queue(Protocol):
+
+class Queue:
     """What a `Runner` does next. `own` are the numbers of the trials that this run has in work.
 
     Attributes:
@@ -23,18 +31,24 @@ class Queue(Protocol):
         idle_s: Seconds between two looks while there is nothing to do.
     """
 
-    evaluated: dict[str, FrozenTrial]
-    elsewhere: dict[str, int]
-    idle_s: float
+    idle_s = 0.0
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        self.evaluated = {trial.user_attrs["design_hash"]: trial for trial in records.evaluated_trials(study)}
+        self.elsewhere: dict[str, int] = {}
 
     def goal(self, trials: int) -> int:
         """Number of evaluated trials at which the run ends; notes in the study what was wished."""
+        raise NotImplementedError
 
     def may_ask(self, own: Set[int]) -> bool:
         """Whether the next trial depends on nothing that is still in work."""
+        return True
 
     def next_trial(self, session: Session, own: Set[int]) -> optuna.Trial | None:
         """A trial to take up again or a new one, inside a transaction; None while all that is left is in work."""
+        raise NotImplementedError
 
     def ended(self, committed: bool) -> None:
         """The transaction of `next_trial` ended; if not `committed`, nobody knows what it wrote."""
@@ -43,21 +57,17 @@ class Queue(Protocol):
         """The connection to the database broke and is back."""
 
 
-class LoneQueue:
+class LoneQueue(Queue):
     """The queue of a run that has its study for itself.
 
     A generation is finished before the next one is asked for, so that the trials are the same for any number of
     workers.
     """
 
-    idle_s = 0.0  # it never waits for others
-
     def __init__(self, study: optuna.Study, sampler: SamplerSpec) -> None:
-        self._study = study
+        super().__init__(study)
         self._sampler = sampler
         self._left: list[int] | None = None  # ids of trials that an earlier run left; None: look
-        self.evaluated = {trial.user_attrs["design_hash"]: trial for trial in records.evaluated_trials(study)}
-        self.elsewhere: dict[str, int] = {}
 
     def goal(self, trials: int) -> int:
         return goal_of_run(self._study, trials, len(self.evaluated))
@@ -77,11 +87,113 @@ class LoneQueue:
     def ended(self, committed: bool) -> None:
         self._left = self._left[1:] if committed and self._left is not None else None
 
-    def connection_was_lost(self) -> None:
-        pass
-
     def _left_over(self, own: Set[int]) -> list[int]:
         if self._left is None:
             unfinished = records.unfinished_trials(self._study)
             self._left = [trial_id(trial) for trial in unfinished if trial.number not in own]
         return self._left
+
+
+class SharedQueue(Queue):
+    """The queue of a worker that shares its study: each asks, evaluates and records for itself.
+
+    No worker waits for the end of a generation: a design is bred from the trials that are finished when it is asked
+    for. A trial may be taken up, under its number and so with the same draws, when its worker handed it back or sends
+    no heartbeat. After the connection was lost, silence proves nothing for a while: the others may have been unable to
+    send one. `view` is told of trials that others evaluated, and of those that are given up.
+    """
+
+    def __init__(self, study: optuna.Study, view: View, heartbeat_s: int = HEARTBEAT_S) -> None:
+        super().__init__(study)
+        self._view = view
+        self._grace_s = GRACE_BEATS * heartbeat_s
+        self._goal = 0
+        self._silence_proves_after = 0.0
+        self.idle_s = min(_IDLE_S, heartbeat_s)
+
+    def goal(self, trials: int) -> int:
+        """The number of evaluated trials in total; the same for all workers."""
+        self._goal = trials
+        wish = {"trials": trials, "goal": trials}
+        if self._study.user_attrs.get("run") != wish:
+            self._study.set_user_attr("run", wish)
+        self.connection_was_lost()
+        return trials
+
+    def next_trial(self, session: Session, own: Set[int]) -> optuna.Trial | None:
+        lock_study(self._study, session)
+        # Before `_learn`: a trial that finishes in between is counted twice, never missed.
+        unfinished = records.unfinished_trials(self._study)
+        self._learn()
+        free, given_up = self._free_trial(session)
+        out = {trial.number for trial in (free, *given_up) if trial is not None}
+        in_work = [trial for trial in unfinished if trial.number not in out]
+        self.elsewhere = {t.user_attrs["design_hash"]: t.number for t in in_work if "design_hash" in t.user_attrs}
+        if free is not None:
+            return optuna.Trial(self._study, trial_id(free))
+        return self._study.ask() if len(self.evaluated) + len(in_work) < self._goal else None
+
+    def connection_was_lost(self) -> None:
+        self._silence_proves_after = time.monotonic() + self._grace_s
+
+    def _learn(self) -> None:
+        """Take note of what others have evaluated since."""
+        for trial in records.evaluated_trials(self._study):
+            key = trial.user_attrs["design_hash"]
+            if key not in self.evaluated:
+                self.evaluated[key] = trial
+                self._view.elsewhere(trial)
+
+    def _free_trial(self, session: Session) -> tuple[FrozenTrial | None, list[FrozenTrial]]:
+        """The first trial that was handed back or lost its worker, and those that were given up on the way to it."""
+        unfinished = records.unfinished_trials(self._study)
+        silence_s = self._silent(unfinished)
+        given_up: list[FrozenTrial] = []
+        for trial in unfinished:
+            if trial.user_attrs.get("interrupted"):
+                return trial, given_up
+            if trial_id(trial) in silence_s:
+                if self._outlives(session, trial, silence_s[trial_id(trial)]):
+                    return trial, given_up
+                given_up.append(trial)
+        return None, given_up
+
+    def _silent(self, unfinished: list[FrozenTrial]) -> dict[int, float]:
+        """Trial id -> seconds since the last heartbeat, of trials whose worker counts as dead."""
+        if not unfinished or time.monotonic() < self._silence_proves_after:
+            return {}
+        beats = heartbeats(self._study, unfinished)
+        return {key: silence_s for key, silence_s in beats.items() if silence_s > self._grace_s}
+
+    def _outlives(self, session: Session, trial: FrozenTrial, silence_s: float) -> bool:
+        """Note the death of a trial's worker; False if that was one too many, and the trial is given up."""
+        worker = trial.user_attrs.get("worker", {})
+        death = worker | {"silent_s": round(silence_s), "noticed": datetime.now(UTC).isoformat()}
+        deaths = [*trial.user_attrs.get("deaths", []), death]
+        storage_of(self._study).set_trial_user_attr(trial_id(trial), "deaths", deaths)
+        if len(deaths) < _DEATHS:
+            return True
+        last = f"the last on {worker.get('host')} (process {worker.get('pid')})"
+        reason = f"{len(deaths)} workers died in this trial, {last}"
+        self._view.finished(records.fail(self._study, session, trial_id(trial), {"error": reason}))
+        return False
+
+
+def goal_of_run(study: optuna.Study, trials: int, done: int) -> int:
+    """Number of evaluated trials at which a run ends.
+
+    A run adds `trials` to those that are `done`. If the last run asked for as many and was cut off before `end_run`,
+    its goal still holds.
+    """
+    last = study.user_attrs.get("run")
+    if last and last["trials"] == trials and not last.get("ended"):
+        return int(last["goal"])
+    study.set_user_attr("run", {"trials": trials, "goal": done + trials})
+    return done + trials
+
+
+def end_run(study: optuna.Study) -> None:
+    """Note that a run is complete, its report included, so that the same command begins a new one."""
+    run = study.user_attrs["run"]
+    if len(records.evaluated_trials(study)) >= run["goal"]:
+        study.set_user_attr("run", run | {"ended": True})

@@ -1,38 +1,34 @@
 """Results on their way from a worker into the database, so that none is lost and none is written twice."""
 
 import contextlib
+import dataclasses
+import functools
+import json
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.database import records
 from pipeline.database.heartbeat import this_process
-from pipeline.database.patience import DatabaseAway
+from pipeline.database.patience import DatabaseAway, Patience
 from pipeline.database.transaction import set_user_attributes, transaction
-from pipeline.design.results import TrialResult
+from pipeline.design.results import TrialResult, VariationReport
+from pipeline.files import write_whole
 from pipeline.optuna_private import lock_trial, storage_of, trial_id
-from pipeline.run.spool import Spool, SpooledResult
-from pipeline.run.steps import Steps
 from pipeline.study.study_file import StudyDefinition
 
 _TRACEBACK_LENGTH = 4000  # characters kept of a traceback, its end
 
 
 class Recording:
-    """Writes the ends of trials into the database, by way of the spool.
+    """Writes the ends of trials into the database, by way of the spool in the output folder."""
 
-    Args:
-        definition: The study file with its cards.
-        study: The same study in its database.
-        folder: The output folder; the spool lies there.
-        in_database: Does a step in the database.
-    """
-
-    def __init__(self, definition: StudyDefinition, study: optuna.Study, folder: Path, in_database: Steps) -> None:
+    def __init__(self, definition: StudyDefinition, study: optuna.Study, folder: Path, in_database: Patience) -> None:
         self._study = study
         self._objectives = definition.spec.objectives
         self._spool = Spool(folder / "spool", definition)
@@ -73,7 +69,8 @@ class Recording:
     def record_spooled(self) -> Iterator[tuple[str, FrozenTrial]]:
         """Record what earlier runs computed and could not write: design hash and trial of each."""
         for spooled in self._spool.left():
-            by_number = {trial.number: trial for trial in self._in_database(self._all_trials)}
+            trials = self._in_database(functools.partial(self._study.get_trials, deepcopy=False))
+            by_number = {trial.number: trial for trial in trials}
             trial = by_number.get(spooled.number)
             if trial is None or trial.user_attrs.get("design_hash") != spooled.design_hash:
                 continue  # of a database that is not here any more
@@ -108,5 +105,52 @@ class Recording:
                 if stored["worker"] | me == stored["worker"]:  # else another worker has taken it over
                     set_user_attributes(session, trial_id(trial), {"interrupted": True})
 
-    def _all_trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class SpooledResult:
+    """A result that was computed and may not be in the database yet."""
+
+    number: int  # of its trial
+    design_hash: str
+    result: TrialResult
+
+
+class Spool:
+    """Results as small files until they are in the database, so that none is lost while it is away.
+
+    Files of other studies in `folder`, or of this one with other settings, are ignored.
+    """
+
+    def __init__(self, folder: Path, definition: StudyDefinition) -> None:
+        self._folder = folder
+        self._prefix = f"{definition.spec.name}-{definition.identity_hash}-"
+
+    def put(self, spooled: SpooledResult) -> None:
+        """Write a result, whole or not at all."""
+        write_whole(self._path(spooled.number), json.dumps(dataclasses.asdict(spooled)), durable=True)
+
+    def holds(self, number: int) -> bool:
+        return self._path(number).is_file()
+
+    def drop(self, number: int) -> None:
+        """Remove a result that is in the database."""
+        with contextlib.suppress(OSError):
+            self._path(number).unlink(missing_ok=True)
+
+    def left(self) -> list[SpooledResult]:
+        """All results, by number; a broken file is ignored."""
+        found = []
+        for path in sorted(self._folder.glob(f"{self._prefix}*.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found.append(_spooled(json.loads(path.read_text(encoding="utf-8"))))
+        return sorted(found, key=lambda each: each.number)
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{self._prefix}{number:05d}.json"
+
+
+def _spooled(values: dict[str, Any]) -> SpooledResult:
+    result = values["result"]
+    typed: dict[str, Any] = {name: VariationReport.from_dict(result[name]) for name in ("validation", "test")}
+    typed["learning_curve"] = tuple(result["learning_curve"])
+    return SpooledResult(**(values | {"result": TrialResult(**(result | typed))}))

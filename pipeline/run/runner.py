@@ -6,8 +6,10 @@ committed before it is done again.
 """
 
 import contextlib
+import dataclasses
 import functools
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,17 +19,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.database import HEARTBEAT_S
 from pipeline.database.heartbeat import HeartbeatThread
-from pipeline.database.patience import DISK_ERRORS, Patience
+from pipeline.database.patience import DISK_ERRORS, DatabaseAway, Patience
+from pipeline.database.storage import StudyError
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrialResult
 from pipeline.optuna_private import trial_id
 from pipeline.run.asking import Asked, Asking
-from pipeline.run.pool import Evaluation, WorkerPool
+from pipeline.run.pool import Evaluation, View, WorkerPool
 from pipeline.run.queue import LoneQueue, Queue
 from pipeline.run.recording import Recording
-from pipeline.run.steps import Steps
 from pipeline.run.stopping import stopping_rule
-from pipeline.run.view import View
 from pipeline.run.worker import evaluate_trial
 from pipeline.study.study_file import StudyDefinition
 
@@ -47,6 +48,20 @@ class SpaceExhausted(RuntimeError):
             f"the last {designs} designs proposed were known, break a constraint or cannot exist"
             f"{last_infeasible and f' (last: {last_infeasible})'}; widen the search space"
         )
+
+
+@contextlib.contextmanager
+def stopped_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM, which schedulers and init systems send, stop a run as cleanly as Ctrl-C."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class Runner:
@@ -87,7 +102,8 @@ class Runner:
         self._evaluate = evaluate
         self._heartbeat = HeartbeatThread(study, heartbeat_s)
         self._queue = queue or LoneQueue(study, definition.spec.sampler)
-        self._in_database = Steps(patience or Patience(), keep_lock, self._queue.connection_was_lost)
+        self._keep_lock = keep_lock
+        self._in_database = dataclasses.replace(patience or Patience(), before=self._keep_study)
         self._asking = Asking(definition, study, self._queue, self._heartbeat)
         self._recording = Recording(definition, study, folder, self._in_database)
         self._idle = 0  # trials in a row that needed no evaluation
@@ -118,6 +134,14 @@ class Runner:
                     time.sleep(self._queue.idle_s)
                 else:
                     return
+
+    def _keep_study(self) -> None:
+        """Make sure, before each step in the database, that the study is still held."""
+        try:
+            if self._keep_lock():
+                self._queue.connection_was_lost()
+        except StudyError as error:
+            raise DatabaseAway(f"the study was lost with the connection; results are kept: {error}") from None
 
     @contextlib.contextmanager
     def _processes(self) -> Iterator[WorkerPool]:
