@@ -74,11 +74,9 @@ def forget_cached_trials(study: "optuna.Study") -> None:
 
 
 def cached_trials(study: "optuna.Study", states: "Container[TrialState] | None" = None) -> "list[FrozenTrial]":
-    """The trials as they were when the current one was asked for; quicker than `study.get_trials`, not to be changed.
+    """The trials as they were when the current one was asked for: quicker than `study.get_trials`; not to be changed.
 
-    Args:
-        study: The study.
-        states: Only trials in one of these; None takes all.
+    With `states` only those in one of these.
     """
     return study._get_trials(deepcopy=False, states=states, use_cache=True)
 
@@ -139,10 +137,9 @@ def show_violations(trial: "optuna.Trial", violations: Sequence[float]) -> None:
 
 
 def note_artifact(study: "optuna.Study", trial: "FrozenTrial | None", artifact_id: str, meta: str) -> None:
-    """Tell the dashboard of an artefact of a trial, or of the study.
+    """Tell the dashboard of an artefact of a trial, or of the study. Optuna's `upload_artifact` refuses finished ones.
 
-    Optuna's own `upload_artifact` refuses finished trials. The dashboard also looks among the study's attributes, where
-    it once kept them.
+    The dashboard also looks among the study's attributes, where it once kept them.
     """
     owner = f"dashboard:artifacts:{trial_id(trial)}" if trial else "artifacts"
     storage_of(study).set_study_system_attr(study_id(study), f"{owner}:{artifact_id}", meta)

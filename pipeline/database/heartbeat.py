@@ -25,12 +25,9 @@ def heartbeats(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[int, 
 
 
 class HeartbeatThread:
-    """Sends heartbeats for the trials that this process has in work, to databases that many machines share.
+    """Sends a heartbeat for each trial that this process has in work every `interval_s`, to databases that are shared.
 
     Optuna sends them only inside `study.optimize`; the table and the way to write it are Optuna's.
-
-    Attributes:
-        interval_s: Seconds between two heartbeats of a trial.
     """
 
     def __init__(self, study: optuna.Study, interval_s: int) -> None:
@@ -42,7 +39,6 @@ class HeartbeatThread:
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
     def start(self) -> None:
-        """Begin to send."""
         if self._is_shared:
             self._thread.start()
 
@@ -52,15 +48,12 @@ class HeartbeatThread:
             self._backend.record_heartbeat(trial_id)
 
     def watch(self, trial_id: int) -> None:
-        """A trial is in work."""
         self._trials.add(trial_id)
 
     def leave(self, trial_id: int) -> None:
-        """A trial is not in work any more."""
         self._trials.discard(trial_id)
 
     def stop(self) -> None:
-        """End the thread."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join(timeout=1)

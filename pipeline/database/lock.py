@@ -9,26 +9,14 @@ import filelock
 import sqlalchemy
 from sqlalchemy.engine import make_url
 
-from pipeline.database.storage import (
-    StudyError,
-    cause_of,
-    is_postgresql,
-    is_sqlite,
-    lone_engine,
-    missing_driver,
-    show_url,
-)
+from pipeline.database.storage import StudyError, as_study_error, is_postgresql, is_sqlite, lone_engine, show_url
 
 
 class StudyLock:
     """Holds a study on PostgreSQL: one `nacim run`, or any number of `nacim worker`.
 
     The lock belongs to a connection. When the connection breaks, the server releases the lock; `keep` takes it again.
-
-    Args:
-        url: Of the database.
-        name: Of the study.
-        shared: Other workers may hold the study too.
+    With `shared` other workers may hold the study too.
     """
 
     def __init__(self, url: str, name: str, shared: bool) -> None:
@@ -61,7 +49,6 @@ class StudyLock:
         return True
 
     def release(self) -> None:
-        """Release the study."""
         if self._connection is not None:
             with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
                 self._connection.close()
@@ -72,11 +59,8 @@ class StudyLock:
 def run_lock(url: str, folder: Path, name: str) -> Iterator[Callable[[], bool]]:
     """Hold a study against a second run at the same time.
 
-    Args:
-        url: Of the database. A SQLite file is locked by a file beside it, a study on PostgreSQL by the server, another
-            database by a file in `folder`.
-        folder: The study's output folder.
-        name: Of the study.
+    A SQLite file is locked by a file beside it, a study on PostgreSQL by the server, another database by a file in the
+    output folder.
 
     Yields:
         A function that makes sure that the lock is still held (see `StudyLock.keep`).
@@ -107,13 +91,9 @@ def study_lock(url: str, name: str, shared: bool) -> Iterator[StudyLock]:
     Raises:
         StudyError: If another process holds it, or the server cannot be used.
     """
-    try:
+    with as_study_error(url):
         lock = StudyLock(url, name, shared)
         lock.keep()
-    except ImportError as error:
-        raise StudyError(f"{show_url(url)}: {missing_driver(url)}") from error
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        raise StudyError(f"{show_url(url)}: cannot be used as a study database: {cause_of(error)}") from error
     try:
         yield lock
     finally:

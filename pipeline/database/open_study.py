@@ -72,7 +72,6 @@ def open_study(definition: StudyDefinition, url: str, replace_empty: bool = Fals
 
 
 def _make_study(definition: StudyDefinition, storage: RDBStorage, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
-    """Make a study with all that describes it, in one transaction."""
     spec = definition.spec
     directions = [METRICS[name].direction for name in spec.objectives]
     with transaction(storage):
@@ -88,11 +87,7 @@ def _make_study(definition: StudyDefinition, storage: RDBStorage, sampler: optun
 
 
 def load_study_read_only(url: str, name: str | None = None) -> optuna.Study:
-    """Open an existing study to look at it.
-
-    Args:
-        url: Of the database.
-        name: Of the study; None takes the only one.
+    """Open an existing study to look at it; without a name the only one of the database.
 
     Raises:
         StudyError: If there is no such database or study.
@@ -122,9 +117,8 @@ def _check_schema(attributes: dict[str, Any], url: str) -> None:
     if schema is None:
         raise StudyError(f"{show_url(url)}: the study was not made by nacim; choose another name or database")
     if schema > SCHEMA_VERSION:
-        raise StudyError(
-            f"{show_url(url)}: made by a newer nacim (schema {schema}, this one knows {SCHEMA_VERSION}); update nacim"
-        )
+        versions = f"schema {schema}, this one knows {SCHEMA_VERSION}"
+        raise StudyError(f"{show_url(url)}: made by a newer nacim ({versions}); update nacim")
     if schema < SCHEMA_VERSION:
         raise StudyError(
             f"{show_url(url)}: made by an older nacim (schema {schema}, this one writes {SCHEMA_VERSION}), whose "

@@ -28,21 +28,15 @@ class DatabaseAway(RuntimeError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
-    """Repeats a step while the database or the disk is away, and says so.
+    """Repeats a step while the database or the disk is away, and says so: when the waiting begins and when it is over.
 
     Not tenacity: its limit counts from the first attempt, ours from the first failure.
-
-    Attributes:
-        bound_s: Seconds from the first failure after which it gives up.
-        say: Gets a message when the waiting begins, with the clock time of its end, and when it is over.
-        at_start: The command is just starting: an error that is more likely a mistake (password, path) is raised.
-        before: Done before each attempt, as a part of it.
     """
 
-    bound_s: float = PATIENCE_S
+    bound_s: float = PATIENCE_S  # from the first failure
     say: Callable[[str], None] = lambda message: None
-    at_start: bool = False
-    before: Callable[[], None] = lambda: None
+    at_start: bool = False  # the command is just starting: what is more likely a mistake (password, path) is raised
+    before: Callable[[], None] = lambda: None  # a part of each attempt
 
     def __call__(self, step: Callable[[], Result]) -> Result:
         """Do a step. It must be whole or not at all, and do no harm when it is repeated.

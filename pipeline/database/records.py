@@ -21,13 +21,6 @@ def record(
     A complete trial stays as it is: this result was written before, or another worker that took the trial over was
     faster and found the same. A trial that was given up stays failed; its late result becomes a new trial with
     `late_result_of`. So no result is lost, and no number comes twice.
-
-    Args:
-        study: The study.
-        session: Of the transaction.
-        trial_id: Of the trial.
-        objectives: Names in `METRICS`.
-        result: All that was measured.
     """
     values = [result.measured[name] for name in objectives]
     state = lock_trial(session, trial_id)
@@ -58,8 +51,7 @@ def _attributes(result: TrialResult) -> dict[str, Any]:
 def _add_late_result(
     study: optuna.Study, trial: FrozenTrial, values: list[float], attributes: dict[str, Any]
 ) -> FrozenTrial:
-    trials = study.get_trials(deepcopy=False)
-    for other in trials:
+    for other in study.get_trials(deepcopy=False):
         if other.user_attrs.get("late_result_of") == trial.number:
             return other
     kept = {name: trial.user_attrs[name] for name in ("design", "design_hash")}

@@ -42,15 +42,24 @@ def open_storage(url: str) -> RDBStorage:
     if is_sqlite(url):
         _inspect_sqlite(url)
     escaped = with_driver(url).replace("{", "{{").replace("}", "}}")  # Optuna fills in a template
-    try:
-        with one_at_a_time(url):
-            storage = RDBStorage(escaped, engine_kwargs=_engine_options(url))
-    except ImportError as error:
-        raise StudyError(f"{show_url(url)}: {missing_driver(url)}") from error
-    except (RuntimeError, sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
-        raise StudyError(f"{show_url(url)}: cannot be used as a study database: {cause_of(error)}") from error
+    with as_study_error(url), one_at_a_time(url):
+        storage = RDBStorage(escaped, engine_kwargs=_engine_options(url))
     weakref.finalize(storage, storage.engine.dispose)  # the last connection to leave merges SQLite's log
     return storage
+
+
+@contextlib.contextmanager
+def as_study_error(url: str) -> Iterator[None]:
+    """Say of a database that cannot be used, or whose driver is missing, what to do about it."""
+    try:
+        yield
+    except ImportError as error:
+        missing = f"the driver of {make_url(url).drivername} is not installed"
+        if is_postgresql(url):
+            missing = "PostgreSQL needs the driver psycopg; install it with: pip install 'nacim[cluster]'"
+        raise StudyError(f"{show_url(url)}: {missing}") from error
+    except (RuntimeError, sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+        raise StudyError(f"{show_url(url)}: cannot be used as a study database: {cause_of(error)}") from error
 
 
 def is_sqlite(url: str) -> bool:
@@ -130,13 +139,6 @@ def lone_engine(url: str) -> Engine:
         isolation_level="AUTOCOMMIT",
         connect_args=_connect_arguments(url),
     )
-
-
-def missing_driver(url: str) -> str:
-    """What to do about a driver that is not installed."""
-    if is_postgresql(url):
-        return "PostgreSQL needs the driver psycopg; install it with: pip install 'nacim[cluster]'"
-    return f"the driver of {make_url(url).drivername} is not installed"
 
 
 def _inspect_sqlite(url: str) -> None:

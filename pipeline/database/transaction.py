@@ -53,12 +53,9 @@ def transaction(study: optuna.Study | RDBStorage) -> Iterator[Session]:
 
 
 def set_user_attributes(session: Session, trial_id: int, values: dict[str, Any]) -> None:
-    """Write several attributes of a trial at once; Optuna reads the trial and writes a row for each.
+    """Write several attributes of an unfinished trial at once; Optuna reads the trial and writes a row for each.
 
-    Args:
-        session: Of a transaction that has locked the trial or made it.
-        trial_id: Of an unfinished trial.
-        values: Name -> a value for JSON.
+    The transaction of `session` has locked the trial or made it. The values are such as JSON can hold.
     """
     table = user_attribute_table()
     session.execute(sqlalchemy.delete(table).where(table.trial_id == trial_id, table.key.in_(values)))

@@ -19,23 +19,15 @@ _STATES = {TrialState.PRUNED: "infeasible", TrialState.FAIL: "failed"}
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ParetoReport:
-    """What a study has found.
+    """What a study has found."""
 
-    Attributes:
-        objectives: Names in `METRICS`.
-        trials: Evaluated trials, by number.
-        front: Those of them that no other one dominates, best first objective first.
-        counts: How many trials there are of each of `KINDS`.
-    """
-
-    objectives: tuple[str, ...]
-    trials: tuple[FrozenTrial, ...]
-    front: tuple[FrozenTrial, ...]
-    counts: dict[str, int]
+    objectives: tuple[str, ...]  # names in `METRICS`
+    trials: tuple[FrozenTrial, ...]  # the evaluated ones, by number
+    front: tuple[FrozenTrial, ...]  # those that no other one dominates, best first objective first
+    counts: dict[str, int]  # of trials of each of `KINDS`
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The objectives' descriptions."""
         return tuple(METRICS[name] for name in self.objectives)
 
 

@@ -65,12 +65,10 @@ class WorkerPool:
 
     @property
     def in_work(self) -> list[Evaluation]:
-        """Evaluations whose result was not taken yet."""
         return list(self._in_work.values())
 
     @property
     def trials(self) -> list[optuna.Trial]:
-        """Trials in work, duplicates included."""
         return [trial for evaluation in self._in_work.values() for trial in evaluation.trials]
 
     @property

@@ -112,8 +112,7 @@ class SharedQueue(Queue):
         self.idle_s = min(_IDLE_S, heartbeat_s)
 
     def goal(self, trials: int) -> int:
-        """The number of evaluated trials in total; the same for all workers."""
-        self._goal = trials
+        self._goal = trials  # in total; the same for all workers
         wish = {"trials": trials, "goal": trials}
         if self._study.user_attrs.get("run") != wish:
             self._study.set_user_attr("run", wish)

@@ -64,18 +64,28 @@ def stopped_like_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _keep_study(keep_lock: Callable[[], bool], queue: Queue) -> None:
+    """Make sure, before each step in the database, that the study is still held."""
+    try:
+        if keep_lock():
+            queue.connection_was_lost()
+    except StudyError as error:
+        raise DatabaseAway(f"the study was lost with the connection; results are kept: {error}") from None
+
+
+def _stop_if_repeated(causes: list[str], cause: str) -> None:
+    causes.append(re.sub(r"\d+", "#", cause))  # the number of a trial or an epoch is no other cause
+    if len(causes) >= _SAME_FAILURES and len(set(causes[-_SAME_FAILURES:])) == 1:
+        raise RepeatedFailure(f"{_SAME_FAILURES} trials in a row failed of one cause: {cause}")
+
+
 class Runner:
-    """One run of a study.
+    """One run of a study, `study` in its database, that evaluates in 1 or more `workers` processes.
 
     Args:
-        definition: The study file with its cards.
-        study: The same study in its database, with its sampler.
         folder: The output folder: `checkpoints/` for trained weights, `spool/` for results on their way.
-        workers: Processes that evaluate, 1 or more.
-        view: Told what happens.
         evaluate: What a worker calls; another one only in tests.
         queue: Says what to do next; a `SharedQueue` for one worker of a cluster.
-        patience: How long the database is waited for.
         keep_lock: Makes sure that the study is still held, True if it had to be taken again.
         heartbeat_s: Seconds between heartbeats of the trials in work; only PostgreSQL holds them.
     """
@@ -102,17 +112,15 @@ class Runner:
         self._evaluate = evaluate
         self._heartbeat = HeartbeatThread(study, heartbeat_s)
         self._queue = queue or LoneQueue(study, definition.spec.sampler)
-        self._keep_lock = keep_lock
-        self._in_database = dataclasses.replace(patience or Patience(), before=self._keep_study)
+        held = functools.partial(_keep_study, keep_lock, self._queue)
+        self._in_database = dataclasses.replace(patience or Patience(), before=held)
         self._asking = Asking(definition, study, self._queue, self._heartbeat)
         self._recording = Recording(definition, study, folder, self._in_database)
         self._idle = 0  # trials in a row that needed no evaluation
         self._causes: list[str] = []  # of failures in a row
 
     def run(self, trials: int, timeout_s: float | None = None) -> None:
-        """Evaluate until the goal is reached or the time is up.
-
-        A run that was cut off is finished by the same call: see `goal_of_run`.
+        """Evaluate until the goal is reached or the time is up; the same call finishes a run that was cut off.
 
         Raises:
             RepeatedFailure, SpaceExhausted, DatabaseAway: As their names say.
@@ -135,14 +143,6 @@ class Runner:
                 else:
                     return
 
-    def _keep_study(self) -> None:
-        """Make sure, before each step in the database, that the study is still held."""
-        try:
-            if self._keep_lock():
-                self._queue.connection_was_lost()
-        except StudyError as error:
-            raise DatabaseAway(f"the study was lost with the connection; results are kept: {error}") from None
-
     @contextlib.contextmanager
     def _processes(self) -> Iterator[WorkerPool]:
         """Worker processes to the end of the block; an error hands back the trials in work."""
@@ -160,20 +160,16 @@ class Runner:
 
     def _fill(self, pool: WorkerPool, goal: int, deadline: float) -> bool:
         """Give work to free processes; True if all that is left to do is in work elsewhere."""
-        while (
-            time.monotonic() < deadline
-            and self._idle < _IDLE_TRIALS
-            and len(self._queue.evaluated) + len(pool.in_work) < goal
-            and pool.has_room
-        ):
+        while pool.has_room and self._idle < _IDLE_TRIALS and time.monotonic() < deadline:
             own = {trial.number for trial in pool.trials}
-            if not self._in_database(functools.partial(self._queue.may_ask, own)):
+            enough = len(self._queue.evaluated) + len(pool.in_work) >= goal
+            if enough or not self._in_database(functools.partial(self._queue.may_ask, own)):
                 return False
             asked = self._in_database(functools.partial(self._asking.ask, own))
-            needs_evaluation = asked is not None and self._begin(pool, asked)
-            self._idle = 0 if needs_evaluation or asked is None else self._idle + 1
             if asked is None:
+                self._idle = 0
                 return True
+            self._idle = 0 if self._begin(pool, asked) else self._idle + 1
         return False
 
     def _begin(self, pool: WorkerPool, asked: Asked) -> bool:
@@ -185,18 +181,16 @@ class Runner:
         self._heartbeat.watch(trial_id(asked.trial))
         if pool.add_duplicate(asked.trial, asked.design):
             return False
-        pool.submit(self._evaluation(asked.trial, asked.design))
+        task = self._task(asked.trial, asked.design)
+        pool.submit(Evaluation(trial=asked.trial, design=asked.design, task=task))
         return True
 
-    def _evaluation(
-        self, trial: optuna.Trial, design: DesignPoint, duplicates: Sequence[optuna.Trial] = ()
-    ) -> Evaluation:
+    def _task(self, trial: optuna.Trial, design: DesignPoint) -> Callable[[], TrialResult]:
         spec = self._definition.spec
         name = f"{spec.name}-{self._definition.identity_hash}-{trial.number:05d}.pt"
         rule = self._in_database(lambda: stopping_rule(self._study, spec, trial.number, design))
         options = {"rule": rule} if rule else {}
-        task = functools.partial(self._evaluate, design, spec, trial.number, self._checkpoints / name, **options)
-        return Evaluation(trial=trial, design=design, task=task, duplicates=list(duplicates))
+        return functools.partial(self._evaluate, design, spec, trial.number, self._checkpoints / name, **options)
 
     def _collect(self, pool: WorkerPool) -> None:
         """Wait a moment and record what has come to its end."""
@@ -220,8 +214,7 @@ class Runner:
         self._causes.clear()
 
     def _note(self, design_hash: str, finished: Sequence[FrozenTrial]) -> None:
-        """The first of `finished` has evaluated a design, the others had proposed it too."""
-        self._queue.evaluated[design_hash] = finished[0]
+        self._queue.evaluated[design_hash] = finished[0]  # the others had proposed the design too
         for trial in finished:
             self._view.finished(trial)
 
@@ -231,12 +224,8 @@ class Runner:
         self._heartbeat.leave(trial_id(evaluation.trial))
         if evaluation.duplicates:
             first, *others = evaluation.duplicates
-            pool.submit(self._evaluation(first, evaluation.design, others))
+            task = self._task(first, evaluation.design)
+            pool.submit(Evaluation(trial=first, design=evaluation.design, task=task, duplicates=others))
         if failed.state is TrialState.FAIL:  # else another process has taken it over
             self._view.finished(failed)
-            self._stop_if_repeated(failed.user_attrs["error"])
-
-    def _stop_if_repeated(self, cause: str) -> None:
-        self._causes.append(re.sub(r"\d+", "#", cause))  # the number of a trial or an epoch is no other cause
-        if len(self._causes) >= _SAME_FAILURES and len(set(self._causes[-_SAME_FAILURES:])) == 1:
-            raise RepeatedFailure(f"{_SAME_FAILURES} trials in a row failed of one cause: {cause}")
+            _stop_if_repeated(self._causes, failed.user_attrs["error"])

@@ -33,16 +33,10 @@ def stopping_rule(study: optuna.Study, spec: StudySpec, number: int, design: Des
     These are all finished when a trial is asked for, so that the rule does not depend on the number of workers or on
     interruptions.
 
-    Args:
-        study: The study.
-        spec: Its settings.
-        number: Of the trial.
-        design: Of the trial.
-
     Returns:
-        None if the study stops nothing: not asked for, networks inherit from a supernet, the
-        sampler has no generations, no objective is an accuracy,
-        or one depends on the trained network's own data and so is not known before training.
+        None if the study stops nothing: not asked for, networks inherit from a supernet, the sampler has no
+        generations, no objective is an accuracy, or one depends on the trained network's own data and so is not known
+        before training.
     """
     accuracy = [name for name in spec.objectives if METRICS[name].is_accuracy]
     if (
@@ -71,12 +65,8 @@ def stopping_rule(study: optuna.Study, spec: StudySpec, number: int, design: Des
 
 def _gains(finished: Sequence[FrozenTrial], epoch: int, names: Sequence[str], quantile: float) -> dict[str, float]:
     """Objective -> quantile of its last value less that at `epoch`, over finished trials; none of too few."""
-    pairs = [
-        (trial.user_attrs, point)
-        for trial in finished
-        for point in trial.user_attrs.get("learning_curve", ())
-        if point["epoch"] == epoch
-    ]
+    curves = [(trial.user_attrs, trial.user_attrs.get("learning_curve", ())) for trial in finished]
+    pairs = [(last, point) for last, curve in curves for point in curve if point["epoch"] == epoch]
     if len(pairs) < _ENOUGH_CURVES:
         return {}
     return {

@@ -25,12 +25,8 @@ def with_supernet(definition: StudyDefinition, folder: Path, say: Callable[[str]
     """The study with its supernet at hand, trained first if no study beside it has one of the same key.
 
     A training that was cut off goes on after its last epoch. Several processes may call this at once: one trains, the
-    others wait.
-
-    Args:
-        definition: The study; one that trains each network is given back as it is.
-        folder: Its output folder; the supernet lies there.
-        say: Told how far the training is.
+    others wait. The supernet lies in `folder`; `say` is told how far its training is. A study that trains each network
+    is given back as it is.
 
     Raises:
         OSError: If a file cannot be written.
@@ -48,10 +44,10 @@ def with_supernet(definition: StudyDefinition, folder: Path, say: Callable[[str]
 
 def _take_from_beside(path: Path) -> bool:
     """Copy the supernet of equal key that another study has in its folder."""
-    for found in sorted(path.parent.parent.glob(f"*/{path.name}")):
-        write_whole(path, functools.partial(shutil.copyfile, found))
-        return True
-    return False
+    found = sorted(path.parent.parent.glob(f"*/{path.name}"))
+    if found:
+        write_whole(path, functools.partial(shutil.copyfile, found[0]))
+    return bool(found)
 
 
 def _train(definition: StudyDefinition, path: Path, say: Callable[[str], None]) -> None:

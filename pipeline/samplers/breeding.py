@@ -13,12 +13,9 @@ CROSSOVER_PROBABILITY = 0.9  # Deb et al.; without crossover the child starts as
 def rank_and_crowding(losses: np.ndarray, violations: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Rank and crowding distance of each row of `losses` (n, objectives).
 
-    Feasible rows have the number of their front as rank, best 0. The others follow, the least violation first. Only
-    rows of one rank crowd each other. (Optuna computes the same distance, but on trials; candidates are none yet.)
-
-    Args:
-        losses: (n, objectives).
-        violations: Of each row (n,), 0 if it keeps all constraints; None: all rows do.
+    A row is feasible if its violation (n,) is 0; without `violations` all are. Feasible rows have the number of their
+    front as rank, best 0. The others follow, the least violation first. Only rows of one rank crowd each other.
+    (Optuna computes the same distance, but on trials; candidates are none yet.)
     """
     rank, crowding = non_domination_rank(losses, violations), np.zeros(len(losses))
     for number in np.unique(rank):

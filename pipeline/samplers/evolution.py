@@ -38,8 +38,6 @@ class _Evolution(BaseGASampler):
       from the finished generations.
 
     Args:
-        seed: Of the study.
-        genome: Its parameters.
         population_size: Trials of a generation.
         mutation_probability: Of each gene; None: one over the number of genes.
         candidates: Children bred for each trial; with 1 nothing is forecast.
@@ -76,10 +74,8 @@ class _Evolution(BaseGASampler):
         proposed = self._proposed_before(study, trial.number)
         rng = stream(self._study_seed, trial.number)
         if generation == 0:
-            genes = self._first_individual(rng, trial.number, proposed)
-        else:
-            genes = self._best_child(rng, study, generation, proposed)
-        return self._genome.parameters(genes)
+            return self._genome.parameters(self._first_individual(rng, trial.number, proposed))
+        return self._genome.parameters(self._best_child(rng, study, generation, proposed))
 
     def first_generation(self) -> Genes:
         """A Latin hypercube, (population, parameters): each parameter takes each of its values equally often.
@@ -152,13 +148,8 @@ class _Evolution(BaseGASampler):
             losses = to_losses(self._genome.objectives, [trial.values for trial in parents])
             violations = np.array([self._genome.violation(one) for one in genes])
             rank, crowding = rank_and_crowding(losses, violations)
-            self._mating_pool = _MatingPool(
-                generation=generation,
-                genes=genes,
-                rank=rank,
-                crowding=crowding,
-                preselection=self._preselection(study, generation) if self._candidates > 1 else None,
-            )
+            preselection = self._preselection(study, generation) if self._candidates > 1 else None
+            self._mating_pool = _MatingPool(generation, genes, rank, crowding, preselection)
         return self._mating_pool
 
     def _preselection(self, study: optuna.Study, generation: int) -> Preselection | None:
@@ -169,23 +160,15 @@ class _Evolution(BaseGASampler):
         return Preselection(self._genome, trained) if trained else None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class _MatingPool:
-    """What a generation is bred from: its parents with their ranks and crowding distances.
+    """What a generation is bred from: its parents with their ranks and crowding distances."""
 
-    Attributes:
-        generation: The one to be bred.
-        genes: Of the parents, (parents, parameters).
-        rank: Of the parents (parents,), as `rank_and_crowding` gives it.
-        crowding: Likewise.
-        preselection: Chooses among children; None: the first one is taken.
-    """
-
-    generation: int
-    genes: Genes
-    rank: np.ndarray
-    crowding: np.ndarray
-    preselection: Preselection | None
+    generation: int  # the one to be bred
+    genes: Genes  # of the parents, (parents, parameters)
+    rank: np.ndarray  # (parents,)
+    crowding: np.ndarray  # (parents,)
+    preselection: Preselection | None  # chooses among children; without it the first one is taken
 
     def child(self, rng: np.random.Generator, sizes: np.ndarray, mutation_probability: float) -> Genes:
         first, second = (self.genes[tournament(rng, self.rank, self.crowding)] for _ in range(2))

@@ -22,9 +22,6 @@ Genes = np.ndarray  # (parameters,) or (designs, parameters): positions in `Geno
 class Genome:
     """The searched parameters of a study.
 
-    Args:
-        space: Of the study.
-
     Attributes:
         distributions: Parameter -> what Optuna is told of it.
         values: All values of each parameter; numbers ascend, an absent layer first.
@@ -49,7 +46,6 @@ class Genome:
         self.trained = tuple(k for k in range(len(self.objectives)) if k not in self.costs)
 
     def parameters(self, genes: Genes) -> dict[str, Scalar]:
-        """The values that a trial is given."""
         return {name: self.values[k][int(genes[k])] for k, name in enumerate(self.names)}
 
     def genes(self, parameters: Mapping[str, Any]) -> Genes:
@@ -57,7 +53,6 @@ class Genome:
         return np.array([self.values[k].index(parameters[name]) for k, name in enumerate(self.names)])
 
     def random(self, rng: np.random.Generator) -> Genes:
-        """Genes drawn uniformly."""
         return np.asarray(rng.integers(self.sizes))
 
     def design(self, genes: Genes) -> DesignPoint | None:
@@ -82,12 +77,10 @@ class Genome:
 
     def features(self, genes: Genes) -> np.ndarray:
         """Points (designs, features) for the surrogate: numbers from 0 to 1; two names or flags at distance 1."""
-        columns = []
-        for k, size in enumerate(self.sizes):
-            if self.ordered[k]:
-                columns.append(genes[:, k : k + 1] / (size - 1))
-            else:
-                columns.append(np.eye(size)[genes[:, k]] / np.sqrt(2))
+        columns = [
+            genes[:, k : k + 1] / (size - 1) if self.ordered[k] else np.eye(size)[genes[:, k]] / np.sqrt(2)
+            for k, size in enumerate(self.sizes)
+        ]
         return np.asarray(np.hstack(columns))
 
 

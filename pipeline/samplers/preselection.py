@@ -22,9 +22,7 @@ _NOISES = (0.01, 0.05, 0.2)  # variance of the noise over that of the signal; li
 class Preselection:
     """What the finished generations tell about designs that are not trained yet.
 
-    Args:
-        genome: Parameters and objectives.
-        finished: Trials of earlier generations that were trained to the end, by number; one or more.
+    `finished` are the trials of earlier generations that were trained to the end, by number; one or more.
     """
 
     def __init__(self, genome: Genome, finished: Sequence[FrozenTrial]) -> None:
@@ -54,12 +52,9 @@ class Preselection:
     def best(self, candidates: Genes, siblings: Mapping[int, Genes]) -> int:
         """Position of the candidate that should add most hypervolume to the front of trials and siblings.
 
-        If none adds any, the best by rank and crowding distance.
-
-        Args:
-            candidates: (designs, parameters).
-            siblings: Trial number -> genes, of this generation's trials so far. They count as expected here, finished
-                or not, so that the number of workers makes no difference.
+        If none adds any, the best by rank and crowding distance. `siblings` are the genes of this generation's trials
+        so far, by number. They count as expected here, finished or not, so that the number of workers makes no
+        difference.
         """
         for number, genes in siblings.items():
             if number not in self._siblings:
@@ -68,9 +63,8 @@ class Preselection:
         front = front[nondominated(front)]
         losses = self.expected(candidates)
         inside = np.minimum(front, self._reference)  # beyond the reference nothing adds volume
-        volumes = [
-            hypervolume(np.vstack([inside, loss]), self._reference) for loss in np.minimum(losses, self._reference)
-        ]
+        cut = np.minimum(losses, self._reference)
+        volumes = [hypervolume(np.vstack([inside, loss]), self._reference) for loss in cut]
         if max(volumes) > hypervolume(inside, self._reference):
             return int(np.argmax(volumes))
         rank, crowding = rank_and_crowding(np.vstack([front, losses]))

@@ -31,11 +31,7 @@ class ReinforceSampler(BaseSampler):
     study rebuilds it by the same updates.
 
     A trial's reward is the mean over objectives of value / best value so far, or best / value for what is minimized.
-    A design that cannot exist or breaks a constraint earns 0.
-
-    Args:
-        seed: Of the study.
-        genome: Its parameters, decided in their order.
+    A design that cannot exist or breaks a constraint earns 0. Parameters are decided in the order of the genome.
     """
 
     def __init__(self, seed: int, genome: Genome) -> None:
@@ -87,10 +83,7 @@ class Controller(nn.Module):
     """The RNN controller of NACIM and of Zoph & Le (2017), in float64: an LSTM that makes one decision after another.
 
     Each decision has its own softmax over its choices. The choice made is embedded and becomes the input of the next.
-
-    Args:
-        choices: Number of choices of each decision, in order.
-        rng: Draws the initial weights.
+    `choices` counts those of each decision, in order; `rng` draws the initial weights.
     """
 
     def __init__(self, choices: Sequence[int], rng: np.random.Generator) -> None:

@@ -13,14 +13,9 @@ from pipeline.seeds import seed32
 
 
 class _Reseeded(BaseSampler):
-    """A sampler whose draws for trial n are a function of (seed, n) and of the trials finished before it.
+    """A sampler whose draws for trial n are a function of (seed, n) and of the trials finished before it."""
 
-    Args:
-        seed: Of the study.
-        genome: Not used: these samplers learn the parameters from the trials.
-    """
-
-    def __init__(self, seed: int, genome: Genome) -> None:
+    def __init__(self, seed: int, genome: Genome) -> None:  # the genome is for samplers of our own
         super().__init__(seed=seed)  # type: ignore[call-arg]
         self._study_seed = seed
 
