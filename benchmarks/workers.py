@@ -15,8 +15,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.database.open_study import open_study
+from pipeline.run.pool import View
 from pipeline.run.runner import Runner
-from pipeline.run.view import View
 from pipeline.study.study_file import load_study
 
 
