@@ -14,7 +14,7 @@ from hw_models.mapping import map_network
 from hw_models.number_format import FixedPoint
 from pipeline.analog.base import Fidelity
 from pipeline.analog.calibration import calibrate
-from pipeline.analog.linear import NoisyLinear
+from pipeline.analog.layers import NoisyLinear
 from pipeline.analog.model import program_chip
 from pipeline.analog.simulated_chip import SimulatedChip
 

@@ -14,9 +14,8 @@ from hw_models.number_format import FixedPoint
 from pipeline.analog.adc import adc_step, convert
 from pipeline.analog.calibration import ErrorSums, calibrate
 from pipeline.analog.cells import code_sigma
-from pipeline.analog.conv import NoisyConv2d
 from pipeline.analog.conversion import to_analog
-from pipeline.analog.linear import NoisyLinear
+from pipeline.analog.layers import NoisyConv2d, NoisyLinear
 from pipeline.analog.model import noisy_layers, program_chip, set_noise_strength
 from pipeline.analog.quantise import quantised
 from pipeline.analog.simulated_chip import SimulatedChip

@@ -7,7 +7,7 @@ from torch import nn
 
 import pipeline
 from pipeline.analog.calibration import calibrate
-from pipeline.analog.conv import NoisyConv2d
+from pipeline.analog.layers import NoisyConv2d
 from pipeline.analog.model import noisy_layers, set_noise_strength
 from pipeline.analog.simulated_chip import SimulatedChip
 from pipeline.seeds import derive_seed

@@ -30,7 +30,7 @@ from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import StudyDefinition, load_study
 from pipeline.study.study_spec import EarlyStoppingSpec
 from pipeline.trial.evaluate import evaluate, trained_network
-from pipeline.trial.midway import Midway
+from pipeline.trial.judging import Midway
 
 RULE = StoppingRule(
     checkpoints=(3, 6),

@@ -20,8 +20,8 @@ from pipeline.design.topology import mvm_layers
 from pipeline.follow_up.export import export_design
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
-from pipeline.trial.checkpoint import load_checkpoint
 from pipeline.trial.evaluate import evaluate
+from pipeline.trial.network import load_checkpoint
 from pipeline.trial.variation import accuracy_under_variation
 
 SPEC = StudySpec.model_validate(TINY_STUDY)

@@ -12,8 +12,8 @@ from pipeline.data.batches import load_images
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 from pipeline.study.study_spec import VariationSpec
-from pipeline.trial.checkpoint import load_checkpoint
 from pipeline.trial.evaluate import evaluate, trained_network
+from pipeline.trial.network import load_checkpoint
 from pipeline.trial.supernet import train_supernet
 from pipeline.trial.variation import accuracy_under_variation
 

@@ -12,8 +12,8 @@ from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 from pipeline.trial import evaluate as objective
 from pipeline.trial import judging, training
-from pipeline.trial.checkpoint import load_checkpoint
 from pipeline.trial.evaluate import evaluate
+from pipeline.trial.network import load_checkpoint
 from pipeline.trial.training import train
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.analog.pooling import MaxPool2d
+from pipeline.analog.layers import MaxPool2d
 
 SETTINGS = [
     {"kernel_size": 2},

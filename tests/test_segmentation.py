@@ -22,9 +22,8 @@ from pipeline.follow_up.export import can_write_onnx, export_design
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
-from pipeline.trial.checkpoint import load_checkpoint
 from pipeline.trial.evaluate import evaluate
-from pipeline.trial.network import build_network
+from pipeline.trial.network import build_network, load_checkpoint
 from pipeline.trial.supernet import draw_design, train_supernet
 from pipeline.trial.variation import accuracy_under_variation, score
 

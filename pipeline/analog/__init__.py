@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Any
 
 _FACE = {
-    "NoisyConv2d": "conv",
-    "NoisyLinear": "linear",
+    "NoisyConv2d": "layers",
+    "NoisyLinear": "layers",
     "calibrate": "calibration",
     "program_chips": "model",
     "to_analog": "conversion",

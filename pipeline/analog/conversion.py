@@ -8,9 +8,7 @@ from torch import nn
 from hw_models.accelerator import Accelerator
 from hw_models.layers import MvmLayer
 from hw_models.mapping import LayerMapping, map_network
-from pipeline.analog.conv import NoisyConv2d
-from pipeline.analog.linear import NoisyLinear
-from pipeline.analog.pooling import MaxPool2d
+from pipeline.analog.layers import MaxPool2d, NoisyConv2d, NoisyLinear
 
 _REFUSED = (  # hold matrices that would silently stay digital
     nn.modules.conv._ConvNd,

@@ -14,7 +14,7 @@ from torch import nn
 from pipeline.analog.conversion import to_digital
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import topology
-from pipeline.trial.checkpoint import load_checkpoint
+from pipeline.trial.network import load_checkpoint
 
 TABLE_COLUMNS = (
     *("IFM length", "IFM width", "IFM channel depth"),
@@ -46,7 +46,7 @@ def network() -> nn.Sequential:
 def export_design(title: str, design: DesignPoint, checkpoint: Path, folder: Path) -> list[Path]:
     """Write everything that describes a trained design into a folder, which is made if missing.
 
-    `checkpoint.pt` is the trial's state dict with its input and ADC ranges (`pipeline.trial.checkpoint` reads it),
+    `checkpoint.pt` is the trial's state dict with its input and ADC ranges (`pipeline.trial.network` reads it),
     `design.yaml` a design file for `nacim cost`, `network.py` with `network.pt` the network in float as plain torch
     layers, `network.onnx` the same, and `network_table.csv` the layers as DNN+NeuroSim's NetWork.csv has them.
 

@@ -14,9 +14,8 @@ from pipeline.data.batches import ImageSet
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import topology
 from pipeline.study.study_spec import AccuracySpec, StudySpec
-from pipeline.trial.checkpoint import load_checkpoint, save_checkpoint
 from pipeline.trial.evaluate import trained_network
-from pipeline.trial.network import build_network
+from pipeline.trial.network import build_network, load_checkpoint, save_checkpoint
 
 
 def finished_network(spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet) -> nn.Module:

@@ -1,6 +1,5 @@
 """One trial: cost first, then training, then accuracy over simulated chips."""
 
-import dataclasses
 import platform
 import time
 from collections.abc import Callable
@@ -22,10 +21,8 @@ from pipeline.phase import say
 from pipeline.seeds import derive_seed
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.activity import measured_activity
-from pipeline.trial.checkpoint import save_checkpoint
-from pipeline.trial.judging import Judging
-from pipeline.trial.midway import Midway
-from pipeline.trial.network import build_network
+from pipeline.trial.judging import Midway
+from pipeline.trial.network import build_network, save_checkpoint
 from pipeline.trial.supernet import inherited_network
 from pipeline.trial.training import AfterEpoch, train
 
@@ -60,12 +57,12 @@ def evaluate(
     timed = _Phases()
     images = timed("data", load_images, spec.dataset)
     cost = timed("cost", estimate_cost, design.accelerator, mvm_layers(design))
-    trained = timed("training", _train, design, spec, trial_number, images, rule)
-    timed("calibration", calibrate, trained.network, trained.judging.calibration)
-    own_cost = timed("activity", _cost_of_own_data, design, trained.network, images)
-    validation, test = timed("variation", trained.judging.reports, trained.network)
-    if kept := trained.judging.kept(checkpoint):
-        timed("checkpoint", save_checkpoint, trained.network, kept)
+    network, midway = timed("training", _train, design, spec, trial_number, images, rule)
+    timed("calibration", calibrate, network, midway.judging.calibration)
+    own_cost = timed("activity", _cost_of_own_data, design, network, images)
+    validation, test = timed("variation", midway.judging.reports, network)
+    if kept := None if midway.stopped else checkpoint:
+        timed("checkpoint", save_checkpoint, network, kept)
     return TrialResult(
         measured=measured_values(cost, own_cost, validation, test),
         cost=cost.to_dict(),
@@ -74,34 +71,16 @@ def evaluate(
         phase_s=timed.phase_s,
         versions=versions(),
         checkpoint=kept.name if kept else None,
-        learning_curve=trained.learning_curve,
-        stopped_early=trained.stopped_early,
+        learning_curve=tuple(midway.curve),
+        stopped_early=midway.stopped,
     )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
-class _Trained:
-    """A network after its training.
-
-    Attributes:
-        network: The network.
-        judging: On what it is to be judged: in full, or as midway if its training was stopped.
-        learning_curve, stopped_early: As in `TrialResult`.
-    """
-
-    network: nn.Module
-    judging: Judging
-    learning_curve: tuple[dict[str, float], ...]
-    stopped_early: dict[str, float] | None
 
 
 def _train(
     design: DesignPoint, spec: StudySpec, trial_number: int, images: ImageSet, rule: StoppingRule | None
-) -> _Trained:
+) -> tuple[nn.Module, Midway]:
     midway = Midway(rule, images, spec)
-    network = trained_network(design, spec, trial_number, images, midway)
-    judging = Judging.midway(images, spec) if midway.stopped else Judging.full(images, spec)
-    return _Trained(network=network, judging=judging, learning_curve=tuple(midway.curve), stopped_early=midway.stopped)
+    return trained_network(design, spec, trial_number, images, midway), midway
 
 
 def trained_network(

@@ -1,6 +1,7 @@
-"""From layers to a torch network whose weights lie on crossbars."""
+"""From layers to a torch network whose weights lie on crossbars, and its trained weights as a file."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,10 +10,11 @@ from torch import nn
 from hw_models.accelerator import Accelerator
 from hw_models.mapping import LayerMapping, map_network
 from pipeline.analog.base import NoisyLayer
-from pipeline.analog.conv import NoisyConv2d
-from pipeline.analog.linear import NoisyLinear
-from pipeline.analog.pooling import MaxPool2d
-from pipeline.design.topology import Layer
+from pipeline.analog.layers import MaxPool2d, NoisyConv2d, NoisyLinear
+from pipeline.compute_device import compute_device
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.topology import Layer, topology
+from pipeline.files import write_whole
 
 FIXED_POINT_SPREAD = 0.25  # assumed: standard deviation at which formats from 3 fraction bits on do not round to zero
 
@@ -40,11 +42,10 @@ def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Seque
 
 def _crossbar_layer(layer: Layer, accelerator: Accelerator, place: LayerMapping, index: int) -> NoisyLayer:
     inputs, outputs, bias = layer.mvm.in_channels, layer.mvm.out_channels, not layer.batch_norm
-    on_chip: dict[str, Any] = {"accelerator": accelerator, "mapping": place, "index": index}
-    on_chip["weight_format"] = layer.weight_format
+    on_chip: dict[str, Any] = {"accelerator": accelerator, "mapping": place, "weight_format": layer.weight_format}
     if layer.is_conv:
-        return NoisyConv2d(inputs, outputs, layer.mvm.kernel, layer.stride, bias, **on_chip)
-    return NoisyLinear(inputs, outputs, bias, **on_chip)
+        return NoisyConv2d(inputs, outputs, layer.mvm.kernel, layer.stride, bias, index=index, **on_chip)
+    return NoisyLinear(inputs, outputs, bias, index=index, **on_chip)
 
 
 def _digital_parts(layer: Layer) -> list[nn.Module]:
@@ -63,3 +64,16 @@ def _digital_parts(layer: Layer) -> list[nn.Module]:
 def _widen(layer: NoisyLayer) -> None:
     spread = float(layer.weight.square().mean().sqrt())
     layer.weight.mul_(max(1.0, FIXED_POINT_SPREAD / spread))
+
+
+def save_checkpoint(network: nn.Module, path: Path) -> None:
+    """Write weights and ranges to `path`; the file is complete or absent."""
+    weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    write_whole(path, lambda unfinished: torch.save(weights, unfinished))
+
+
+def load_checkpoint(design: DesignPoint, path: Path) -> nn.Module:
+    """The network of a checkpoint, with its ranges, ready for `accuracy_under_variation`."""
+    network = build_network(topology(design), design.accelerator)
+    network.load_state_dict(torch.load(path, weights_only=True))
+    return network.to(compute_device()).eval()

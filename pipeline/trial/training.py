@@ -18,24 +18,6 @@ from pipeline.design.results import TrainingDiverged
 from pipeline.phase import say
 from pipeline.study.study_spec import TrainingSpec
 
-
-class ImageData(pl.LightningDataModule):
-    """Training batches for Lightning: one tensor in memory, shuffled anew each epoch.
-
-    Args:
-        train: Training split.
-        spec: Batch size and augmentation.
-        seed: With the epoch it decides order and augmentation of the images.
-    """
-
-    def __init__(self, train: Split, spec: TrainingSpec, seed: int) -> None:
-        super().__init__()
-        self._batches = ShuffledBatches(train, spec.batch_size, seed, spec.augment)
-
-    def train_dataloader(self) -> "ShuffledBatches":
-        return self._batches
-
-
 AfterEpoch = Callable[[nn.Module, int], bool]  # the network and the epochs done so far -> whether to stop
 
 
@@ -46,14 +28,9 @@ class NoisyClassifier(pl.LightningModule):
     linearly to that strength over the first part of the training, whose share is `noise_ramp`.
     """
 
-    def __init__(
-        self, network: nn.Module, spec: TrainingSpec, steps: int, after_epoch: AfterEpoch | None = None
-    ) -> None:
+    def __init__(self, network: nn.Module, spec: TrainingSpec, steps: int, after_epoch: AfterEpoch | None) -> None:
         super().__init__()
-        self.network = network
-        self.spec = spec
-        self.steps = steps
-        self.after_epoch = after_epoch
+        self.network, self.spec, self.steps, self.after_epoch = network, spec, steps, after_epoch
 
     def on_train_epoch_start(self) -> None:
         round_products(True)
@@ -99,9 +76,9 @@ def train(
         TrainingDiverged: If the loss stops being finite.
     """
     pl.seed_everything(seed, verbose=False)
-    batches = ImageData(data, spec, seed)
+    batches = ShuffledBatches(data, spec.batch_size, seed, spec.augment)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = NoisyClassifier(network, spec, spec.epochs * len(batches.train_dataloader()), after_epoch)
+    module = NoisyClassifier(network, spec, spec.epochs * len(batches), after_epoch)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on loggers, workers and schedules, which a search does not need

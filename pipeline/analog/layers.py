@@ -1,8 +1,10 @@
-"""Convolutions on crossbars."""
+"""Convolutions and fully connected layers on crossbars, and the max pooling between them."""
+
+import functools
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hw_models.accelerator import Accelerator
 from hw_models.mapping import LayerMapping
@@ -74,3 +76,65 @@ class NoisyConv2d(NoisyLayer):
     def read_power(self, codes: Tensor) -> Tensor:
         power = adc.cycle_power(codes, self.accelerator).sum(1, keepdim=True)
         return self.to_windows(self.product(power, torch.ones_like(self.weight[:1, :1]), None))
+
+
+class NoisyLinear(NoisyLayer):
+    """A fully connected layer on crossbars, inputs (images, ..., in_features). Arguments as in `NoisyConv2d`."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        accelerator: Accelerator,
+        mapping: LayerMapping,
+        weight_format: FixedPoint | None = None,
+        index: int = 0,
+    ) -> None:
+        super().__init__((out_features, in_features), bias, accelerator, mapping, weight_format, index)
+
+    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    def products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
+        y = x.reshape(len(weights), -1, x.shape[-1]) @ torch.stack(weights).mT
+        return (y if bias is None else y + bias).reshape(*x.shape[:-1], -1)
+
+    def input_vectors(self, codes: Tensor) -> InputVectors:
+        features = codes.shape[-1]
+        vectors = InputVectors.room(tuple(codes.shape), features, codes.device).copy_(codes)
+        grid = (1, codes[0].numel() // features, 0, features)
+        return InputVectors(codes=vectors, rows=Rows.of_windows(1, features, 1, True), grid=grid)
+
+    def from_windows(self, y: Tensor, x: Tensor) -> Tensor:
+        return y.reshape(*x.shape[:-1], -1)
+
+    def to_windows(self, y: Tensor) -> Tensor:
+        return y.reshape(len(y), -1, y.shape[-1])
+
+    def read_power(self, codes: Tensor) -> Tensor:
+        return self.to_windows(adc.cycle_power(codes, self.accelerator)).sum(-1, keepdim=True)
+
+
+class MaxPool2d(nn.MaxPool2d):
+    """torch.nn.MaxPool2d, faster on a CPU: torch also finds where the largest values are.
+
+    Without gradients it takes the largest of shifted views, if windows neither overlap nor leave gaps.
+    """
+
+    @classmethod
+    def like(cls, pool: nn.MaxPool2d) -> "MaxPool2d":
+        """A layer with the settings of torch's."""
+        settings = pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices, pool.ceil_mode
+        return cls(*settings).train(pool.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        side = self.kernel_size
+        unusual = self.stride != side or self.dilation != 1 or self.padding or self.ceil_mode or self.return_indices
+        if torch.is_grad_enabled() or unusual or not isinstance(side, int):
+            pooled: Tensor = super().forward(x)
+            return pooled
+        height, width = (size // side * side for size in x.shape[-2:])
+        rows = functools.reduce(torch.maximum, (x[..., i:height:side, :width] for i in range(side)))
+        return functools.reduce(torch.maximum, (rows[..., i::side] for i in range(side)))
