@@ -24,10 +24,8 @@ def adc_step(full_scale: Tensor, adc_bits: int) -> Tensor:
 def best_full_scale(sums: Tensor, weights: Tensor, adc_bits: int) -> Tensor:
     """The full scale with the least squared error of the digital sum; it weighs coarse steps against saturation.
 
-    Args:
-        sums: Column sums seen in calibration, in levels, (n,).
-        weights: Squared value of each sum's slice and cycle in the digital sum, (n,).
-        adc_bits: Resolution of the converters.
+    `sums` are column sums in levels, (n,), and `weights` the squared value of each one's slice and cycle in the digital
+    sum, (n,).
     """
     candidates = whole_steps(sums.max() * torch.linspace(0.05, 1, _FULL_SCALE_STEPS, device=sums.device), adc_bits)
     losses = [

@@ -23,7 +23,7 @@ from hw_models.accelerator import Accelerator
 from hw_models.mapping import LayerMapping
 from hw_models.number_format import FixedPoint
 from pipeline.analog.input_vectors import InputVectors
-from pipeline.analog.output_noise import ConverterError, compiled_noise, torch_noise
+from pipeline.analog.output_noise import compiled_noise, torch_noise
 from pipeline.analog.programmed_cells import ProgrammedCells, written_cells
 from pipeline.analog.quantise import QuantisedLayer
 from pipeline.analog.simulated_chip import SimulatedChip
@@ -122,9 +122,8 @@ class NoisyLayer(QuantisedLayer):
         # With one input channel the codes may have other strides than the weight: convolutions would round otherwise.
         codes = torch.empty_like(self.weight, requires_grad=False).copy_(self.weight_codes())
         self._programmed_step = self.weight_step.item()
-        self.programmed = [
-            written_cells(self.code, self.mapping, self.index, chip, codes, drift_time_s) for chip in chips
-        ]
+        place = self.code, self.mapping, self.index
+        self.programmed = [written_cells(*place, chip, codes, drift_time_s) for chip in chips]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
@@ -133,10 +132,8 @@ class NoisyLayer(QuantisedLayer):
             return self.product(x, self.weight, self.bias)
         if not self.programmed:
             raise RuntimeError("no chip is programmed; call pipeline.analog.model.program_chip first")
-        if len(x) % len(self.programmed):
-            raise ValueError(
-                f"{len(x)} images are no equal shares of {len(self.programmed)} chips; program one, or others"
-            )
+        if len(x) % (chips := len(self.programmed)):
+            raise ValueError(f"{len(x)} images are no equal shares of {chips} chips; program one, or others")
         codes, bias = self.input_codes(x), None if self.bias is None else self.bias.detach()
         if self.fidelity == "fast" and self._can_be_fast:
             return self._fast(codes, self.output_step, bias)
@@ -183,7 +180,7 @@ class NoisyLayer(QuantisedLayer):
     def _with_noise(self, cells: ProgrammedCells, y: Tensor, codes: Tensor, scale: float) -> Tensor:
         """One chip's outputs (images, windows, out_channels) with read noise and the converters' error."""
         entry = self.error_entry
-        error = ConverterError(self.adc_bias[entry], self.adc_std[entry], self.adc_common_std[entry])
+        error = self.adc_bias[entry], self.adc_std[entry], self.adc_common_std[entry]
         if self.compiled and y.device.type == "cpu" and y.dtype == torch.float32:
-            return compiled_noise(cells, y.contiguous(), self.input_vectors(codes), scale, error)
-        return torch_noise(cells, y, self.read_power(codes) if cells.read_sigma else None, scale, error)
+            return compiled_noise(cells, y.contiguous(), self.input_vectors(codes), scale, *error)
+        return torch_noise(cells, y, self.read_power(codes) if cells.read_sigma else None, scale, *error)

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -39,27 +38,18 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
     if len(images) < 2:
         raise ValueError(f"calibration needs 2 images or more, better 64 to 256, got {len(images)}")
     model.eval()
-    with _before_each_layer(model):
+    hardware = [layer.accelerator for layer in noisy_layers(model)]
+    with contextlib.ExitStack() as hooks:
+        for layer in noisy_layers(model):
+            hooks.enter_context(layer.register_forward_pre_hook(_set_ranges))
         _measure_errors(model, [SimulatedChip.nominal()], images)
-    if any(
-        layer.accelerator.device.is_noisy and layer.accelerator.adc_bits is not None for layer in noisy_layers(model)
-    ):
+    if any(each.device.is_noisy and each.adc_bits is not None for each in hardware):
         _measure_errors(model, [SimulatedChip.for_calibration(index) for index in range(_CHIPS)], images)
     program_chip(model, SimulatedChip.nominal(), "exact")
 
 
-@contextlib.contextmanager
-def _before_each_layer(model: nn.Module) -> Iterator[None]:
-    """Set a layer's ranges from the very inputs that it computes on next, so that layers behind see its converters."""
-    hooks = [layer.register_forward_pre_hook(_set_ranges) for layer in noisy_layers(model)]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
 def _set_ranges(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Set a layer's ranges from the very inputs that it computes on next, so that layers behind see its converters."""
     assert isinstance(layer, NoisyLayer)
     if not layer.input_range:
         layer.observe_range(inputs[0].detach(), 1.0)
@@ -73,8 +63,7 @@ def _full_scale(layer: NoisyLayer, codes: Tensor, adc_bits: int) -> Tensor:
     chance, share = torch.Generator().manual_seed(0), math.ceil(_SUMS / len(layer.mapping.row_blocks))
     cycles = adc.cycle_values(layer.accelerator, bool(layer.signed_inputs)).square()
     samples, weights = [], []
-    count = max(_VECTORS, _PRODUCTS // layer.weight.numel())
-    vectors = layer.input_vectors(codes).sample(count, chance)
+    vectors = layer.input_vectors(codes).sample(max(_VECTORS, _PRODUCTS // layer.weight.numel()), chance)
     for _, sums in layer.programmed[0].column_sums(vectors):
         weight = (cycles[:, None, None, None] * value[:, None]).to(sums).expand(sums.shape)
         picks = torch.randint(sums.numel(), (share,), generator=chance).to(sums.device)
@@ -86,14 +75,12 @@ def _full_scale(layer: NoisyLayer, codes: Tensor, adc_bits: int) -> Tensor:
 def _measure_errors(model: nn.Module, chips: list[SimulatedChip], images: Tensor) -> None:
     """Set what converters add on such chips; each chip sees its share of the images."""
     errors = [(layer, ErrorSums()) for layer in noisy_layers(model)]
-    hooks = [layer.register_forward_hook(sums.compare) for layer, sums in errors]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for layer, sums in errors:
+            hooks.enter_context(layer.register_forward_hook(sums.compare))
         for chip, part in zip(chips, images.chunk(len(chips)), strict=False):  # fewer images than chips are enough
             program_chip(model, chip, "exact")
             model(part)
-    finally:
-        for hook in hooks:
-            hook.remove()
     for layer, sums in errors:
         if sums.count:  # the model uses the layer
             entry = layer.error_entry

@@ -24,12 +24,7 @@ from hw_models.accelerator import Accelerator
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CellCode:
-    """How the weights of one layer are stored in cells.
-
-    Attributes:
-        accelerator: The hardware.
-        weight_bits: Bits of this layer's weights, sign included.
-    """
+    """How the weights of one layer are stored in cells; `weight_bits` counts the sign."""
 
     accelerator: Accelerator
     weight_bits: int
@@ -101,14 +96,9 @@ def code_sigma(code: CellCode) -> Tensor:
 def program(code: CellCode, codes: Tensor, generator: torch.Generator, drift_time_s: float | None = None) -> Tensor:
     """Write `codes` into the cells of one simulated chip, shape (columns, *codes.shape), in levels.
 
-    Each cell draws its own programming error, whether it is stuck, and its drift exponent. Conductances are not cut at
-    zero, so the mean of folded weights stays.
-
-    Args:
-        code: Encoding.
-        codes: Integer weight codes, any shape.
-        generator: The chip's stream for this layer.
-        drift_time_s: Time since programming; None reads at the device's t0, before any drift.
+    Each cell draws its own programming error, whether it is stuck, and its drift exponent, from the chip's stream for
+    this layer. Conductances are not cut at zero, so the mean of folded weights stays. `drift_time_s` is the time since
+    programming; None reads at the device's t0, before any drift.
     """
     device = code.accelerator.device
     digits = code.digits(codes)

@@ -10,13 +10,8 @@ from hw_models.layers import MvmLayer
 from hw_models.mapping import LayerMapping, map_network
 from pipeline.analog.layers import MaxPool2d, NoisyConv2d, NoisyLinear
 
-_REFUSED = (  # hold matrices that would silently stay digital
-    nn.modules.conv._ConvNd,
-    nn.modules.rnn.RNNBase,
-    nn.modules.rnn.RNNCellBase,
-    nn.MultiheadAttention,
-    nn.Bilinear,
-)
+# Layers with matrices that would silently stay digital.
+_REFUSED = (nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear)
 
 
 def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
@@ -44,30 +39,25 @@ def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
     if not layers:
         raise ValueError("the model has neither a Conv2d nor a Linear layer; there is nothing to put on crossbars")
     mapping = map_network(hardware, [_matrix_of(name, layer) for name, layer in layers])
-    analog = [
-        from_digital(layer, hardware, place, index)
-        for index, ((_, layer), place) in enumerate(zip(layers, mapping.layers, strict=True))
-    ]
-    pools = {pool: MaxPool2d.like(pool) for pool in model.modules() if type(pool) is nn.MaxPool2d}
-    return _replaced(model, pools | {old: new for (_, old), new in zip(layers, analog, strict=True)})
+    new: dict[nn.Module, nn.Module] = {
+        pool: MaxPool2d.like(pool) for pool in model.modules() if type(pool) is nn.MaxPool2d
+    }
+    for index, ((_, layer), place) in enumerate(zip(layers, mapping.layers, strict=True)):
+        new[layer] = _from_digital(layer, hardware, place, index)
+    return _replaced(model, new)
 
 
 def to_digital(model: nn.Module) -> nn.Module:
     """A copy of a model whose crossbar layers are plain torch layers with the same (float) weights."""
     model = copy.deepcopy(model)
     layers = [layer for layer in model.modules() if isinstance(layer, NoisyConv2d | NoisyLinear)]
-    return _replaced(model, {layer: digital_layer(layer) for layer in layers})
+    return _replaced(model, {layer: _to_digital(layer) for layer in layers})
 
 
-def from_digital(
-    layer: nn.Conv2d | nn.Linear, hardware: Accelerator, mapping: LayerMapping, index: int = 0
+def _from_digital(
+    layer: nn.Conv2d | nn.Linear, hardware: Accelerator, mapping: LayerMapping, index: int
 ) -> NoisyConv2d | NoisyLinear:
-    """The crossbar layer that shares a torch layer's parameters.
-
-    Raises:
-        ValueError: If the layer is a convolution with groups, dilation, or unequal sides.
-    """
-    _check(f"number {index}", layer)
+    """The crossbar layer that shares a torch layer's parameters."""
     analog: NoisyConv2d | NoisyLinear
     bias = layer.bias is not None
     on_chip: dict[str, Any] = {"accelerator": hardware, "mapping": mapping, "index": index}
@@ -81,15 +71,14 @@ def from_digital(
     return analog.train(layer.training)
 
 
-def digital_layer(layer: NoisyConv2d | NoisyLinear) -> nn.Conv2d | nn.Linear:
-    """The torch layer that shares a crossbar layer's parameters; the inverse of `from_digital`."""
+def _to_digital(layer: NoisyConv2d | NoisyLinear) -> nn.Conv2d | nn.Linear:
+    """The torch layer that shares a crossbar layer's parameters."""
     digital: nn.Conv2d | nn.Linear
-    outputs, inputs = layer.weight.shape[:2]
+    (outputs, inputs, *kernel), bias = layer.weight.shape, layer.bias is not None
     if isinstance(layer, NoisyConv2d):
-        kernel = layer.weight.shape[-1]
-        digital = nn.Conv2d(inputs, outputs, kernel, layer.stride, layer.padding, bias=layer.bias is not None)
+        digital = nn.Conv2d(inputs, outputs, kernel[0], layer.stride, layer.padding, bias=bias)
     else:
-        digital = nn.Linear(inputs, outputs, bias=layer.bias is not None)
+        digital = nn.Linear(inputs, outputs, bias=bias)
     digital.weight, digital.bias = layer.weight, layer.bias
     return digital.train(layer.training)
 

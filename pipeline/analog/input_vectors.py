@@ -54,13 +54,8 @@ class InputVectors:
 
     @staticmethod
     def room(shape: tuple[int, ...], step: int, device: torch.device) -> Tensor:
-        """Zeros to be filled with codes. Behind them lie further values, over which the kernels may read.
-
-        Args:
-            shape: (images, ..., channels).
-            step: From one window to the next, in values.
-            device: Of the tensor.
-        """
+        """Zeros to be filled with codes, (images, ..., channels). Behind them lie further values, over which the
+        kernels may read; `step` is from one window to the next, in values."""
         behind = (vector_code.RUN - 1) * step
         return torch.zeros(math.prod(shape) + behind, device=device)[: math.prod(shape)].view(shape)
 

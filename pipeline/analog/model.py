@@ -52,13 +52,9 @@ def program_chips(
 
 
 def logits_of_chips(model: nn.Module, chips: Sequence[SimulatedChip], images: Tensor, numbers: Tensor) -> Tensor:
-    """The model's output for the chips' images, one chip's after the other's.
+    """The model's output for images (chips * n, ...) of the chips programmed in it, one chip's after the other's.
 
-    Args:
-        model: A model on which these chips are programmed.
-        chips: One or more.
-        images: (chips * n, ...).
-        numbers: (chips, n), a number for each image of a chip. It decides the read noise, whatever the batch.
+    `numbers` (chips, n) has a number for each image of a chip. It decides the read noise, whatever the batch.
     """
     for chip, own in zip(chips, numbers, strict=True):
         chip.images = own

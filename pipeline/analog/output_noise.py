@@ -1,7 +1,5 @@
 """What `fast` adds at a layer's output: read noise, and noise in the place of the converters' error."""
 
-import dataclasses
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,44 +10,31 @@ from pipeline.analog.kernels import windows as window_kernels
 from pipeline.analog.programmed_cells import ProgrammedCells
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ConverterError:
-    """Statistics of the converters' error of a layer's outputs, in codes.
-
-    Attributes:
-        mean, std: Of each output, (out_channels,); `std` without the part that all outputs of a window share.
-        common_std: Of that part, scalar.
-    """
-
-    mean: Tensor
-    std: Tensor
-    common_std: Tensor
-
-
 def torch_noise(
-    cells: ProgrammedCells, y: Tensor, read_power: Tensor | None, scale: float, error: ConverterError
+    cells: ProgrammedCells, y: Tensor, power: Tensor | None, scale: float, mean: Tensor, std: Tensor, shared: Tensor
 ) -> Tensor:
     """One chip's outputs with noise: the definition of what the kernels compute.
 
     Args:
-        cells: The layer's cells on that chip.
+        cells: Of the layer on that chip.
         y: Outputs of a linear periphery, (images, windows, out_channels).
-        read_power: Sum of `adc.cycle_power` over each input vector, (images, windows, 1); None reads without noise.
+        power: Sum of `adc.cycle_power` over each input vector, (images, windows, 1); None reads without noise.
         scale: Value of one unit of the digital sum.
-        error: Of the converters.
+        mean, std: Of the converters' error of each output, in codes, (out_channels,); `std` without the `shared` part.
+        shared: Standard deviation of the part that all outputs of a window share, in codes, scalar.
     """
-    variance = error.std.square()
-    if read_power is not None:
-        variance = variance + cells.read_variance * read_power
+    variance = std.square()
+    if power is not None:
+        variance = variance + cells.read_variance * power
     images = cells.chip.numbers_of(len(y))
     noise = cells.chip.read_noise(y, images, cells.index, 0)
-    common = error.common_std * cells.chip.read_noise(y[..., :1], images, cells.index, 1)
+    common = shared * cells.chip.read_noise(y[..., :1], images, cells.index, 1)
     y = torch.addcmul(y, noise, variance.sqrt_().mul_(scale))
-    return y.add_((error.mean + common).mul_(scale))
+    return y.add_((mean + common).mul_(scale))
 
 
 def compiled_noise(
-    cells: ProgrammedCells, y: Tensor, inputs: InputVectors, scale: float, error: ConverterError
+    cells: ProgrammedCells, y: Tensor, inputs: InputVectors, scale: float, mean: Tensor, std: Tensor, shared: Tensor
 ) -> Tensor:
     """`torch_noise` on a CPU, in place; `y` is contiguous."""
     powers = np.zeros(len(inputs) * inputs.windows, np.float32)
@@ -61,13 +46,13 @@ def compiled_noise(
     common, common_starts = cells.chip.read_stream(inputs.windows, images, cells.index, 1)
     window_kernels.add_output_noise(
         y.flatten(0, 1).numpy(),
-        (error.std * scale).square().numpy(),
+        (std * scale).square().numpy(),
         powers,
         noise.numpy(),
         starts.numpy(),
-        (error.mean * scale).numpy(),
+        (mean * scale).numpy(),
         common.numpy(),
         common_starts.numpy(),
-        float(error.common_std) * scale,
+        float(shared) * scale,
     )
     return y

@@ -27,10 +27,7 @@ class ProgrammedCells:
     """One layer's programmed cells.
 
     Attributes:
-        code: How weights are stored in cells.
-        mapping: Where the layer lies on crossbars.
         index: Number of the layer.
-        chip: The chip.
         levels: Programmed cells, (columns of a weight, out_channels, rows), rows in the mapping's order.
         folded: The weights that these cells hold, in codes, the weight's shape.
         compiled: Use `pipeline.analog.kernels` on a CPU; False keeps to torch, with the same results.
@@ -174,20 +171,16 @@ class ProgrammedCells:
 
 
 def written_cells(
-    code: CellCode,
-    mapping: LayerMapping,
-    index: int,
-    chip: SimulatedChip,
-    weight_codes: Tensor,
-    drift_time_s: float | None = None,
+    code: CellCode, mapping: LayerMapping, index: int, chip: SimulatedChip, codes: Tensor, drift_time_s: float | None
 ) -> ProgrammedCells:
     """The cells of layer `index` on a chip after weight codes (out_channels, ...) were written into them."""
-    codes = weight_codes.cpu()
-    generator = chip.cell_generator(index)
-    levels = code.digits(codes) if chip.ideal_cells else program(code, codes, generator, drift_time_s)
+    if chip.ideal_cells:
+        levels = code.digits(codes.cpu())
+    else:
+        levels = program(code, codes.cpu(), chip.cell_generator(index), drift_time_s)
     kernel_major = levels.dim() == 5 and mapping.row_order == "kernel_major"
-    in_rows = (levels.permute(0, 1, 3, 4, 2) if kernel_major else levels).flatten(2).to(weight_codes.device)
-    folded = torch.empty_like(weight_codes).copy_(code.fold(levels))
+    in_rows = (levels.permute(0, 1, 3, 4, 2) if kernel_major else levels).flatten(2).to(codes.device)
+    folded = torch.empty_like(codes).copy_(code.fold(levels))
     return ProgrammedCells(code=code, mapping=mapping, index=index, chip=chip, levels=in_rows, folded=folded)
 
 
@@ -204,13 +197,8 @@ def _packed(cells: Tensor, rows: Rows, blocks: tuple[tuple[int, int], ...], tile
     order, copies, first_copy = _copies(rows, blocks)
     matrix = cells.flatten(0, 1)[:, torch.from_numpy(order)]
     tiles = F.pad(matrix, (0, 0, 0, -len(matrix) % tile)).unflatten(0, (-1, tile)).transpose(1, 2).contiguous()
-    return {
-        "offsets": rows.offsets[order],
-        "copies": copies,
-        "first_copy": first_copy,
-        "cells": tiles.numpy(),
-        "blocks": np.array(blocks),
-    }
+    reads = {"offsets": rows.offsets[order], "copies": copies, "first_copy": first_copy}
+    return reads | {"cells": tiles.numpy(), "blocks": np.array(blocks)}
 
 
 @functools.lru_cache(maxsize=256)

@@ -63,12 +63,9 @@ class QuantisedLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
         self.register_buffer("input_range", torch.tensor(0.0))
         self.register_buffer("signed_inputs", torch.tensor(False))
-        self.accelerator = accelerator
-        self.index = index
-        self.weight_format = weight_format
-        self.code = CellCode(
-            accelerator=accelerator, weight_bits=weight_format.bits if weight_format else accelerator.weight_bits
-        )
+        self.accelerator, self.weight_format, self.index = accelerator, weight_format, index
+        bits = weight_format.bits if weight_format else accelerator.weight_bits
+        self.code = CellCode(accelerator=accelerator, weight_bits=bits)
         self.noise_strength = 0.0
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ numbers), and each chip can be made again without the others.
 """
 
 import dataclasses
+import functools
 
 import torch
 from torch import Tensor
@@ -18,10 +19,9 @@ _CPU = torch.device("cpu")
 
 @dataclasses.dataclass(kw_only=True)
 class SimulatedChip:
-    """The random numbers of one simulated chip.
+    """The random numbers of one simulated chip, all from its seed.
 
     Attributes:
-        seed: The chip's seed.
         ideal_cells: Whether cells hold exactly what is written; converters still convert.
         ideal_reads: Whether cells are read without noise.
         images: Index of each image of the batch now in the network; set it before each batch.
@@ -56,13 +56,10 @@ class SimulatedChip:
         return torch.Generator().manual_seed(derive_seed(self.seed, "cells", layer))
 
     def read_noise(self, like: Tensor, images: Tensor, *place: int) -> Tensor:
-        """Standard normal numbers, fresh for each image and each `place` (layer, cycle, block, ...).
+        """Standard normal numbers of the shape (images, ...) and device of `like`.
 
-        Args:
-            like: Tensor whose shape (images, ...) and device the noise takes.
-            images: Index of each image, (images,). It decides the noise, so that results do not depend on how images
-                are cut into batches.
-            place: Numbers that tell this read from all others.
+        They are fresh for each image and each `place` (layer, cycle, block, ...). The index of an image decides them,
+        (images,), so that results do not depend on how images are cut into batches.
         """
         count = like[0].numel()
         pool, starts = self.read_stream(count, images, *place, device=like.device)
@@ -83,12 +80,6 @@ class SimulatedChip:
         return pool, (mixed >> 11) % (pool.numel() - count - _POOL_MARGIN)
 
 
-_pools: dict[tuple[str, int], Tensor] = {}
-
-
+@functools.cache
 def _noise_pool(device: torch.device, size: int) -> Tensor:
-    key = (str(device), size)
-    if key not in _pools:
-        pool = torch.randn(size, generator=torch.Generator().manual_seed(derive_seed("noise pool")))
-        _pools[key] = pool.to(device)
-    return _pools[key]
+    return torch.randn(size, generator=torch.Generator().manual_seed(derive_seed("noise pool"))).to(device)

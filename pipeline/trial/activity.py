@@ -1,5 +1,7 @@
 """Statistics of a trained network for the cost model: densities of its input bits, shares of its cells' levels."""
 
+import contextlib
+
 import torch
 from torch import Tensor, nn
 
@@ -23,17 +25,12 @@ def measured_activity(network: nn.Module, images: Tensor) -> Activity:
         planes[layer] = _plane_densities(layer, inputs[0])
 
     layers = noisy_layers(network)
-    handles = [layer.register_forward_pre_hook(look) for layer in layers]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_pre_hook(look))
         network.eval()(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Activity(
-        layers=tuple(
-            LayerActivity(plane_densities=planes[layer], level_shares=_level_shares(layer)) for layer in layers
-        )
-    )
+    measured = (LayerActivity(plane_densities=planes[layer], level_shares=_level_shares(layer)) for layer in layers)
+    return Activity(layers=tuple(measured))
 
 
 def _plane_densities(layer: NoisyLayer, x: Tensor) -> tuple[float, ...]:

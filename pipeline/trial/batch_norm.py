@@ -16,14 +16,9 @@ _RECALIBRATION = 2**28  # number of the first recalibration image: images to be 
 
 @contextlib.contextmanager
 def recalibrated_batch_norm(model: nn.Module, chips: Sequence[SimulatedChip], images: Tensor) -> Iterator[None]:
-    """While this holds, batch normalisation uses the statistics of these images on each chip.
+    """While this holds, batch normalisation uses the statistics of these images on each chip programmed in the model.
 
     This is a digital correction of each column and needs no labels. Afterwards the model's own statistics hold again.
-
-    Args:
-        model: A model on which these chips are programmed.
-        chips: One or more, as for `pipeline.analog.program_chips`.
-        images: (n, channels, height, width), the same for each chip.
 
     Raises:
         ValueError: If a batch normalisation is of a class with a forward pass of its own.

@@ -41,7 +41,7 @@ def evaluate(
 ) -> TrialResult:
     """Measure everything about one design.
 
-    Every draw comes from (study seed, trial number), chips from (study seed, chip number).
+    Every draw comes from (study seed, `trial_number`), chips from (study seed, chip number).
 
     Args:
         design: Hardware and network.

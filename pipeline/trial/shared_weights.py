@@ -67,23 +67,17 @@ def build_channels_last(design: DesignPoint) -> nn.Sequential:
 def _slice(shared: SharedWeights, design: DesignPoint, layer: Layer, module: NoisyLayer) -> Tensor:
     mvm = layer.mvm
     if layer.is_conv:
-        largest = shared[mvm.name]
-        cut = (largest.shape[-1] - mvm.kernel) // 2
+        cut = (shared[mvm.name].shape[-1] - mvm.kernel) // 2
         centre = slice(cut, cut + mvm.kernel)
-        weight = largest[: mvm.out_channels, : mvm.in_channels, centre, centre]
+        weight = shared[mvm.name][: mvm.out_channels, : mvm.in_channels, centre, centre]
         return weight.contiguous(memory_format=torch.channels_last)
     if mvm.name in shared and (mvm.name != "classifier" or design.hidden):
         return shared[mvm.name][: mvm.out_channels, : mvm.in_channels].contiguous()
-    channels, height, width = _features(design)
-    return shared[f"{mvm.name}@{height}x{width}"][: mvm.out_channels, :channels].flatten(1).contiguous()
-
-
-def _features(design: DesignPoint) -> tuple[int, int, int]:
-    """Channels, height and width of what the first fully connected layer sees."""
-    size = (design.image.height, design.image.width)
+    channels = design.convs[-1].filters if design.convs else design.image.channels
+    height, width = (design.image.height, design.image.width)
     for conv in design.convs:
-        size = _shrunk(size, conv.stride, conv.pool)
-    return (design.convs[-1].filters if design.convs else design.image.channels), *size
+        height, width = _shrunk((height, width), conv.stride, conv.pool)
+    return shared[f"{mvm.name}@{height}x{width}"][: mvm.out_channels, :channels].flatten(1).contiguous()
 
 
 def _shrunk(size: tuple[int, int], stride: int, pool: bool) -> tuple[int, int]:
@@ -93,8 +87,7 @@ def _shrunk(size: tuple[int, int], stride: int, pool: bool) -> tuple[int, int]:
 
 def _shapes(spec: StudySpec) -> dict[str, tuple[int, ...]]:
     """Name of each weight -> its shape."""
-    convs, hidden = spec.network.convs, spec.network.hidden
-    image = image_of(spec.dataset)
+    convs, hidden, image = spec.network.convs, spec.network.hidden, image_of(spec.dataset)
     shapes: dict[str, tuple[int, ...]] = {}
     channels = image.channels
     for place in range(len(convs)):

@@ -1,5 +1,6 @@
 """A supernet: one training for all networks of a space, from which each design inherits its weights."""
 
+import contextlib
 import functools
 import math
 import random
@@ -83,12 +84,10 @@ def draw_design(space: SearchSpace, chance: random.Random) -> DesignPoint:
     """A random design of the space, each parameter drawn evenly; a design that cannot exist is drawn again."""
     for _ in range(_DRAWS):
         values = {name: chance.choice(dimension.values) for name, dimension in space.dimensions().items()}
-        try:
+        with contextlib.suppress(InfeasibleDesign):
             design = space.design(values)
             topology(design)
-        except InfeasibleDesign:
-            continue
-        return design
+            return design
     raise ValueError(f"none of {_DRAWS} designs drawn at random can exist; make the search space smaller")
 
 
@@ -96,22 +95,16 @@ class _Training:
     """The state of a supernet's training between two epochs."""
 
     def __init__(self, definition: StudyDefinition, split: Split) -> None:
-        self._spec = definition.spec
-        self._space = SearchSpace(definition)
-        self._split = split
+        self._spec, self._space, self._split = definition.spec, SearchSpace(definition), split
         self._seed = derive_seed(definition.spec.seed, "supernet")
         self._device = compute_device()
         fresh = shared_weights(definition.spec, torch.Generator().manual_seed(self._seed))
         self.shared = {name: weight.to(self._device).requires_grad_() for name, weight in fresh.items()}
         self.epoch = 0
-        training = definition.spec.training
+        rate, decay = definition.spec.training.learning_rate, definition.spec.training.weight_decay
         self._steps = definition.spec.accuracy.supernet_epochs * len(self._batches())
-        self._optimizer = torch.optim.Adam(
-            self.shared.values(), lr=training.learning_rate, weight_decay=training.weight_decay
-        )
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, training.learning_rate, total_steps=self._steps
-        )
+        self._optimizer = torch.optim.Adam(self.shared.values(), lr=rate, weight_decay=decay)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=self._steps)
 
     def _batches(self) -> ShuffledBatches:
         training = self._spec.training
@@ -138,20 +131,14 @@ class _Training:
     def _loss(self, design: DesignPoint, images: Tensor, labels: Tensor, progress: float) -> Tensor:
         network = build_channels_last(design).to(self._device).train()
         ramp = self._spec.training.noise_ramp
-        strength = self._spec.training.noise_strength * (min(1.0, progress / ramp) if ramp else 1.0)
-        set_noise_strength(network, strength)
-        parameters = part_of(self.shared, design, network)
-        logits = functional_call(network, parameters, (images,))
+        set_noise_strength(network, self._spec.training.noise_strength * (min(1.0, progress / ramp) if ramp else 1.0))
+        logits = functional_call(network, part_of(self.shared, design, network), (images,))
         return nn.functional.cross_entropy(logits, labels)
 
     def state(self) -> dict[str, Any]:
         """Everything on which the next epoch depends."""
-        return {
-            "epoch": self.epoch,
-            "shared": self.shared,
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-        }
+        optimizer, schedule = self._optimizer.state_dict(), self._schedule.state_dict()
+        return {"epoch": self.epoch, "shared": self.shared, "optimizer": optimizer, "schedule": schedule}
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue after the epoch of `state`."""

@@ -64,13 +64,8 @@ def train(
 ) -> None:
     """Train `network` in place, on a GPU where there is one.
 
-    Args:
-        network: From `build_network`.
-        data: Training split.
-        spec: Epochs, batch size, learning rate, noise strength.
-        seed: It decides the order of images and the noise.
-        after_epoch: Looks at the network after each epoch and may end the training by returning True. It must change
-            neither the network nor any random state.
+    `seed` decides the order of images and the noise. `after_epoch` sees the network after each epoch and may end the
+    training by returning True. It must change neither the network nor any random state.
 
     Raises:
         TrainingDiverged: If the loss stops being finite.

@@ -17,9 +17,7 @@ from pipeline.study.study_spec import VariationSpec
 from pipeline.trial.batch_norm import recalibrated_batch_norm
 
 _DIGITS = 12  # to which accuracies are rounded, so that equal shares of images are equal numbers
-_CHIPS_ON_GPU = (
-    8  # assumed: enough to fill a GPU with the small networks of a search; activations take 8 times the memory
-)
+_CHIPS_ON_GPU = 8  # assumed: small networks then fill a GPU; activations take 8 times the memory
 
 
 @torch.no_grad()
@@ -35,21 +33,19 @@ def accuracy_under_variation(
 
     Chips 0, 1, 2, ... of the study are tried until the 95 % interval of the first split's mean is within
     +-`spec.half_width`, at least `spec.min_chips` and at most `spec.max_chips` of them. All splits see the same chips.
-    (More than 40 lines, because the arguments take half of them.)
+    (Long because the arguments take half of it.)
 
     Args:
         model: A trained model with crossbar layers, after `pipeline.analog.calibrate`.
         splits: Pairs of images (n, channels, height, width) in 0 to 1 and labels (n,).
         spec: Number of chips, fidelity, drift time and so on. With `spec.images_per_chip` each chip sees a random draw
-            of that many images. Its accuracy is the noiseless one on all images plus the change on those it saw. That
-            is unbiased, and for the same number of classified images the interval of the mean is narrower than with
-            all chips on the same few images. The spread, the 5th percentile, the worst chip and the share of good chips
-            then also carry the draw's scatter.
+            of that many images. Its accuracy is the noiseless one on all images plus the change on those it saw, which
+            is unbiased. The interval of the mean is then narrower than with all chips on the same few images. The
+            spread, the 5th percentile, the worst chip and the share of good chips also carry the draw's scatter.
         study_seed: The chips are functions of it and of their number.
-        recalibration_images: With `spec.recalibrate_batch_norm`, the training images from which each chip's batch
-            normalisation takes its statistics anew.
-        chips_at_once: Chips in one batch; None: 8 on a GPU, and 1 on a CPU, where that is faster. It does not change
-            which chips are simulated.
+        recalibration_images: Training images for `spec.recalibrate_batch_norm`.
+        chips_at_once: Chips in one batch; None: 8 on a GPU, and 1 on a CPU, where that is faster. No result depends
+            on it.
 
     Raises:
         ValueError: If the model is not calibrated, or images are missing that `spec` needs.
@@ -132,8 +128,7 @@ def summarize(
     per_chip: list[float], noiseless: float, float_accuracy: float, n_images: int, spec: VariationSpec
 ) -> VariationReport:
     """The statistics of the accuracies of all chips."""
-    mean = float(np.mean(per_chip))
-    reach = _half_width(per_chip)
+    mean, reach = float(np.mean(per_chip)), _half_width(per_chip)
     good = None if spec.required_accuracy is None else float(np.mean(np.array(per_chip) >= spec.required_accuracy))
     return VariationReport(
         per_chip=tuple(per_chip),
@@ -153,7 +148,6 @@ def summarize(
 
 
 def _is_enough(per_chip: list[list[float]], spec: VariationSpec) -> bool:
-    """Whether the interval of the first split's mean is narrow enough."""
     return len(per_chip) >= spec.min_chips and _half_width([chip[0] for chip in per_chip]) <= spec.half_width
 
 

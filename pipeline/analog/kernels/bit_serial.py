@@ -44,7 +44,7 @@ class Layer(NamedTuple):
         pixels: Input codes as whole numbers, zero padding included, (images, n), with RUN - 1 steps of room behind.
         offsets: Where each row of the cells reads, counted from a window's first value, (rows,), int64.
         copies: How a window's values are collected, (copies, 2), int64: the first value read and the first row written
-            of copies of COPY values each, in order. A copy may write into rows that the next one writes again.
+            of copies of COPY values each, in order. The next copy may write over rows of the one before.
         first_copy: Where each block's copies begin, and where the last one's end, (blocks + 1,), int64.
         grid: Windows of an image and steps between their first values: (down, right, step down, step right), a tuple.
         cells: Levels with their baseline, packed in tiles of columns, (tiles, rows, columns of a tile).
@@ -187,17 +187,7 @@ def _index_image(
     amplitudes: np.ndarray,
     first_place: int,
 ) -> None:
-    """Index words and read noise of an image's windows and their blocks, in this order, from a place on.
-
-    Args:
-        layer: The layer.
-        words: The image's codes, one byte a cycle.
-        read_sigma: As in `bit_serial`.
-        collected: Room for the words of a block.
-        index: (places, groups).
-        amplitudes: (places, cycles).
-        first_place: Where to begin.
-    """
+    """Index words (places, groups) and read noise (places, cycles) of an image's windows and their blocks, in order."""
     height, width, down, right = layer.grid
     place = first_place
     for window in range(height * width):
