@@ -40,8 +40,7 @@ class NoisyLayer(QuantisedLayer):
 
     Attributes:
         adc_full_scale: Full scale of the layer's converters in levels, scalar; 0: not calibrated.
-        adc_bias, adc_std: Mean and standard deviation of the converters' error of an output, in codes,
-            (2, out_channels).
+        adc_bias, adc_std: Mean and standard deviation of the converters' error, in codes, (2, out_channels).
         adc_common_std: Standard deviation of the part of that error that all outputs of a window share, (2,): columns
             see the same inputs, so that their offsets round and saturate together. `adc_std` is the rest.
         adc_error_ratio: Standard deviation of the converters' error over that of the outputs, (2,).
@@ -179,8 +178,7 @@ class NoisyLayer(QuantisedLayer):
 
     def _with_noise(self, cells: ProgrammedCells, y: Tensor, codes: Tensor, scale: float) -> Tensor:
         """One chip's outputs (images, windows, out_channels) with read noise and the converters' error."""
-        entry = self.error_entry
-        error = self.adc_bias[entry], self.adc_std[entry], self.adc_common_std[entry]
+        error = (errors[self.error_entry] for errors in (self.adc_bias, self.adc_std, self.adc_common_std))
         if self.compiled and y.device.type == "cpu" and y.dtype == torch.float32:
             return compiled_noise(cells, y.contiguous(), self.input_vectors(codes), scale, *error)
         return torch_noise(cells, y, self.read_power(codes) if cells.read_sigma else None, scale, *error)

@@ -42,8 +42,7 @@ class CellCode:
     @property
     def baseline(self) -> float:
         """u_off / step: what an active cell of digit 0 adds to its column, in levels."""
-        u_off = self.accelerator.device.relative_conductance(0, self.accelerator.cell_bits)
-        return u_off / self.step
+        return self.accelerator.device.relative_conductance(0, self.accelerator.cell_bits) / self.step
 
     @property
     def step(self) -> float:
@@ -53,8 +52,7 @@ class CellCode:
 
     def significance(self) -> Tensor:
         """Value of each column of a weight in the digital sum, (columns,): 2**(cell_bits k), or its negative."""
-        slices = self.accelerator.slices(self.weight_bits)
-        powers = 2.0 ** (self.accelerator.cell_bits * torch.arange(slices))
+        powers = 2.0 ** (self.accelerator.cell_bits * torch.arange(self.accelerator.slices(self.weight_bits)))
         return powers if self.offset else torch.cat([powers, -powers])
 
     def digits(self, codes: Tensor) -> Tensor:

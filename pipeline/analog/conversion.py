@@ -39,9 +39,7 @@ def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
     if not layers:
         raise ValueError("the model has neither a Conv2d nor a Linear layer; there is nothing to put on crossbars")
     mapping = map_network(hardware, [_matrix_of(name, layer) for name, layer in layers])
-    new: dict[nn.Module, nn.Module] = {
-        pool: MaxPool2d.like(pool) for pool in model.modules() if type(pool) is nn.MaxPool2d
-    }
+    new: dict[nn.Module, nn.Module] = {old: MaxPool2d.like(old) for old in model.modules() if type(old) is nn.MaxPool2d}
     for index, ((_, layer), place) in enumerate(zip(layers, mapping.layers, strict=True)):
         new[layer] = _from_digital(layer, hardware, place, index)
     return _replaced(model, new)
@@ -103,13 +101,8 @@ def _check(name: str, layer: nn.Module) -> None:
 
 def _padding(layer: nn.Conv2d) -> int | None:
     """Zeros on each side, None if sides differ."""
-    padding = layer.padding
-    if padding == "valid":
-        return 0
-    if padding == "same":
-        return layer.kernel_size[0] // 2 if layer.kernel_size[0] % 2 else None
-    assert not isinstance(padding, str)
-    return padding[0] if len(set(padding)) == 1 else None
+    sides = set(layer._reversed_padding_repeated_twice)  # in numbers also where `padding` is a word
+    return sides.pop() if len(sides) == 1 else None
 
 
 def _matrix_of(name: str, layer: nn.Conv2d | nn.Linear) -> MvmLayer:

@@ -19,8 +19,7 @@ class NoisyConv2d(NoisyLayer):
     """A convolution on crossbars, with a square kernel and the same stride and zero padding in both directions.
 
     Args:
-        in_channels, out_channels, kernel, stride: As in torch.nn.Conv2d.
-        bias: Whether a digital bias is added.
+        in_channels, out_channels, kernel, stride, bias: As in torch.nn.Conv2d; the bias is digital.
         padding: As in torch.nn.Conv2d; None: `kernel // 2`.
         accelerator: The hardware.
         mapping: Where the layer lies on crossbars.

@@ -44,15 +44,7 @@ def compiled_noise(
     images = cells.chip.numbers_of(len(inputs))
     noise, starts = cells.chip.read_stream(inputs.windows * y.shape[-1], images, cells.index, 0)
     common, common_starts = cells.chip.read_stream(inputs.windows, images, cells.index, 1)
-    window_kernels.add_output_noise(
-        y.flatten(0, 1).numpy(),
-        (std * scale).square().numpy(),
-        powers,
-        noise.numpy(),
-        starts.numpy(),
-        (mean * scale).numpy(),
-        common.numpy(),
-        common_starts.numpy(),
-        float(shared) * scale,
-    )
+    own = (std * scale).square().numpy(), powers, noise.numpy(), starts.numpy(), (mean * scale).numpy()
+    of_windows = common.numpy(), common_starts.numpy(), float(shared) * scale
+    window_kernels.add_output_noise(y.flatten(0, 1).numpy(), *own, *of_windows)
     return y

@@ -69,12 +69,8 @@ class ProgrammedCells:
     ) -> Tensor:
         """Weight codes times input codes as the hardware computes it, (images, windows, out_channels).
 
-        Args:
-            inputs: Input codes.
-            full_scale: Of the converters, in levels, scalar.
-            signed: Inputs are in two's complement.
-            scale: Value of one unit of the digital sum.
-            bias: Added at the end, (out_channels,).
+        `full_scale` of the converters is in levels, scalar. `signed` inputs are in two's complement. `scale` is the
+        value of one unit of the digital sum, to which `bias` (out_channels,) is added.
         """
         accelerator = self.code.accelerator
         images = self.chip.numbers_of(len(inputs))
@@ -174,10 +170,8 @@ def written_cells(
     code: CellCode, mapping: LayerMapping, index: int, chip: SimulatedChip, codes: Tensor, drift_time_s: float | None
 ) -> ProgrammedCells:
     """The cells of layer `index` on a chip after weight codes (out_channels, ...) were written into them."""
-    if chip.ideal_cells:
-        levels = code.digits(codes.cpu())
-    else:
-        levels = program(code, codes.cpu(), chip.cell_generator(index), drift_time_s)
+    whole, chance = codes.cpu(), chip.cell_generator(index)
+    levels = code.digits(whole) if chip.ideal_cells else program(code, whole, chance, drift_time_s)
     kernel_major = levels.dim() == 5 and mapping.row_order == "kernel_major"
     in_rows = (levels.permute(0, 1, 3, 4, 2) if kernel_major else levels).flatten(2).to(codes.device)
     folded = torch.empty_like(codes).copy_(code.fold(levels))

@@ -14,7 +14,6 @@ from pipeline.seeds import derive_seed
 
 _POOL_SIZE = 2**20  # assumed: many more than the values of one image in one layer, and only 4 MiB
 _POOL_MARGIN = 64  # values that a reader of whole tiles may touch beyond its own
-_CPU = torch.device("cpu")
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -62,20 +61,18 @@ class SimulatedChip:
         (images,), so that results do not depend on how images are cut into batches.
         """
         count = like[0].numel()
-        pool, starts = self.read_stream(count, images, *place, device=like.device)
+        pool, starts = self.read_stream(count, images.to(like.device), *place)
         return pool.unfold(0, count, 1)[starts].reshape(like.shape)
 
-    def read_stream(
-        self, count: int, images: Tensor, *place: int, device: torch.device = _CPU
-    ) -> tuple[Tensor, Tensor]:
+    def read_stream(self, count: int, images: Tensor, *place: int) -> tuple[Tensor, Tensor]:
         """The numbers of `read_noise` as a pool, and where in it each image's `count` numbers begin.
 
         The pool of normal numbers is drawn once. Each image and place reads it from a pseudo-random start, which is as
         good as fresh numbers while one read needs few of the pool's.
         """
-        pool = _noise_pool(device, max(_POOL_SIZE, 1 << (4 * count - 1).bit_length()))  # few sizes: few pools
+        pool = _noise_pool(images.device, max(_POOL_SIZE, 1 << (4 * count - 1).bit_length()))  # few sizes: few pools
         salt = derive_seed(self.seed, "read", *place) & 0x7FFFFFFF
-        mixed = (images.to(device) + 1) * 0x9E3779B1 + salt * 0x85EBCA6B
+        mixed = (images + 1) * 0x9E3779B1 + salt * 0x85EBCA6B
         mixed = ((mixed ^ (mixed >> 17)) * 0x2C1B3C6D) & 0x7FFFFFFFFFFFFFF
         return pool, (mixed >> 11) % (pool.numel() - count - _POOL_MARGIN)
 

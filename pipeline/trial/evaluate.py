@@ -41,12 +41,10 @@ def evaluate(
 ) -> TrialResult:
     """Measure everything about one design.
 
-    Every draw comes from (study seed, `trial_number`), chips from (study seed, chip number).
+    Every draw comes from (study seed, trial number), chips from (study seed, chip number).
 
     Args:
-        design: Hardware and network.
-        spec: Data set, training and variation settings, seed.
-        trial_number: Number of the trial.
+        design, spec, trial_number: What is measured, how (data set, training, variation, seed), and as which trial.
         checkpoint: Where to write the trained weights, unless the training is stopped; None keeps none.
         rule: Decides at its checkpoints whether the training is worth going on; None always is.
 

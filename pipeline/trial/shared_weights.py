@@ -74,7 +74,7 @@ def _slice(shared: SharedWeights, design: DesignPoint, layer: Layer, module: Noi
     if mvm.name in shared and (mvm.name != "classifier" or design.hidden):
         return shared[mvm.name][: mvm.out_channels, : mvm.in_channels].contiguous()
     channels = design.convs[-1].filters if design.convs else design.image.channels
-    height, width = (design.image.height, design.image.width)
+    height, width = design.image.height, design.image.width
     for conv in design.convs:
         height, width = _shrunk((height, width), conv.stride, conv.pool)
     return shared[f"{mvm.name}@{height}x{width}"][: mvm.out_channels, :channels].flatten(1).contiguous()

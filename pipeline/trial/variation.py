@@ -81,17 +81,13 @@ class _Exam:
     spec: VariationSpec
     recalibration_images: Tensor | None
 
-    @property
-    def device(self) -> torch.device:
-        return next(self.model.parameters()).device
-
     def scores(self, chips: list[SimulatedChip], fidelity: Fidelity) -> list[Tensor]:
         """Per split, the score of each image on each chip, (chips, n); NaN for images that a chip does not see."""
         program_chips(self.model, chips, fidelity, self.spec.drift_time_s)
         answers, first = [], 0
         with contextlib.ExitStack() as until_judged:
             if self.spec.recalibrate_batch_norm and self.recalibration_images is not None and fidelity != "float":
-                images = self.recalibration_images.to(self.device)
+                images = self.recalibration_images.to(self.splits[0][0].device)
                 until_judged.enter_context(recalibrated_batch_norm(self.model, chips, images))
             for images, labels in self.splits:
                 answers.append(self._scores(chips, images, labels, first))
@@ -101,7 +97,7 @@ class _Exam:
     def _scores(self, chips: list[SimulatedChip], images: Tensor, labels: Tensor, first: int) -> Tensor:
         """`scores` of one split, whose first image has the number `first`."""
         chosen = torch.stack([_own_images(chip, len(labels), self.spec.images_per_chip) for chip in chips])
-        answer = torch.full((len(chips), len(labels)), torch.nan, dtype=torch.float64, device=self.device)
+        answer = torch.full((len(chips), len(labels)), torch.nan, dtype=torch.float64, device=labels.device)
         for part in chosen.split(BATCH, 1):
             logits = logits_of_chips(self.model, chips, images[part.flatten()], first + part)
             scores = score(logits, labels[part.flatten()])
@@ -111,7 +107,7 @@ class _Exam:
 
 def _over_chips(exam: _Exam, noiseless: list[Tensor], study_seed: int, chips_at_once: int | None) -> list[list[float]]:
     """Accuracy of each chip on each split, of as many chips as are enough: the noiseless one less what it loses."""
-    at_once = chips_at_once or (_CHIPS_ON_GPU if exam.device.type == "cuda" else 1)
+    at_once = chips_at_once or (_CHIPS_ON_GPU if exam.splits[0][0].device.type == "cuda" else 1)
     per_chip: list[list[float]] = []
     while len(per_chip) < exam.spec.max_chips and not _is_enough(per_chip, exam.spec):
         numbers = range(len(per_chip), min(len(per_chip) + at_once, exam.spec.max_chips))

@@ -233,7 +233,7 @@ def _aligned(size: int) -> np.ndarray:
 def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, pool_starts: np.ndarray) -> None:
     """A bit-serial layer: every column sum of every cycle goes through its converter, then into the digital sum.
 
-    (More than 40 lines: a helper would need almost all of these arrays as arguments.)
+    (Long because a helper would need almost all of these arrays as arguments.)
 
     Args:
         layer: Negative inputs are in two's complement.

@@ -26,11 +26,8 @@ _POINTER, _LONGS = types.CPointer(types.float32), types.CPointer(types.int64)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a loop with Numba (`options` of `numba.njit`) and keep the machine code in Numba's cache.
-
-    Numba compiles anew when the loop's own file changes. It does not look at this file, whose state therefore stands in
-    the name under which the code is kept.
-    """
+    """Compile a loop with Numba (`options` of `numba.njit`) and keep the machine code in Numba's cache, with `STATE` in
+    its name, because Numba looks for changes in the loop's own file only."""
 
     def compile_loop(loop: Callable[..., Any]) -> Any:
         loop.__qualname__ += f"_{STATE}"
