@@ -18,7 +18,8 @@ _RECALIBRATION = 2**28  # number of the first recalibration image: images to be 
 def recalibrated_batch_norm(model: nn.Module, chips: Sequence[SimulatedChip], images: Tensor) -> Iterator[None]:
     """While this holds, batch normalisation uses the statistics of these images on each chip programmed in the model.
 
-    This is a digital correction of each column and needs no labels. Afterwards the model's own statistics hold again.
+    All chips see the same `images`, (n, channels, height, width). This is a digital correction of each column and needs
+    no labels. Afterwards the model's own statistics hold again.
 
     Raises:
         ValueError: If a batch normalisation is of a class with a forward pass of its own.

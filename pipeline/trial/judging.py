@@ -63,7 +63,7 @@ class Midway:
         with torch.random.fork_rng():
             network = copy.deepcopy(network)
             calibrate(network, judging.calibration)
-            accuracy = accuracies(*judging.reports(network, test=False))
+            accuracy = accuracies(*judging.reports(network, test=False))  # test images have no say
         self.curve.append({"epoch": epoch} | accuracy)
         self.stopped = self._rule.verdict(epoch, accuracy)
         return self.stopped is not None
