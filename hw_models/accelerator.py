@@ -20,18 +20,18 @@ class Accelerator:
     Attributes:
         device: The memory cell.
         tech_node_nm: Technology node of cells and logic, one of `TECH_NODES_NM`.
-        crossbar_size: Wordlines, and bitlines, of one square crossbar: a power of two from 16 to 1024.
+        crossbar_size: Wordlines of a crossbar, and as many bitlines: a power of two from 16 to 1024.
         cell_bits: Bits stored in one cell, 1 to 8 and no more than the device holds.
         weight_bits: Bits of a weight, sign included, 2 to 16.
         weight_encoding: `offset` stores w + 2**(weight_bits - 1) in one group of cells and subtracts the offset
-            digitally; `differential` stores |w| in the positive or the negative one of two groups.
+            digitally; `differential` stores |w| in one of two groups, by the sign of w.
         input_bits: Bits of an input, 1 to 16, applied `dac_bits` at a time.
-        dac_bits: Bits of an input applied per cycle. The cost model knows 1 (wordlines on or off).
+        dac_bits: Bits of an input applied per cycle. The cost model covers 1 only (wordlines on or off).
         adc_bits: Resolution of the converters, 1 to 14; None is an ideal converter, for which there is no cost model.
         adc_type: `sar`, `flash` (current-mode comparators) or `flash_voltage` (voltage-mode comparators).
         cols_per_adc: Columns that share one converter: a power of two from 1 to the crossbar's columns.
-        mapping: `novel` gives each kernel position of the main convolutions crossbars of its own, so that inputs are
-            reused; `conventional` unrolls every layer into one matrix.
+        mapping: `novel` gives each kernel position of the convolutions crossbars of its own, so that inputs are reused
+            (`map_network` says in which layers); `conventional` unrolls every layer into one matrix.
 
     Raises:
         ValueError: If a value is out of its range.

@@ -44,14 +44,14 @@ class CellDevice:
         read_voltage_v, read_pulse_s: Voltage across the cell, and duration, of one read.
         write_voltage_v, write_pulse_s, write_energy_j: Of one write pulse on one cell.
         programming_sigma: Coefficients c of sigma(u) / g_on = c[0] + c[1] u + c[2] u^2 + ..., the standard deviation
-            of the conductance after programming: device-to-device variation and programming error, drawn once a chip.
+            of the conductance after programming: device-to-device and programming variation, drawn once per chip.
         read_sigma: Standard deviation of one read relative to g_on, drawn at every read.
         drift_nu, drift_nu_sigma: Mean, and standard deviation over cells, of nu in g(t) = g(t0) (t / t0)^-nu.
         drift_t0_s: Time t0 after programming at which `programming_sigma` holds.
         stuck_on_rate, stuck_off_rate: Fractions of cells that stay at g_on and at g_off, whatever is written.
-        drift_nu_law, drift_nu_sigma_law: (a, b, low, high) where nu and its spread depend on the conductance:
-            a ln(u) + b, limited to low ... high. At u = 1 they give `drift_nu` and `drift_nu_sigma`. None: the same at
-            all conductances. A card may leave out these two values, and no others.
+        drift_nu_law, drift_nu_sigma_law: (a, b, low, high) of mean and standard deviation of nu as functions of the
+            conductance: a ln(u) + b, limited to low ... high. At u = 1 they must give `drift_nu` and `drift_nu_sigma`.
+            None: the same at all conductances. Only these two values may be missing from a card.
 
     Raises:
         ValueError: If a value is out of its range, or does not fit the kind of cell.

@@ -9,4 +9,4 @@ class InfeasibleDesign(ValueError):
 
 
 class CardError(ValueError):
-    """A wrong device card; the message names the file, the field and the allowed range."""
+    """An invalid device card; the message names the file, the field and the allowed range."""

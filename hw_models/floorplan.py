@@ -48,7 +48,7 @@ Matrix = tuple[MvmLayer, int]  # a layer, and the columns that it uses
 
 
 def floorplan(crossbar_size: int, *, novel: list[Matrix], conventional: list[Matrix]) -> Floorplan:
-    """Choose the sizes. The novel layers have one kernel in common.
+    """Choose the sizes. All novel layers must have the same kernel.
 
     The largest candidate is the number of columns of the widest layer, rounded up to a power of two. The candidates are
     this size, half of it, and so on; the one with the highest utilisation wins.
@@ -122,7 +122,7 @@ def _best_pe_size(matrices: list[Matrix], tile_size: int, utilisation: float, fl
 
 
 def copies(rows: int, columns: int, side: int, part: int) -> tuple[int, int]:
-    """Copies of a matrix along the rows and the columns of a square of `side` cells, cut into parts of `part` cells."""
+    """(copies along rows, copies along columns) of a matrix on `side` x `side` cells, split into `part` x `part`."""
     if rows > side and columns > side:
         return 1, 1
     parts = side // part

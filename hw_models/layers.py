@@ -15,10 +15,10 @@ class MvmLayer:
         windows: Input vectors of one inference: the output pixels of a convolution before pooling, 1 for a fully
             connected layer.
         pooled: Whether a 2 x 2 max pooling follows.
-        relu: Whether a rectifier follows.
+        relu: Whether a ReLU follows.
         weight_bits: Bits of this layer's weights; None takes the accelerator's.
-        counted_windows: Windows that count as operations; None takes `windows`. Only NeuroSim's networks need it: it
-            runs the windows inside the image but counts those of a padded image (docs/cost_model.md).
+        counted_windows: Windows in `macs`; None takes `windows`. Only NeuroSim's networks need it: NeuroSim runs the
+            windows inside the image but counts those of a padded image (docs/cost_model.md).
 
     Raises:
         ValueError: If a size is below 1.

@@ -4,9 +4,9 @@ The hierarchy is chip > tiles > processing elements (PEs) > crossbars, each leve
 
 * *conventional*: the unrolled matrix of `rows x columns` is cut into tiles, PEs and crossbars;
 * *novel*: every kernel position has a PE of its own, whose rows are the input channels, so that neighbouring windows
-  reuse inputs. Layers with the network's most frequent kernel have it.
+  reuse inputs. It applies to layers with the network's most frequent kernel.
 
-The network's forward pass and the cost model read the same `LayerMapping`: a partial sum is converted once per row
+The network's forward pass and the cost model read the same `LayerMapping`, so both convert a partial sum once per row
 block, column, input cycle and window.
 
 Source of the rules: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019), as described in docs/cost_model.md, "Floorplan".
@@ -35,10 +35,10 @@ class LayerMapping:
         crossbar_size: Cells per side of a crossbar.
         columns: Used columns: `out_channels` x `columns_per_weight`, with both polarities.
         input_cycles: Cycles to apply one input vector.
-        tile_size, pe_size: Cells per side of a conventional tile and of its PEs; for a novel layer, both are the PE.
+        tile_size, pe_size: Cells per side of a conventional tile and of its PEs; for a novel layer, both are the PE's.
         row_tiles, col_tiles: Tiles along the rows and along the columns of the matrix.
-        pe_copies, crossbar_copies: Copies of the matrix on the PEs of a tile, and on the crossbars of a PE, along rows
-            and along columns.
+        pe_copies, crossbar_copies: (copies along rows, copies along columns) of the matrix on the PEs of a tile, and
+            on the crossbars of a PE.
     """
 
     layer: MvmLayer
@@ -65,12 +65,12 @@ class LayerMapping:
 
     @property
     def kernel_positions(self) -> int:
-        """Parts into which the novel mapping cuts the rows first; 1 for the conventional one."""
+        """Kernel positions into which the novel mapping splits the rows; 1 for the conventional one."""
         return self.layer.kernel**2 if self.mapped_as == "novel" else 1
 
     @property
     def rows_per_position(self) -> int:
-        """Rows of one such part."""
+        """Rows of each kernel position."""
         return self.layer.rows // self.kernel_positions
 
     @property
@@ -105,7 +105,7 @@ class LayerMapping:
 
     @property
     def speedup(self) -> int:
-        """Copies of the matrix that work in parallel. They divide the latency and leave tiles and energy the same."""
+        """Copies of the matrix that work in parallel. They divide the latency and change neither tiles nor energy."""
         return math.prod(self.pe_copies) * math.prod(self.crossbar_copies)
 
     @property
@@ -124,7 +124,7 @@ class NetworkMapping:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of the grid of tiles, as square as it gets."""
+        """Rows and columns of the grid of tiles, as square as possible."""
         rows = math.isqrt(self.tiles - 1) + 1
         return rows, math.ceil(self.tiles / rows)
 
@@ -145,9 +145,9 @@ class NetworkMapping:
 
     @property
     def utilisation(self) -> float:
-        """Share of cells that hold weights, copies included: the mean over tiles.
+        """Mean over tiles of the share of cells that hold weights, copies included.
 
-        Quirk of NeuroSim: every tile counts once, whatever its number of cells.
+        Quirk of NeuroSim: large and small tiles count alike.
         """
         return sum(mapped.utilisation * mapped.tiles for mapped in self.layers) / self.tiles
 

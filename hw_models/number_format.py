@@ -22,6 +22,6 @@ class FixedPoint:
 
 
 def check_whole(name: str, value: int, low: int, high: int) -> None:
-    """Raise a ValueError unless `value` is a whole number from `low` to `high`; the message names it."""
+    """Raise a ValueError that names `name`, unless `value` is a whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")

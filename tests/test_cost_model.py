@@ -235,7 +235,7 @@ def test_derived_quantities_follow_from_energy_time_and_area():
     assert report.edp_js == near(report.energy_j * report.latency_s)
 
 
-def test_a_layer_without_a_rectifier_costs_none():
+def test_a_layer_without_a_relu_costs_none():
     with_one, without = (estimate_cost(chip(), [conv("a", 3, 16, relu=relu)]) for relu in (True, False))
     assert with_one.energy_by_component_j["activation"] > 0
     assert without.energy_by_component_j["activation"] == without.latency_by_component_s["activation"] == 0

@@ -61,7 +61,7 @@ def set_key(content: dict, dotted: str, value: object) -> dict:
             id="unknown objective",
         ),
         pytest.param("objectives", [], ["objectives", "at least one"], id="no objective"),
-        pytest.param("objectives", ["tops", "tops"], ["objectives: 'tops' stands twice"], id="an objective twice"),
+        pytest.param("objectives", ["tops", "tops"], ["objectives: 'tops' is listed twice"], id="an objective twice"),
         pytest.param("trials", -1, ["trials", "-1", "greater than or equal to 1"], id="negative trials"),
         pytest.param("training.epochs", 0, ["training.epochs", "greater than or equal to 1", "0"], id="no epochs"),
         pytest.param(

@@ -13,14 +13,14 @@ from hw_models.circuits.gates import LINEAR_REGION, drain_f, fin_drain_f, gate_f
 from hw_models.circuits.technology import SINGLE_TYPE_MARGIN_F, Technology, technology
 from hw_models.devices import CellDevice, CellKind
 
-ACCESS_SHARE = 0.25  # resistance of an access transistor or a switch over that of what it is in series with
+ACCESS_SHARE = 0.25  # resistance of an access transistor or switch over that of the path in series with it
 _ACCESS_OVER_R_ON: dict[CellKind, float] = {"1t1r": ACCESS_SHARE, "fefet": 0.0}  # a FeFET is its own access transistor
 _SRAM_CELL_F = {45: (10, 28), 32: (10, 28), 22: (10, 28), 14: (10, 30), 10: (10, 40), 7: (10, 60)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True, eq=False)  # one object per accelerator
 class Cell:
-    """A memory cell at a node.
+    """A memory cell at a technology node.
 
     `access_ohm` is in series with the memory element on the read path. The access transistor loads its wordline by
     `access_gate_f` and its bitline by `access_drain_f`; the cell `is_widened` if that transistor did not fit. The wire
@@ -68,7 +68,7 @@ def cell_in_crossbar(accelerator: Accelerator) -> Cell:
 
 
 def _access_transistor(tech: Technology, strength: float, cell_width_f: float) -> tuple[float, float, float]:
-    """Width in units of the node, gate and drain capacitance of a transistor of `strength` x 1 F or as many fins."""
+    """(width in units of the node, gate and drain capacitance) of a transistor of `strength` x 1 F, or fins."""
     if tech.fin_pitch_m is not None:
         fins = math.ceil(strength)
         gate = tech.gate_cap_f_per_m * fins * tech.unit_width_m

@@ -1,4 +1,4 @@
-"""The chip: its tiles, and what they share (global buffer, bus, adder trees, rectifiers, pooling units).
+"""The chip: its tiles, and what they share (global buffer, bus, adder trees, ReLU units, pooling units).
 
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "PE, tile and chip".
 """
@@ -30,7 +30,7 @@ class Chip:
         tiles, routes: One tile, and the bus to it from the global buffer, of each kind: `conventional`, and `novel` if
             there are novel layers.
         global_cores: Cores of the global buffer.
-        tree: Adder trees that join tiles.
+        tree: Adder trees over the partial sums of tiles.
         area_m2: Of the whole chip, by component.
     """
 

@@ -12,7 +12,7 @@ from hw_models.accelerator import AdcType
 from hw_models.circuits.technology import Technology, linear_curve, rows_needed, technology
 
 SURVEY_FOM_DB = 180.1  # Schreier figure of merit that bounds the survey's converters below 174 MS/s
-SLOW_COMPARATOR_NM = 32  # at this node and above, the time of a current-mode comparator depends on the column
+SLOW_COMPARATOR_NM = 32  # from this node up, the time of a current-mode comparator depends on the column's current
 EMPTY_COLUMN_W = 1e-6  # quirk: the only power charged for converting a column without an active cell
 _SAR_BIT_S = 1e-9  # each bit of a SAR conversion; sampling takes as long as one bit
 _COMPARATOR_S = 1e-9  # quirk: a comparator decides in this time at any current (22 nm and below, and voltage mode)
@@ -39,21 +39,21 @@ class CurrentDecision:
         return (self.r_on_ohm + (self.levels - 1) * self.r_off_ohm / self.levels) / self.rows
 
     def seconds(self, column_ohm: float) -> float:
-        """Decision time of a column. The references are assumed so dense that one meets the curve's maximum."""
+        """Decision time of a column. References are assumed so dense that one lies at the curve's local maximum."""
         crest = max(_decision(x) for x in (min(self.top_reference_ohm / column_ohm, x) for x in _CRESTS))
         settled = (0.0714 * math.log(column_ohm / 1e3) + 0.7651) * 1e-9 * crest
         return min(max(settled, _COMPARATOR_S), _LONGEST_DECISION_S)
 
     def slowest_s(self, lowest_ohm: float = 0.0, highest_ohm: float = math.inf) -> float:
-        """Decision time of the slowest column between two resistances.
+        """Decision time of the slowest column whose resistance may lie anywhere between two limits.
 
-        A column is slowest where the top reference lies on the end of the curve. If the range contains that
-        resistance, such a column is assumed to exist.
+        A column is slowest if its top reference lies at the end of the curve; otherwise the limit nearer to that
+        resistance counts.
         """
         return self.seconds(min(max(self.top_reference_ohm / _CRESTS[-1], lowest_ohm), highest_ohm))
 
 
-_CRESTS = (0.37, 0.9)  # the curve's local maximum, and its end
+_CRESTS = (0.37, 0.9)  # x at the curve's local maximum, and at its end
 _LONGEST_DECISION_S = 10e-9
 
 
@@ -68,10 +68,10 @@ class Converters:
 
     Attributes:
         constant_w: Power of one converter without the column's current.
-        kappa, exponent: Power of the column's current: `kappa * G**exponent` watt for a column of G siemens.
-        conversion_s: Time of a conversion, during which both powers flow; `slowest_s` is the longest.
-        decision: The time of a conversion where it depends on the column; None where it does not.
-        delay_s, encoder_j: Delay and energy of the encoder of one flash converter after a conversion.
+        kappa, exponent: The column's current adds `kappa * G**exponent` watt for a column of G siemens.
+        conversion_s: Time of a conversion, during which both powers are drawn; `slowest_s` is the longest.
+        decision: Gives the time in place of `conversion_s` where it depends on the column; None elsewhere.
+        delay_s, encoder_j: Delay and energy of one flash converter's encoder per conversion.
         leakage_w: Of all encoders; the converters themselves do not leak.
     """
 

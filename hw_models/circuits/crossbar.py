@@ -29,9 +29,9 @@ class Crossbar:
     Attributes:
         area_m2: By component (`hw_models.cost.COMPONENTS`).
         box_width_m, box_height_m: Bounding box, which sets the length of the wires between crossbars.
-        plane_j: Energy of one bit-plane by component, the same for all data and any number of used columns.
-        active_row_j: Energy that each row with a 1 adds to it, by component.
-        sensing_s: Time from switching a wordline to having converted a column.
+        plane_j: Energy of one bit-plane that depends on neither data nor used columns, by component.
+        active_row_j: Energy that each active row (input bit 1) adds to `plane_j`, by component.
+        sensing_s: Time from switching a wordline until a column is converted.
         steps, accumulation_steps: Clock cycles to read and convert, and to shift and add, one bit-plane.
     """
 

@@ -23,7 +23,7 @@ def ceil_log2(value: int) -> int:
 class AdderTree:
     """`trees` equal adder trees side by side, each of which can add `inputs` numbers of `width` bits.
 
-    The stages of a tree work one after the other; each adds one bit.
+    The stages of a tree work one after the other; each widens the sum by one bit.
     """
 
     tech: Technology
@@ -99,12 +99,12 @@ class HTree:
 
     @property
     def length_m(self) -> float:
-        """Length of the way from the root to a leaf, as the energy counts it."""
+        """Wire length from the root to a leaf, by which energy is counted."""
         top = sum(2 * self.leaf_m * 2.0 ** (self.levels - 1 - level) for level in range(1, self.levels + 1))
         return top + self._straight * self.leaf_m
 
     def _transfer_cycles(self) -> int:
-        """Quirk: the time counts twice the length of the branches, and cycles at 1 GHz."""
+        """Quirk: branches are twice as long as in `length_m`, and cycles count at 1 GHz."""
         total = self._straight * self._segment_s(self.leaf_m)
         for level in range(1, self.levels + 1):
             total += 2 * self._segment_s(self.leaf_m * (1 << self.levels - level))

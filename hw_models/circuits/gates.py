@@ -48,7 +48,7 @@ class PassGate:
         return gate_f(tech, self.n_width_f), gate_f(tech, self.p_width_f)
 
     def drain_f(self, tech: Technology, folds: int = 1) -> float:
-        """Capacitance of one of its sides."""
+        """Drain capacitance on each side of the gate."""
         return drain_f(tech, self.n_width_f, folds) + drain_f(tech, self.p_width_f, folds)
 
     def folds_within(self, tech: Technology, cell_height_m: float) -> int:
@@ -63,7 +63,7 @@ class PassGate:
 
 
 def fins(tech: Technology, width_f: float) -> float:
-    """Drive of a transistor whose width is in units of the node: its fins, or on planar nodes the width itself.
+    """Number of fins of a transistor whose width is in units of the node; on planar nodes the width itself.
 
     A fin takes 2 F of the drawn width. Quirk: the 6 F of a standard gate at 14 nm count as 4 fins.
     """

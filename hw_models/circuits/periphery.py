@@ -53,13 +53,13 @@ class Periphery:
         )
 
     def column_ohm(self) -> float:
-        """Resistance by which the switches of a column are sized: an SRAM cell's read path, or a mean cell."""
+        """Resistance that sizes a column's switches: of an SRAM cell's read path, or of a mean cell."""
         if self.is_sram:
             return self.tech.r_n_ohm / 2
         return ACCESS_SHARE * self.device.r_on_ohm + (self.device.r_on_ohm + self.device.r_off_ohm) / 2
 
     def area_m2(self) -> tuple[dict[str, float], float]:
-        """Area by component, and the part of it that stands beside the rows; the rest stands below the columns."""
+        """(area by component, total area of the circuits beside the rows); the others stand below the columns."""
         if self.is_sram:
             rows = self._sram_row_switch_m2()
             columns = precharge = self._column_drivers_m2()
@@ -85,7 +85,7 @@ class Periphery:
         )
 
     def shift_adders(self) -> list[tuple[int, int, int]]:
-        """(adder bits, register bits, uses per bit-plane): over a weight's columns, and over an input's bits."""
+        """(adder bits, register bits, uses per bit-plane) of the adders over a weight's columns and over input bits."""
         joined, q = self.adc_bits + self.columns_per_weight, self.columns_per_weight
         uses = weights_per_scan(self.cols_per_adc, q, self.accumulate_wide_weights)
         over_weight = [(self.adc_bits, joined, self.cols_per_adc)] if q > 1 else []
@@ -103,7 +103,7 @@ class Periphery:
         return gates + register_column_m2(self.tech, self.size, self.height_m)
 
     def sram_row_gate(self) -> tuple[PassGate, int, int]:
-        """Transmission gate of an SRAM row, the columns in which the gates of all rows stand, and a gate's folds."""
+        """(gate of an SRAM row, number of columns into which all rows' gates are laid out, folds of a gate)."""
         columns = rows_needed(self.size, self.height_m / self.tech.cell_height_m)
         gate = PassGate.of_resistance(self.tech, ACCESS_SHARE * self.wordline_ohm)
         return gate, columns, gate.folds_within(self.tech, self.height_m / math.ceil(self.size / columns))
@@ -140,7 +140,7 @@ class Periphery:
 
 
 def weights_per_scan(cols_per_adc: int, columns_per_weight: int, accumulate_wide_weights: bool) -> int:
-    """Weights that a converter completes, and then accumulates over the input's bits, in one scan of its columns.
+    """Weights that one scan of a converter's columns completes; each is then accumulated over the input's bits.
 
     Quirk of NeuroSim (`accumulate_wide_weights` False): a weight with more columns than share a converter is never
     completed, so its accumulation costs nothing. A search would exploit that; True charges one weight per scan.

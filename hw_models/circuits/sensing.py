@@ -17,7 +17,7 @@ STANDARD_GATE_F = 20.9  # NMOS plus PMOS width of a standard gate on planar node
 
 
 def sensing_s(p: Periphery) -> float:
-    """Time from switching a wordline to having converted a column."""
+    """Time from switching a wordline until a column is converted."""
     row = _row_s(p)
     column = _sram_column_s(p, row) + _precharge_s(p) if p.is_sram else _column_s(p)
     return SENSING_FACTOR * (max(row, _mux_s(p)) + column + p.converters.slowest_s + p.converters.delay_s)
@@ -59,7 +59,7 @@ def _mux_s(p: Periphery) -> float:
 
 
 def _decoder_s(p: Periphery) -> float:
-    """Delay of the gates from an address to all selected multiplexers; the last two have a small fixed size."""
+    """Delay of the gates from an address to all selected multiplexers; the last two gates have a small fixed size."""
     tech, bits = p.tech, max(2, round(math.log2(p.cols_per_adc)))
     n_load, p_load = (p.adcs * gate for gate in p.mux_gate.gates_f(tech))
     driver_n_f, driver_p_f = 4.0, 4 * tech.pn_ratio

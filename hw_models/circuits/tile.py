@@ -19,7 +19,7 @@ TILE_FOLDING = 16  # rows of repeaters along a tile's bus
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessingElement:
-    """One PE, with the adder trees that join its crossbars; its area is by component."""
+    """One PE, with the adder trees over its crossbars' partial sums; its area is by component."""
 
     crossbars_per_side: int
     tree: AdderTree
@@ -110,7 +110,7 @@ class Buffer:
 class Tile:
     """A tile, conventional or novel, with what joins its `pes` PEs; its area is by component.
 
-    `side` counts the adder trees' inputs, and the leaves along a side of the H-tree. Quirk: in a novel tile, all PEs.
+    `side`, the PEs along a side, sizes adder trees (inputs) and H-tree (leaves). Quirk: in a novel tile it is all PEs.
     """
 
     pe: ProcessingElement

@@ -2,9 +2,9 @@
 
 `Activity` has one record per layer. The pipeline measures it on the trained network; `assumed_activity` is the default.
 
-Inputs of hidden layers are taken as a rectified Gaussian. It gives the default, and the shape over the bit-planes where
-only a mean bit density is known. Source of its scale and of the weights' spread: the activity traces of NeuroSim's
-table (docs/cost_model.md, "Activity").
+By default, and where only a mean bit density is known, the inputs of all layers but the first are modelled as a
+rectified Gaussian. Its scale and the weights' spread come from the activity traces of NeuroSim's table
+(docs/cost_model.md, "Activity").
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from hw_models.accelerator import Accelerator
 from hw_models.layers import MvmLayer
 
-INPUT_SIGMA = 0.25  # standard deviation before the rectifier, relative to the largest code
+INPUT_SIGMA = 0.25  # standard deviation before rectification, relative to the largest code
 WEIGHT_SIGMA = 0.3  # standard deviation of weights, relative to the largest code
 
 
@@ -24,8 +24,8 @@ class LayerActivity:
     """Statistics of one layer.
 
     Attributes:
-        plane_densities: Share of ones in each bit-plane of the inputs, most significant first; 0 for a plane that is
-            always empty, such as the sign of a rectified input.
+        plane_densities: Share of ones in each bit-plane of the inputs, most significant first; 0 for a plane without
+            ones, such as the sign of a rectified input.
         level_shares: Share of the used cells at each level, lowest conductance first; they sum to 1.
 
     Raises:
@@ -63,7 +63,7 @@ class Activity:
 
 
 def assumed_activity(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Activity:
-    """The default, for a network whose activity nobody measured.
+    """The default, for a network whose activity is not measured.
 
     In the first layer, half of the input bits are 1. In the others, inputs are unsigned codes of a rectified Gaussian,
     half of them zero. Weights are normal.
@@ -78,9 +78,9 @@ def assumed_activity(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Ac
 def spread_density(bit_density: float, bits: int, *, signed: bool = False) -> tuple[float, ...]:
     """Densities of the bit-planes of a rectified Gaussian whose mean bit density is `bit_density`.
 
-    The default has half zeros. For a lower density the rectifier's threshold rises; for a higher one fewer inputs are
-    zero. A density above that of a Gaussian without zeros is spread evenly over the planes. `signed` codes are two's
-    complement, whose most significant plane (the sign) is then empty.
+    By default, half of the codes are zero. A lower density raises the rectification threshold; a higher one leaves
+    fewer zeros. A density above that of a Gaussian without zeros is spread evenly over the planes. `signed` codes are
+    two's complement: the most significant plane (the sign) is 0.
     """
     value_bits = bits - signed
     if value_bits == 0:
@@ -165,7 +165,7 @@ def _normal_codes(weight_bits: int) -> list[tuple[int, float]]:
 
 
 def tilt_levels(level_shares: tuple[float, ...], mean_level: float) -> tuple[float, ...]:
-    """Give levels another mean: the same share of each level's cells moves to the highest, or to the lowest, level."""
+    """Level shares with another mean: an equal share of every level's cells moves to the highest or lowest level."""
     highest = len(level_shares) - 1
     mean = sum(level * share for level, share in enumerate(level_shares)) / highest
     target = min(max(mean_level, 0.0), 1.0)

@@ -1,4 +1,4 @@
-"""Estimate what one inference costs on an accelerator: map the network, size the chip, work out layer by layer.
+"""Estimate what one inference costs on an accelerator: map the network, size the chip, cost each layer.
 
 `hw_models.cost.report` defines every result.
 """
@@ -26,7 +26,7 @@ def estimate_cost(
     survey_factor: float = SURVEY_FACTOR,
     accumulate_wide_weights: bool = True,
 ) -> CostReport:
-    """Estimate what an accelerator costs for a network.
+    """Estimate area, latency and energy of one inference.
 
     Args:
         accelerator: The hardware. Its `adc_bits` must be a number and its `dac_bits` must be 1.
@@ -121,7 +121,7 @@ def _accelerator_outside(accelerator: Accelerator) -> tuple[str, ...]:
 
 
 def _outside_reference(chip: Chip, adc_model: AdcModel) -> tuple[str, ...]:
-    """Why NeuroSim refuses this design, or why the design lies outside the table that we compared."""
+    """Why NeuroSim refuses this design, or why the design lies outside NeuroSim's table."""
     accelerator = chip.accelerator
     reasons = [*_accelerator_outside(accelerator), *chip.mapping.floorplan.outside_reference]
     if chip.crossbar.cell.is_widened:

@@ -20,8 +20,8 @@ POOL_CYCLES = 3  # of one use of a pooling unit
 def costs_of_layers(chip: Chip, activity: Activity, conversions: ConversionEnergy) -> list[LayerCost]:
     """The costs of all layers of a chip, in order.
 
-    Quirk: of a PE's adder trees, only the part that their last use needed leaks. If a layer does not use them, the
-    last use is that of another layer on tiles of the same kind: one before it, or the last one of the inference before.
+    Quirk: of a PE's adder trees, only the adders that their last use needed leak. If a layer does not use them, the
+    last use is by an earlier layer on tiles of the same kind, or by the last such layer of the inference before.
     """
     layers = [LayerUses(chip, mapped) for mapped in chip.mapping.layers]
     tree_inputs = {}
@@ -57,7 +57,7 @@ def _layer_cost(
         latency_by_component_s={name: value * clock_s for name, value in cycles.items()},
         energy_by_component_j=energy_j,
         leakage_power_w=mapped.tiles * tile_leakage_w,
-        # quirk: while a layer runs, only the tiles of other layers leak, and each leaks as much as one of its own
+        # quirk: while a layer runs, only the tiles of other layers leak, each as much as a tile of this layer
         leakage_energy_j=(chip.mapping.tiles - mapped.tiles) * tile_leakage_w * cycle_count * clock_s,
     )
 
@@ -122,7 +122,7 @@ def _chip_j(uses: LayerUses) -> dict[str, float]:
 
 
 def _cycles(uses: LayerUses) -> dict[str, float]:
-    """Clock cycles by component, one after the other: bit-plane after bit-plane, as long as the largest piece takes.
+    """Clock cycles by component. Components and bit-planes take turns; the largest piece sets the time.
 
     Copies share work, which gives fractions.
     """

@@ -59,7 +59,7 @@ class LayerUses:
         is_copied_on_every_pe: Whether each PE of a conventional tile holds a copy of the whole matrix.
         windows: Input vectors of one inference.
         planes: Bit-planes of one inference: windows x input cycles.
-        tiles: What the tiles hold; equal ones once, the largest first. On a novel tile, each PE holds such a piece.
+        tiles: Pieces of the matrix on the tiles, the largest first. On a novel tile, each PE holds such a piece.
     """
 
     def __init__(self, chip: Chip, mapped: LayerMapping) -> None:
@@ -83,7 +83,7 @@ class LayerUses:
         return uses * occupied if copied else uses
 
     def last_pe_tree_inputs(self) -> int | None:
-        """Numbers that the adder trees of the last PE add; None if each copy fits one crossbar, so that they rest."""
+        """Numbers that the adder trees of the last PE add; None if each copy fits one crossbar: they are idle."""
         mapped = self.mapped
         if self.is_copied_on_every_pe and max(mapped.rows_per_position, mapped.columns) <= mapped.crossbar_size:
             return None
@@ -132,11 +132,11 @@ class LayerUses:
         return math.ceil(sum(self.chip_traffic_bits()) / self.route.bus_bits)
 
     def chip_tree_uses(self) -> int:
-        """Uses of the adder trees that join tiles. Trees of one input cost nothing."""
+        """Uses of the adder trees over the partial sums of tiles. Trees of one input cost nothing."""
         return math.ceil(self.mapped.columns * self.windows / self.chip.tree.trees)
 
     def activation_uses(self) -> int:
-        """Uses of the rectifiers."""
+        """Uses of the ReLU units."""
         layer = self.mapped.layer
         return math.ceil(self.windows * layer.out_channels / self.chip.activation_units) if layer.relu else 0
 

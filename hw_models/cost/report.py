@@ -12,7 +12,7 @@ COMPONENTS = (
     *("array", "precharge", "adc", "shift_add", "adder_trees", "drivers", "multiplexers"),
     *("registers", "buffers", "interconnect", "activation", "pooling"),
 )
-POST_LAYOUT_ENERGY = 1.22  # after layout over that of the formulas (NeuroSim's factor zeta); quirk: in TOPS/W only
+POST_LAYOUT_ENERGY = 1.22  # energy after layout over the formulas' (NeuroSim's factor zeta); quirk: in TOPS/W only
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,7 @@ class LayerCost:
         area_m2: Of the layer's tiles; sum over `area_by_component_m2`.
         latency_s, dynamic_energy_j: Sums over `latency_by_component_s` and `energy_by_component_j`.
         area_by_component_m2: Of the layer's tiles, by component (`COMPONENTS`).
-        latency_by_component_s, energy_by_component_j: By component that the layer uses; energy is dynamic energy.
+        latency_by_component_s, energy_by_component_j: Only of components that the layer uses; energy is dynamic.
         leakage_power_w: Of the layer's own tiles.
         leakage_energy_j: Of all other tiles while the layer runs.
     """
@@ -61,7 +61,7 @@ class CostReport:
         cells, crossbars, tiles: Number on the chip, used or not.
         conversions: Column conversions of one inference.
         utilisation: Share of cells that hold weights, copies included; mean over tiles.
-        shared_area_m2: Area that belongs to no layer: global buffer, bus and adder trees between tiles, rectifiers and
+        shared_area_m2: Area that belongs to no layer: global buffer, bus and adder trees between tiles, ReLU and
             pooling units.
         area_by_component_m2, latency_by_component_s, energy_by_component_j: By component (`COMPONENTS`); energy is
             dynamic energy.
@@ -110,7 +110,7 @@ class CostReport:
 
     @property
     def tops_per_watt(self) -> float:
-        """Tera-operations per joule of dynamic and leakage energy, the energy times `POST_LAYOUT_ENERGY`."""
+        """Tera-operations per joule; the energy is dynamic plus leakage, times `POST_LAYOUT_ENERGY`."""
         return self.ops / (POST_LAYOUT_ENERGY * self.energy_j) / 1e12
 
     @property

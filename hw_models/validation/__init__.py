@@ -1,1 +1,1 @@
-"""The cost model beside NeuroSim and beside silicon. Public face: `neurosim_table:evaluate_rows`, `silicon:compare`."""
+"""The cost model against NeuroSim and silicon. Public face: `neurosim_table:evaluate_rows`, `silicon:compare`."""

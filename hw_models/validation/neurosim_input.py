@@ -1,8 +1,8 @@
 """Turn a row of NeuroSim's table into an accelerator, a network and its activity.
 
 The table has one chip per row, computed with DNN+NeuroSim V1.3; docs/cost_model.md lists its columns. Two rules of
-NeuroSim's networks and activity traces are in this module only: windows inside the image run, while all windows of a
-padded image count as operations (`network_from_dict`); and inputs are two's complement (`activity_from_row`).
+NeuroSim hold in this module only. It runs the windows inside the image but counts the operations of a padded image
+(`network_from_dict`), and its inputs are two's complement (`activity_from_row`).
 """
 
 import csv

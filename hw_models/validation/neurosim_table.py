@@ -18,7 +18,7 @@ from hw_models.validation.neurosim_input import (
     layers_from_row,
 )
 
-# Part of NeuroSim's breakdown to which a component belongs; "other" if it is not listed.
+# Component -> part of NeuroSim's breakdown of area, and of work (latency, energy); "other" if not listed.
 _ACCUMULATION = {"shift_add": "accum", "adder_trees": "accum"}
 AREA_PARTS = {"array": "array", "adc": "adc", "precharge": "adc", "interconnect": "ic"} | _ACCUMULATION
 WORK_PARTS = {"array": "adc", "adc": "adc", "precharge": "adc"} | _ACCUMULATION

@@ -25,7 +25,7 @@ from hw_models.layers import MvmLayer
 from hw_models.validation.neurosim_input import read_rows
 
 NODE_TOLERANCE = 0.15  # largest relative distance of a chip's node from the nearest one of the model
-LEAST_ACTIVE_SHARE = 0.25  # least share of rows read at once; below, a macro works row by row, which is not modelled
+LEAST_ACTIVE_SHARE = 0.25  # least share of rows read at once; reading fewer, almost row by row, is not modelled
 MACRO = ("array", "precharge", "adc", "shift_add", "drivers", "multiplexers")
 # word in the name of a cell -> card
 _CARDS = {"sram": "sram", "mram": "stt_mram", "rram": "rram", "reram": "rram", "1t1r": "rram", "pcm": "pcm"}
@@ -203,6 +203,6 @@ def _power_of_two(value: int) -> int:
 
 
 def geometric_mean_factor(comparisons: Iterable[Comparison], adc_model: AdcModel) -> float:
-    """Geometric mean of the factor, up or down, between prediction and measurement; nan without a prediction."""
+    """Geometric mean of the factor (1 or more) between prediction and measurement; nan without a prediction."""
     logs = [abs(math.log(each.predicted[adc_model] / each.silicon.measured)) for each in comparisons if each.predicted]
     return math.exp(sum(logs) / len(logs)) if logs else math.nan

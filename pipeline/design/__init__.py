@@ -1,1 +1,1 @@
-"""A candidate and its measured values: `design_point:DesignPoint`, `topology:topology`, `metrics:METRICS`."""
+"""A design and its measured values: `design_point:DesignPoint`, `topology:topology`, `metrics:METRICS`."""

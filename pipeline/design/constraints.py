@@ -20,8 +20,8 @@ class Quantity:
     """What a constraint may limit.
 
     Attributes:
-        attribute: Of the cost report.
-        unit: As written; empty if there is none to choose.
+        attribute: Of `CostReport`.
+        unit: Unit at the end of the name; empty if it has none.
         scale: The report's value times this is in `unit`.
     """
 
@@ -31,7 +31,7 @@ class Quantity:
 
 
 _COSTS = [metric for metric in METRICS.values() if not metric.needs_training]
-QUANTITIES = {  # name as written -> each cost metric in each of its units, and how much of the chip there is
+QUANTITIES = {  # name in a constraint: each cost metric in each of its units; numbers of cells and crossbars
     f"{metric.attribute.rsplit('_', 1)[0]}_{written}": Quantity(metric.attribute, written, scale)
     for metric in _COSTS
     if metric.stored_unit
@@ -77,7 +77,7 @@ class Constraint:
         return f"{self.quantity} {'<=' if self.is_upper else '>='} {self.limit:.12g}"
 
     def violation(self, cost: Mapping[str, float]) -> float:
-        """Excess over the limit as a share of it, so that all constraints count alike; 0 or less if it is kept."""
+        """Excess over the limit as a share of it, so that all constraints count alike; 0 or less if none."""
         excess = self._value(cost) / self.limit - 1
         return excess if self.is_upper else -excess
 
@@ -100,6 +100,6 @@ def cost_before_training(design: DesignPoint) -> dict[str, float]:
 
 
 def untrained_values(objectives: Sequence[str], cost: Mapping[str, float]) -> list[float]:
-    """Objectives of a design that is not trained: accuracies 0, costs (also at own data) at the assumed activity."""
+    """Objective values of an untrained design: accuracies 0; costs, even those of own data, at assumed activity."""
     metrics = [METRICS[name] for name in objectives]
     return [0.0 if metric.is_accuracy else cost[metric.attribute] for metric in metrics]

@@ -1,4 +1,4 @@
-"""A design for people: in one line, and as columns of a table."""
+"""A design as text: in one line, and as columns of a table."""
 
 import dataclasses
 from typing import Any
@@ -32,7 +32,7 @@ def _format(layer: ConvSpec | HiddenSpec) -> str:
 
 
 def design_columns(design: DesignPoint) -> dict[str, Any]:
-    """A design as flat columns: the hardware's fields as really used, then `conv1_filters`, ..., `fc1_units`, ..."""
+    """A design as flat columns: the hardware's fields, then `conv1_filters`, ..., `fc1_units`, ..."""
     chip = design.accelerator
     columns: dict[str, Any] = {f.name: getattr(chip, f.name) for f in dataclasses.fields(chip)}
     columns["device"] = chip.device.name

@@ -1,4 +1,4 @@
-"""A candidate of the search: the hardware and the network on it. Frozen, checked, to and from plain JSON."""
+"""A design of the search: the hardware and the network on it. Frozen, checked, to and from plain JSON."""
 
 import dataclasses
 import hashlib
@@ -33,13 +33,13 @@ class ImageSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ConvSpec:
-    """A convolution, its rectifier and, if `pool`, a 2x2 max pooling. Padding keeps the size at stride 1.
+    """A convolution, its ReLU and, if `pool`, a 2x2 max pooling. Padding keeps the size at stride 1.
 
     Attributes:
         filters: Output channels, 1 to 4096.
         kernel: Side of the square kernel, odd, 1 to 15.
         stride: Step in pixels, 1 to 8.
-        weight_format: None scales the weights to their own spread; so for the other layers.
+        weight_format: None, in any layer, scales codes to the weights' rms.
     """
 
     filters: int
@@ -58,7 +58,7 @@ class ConvSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class HiddenSpec:
-    """A hidden fully connected layer with rectifier: `units` outputs, 1 to 65536. Layer i is stored as `fc{i}`."""
+    """A hidden fully connected layer with ReLU: `units` outputs, 1 to 65536. Layer i is stored as `fc{i}`."""
 
     units: int
     weight_format: FixedPoint | None = None
@@ -130,7 +130,7 @@ def load_design(path: Path) -> DesignPoint:
 
 
 def card_beside(path: Path, name: str) -> DeviceCard:
-    """The card that a study or design file names: one of ours, or a file whose path counts from that file's folder.
+    """The card that a study or design file names: one of nacim's, or a path relative to that file's folder.
 
     Raises:
         CardError: If there is no such card, or it is not valid.

@@ -15,15 +15,15 @@ class Metric:
     """One measured quantity.
 
     Attributes:
-        attribute: Of the report that `source` names. What the report computes from its fields is also known of trials
-            that were stored before.
+        attribute: Of the report that `source` names. Trials measured before the metric existed get it only if their
+            stored report has this attribute (`stored_values`).
         label: Short text for tables and axes.
-        unit: For people; SI with a prefix.
-        stored_unit: Of the stored value; None: `unit`.
+        unit: As shown; SI with a prefix.
+        stored_unit: As stored; None: `unit`.
         source: Where the value is read: `accuracy` is the `VariationReport` of the validation images; `cost` is the
-            `CostReport` at the assumed activity, known before training; `own cost` is the one at the trained network's
-            own activity.
-        falls_with_chips: The more chips are simulated, the lower the value: studies need equal numbers of chips.
+            `CostReport` at the assumed activity, known before training; `own cost` is another `CostReport`, at the
+            trained network's own activity.
+        falls_with_chips: More chips lower the value, so all trials of a study need the same number of chips.
     """
 
     attribute: str
@@ -38,17 +38,17 @@ class Metric:
 
     @property
     def is_accuracy(self) -> bool:
-        """A fraction from 0 to 1."""
+        """Whether it is an accuracy, a fraction from 0 to 1."""
         return self.source == "accuracy"
 
     @property
     def needs_training(self) -> bool:
-        """The cost model alone cannot tell it."""
+        """Whether the cost model alone cannot tell it."""
         return self.source != "cost"
 
     @property
     def units(self) -> dict[str, float]:
-        """Unit -> how many of it make one of the stored unit, such as `{"m2": 1.0, "mm2": 1e6, ...}`."""
+        """Unit -> factor from the stored unit to it, such as `{"m2": 1.0, "mm2": 1e6, ...}`."""
         if self.is_accuracy:
             return {"%": 100.0}
         if self.stored_unit is None:
@@ -96,10 +96,10 @@ METRICS: dict[str, Metric] = {
         "worst", "accuracy, worst chip", "Worst simulated chip, validation images.", falls_with_chips=True
     ),
     "accuracy_noiseless": _accuracy(
-        "noiseless", "accuracy, no device errors", "Converters and bit widths, no device errors, validation images."
+        "noiseless", "accuracy, no device errors", "Accuracy of a chip without device errors, validation images."
     ),
     "accuracy_float": _accuracy(
-        "float_accuracy", "accuracy, float", "Float weights and activations, no hardware, validation images."
+        "float_accuracy", "accuracy, float", "Accuracy of the float network, no hardware, validation images."
     ),
     "tops_per_watt": _maximized(
         "tops_per_watt",

@@ -1,4 +1,4 @@
-"""The Pareto front of measured designs, how its hypervolume grew, and the rule that ends a training far behind it."""
+"""The Pareto front of measured designs, its hypervolume over trials, and early stopping of designs far behind it."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ def to_losses(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> n
 
 
 def nondominated(losses: np.ndarray) -> np.ndarray:
-    """Mask (n,) of the rows of `losses` (n, objectives) that no other row dominates; equal rows all count."""
+    """Mask (n,) of the rows of `losses` (n, objectives) that no other row dominates; equal rows all stay."""
     return on_front(losses) if len(losses) else np.zeros(0, dtype=bool)
 
 
 def reference_point(objectives: Sequence[str], losses: np.ndarray) -> np.ndarray:
-    """Losses (objectives,) of the corner that bounds hypervolumes: 0 if maximized, else the largest of `losses`."""
+    """The hypervolume's reference point, as losses (objectives,): 0 if maximized, else the largest of `losses`."""
     maximized = np.array([METRICS[name].direction == "maximize" for name in objectives])
     return np.where(maximized, 0.0, losses.max(axis=0))
 
@@ -30,7 +30,7 @@ def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[flo
     """Hypervolume of the front after each trial, in the product of the objectives' units.
 
     The reference point is 0 for objectives to maximize, and the largest given value for objectives to minimize.
-    Histories with the latter therefore compare only within one study.
+    Histories with an objective to minimize therefore compare only within one study.
     """
     if not values:
         return []
@@ -49,7 +49,7 @@ def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[flo
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StoppingRule:
-    """All that a worker needs to decide whether one design is trained on.
+    """All that a worker needs to decide whether to stop the training of one design.
 
     Attributes:
         checkpoints: Epochs after which accuracy is measured.
@@ -66,9 +66,9 @@ class StoppingRule:
     front: tuple[tuple[float, ...], ...]
 
     def verdict(self, epoch: int, measured: Mapping[str, float]) -> dict[str, float] | None:
-        """None if training goes on after `epoch`, when accuracies (name -> value) are as `measured`.
+        """Whether training stops after `epoch`, given the accuracies `measured` (name -> value): None if it goes on.
 
-        Else `epoch`, and `accuracy` and `optimistic` of the first accuracy objective.
+        Else `epoch`, and of the first accuracy objective `accuracy` and `optimistic` (`accuracy` plus its gain).
         """
         gains = self.gains.get(epoch)
         if gains is None:

@@ -24,8 +24,8 @@ class VariationReport:
             two are at least 0.
         mean_low, mean_high: 95 % confidence interval (Student's t) of the mean over all possible chips, for the same
             images.
-        noiseless: The same converters and bit widths, without device errors.
-        float_accuracy: Float weights and activations, no hardware.
+        noiseless: Accuracy at the same converters and bit widths, without device errors.
+        float_accuracy: Accuracy with float weights and activations, no hardware.
         required, fraction_good: Accuracy that a chip must reach to count as good, and the share of chips that do.
         n_images: Images of the split. If each chip classified a random draw of `images_per_chip`, its accuracy is an
             estimate, which may lie outside 0 to 1.
@@ -58,7 +58,7 @@ class VariationReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
-    """All that one trial measured, in plain values: they travel between processes and into the database.
+    """All that one trial measured, in plain values that go between processes and into the database.
 
     Attributes:
         measured: Name in `pipeline.design.metrics.METRICS` or `TEST_ACCURACIES` -> value.
@@ -67,9 +67,9 @@ class TrialResult:
         phase_s: Wall time of each phase in seconds.
         versions: Of Python, nacim and the libraries that computed the result.
         checkpoint: File of the trained weights.
-        learning_curve: Accuracies during training, one record a checkpoint: `epoch` and the names of `METRICS`.
+        learning_curve: Accuracies during training, one record per checkpoint: `epoch` and the names of `METRICS`.
         stopped_early: None, or why training ended early (`pipeline.design.pareto.StoppingRule.verdict`). The
-            accuracies are then those of an unfinished network on two chips, and no result.
+            accuracies are then those of an unfinished network on two chips, not a result.
     """
 
     measured: dict[str, float]
@@ -84,7 +84,7 @@ class TrialResult:
 
 
 def accuracies(report: VariationReport) -> dict[str, float]:
-    """The accuracies of `METRICS`."""
+    """Name -> value of all accuracies in `METRICS`."""
     return {name: getattr(report, metric.attribute) for name, metric in METRICS.items() if metric.is_accuracy}
 
 
@@ -98,10 +98,10 @@ def measured_values(
 
 
 def stored_values(attributes: Mapping[str, Any]) -> dict[str, float]:
-    """The inverse of `measured_values` in a database: what a measured trial's attributes tell of its metrics.
+    """The metrics of a measured trial, from its attributes in the database.
 
-    A trial does not hold a metric that was added after it was measured. Its cost and its accuracy chip by chip still
-    tell most; what they do not tell is left out.
+    A metric added to `METRICS` after the trial was measured is read from the trial's stored cost report or validation
+    report. It is left out if they do not hold it.
     """
     cost = attributes["cost"]
     values = {n: cost[m.attribute] for n, m in METRICS.items() if m.source == "cost" and m.attribute in cost}

@@ -15,10 +15,10 @@ class Layer:
     """One weight layer of the network: its matrix-vector form, and what torch needs beside it.
 
     Attributes:
-        mvm: What the crossbars see.
+        mvm: The layer as mapping and cost model see it.
         is_conv: A convolution; else fully connected.
         batch_norm: A digital batch normalisation follows.
-        grow_to: The input is first enlarged to this size, each pixel repeated (digital); None: it is not.
+        grow_to: The input is first upsampled to this size by repeating pixels (digital); None: it is not.
     """
 
     mvm: MvmLayer
@@ -32,9 +32,9 @@ class Layer:
 def topology(design: DesignPoint) -> list[Layer]:
     """The design's layers in order, classifier last.
 
-    For masks, a decoder mirrors the encoder. It takes the convolutions that shrank the image, last one first: the image
-    grows back to the size before it, and a convolution with as many filters and as large a kernel follows (`up1`, ...).
-    A 1 x 1 convolution then classifies each pixel.
+    For masks, a decoder mirrors the encoder. For each convolution that shrank the image, last one first, it upsamples
+    to the size before that convolution and convolves with the same filters and kernel size (`up1`, ...). A 1 x 1
+    convolution then classifies each pixel.
 
     Raises:
         InfeasibleDesign: If pooling or strides leave less than one pixel, or a network for masks has hidden layers.

@@ -22,7 +22,7 @@ class Findings:
     """A study's results, as a report shows them.
 
     Attributes:
-        identity: `Study.identity()` as stored: everything that the meaning of a trial depends on.
+        identity: `StudyDefinition.identity()` as stored: everything that the meaning of a trial depends on.
         device_sources: Device -> field of its card -> source.
         pareto: Objectives, trials, front and counts.
         evaluated: All measured trials, by number.

@@ -14,9 +14,9 @@ class SamplerChoice:
 
     Attributes:
         source: `module:class`, called with the study's seed, its `Genome` and the settings.
-        meaning: What docs/samplers.md says of it.
-        learns_from: Whatever learns from all finished trials proposes other designs with another number of workers. A
-            sampler with generations learns from those before: a run finishes each one before it asks for the next.
+        meaning: Its entry in docs/samplers.md.
+        learns_from: Trials whose results it uses. With `finished trials`, its designs depend on the number of workers;
+            with `earlier generations` they do not, because a run finishes each generation before the next begins.
         settings: The fields of `SamplerSpec` that it takes.
     """
 
@@ -65,13 +65,13 @@ SAMPLERS = {
 
 
 class SamplerSpec(StrictModel):
-    """What proposes designs: docs/samplers.md. `population_size` and what follows it are for nsga2 and nsga3 only."""
+    """What proposes designs: docs/samplers.md. Only nsga2 and nsga3 take `population_size` and what follows it."""
 
     name: Annotated[str, KeyOf(SAMPLERS)] = "nsga2"
     population_size: int = Field(10, ge=2, le=10_000)
     mutation_probability: float | None = Field(None, ge=0, le=1, description="Null: one over the number of parameters.")
     candidates: int = Field(
-        20, ge=1, le=1000, description="Children bred for a trial, which tries the most promising one. 1: plain NSGA."
+        20, ge=1, le=1000, description="Children bred per trial; the most promising one is evaluated. 1: plain NSGA."
     )
 
     @model_validator(mode="after")

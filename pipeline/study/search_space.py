@@ -24,7 +24,7 @@ _MUST_FIT = ("device", "crossbar_size", "cols_per_adc", "cell_bits", "weight_bit
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """The parameters of a study, and the design that their values mean.
+    """The parameters of a study, and the design that their values give.
 
     Every trial suggests the same names with the same choices, also for an absent layer: a parameter that some trials
     skip would drop out of NSGA-II's crossover. Parameters with a single value are not suggested.
@@ -102,9 +102,9 @@ class SearchSpace:
         return design
 
     def design(self, values: dict[str, Any]) -> DesignPoint:
-        """The design that a full set of parameter values means; `topology` tells whether its network can exist.
+        """The design that a full set of parameter values gives; `topology` checks that its network can exist.
 
-        `cell_bits` above what the device holds means what it holds; the design states the bits really used.
+        The design's `cell_bits` is the parameter's value, or what the device holds if that is less.
 
         Raises:
             InfeasibleDesign: If the values make no chip.
@@ -125,13 +125,13 @@ class SearchSpace:
     def _accelerator(self, values: dict[str, Any], formats: list[FixedPoint | None]) -> Accelerator:
         device = self.definition.devices[values["device"]]
         hardware = {name: values[name] for name in type(self.definition.spec.hardware).model_fields}
-        widths = [own.bits if own else hardware["weight_bits"] for own in formats]  # the periphery suits the widest
+        widths = [own.bits if own else hardware["weight_bits"] for own in formats]  # the widest sizes the periphery
         cell_bits = min(hardware["cell_bits"], device.max_cell_bits)
         return Accelerator(**hardware | {"device": device, "cell_bits": cell_bits, "weight_bits": max(widths)})
 
 
 def distribution_of(dimension: Dimension) -> IntDistribution | CategoricalDistribution:
-    """What Optuna is told of a searched parameter."""
+    """Optuna's distribution of a searched parameter."""
     values = dimension.values
     if not dimension.is_range:
         return CategoricalDistribution(values)
@@ -149,7 +149,7 @@ def _suggest(trial: optuna.trial.BaseTrial, name: str, dimension: Dimension) -> 
 
 
 def _parameters(prefix: str, space: StrictModel | None) -> Iterator[tuple[str, Dimension]]:
-    """Entries of a part of the study file, those of a weight format after the others."""
+    """(parameter, values) of one part of the study file, its weight format included."""
     for name in type(space).model_fields if space else ():
         value = getattr(space, name)
         if isinstance(value, Dimension):

@@ -30,7 +30,7 @@ class Dimension:
 
     @property
     def is_fixed(self) -> bool:
-        """Only one value is allowed."""
+        """Whether only one value is allowed."""
         return len(self.values) == 1
 
     def as_written(self) -> Scalar | list[Scalar] | dict[str, Scalar]:
@@ -72,7 +72,7 @@ class _Values:
         for index, choice in enumerate(values):
             self._check(choice)
             if choice in values[:index]:
-                raise ValueError(f"choice {choice!r} stands twice")
+                raise ValueError(f"choice {choice!r} is listed twice")
         return Dimension(values, is_range)
 
     def _check(self, choice: Any) -> None:
@@ -117,9 +117,7 @@ class HardwareSpace(StrictModel):
     adc_bits: WholeOrZero = Dimension((8,))
     adc_type: Text = Dimension(("sar",))
     cols_per_adc: Whole = Dimension((8,))
-    cell_bits: Whole = Field(
-        Dimension((1,)), description="Bits of a cell. A device that holds fewer is used with what it holds."
-    )
+    cell_bits: Whole = Field(Dimension((1,)), description="Bits of a cell, capped at what the device holds.")
     weight_bits: Whole = Field(Dimension((8,)), description="Bits of a weight in layers without a weight_format.")
     weight_encoding: Text = Dimension(("offset",))
     input_bits: Whole = Dimension((8,))
@@ -174,6 +172,6 @@ class NetworkSpace(StrictModel):
     batch_norm: bool = Field(True, description="Digital batch normalisation after each layer but the classifier.")
 
     def layers(self) -> dict[str, ConvSpace | HiddenSpace]:
-        """Name -> layer in order, without the classifier; parameters are named after it (`conv1_filters`)."""
+        """Name -> layer in order, without the classifier; parameters start with the layer's name (`conv1_filters`)."""
         convs = {f"conv{i}": conv for i, conv in enumerate(self.convs, start=1)}
         return convs | {f"fc{i}": hidden for i, hidden in enumerate(self.hidden, start=1)}

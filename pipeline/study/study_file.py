@@ -72,7 +72,7 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
 
 
 def _read_cards(spec: StudySpec, path: Path) -> dict[str, DeviceCard]:
-    """What the file calls a device -> its card."""
+    """Name or path in the study file -> card."""
     cards: dict[str, DeviceCard] = {}
     for name in map(str, spec.hardware.device.values):
         try:

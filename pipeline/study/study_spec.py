@@ -25,7 +25,7 @@ class TrainingSpec(StrictModel):
     )
     noise_ramp: float = Field(0.0, ge=0, le=1, description="Share of training over which the noise rises linearly.")
     augment: Augmentation = Field(
-        "none", description="crop: shift training images by up to an eighth; crop_and_flip: also mirror half."
+        "none", description="crop: shift training images by up to an eighth; crop_and_flip: also mirror half of them."
     )
 
 
@@ -35,10 +35,10 @@ class AccuracySpec(StrictModel):
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
     source: Literal["training", "supernet"] = Field(
-        "training", alias="from", description="training: each network alone; supernet: each takes its part of one."
+        "training", alias="from", description="training: train each network; supernet: slice them from one supernet."
     )
-    supernet_epochs: int = Field(100, ge=1, le=100_000, description="Of the supernet; each step trains one network.")
-    fine_tune_epochs: int = Field(0, ge=0, le=1000, description="Of each network, after it took its part.")
+    supernet_epochs: int = Field(100, ge=1, le=100_000, description="Each step trains one network of the supernet.")
+    fine_tune_epochs: int = Field(0, ge=0, le=1000, description="Of each network, after its weights are sliced.")
     checkpoint: str | None = Field(None, exclude=True, description="File of the trained supernet; the run sets it.")
 
 
@@ -48,12 +48,12 @@ class VariationSpec(StrictModel):
     min_chips: int = Field(8, ge=2)
     max_chips: int = Field(32, ge=2)
     half_width: float = Field(
-        0.005, ge=0, lt=1, description="Chips are added until the mean's 95 % interval is at most this far from it."
+        0.005, ge=0, lt=1, description="Chips are added until the mean's 95 % interval is at most this on each side."
     )
     images_per_chip: int | None = Field(None, ge=1, description="Random images that each chip classifies; null: all.")
     fidelity: Literal["fast", "exact"] = "fast"
     drift_time_s: float | None = Field(
-        None, gt=0, description="Time from programming to reading; null: that of the statistics on the card."
+        None, gt=0, description="Time from programming to reading; null: the card's drift_t0_s."
     )
     recalibrate_batch_norm: bool = Field(False, description="Measure batch-norm statistics again on each chip.")
     required_accuracy: float | None = Field(None, ge=0, le=1, description="Chips that reach it count as good.")
@@ -110,7 +110,7 @@ class StudySpec(StrictModel):
             if name not in METRICS:
                 raise ValueError(f"{name!r} is not measured{did_you_mean(name, METRICS)}; choose from {allowed}")
             if names.count(name) > 1:
-                raise ValueError(f"{name!r} stands twice")
+                raise ValueError(f"{name!r} is listed twice")
         return names
 
     @field_validator("constraints")

@@ -23,7 +23,7 @@ def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Seque
     """A classifier of the given layers.
 
     Its input is (images, channels, height, width) in 0 to 1, its output (images, classes), or (images, classes, height,
-    width) for masks. Batch normalisation, pooling, rectifier and bias are digital. Pooling comes before the rectifier,
+    width) for masks. Batch normalisation, pooling, ReLU and bias are digital. Pooling comes before the ReLU,
     which gives the same values and costs less.
     """
     mapping = map_network(accelerator, [layer.mvm for layer in layers])
