@@ -16,9 +16,8 @@ from sklearn.datasets import load_digits
 from pipeline.cli.app import app
 from pipeline.data.batches import ShuffledBatches, load_images, moved
 from pipeline.data.data_set import DataError, DataSet
-from pipeline.data.files import check_data, image_of, read_parts
 from pipeline.data.sets import DATA_SETS
-from pipeline.data.spec import DatasetSpec
+from pipeline.data.spec import DatasetSpec, check_data, image_of, read_parts
 from pipeline.design.design_point import ImageSpec
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study, study_schema

@@ -9,9 +9,8 @@ from typer.testing import CliRunner
 
 from pipeline.cli.app import app
 from pipeline.data.data_set import DataError
-from pipeline.data.files import check_data, read_parts
 from pipeline.data.sets import DATA_SETS
-from pipeline.data.spec import DatasetSpec
+from pipeline.data.spec import DatasetSpec, check_data, read_parts
 
 CIFAR10_ARCHIVE = "cifar-10-python.tar.gz"
 

@@ -14,8 +14,7 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.analog.model import noisy_layers
 from pipeline.data.batches import ShuffledBatches, load_images
 from pipeline.data.data_set import DataError
-from pipeline.data.files import check_data, read_parts
-from pipeline.data.spec import DatasetSpec
+from pipeline.data.spec import DatasetSpec, check_data, read_parts
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec, load_design
 from pipeline.design.topology import mvm_layers, topology
 from pipeline.follow_up.export import can_write_onnx, export_design

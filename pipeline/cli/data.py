@@ -35,8 +35,7 @@ def get(
     mirror: Annotated[str | None, typer.Option(help="URL of another folder with the official files.")] = None,
 ) -> None:
     """Fetch a data set, check it, and lay it out as studies read it. An interrupted transfer is continued."""
-    from pipeline.data.download import progress_bar
-    from pipeline.data.fetch import fetch
+    from pipeline.data.fetch import fetch, progress_bar
     from pipeline.data.sets import DATA_SETS
 
     known = DATA_SETS.get(name)

@@ -1,1 +1,1 @@
-"""Images of a study: `sets:DATA_SETS`, `spec:DatasetSpec`, `fetch:fetch`, `files:check_data`, `batches:load_images`."""
+"""Images of a study: `sets:DATA_SETS`, `spec:DatasetSpec`, `spec:check_data`, `fetch:fetch`, `batches:load_images`."""

@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.compute_device import compute_device
-from pipeline.data.files import read_parts
-from pipeline.data.spec import Augmentation, DatasetSpec
+from pipeline.data.spec import Augmentation, DatasetSpec, read_parts
 from pipeline.seeds import derive_seed
 
 Split = tuple[Tensor, Tensor]
@@ -22,9 +21,8 @@ _SHARES = (0.6, 0.2)  # train and validation, of a data set without parts; the r
 class ImageSet:
     """Three splits of images (n, channels, height, width), float from 0 to 1, with labels (n,) or masks.
 
-    Masks give the class of each pixel, (n, height, width).
-
-    Networks learn from `train`, the search is led by `validation`, and `test` is only reported.
+    Masks (n, height, width) give the class of each pixel. Networks learn from `train`, the search is led by
+    `validation`, and `test` is only reported.
     """
 
     train: Split
@@ -71,9 +69,7 @@ class ShuffledBatches:
     ) -> None:
         self._images, self._labels = split
         self._batch_size = min(batch_size, len(self._labels))
-        self._seed = seed
-        self._augment = augment
-        self._epoch = epoch
+        self._seed, self._augment, self._epoch = seed, augment, epoch
 
     def __len__(self) -> int:
         return len(self._labels) // self._batch_size

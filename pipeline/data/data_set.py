@@ -1,6 +1,9 @@
 """What a data set is. Its record and its reader stand in one file of `pipeline/data/sets/`. Importing this is cheap."""
 
 import dataclasses
+import gzip
+import hashlib
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,17 +22,11 @@ class DataError(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where `nacim data get` fetches a data set.
+    """Where `nacim data get` fetches a data set."""
 
-    Attributes:
-        url: Folder of the official files, or of a mirror, with a slash at its end.
-        files: Their names.
-        archive_md5: If the one file is a tar archive, its checksum.
-    """
-
-    url: str
+    url: str  # folder of the official files, or of a mirror, with a slash at its end
     files: tuple[str, ...]
-    archive_md5: str | None = None
+    archive_md5: str | None = None  # checksum of the one file, if it is a tar archive
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,11 +70,7 @@ Read = Callable[[Path, ImageSpec], dict[str, Part]]
 
 
 def data_folder(name: str, data_dir: str | None) -> Path:
-    """The folder that a study's data set lies in.
-
-    Raises:
-        DataError: If none is given or it is not there.
-    """
+    """The folder that a study's data set lies in. Raises DataError if none is given or it is not there."""
     way_out = "set dataset.data_dir in the study file or pass --data-dir"
     if data_dir is None:
         raise DataError(f"data set {name!r} needs a folder: {way_out}")
@@ -85,3 +78,29 @@ def data_folder(name: str, data_dir: str | None) -> Path:
     if not folder.is_dir():
         raise DataError(f"data folder {folder} does not exist; {way_out}")
     return folder
+
+
+def read_official(folder: Path, name: str, checksums: Mapping[str, str], data_set: str) -> bytes:
+    """The content of an official file, which may lie there as `name` or `name.gz`. Raises DataError, as `Read` does."""
+    plain, packed = folder / name, folder / f"{name}.gz"
+    for path in (plain, packed):
+        if path.is_file():
+            return checked(path.read_bytes(), path, checksums, data_set)
+    raise DataError(
+        f"{plain} (or {packed.name}) does not exist; put the official {data_set} files into {folder}, "
+        f"or run nacim data get {data_set}"
+    )
+
+
+def checked(content: bytes, path: Path, checksums: Mapping[str, str], data_set: str) -> bytes:
+    """What the official file `path` holds, unpacked. Raises DataError if it is damaged or its checksum is wrong."""
+    way_out = f"fetch the file again (nacim data get {data_set})"
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path}: cannot be unpacked ({error}); {way_out}") from error
+    found, wanted = hashlib.md5(content).hexdigest(), checksums[path.name.removesuffix(".gz")]
+    if found != wanted:
+        raise DataError(f"{path}: checksum (MD5 of the unpacked file) is {found}, must be {wanted}; {way_out}")
+    return content

@@ -1,32 +1,33 @@
 """Data sets from the network, checked and laid out as studies read them."""
 
 import hashlib
+import http.client
 import tarfile
+import urllib.error
+import urllib.request
 from pathlib import Path
 
-from rich.progress import Progress
+from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
-from pipeline.data.data_set import DataError, DataSet
-from pipeline.data.download import download
-from pipeline.data.official import checked, read_official, unpacked
+from pipeline.data.data_set import DataError, DataSet, checked, read_official
 from pipeline.data.sets import DATA_SETS
 from pipeline.files import write_whole
 
+_CHUNK = 2**16  # bytes
+_WAIT_S = 30  # without a byte, after which a transfer counts as cut
+
 
 def fetch(name: str, to: Path, progress: Progress, mirror: str | None = None) -> Path:
-    """Bring a data set into `to`; files that are there and whole are not fetched again.
+    """Bring a data set into `to`, the `data_dir` of later runs. Whole files that are there are not fetched again.
 
     Args:
         name: Of a data set with a source.
-        to: The `data_dir` of later runs.
+        to: Where to; the result is the data set's own folder in it.
         progress: Shows the transfers.
         mirror: URL of another folder with the official files.
 
-    Returns:
-        The data set's own folder.
-
     Raises:
-        DataError: If a file cannot be fetched or its checksum is wrong; such a file is removed.
+        DataError: If a file cannot be fetched (what came is kept for the next call) or is wrong (it is removed).
     """
     data_set = DATA_SETS[name]
     assert data_set.source is not None
@@ -36,13 +37,13 @@ def fetch(name: str, to: Path, progress: Progress, mirror: str | None = None) ->
     if data_set.source.archive_md5:
         if not is_whole(name, to):
             (file,) = data_set.source.files
-            _unpack(download(url + file, to / file, progress), data_set, folder, name)
+            _unpack(_download(url + file, to / file, progress), data_set, folder, name)
         return folder
     for file in data_set.source.files:
         if not _holds(data_set, folder, file.removesuffix(".gz"), name):
-            path = download(url + file, folder / file, progress)
+            path = _download(url + file, folder / file, progress)
             try:
-                checked(unpacked(path.read_bytes(), path, name), path, data_set.checksums, name)
+                checked(path.read_bytes(), path, data_set.checksums, name)
             except DataError:
                 path.unlink()
                 raise
@@ -62,10 +63,8 @@ def _unpack(archive: Path, data_set: DataSet, folder: Path, name: str) -> None:
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != data_set.source.archive_md5:
         archive.unlink()
-        raise DataError(
-            f"{archive}: checksum (MD5) is {found}, must be {data_set.source.archive_md5}; "
-            "run the same command to fetch anew"
-        )
+        wanted = f"must be {data_set.source.archive_md5}; run the same command to fetch anew"
+        raise DataError(f"{archive}: checksum (MD5) is {found}, {wanted}")
     with tarfile.open(archive) as members:
         for each in data_set.checksums:
             member = members.extractfile(f"{data_set.folder}/{each}")
@@ -81,3 +80,48 @@ def _holds(data_set: DataSet, folder: Path, file: str, name: str) -> bool:
     except (OSError, DataError):
         return False
     return True
+
+
+def _download(url: str, path: Path, progress: Progress) -> Path:
+    """Fetch `url` into `path`. What a cut transfer left (`path` with `.part`) is continued with an HTTP range.
+
+    Our own, for pooch (1.9) starts a transfer that was cut from its beginning again.
+    """
+    unfinished = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _continue(url, unfinished, progress)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        way_out = f"run the same command to go on where it stopped, or put the file into {path.parent}"
+        raise DataError(f"{url}: {error}; {way_out}") from error
+    return unfinished.replace(path)
+
+
+def _continue(url: str, unfinished: Path, progress: Progress) -> None:
+    have = unfinished.stat().st_size if unfinished.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=_WAIT_S)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+                return  # the file was already there, byte for byte
+            raise OSError(f"the server answers {error.code} {error.reason}") from None
+    with response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            have = 0  # the server knows no ranges and sends all of it
+        length = response.headers["Content-Length"]
+        total = None if length is None else have + int(length)
+        task = progress.add_task(unfinished.name.removesuffix(".part"), total=total, completed=have)
+        with unfinished.open("ab" if have else "wb") as file:
+            while piece := response.read(_CHUNK):
+                file.write(piece)
+                progress.advance(task, len(piece))
+            have = file.tell()
+    if total is not None and have < total:
+        raise OSError(f"the transfer was cut after {have} of {total} bytes")
+
+
+def progress_bar() -> Progress:
+    """Name, bar, bytes, speed and time left."""
+    return Progress("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())

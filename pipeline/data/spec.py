@@ -1,11 +1,13 @@
-"""Which data set a study uses."""
+"""Which data set a study uses, and its images as arrays. No torch here, so that a run can check them first."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.data.data_set import DataSet
+from pipeline.data.data_set import DataSet, Part, data_folder
 from pipeline.data.sets import DATA_SETS
+from pipeline.design.design_point import ImageSpec
 from pipeline.strict_model import KeyOf, StrictModel
 
 Augmentation = Literal["none", "crop", "crop_and_flip"]
@@ -35,7 +37,6 @@ class DatasetSpec(StrictModel):
 
     @property
     def data_set(self) -> DataSet:
-        """The data set named."""
         return DATA_SETS[self.name]
 
     @model_validator(mode="after")
@@ -51,3 +52,26 @@ class DatasetSpec(StrictModel):
             allowed = f"{', '.join(map(str, others))} or {last}"
             raise ValueError(f"image_size of {self.name} must be {allowed}, got {self.image_size}")
         return self
+
+
+def image_of(spec: DatasetSpec) -> ImageSpec:
+    """Size of a data set's images and number of classes. Raises DataError if those of a folder cannot be counted."""
+    image = spec.data_set.image
+    return image if isinstance(image, ImageSpec) else image(spec.data_dir, spec.image_size, spec.channels)
+
+
+def read_parts(spec: DatasetSpec) -> dict[str, Part]:
+    """Images and labels of the parts `train`, `test` and maybe `validation`, or `all` of a set that has no parts.
+
+    Raises:
+        DataError: If a file is missing or damaged.
+    """
+    own = spec.data_set.folder
+    folder = Path() if own is None else data_folder(spec.name, spec.data_dir) / own
+    return spec.data_set.read(folder, image_of(spec))
+
+
+def check_data(spec: DatasetSpec) -> None:
+    """Raise DataError if a study's data set is not there or not whole."""
+    if spec.data_set.folder is not None:
+        read_parts(spec)

@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from hw_models.accelerator import Accelerator
 from hw_models.errors import InfeasibleDesign
 from hw_models.number_format import FixedPoint
-from pipeline.data.files import image_of
+from pipeline.data.spec import image_of
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec
 from pipeline.design.topology import topology
 from pipeline.strict_model import StrictModel

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.model import noisy_layers
-from pipeline.data.files import image_of
+from pipeline.data.spec import image_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import Layer, topology
 from pipeline.study.spaces import ABSENT, ConvSpace, Dimension

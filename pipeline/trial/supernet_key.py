@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from pipeline.data.files import read_parts
+from pipeline.data.spec import read_parts
 from pipeline.study.study_file import StudyDefinition
 
 _FORMAT = 1  # of the shared weights; raise it when their meaning changes

@@ -1,12 +1,11 @@
 """CIFAR-10 (Krizhevsky, 2009), as the pickled batches of its own page."""
 
-import functools
 import io
 import pickle
 from pathlib import Path
 from typing import Any
 
-from pipeline.data.data_set import DataSet, Part, Source
+from pipeline.data.data_set import DataSet, Part, Source, read_official
 from pipeline.design.design_point import ImageSpec
 
 _MD5 = {  # of the files in the archive
@@ -21,8 +20,6 @@ _MD5 = {  # of the files in the archive
 
 def _read(folder: Path, image: ImageSpec) -> dict[str, Part]:
     import numpy as np
-
-    from pipeline.data.official import read_official
 
     parts: dict[str, list[Part]] = {"train": [], "test": []}
     for name in _MD5:
@@ -42,21 +39,12 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         import numpy as np
 
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        if (module, name) == ("numpy.core.multiarray", "_reconstruct"):
-            return _reconstruct()
-        raise pickle.UnpicklingError(f"a data file must not load {module}.{name}")
-
-
-@functools.cache
-def _reconstruct() -> Any:
-    """NumPy's own maker of empty arrays for the pickle, wherever this version keeps it."""
-    import numpy as np
-
-    return np.ndarray(0).__reduce__()[0]
+        allowed: dict[tuple[str, str], Any] = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
+        # NumPy's own maker of empty arrays, wherever this version keeps it
+        allowed["numpy.core.multiarray", "_reconstruct"] = np.ndarray(0).__reduce__()[0]
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f"a data file must not load {module}.{name}")
+        return allowed[module, name]
 
 
 CIFAR10 = DataSet(

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.data.data_set import DataSet, Part, Source
+from pipeline.data.data_set import DataSet, Part, Source, read_official
 from pipeline.design.design_point import ImageSpec
 
 _IMAGE = ImageSpec(channels=1, height=28, width=28, classes=10)
@@ -25,8 +25,6 @@ _PACKED = tuple(f"{name}.gz" for name in _MNIST_MD5)
 
 def _read(name: str, checksums: Mapping[str, str], folder: Path, image: ImageSpec) -> dict[str, Part]:
     import numpy as np
-
-    from pipeline.data.official import read_official
 
     def part(prefix: str) -> Part:
         images = read_official(folder, f"{prefix}-images-idx3-ubyte", checksums, name)

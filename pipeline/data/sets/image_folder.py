@@ -43,11 +43,7 @@ def _read(folder: Path, image: ImageSpec) -> dict[str, Part]:
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    """The folders of a data set, one a class, by name: label 0 is the first.
-
-    Raises:
-        DataError: If there are fewer than two, or one without pictures.
-    """
+    """The folders of a data set, one a class, by name: label 0 is the first."""
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
         raise DataError(f"{folder}: holds {len(classes)} folders, must hold one folder of pictures for each class")
