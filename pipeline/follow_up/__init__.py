@@ -1,2 +1,2 @@
-"""A finished trial looked at again: `measure_again:measure_again`, `replay:replay`, `export:export_design`, and
-`device_requirements:requirements`, which asks what memory cell it needs."""
+"""A finished trial looked at again: `measure_again:measure_again` and `:replay`, `export:export_design`,
+`device_requirements:requirements`."""

@@ -55,7 +55,6 @@ class Requirement:
     """What was found for one property of the cell.
 
     Attributes:
-        name, unit: Of the property.
         card: Its value on the card, in `unit`; None if the card has none.
         searched: From the mildest value tried to the harshest.
         holds_at: The harshest value that holds, or None: not even the mildest does.
@@ -93,8 +92,7 @@ def requirements(
         checkpoints: Folder of trained weights.
         accuracy: That must be held, a fraction.
         chips: Simulated chips at each step, 2 or more.
-        retrain: Train the network anew at each step, with that step's noise; else only its converters are calibrated
-            anew.
+        retrain: Train the network anew at each step, with that step's noise; else only calibrate its converters anew.
 
     Raises:
         ValueError: If the design's cells are digital, so that there is nothing to ask.
@@ -155,7 +153,7 @@ def _boundary(count: int, holds: Callable[[int], bool]) -> tuple[int | None, int
 
 
 def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property]:
-    """The properties that a design's cell has. One function, for it reads as a table: one entry a property."""
+    """The properties that a design's cell has. Long because it reads as a table: one entry a property."""
     device = design.accelerator.device
     assert device.on_off_ratio is not None, "only sram has none"
     if any(device.programming_sigma):

@@ -24,7 +24,7 @@ TABLE_COLUMNS = (
 _EXAMPLE_IMAGES = 2  # what the ONNX exporter runs; the file takes any number of images
 _MODULE = '''"""{title}: the network in float, as plain torch layers. Needs torch alone.
 
-Input: images (n, {channels}, {height}, {width}), values 0 to 1. Output: {output}, one score a class.
+Input: images (n, {image.channels}, {image.height}, {image.width}), values 0 to 1. Output: {output}, one score a class.
 """
 
 from pathlib import Path
@@ -44,17 +44,11 @@ def network() -> nn.Sequential:
 
 
 def export_design(title: str, design: DesignPoint, checkpoint: Path, folder: Path) -> list[Path]:
-    """Write everything that describes a trained design into a folder, which is made if missing.
+    """Write everything that describes a trained design, called `title`, into a folder, which is made if missing.
 
     `checkpoint.pt` is the trial's state dict with its input and ADC ranges (`pipeline.trial.network` reads it),
     `design.yaml` a design file for `nacim cost`, `network.py` with `network.pt` the network in float as plain torch
     layers, `network.onnx` the same, and `network_table.csv` the layers as DNN+NeuroSim's NetWork.csv has them.
-
-    Args:
-        title: Says which design it is.
-        design: Hardware and network.
-        checkpoint: Its trained weights.
-        folder: Where to.
 
     Returns:
         The files. Without the packages `onnx` and `onnxscript`, `network.onnx` is left out.
@@ -79,18 +73,11 @@ def can_write_onnx() -> bool:
 
 
 def _write_torch(network: nn.Module, title: str, design: DesignPoint, folder: Path) -> list[Path]:
-    module, weights = folder / "network.py", folder / "network.pt"
+    module, weights, image = folder / "network.py", folder / "network.pt", design.image
     layers = "\n".join(f"        nn.{layer!r},".replace(", bias=True", "") for layer in network.children())  # default
-    image = design.image
-    text = _MODULE.format(
-        title=title.replace("\\", "/").replace('"', "'"),
-        layers=layers,
-        channels=image.channels,
-        height=image.height,
-        width=image.width,
-        output=f"(n, {image.classes}{f', {image.height}, {image.width}' if image.masks else ''})",
-    )
-    module.write_text(text, encoding="utf-8")
+    output = f"(n, {image.classes}{f', {image.height}, {image.width}' if image.masks else ''})"
+    title = title.replace("\\", "/").replace('"', "'")
+    module.write_text(_MODULE.format(title=title, layers=layers, image=image, output=output), encoding="utf-8")
     torch.save(network.state_dict(), weights)
     return [module, weights]
 
@@ -107,8 +94,7 @@ def _write_table(design: DesignPoint, folder: Path) -> Path:
 
 
 def _write_onnx(network: nn.Module, design: DesignPoint, folder: Path) -> Path:
-    path = folder / "network.onnx"
-    image = design.image
+    path, image = folder / "network.onnx", design.image
     example = torch.rand(_EXAMPLE_IMAGES, image.channels, image.height, image.width)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():

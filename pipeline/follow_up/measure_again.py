@@ -1,6 +1,7 @@
-"""Measure a finished trial again: other chips, other noise, longer training."""
+"""A finished trial measured again (other chips, other noise, longer training), or trained again and compared."""
 
 import dataclasses
+import json
 from typing import Any, Literal
 
 import torch
@@ -8,12 +9,13 @@ from optuna.trial import FrozenTrial
 
 from pipeline.data.batches import load_images
 from pipeline.design.design_point import DesignPoint
+from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import VariationReport
-from pipeline.follow_up.networks import finished_network, moved_network, retrained_network, scaled_sigma
+from pipeline.follow_up import networks
 from pipeline.follow_up.stored import StoredStudy
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
-from pipeline.trial.evaluate import versions
+from pipeline.trial.evaluate import evaluate, versions
 from pipeline.trial.variation import accuracy_under_variation
 
 
@@ -45,12 +47,8 @@ class Settings:
         images = {"train_images": self.train_images, "test_images": self.test_images}
         chips = {"min_chips": self.chips, "max_chips": self.chips, "images_per_chip": self.images_per_chip}
         variation = chips | {"fidelity": self.fidelity, "drift_time_s": self.drift_time_s}
-        return spec.model_copy(
-            update={
-                "dataset": spec.dataset.model_copy(update=images),
-                "variation": spec.variation.model_copy(update=variation),
-            }
-        )
+        parts = {"dataset": spec.dataset.model_copy(update=images)}
+        return spec.model_copy(update=parts | {"variation": spec.variation.model_copy(update=variation)})
 
 
 def measure_again(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -> tuple[VariationReport, ...]:
@@ -66,12 +64,12 @@ def measure_again(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -
     spec = settings.changed(stored.spec)
     images = load_images(spec.dataset)
     if settings.epochs is None:
-        network = finished_network(spec, trial, stored.checkpoints, images)
+        network = networks.finished_network(spec, trial, stored.checkpoints, images)
     else:
-        network = retrained_network(spec, trial, stored.checkpoints, images, settings.epochs)
+        network = networks.retrained_network(spec, trial, stored.checkpoints, images, settings.epochs)
     if settings.sigma_scale != 1:
         design = DesignPoint.from_dict(trial.user_attrs["design"])
-        network = moved_network(network, scaled_sigma(design, settings.sigma_scale), images)
+        network = networks.moved_network(network, networks.scaled_sigma(design, settings.sigma_scale), images)
     recalibration = images.train[0][:RECALIBRATION_IMAGES]
     splits = [images.validation, images.test]
     return tuple(accuracy_under_variation(network, splits, spec.variation, spec.seed, recalibration))
@@ -87,3 +85,34 @@ def measurement(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -> 
         "test": test.to_dict(),
         "versions": versions(),
     }
+
+
+def replay(spec: StudySpec, trial: FrozenTrial, rule: StoppingRule | None) -> dict[str, dict[str, tuple[Any, Any]]]:
+    """Train a trial anew from its stored design and settings and compare everything that was measured.
+
+    Args:
+        spec: The study.
+        trial: Evaluated or stopped early.
+        rule: That the trial was trained under (`pipeline.run.stopping.stopping_rule`).
+
+    Returns:
+        "differing": name of each value that is not what the database holds -> both, the stored one first;
+        "changed": library -> its version then and now, where they differ.
+    """
+    torch.set_num_threads(1)
+    networks.check_supernet(spec)
+    stored = trial.user_attrs
+    result = evaluate(DesignPoint.from_dict(stored["design"]), spec, networks.draws_of(trial), rule=rule)
+    again = json.loads(json.dumps(dataclasses.asdict(result)))
+    variation = {split: (stored["variation"][split], again[split]) for split in ("validation", "test")}
+    pairs = {name: (stored.get(name), value) for name, value in again["measured"].items()}
+    pairs |= {f"{split}.{name}": (old[name], new[name]) for split, (old, new) in variation.items() for name in old}
+    pairs |= {
+        "cost": (stored["cost"], again["cost"]),
+        "learning_curve": (stored.get("learning_curve", []), again["learning_curve"]),
+        "stopped_early": (stored.get("stopped_early"), again["stopped_early"]),
+    }
+    before, now = stored["versions"], again["versions"]
+    libraries = {name: (before.get(name), now.get(name)) for name in before | now}
+    compared = {"differing": pairs, "changed": libraries}
+    return {what: {name: pair for name, pair in both.items() if pair[0] != pair[1]} for what, both in compared.items()}

@@ -47,11 +47,7 @@ def draws_of(trial: FrozenTrial) -> int:
 
 
 def new_network(spec: StudySpec, number: int, design: DesignPoint, images: ImageSet) -> nn.Module:
-    """A network of a design, trained with the draws of trial `number`, and calibrated.
-
-    Raises:
-        ValueError: If it should inherit from a supernet whose file is gone.
-    """
+    """A network of a design, trained with the draws of trial `number`, and calibrated; see `check_supernet`."""
     check_supernet(spec)
     network = trained_network(design, spec, number, images)
     calibrate(network, images.train[0][:CALIBRATION_IMAGES])
@@ -59,11 +55,7 @@ def new_network(spec: StudySpec, number: int, design: DesignPoint, images: Image
 
 
 def check_supernet(spec: StudySpec) -> None:
-    """Refuse to train where a network should inherit from a supernet whose file is gone.
-
-    Raises:
-        ValueError: With the way out.
-    """
+    """Raise ValueError where a network should inherit from a supernet whose file is gone."""
     if spec.accuracy.source == "supernet" and spec.accuracy.checkpoint is None:
         raise ValueError("the supernet of this study is not in its output folder; keep supernet-*.pt there")
 
@@ -78,20 +70,12 @@ def moved_network(network: nn.Module, design: DesignPoint, images: ImageSet) -> 
 
 
 def with_device(design: DesignPoint, **changes: Any) -> DesignPoint:
-    """The design with other values of its memory device.
-
-    Raises:
-        ValueError: If no cell can have them.
-    """
+    """The design with other values of its memory device. Raises ValueError if no cell can have them."""
     device = dataclasses.replace(design.accelerator.device, **changes)
     return dataclasses.replace(design, accelerator=dataclasses.replace(design.accelerator, device=device))
 
 
 def scaled_sigma(design: DesignPoint, scale: float) -> DesignPoint:
-    """The design with programming errors `scale` times the card's.
-
-    Raises:
-        ValueError: If they leave what a cell can have.
-    """
+    """The design with programming errors `scale` times the card's. Raises ValueError if no cell can have them."""
     card = design.accelerator.device.programming_sigma
     return with_device(design, programming_sigma=tuple(scale * coefficient for coefficient in card))

@@ -16,23 +16,16 @@ from pipeline.trial.supernet_key import supernet_key
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StoredStudy:
-    """A study with the settings that it was made with, whatever its file says now.
-
-    Attributes:
-        spec: The settings.
-        study: The database.
-        checkpoints: Folder of trained weights.
-    """
+    """A study with the settings that it was made with, whatever its file says now."""
 
     spec: StudySpec
     study: optuna.Study
-    checkpoints: Path
+    checkpoints: Path  # folder of trained weights
 
     def trial(self, number: int, also_stopped: bool = False) -> FrozenTrial:
         """An evaluated trial, or one stopped early if that is asked for; of a reused one the trial that it repeats.
 
-        Raises:
-            ValueError: If there is no such trial, or it has no result; says why.
+        Raises ValueError, which says why, if there is no such trial or it has no result.
         """
         trials = self.study.get_trials(deepcopy=False)
         if not 0 <= number < len(trials):
@@ -43,25 +36,16 @@ class StoredStudy:
         return found
 
     def chosen(self, numbers: list[int], front: bool, also_stopped: bool = False) -> list[FrozenTrial]:
-        """The trials of these numbers, with `front` also those on the front; none twice.
-
-        Raises:
-            ValueError: If that is no trial, or one has no result.
-        """
+        """The trials of these numbers, with `front` also those on the front; none twice. ValueError if that is none."""
         trials = [self.trial(number, also_stopped) for number in numbers]
-        if front:
-            trials += pareto_report(self.study).front
+        trials += pareto_report(self.study).front if front else []
         if not trials:
             raise ValueError("choose trials with --trial N, repeated as needed, or --front")
         return list({trial.number: trial for trial in trials}.values())
 
 
 def stored_study(study_file: Path, storage: str | None, out: Path | None, data_dir: str | None = None) -> StoredStudy:
-    """Open the database of a study file to look at it.
-
-    Raises:
-        ValueError: If there is no such file, database or study.
-    """
+    """Open the database of a study file to look at it. Raises ValueError if there is no such file or study."""
     definition = load_study(study_file, data_dir=data_dir)
     folder, url = places(definition, out, storage)
     study = load_study_read_only(url, definition.spec.name)
