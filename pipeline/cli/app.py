@@ -7,11 +7,11 @@ finished trials are kept.
 
 import typer
 
+from pipeline.cli import options
 from pipeline.cli.cost import cost
 from pipeline.cli.data import data
 from pipeline.cli.devices import devices
 from pipeline.cli.evaluate import evaluate
-from pipeline.cli.exit_codes import exit_codes
 from pipeline.cli.look import dashboard, export, report, schema, show
 from pipeline.cli.require import require
 from pipeline.cli.run import run
@@ -34,5 +34,36 @@ app.add_typer(devices, name="devices")
 
 def main() -> None:
     """Entry point: runs a command and turns expected failures into one line and an exit code."""
-    with exit_codes():
+    try:
         app()
+    except Exception as error:  # only now are the libraries loaded that define what may be expected
+        outcome = _expected(error)
+        if outcome is None:
+            raise
+        options.stop(*outcome)
+
+
+def _expected(error: Exception) -> tuple[str, int] | None:
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from pipeline.database.patience import DISK_ERRORS, DatabaseAway
+    from pipeline.database.storage import cause_of
+    from pipeline.design.results import TrainingDiverged
+    from pipeline.run.runner import RepeatedFailure, SpaceExhausted
+    from pipeline.run.supernet_file import SupernetDied
+
+    if isinstance(error, (RepeatedFailure, SpaceExhausted, SupernetDied, TrainingDiverged)):
+        return str(error), 4
+    if isinstance(error, DatabaseAway):
+        return str(error), 3
+    if isinstance(error, (StorageInternalError, SQLAlchemyError)):
+        way_out = "free the disk or the lock and run the same command to go on"
+        return f"the database cannot be written ({cause_of(error)}); {way_out}", 3
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in DISK_ERRORS):
+        return (
+            f"cannot use {error.filename or 'a file'} ({error.strerror}); finished trials are kept, make room or "
+            "choose another folder and run the same command to go on",
+            3,
+        )
+    return (str(error), 2) if isinstance(error, ValueError) else None

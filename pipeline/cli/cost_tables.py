@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from hw_models.accelerator import Accelerator
 from hw_models.cost import COMPONENTS, POST_LAYOUT_ENERGY, CostReport, estimate_cost
@@ -95,10 +95,8 @@ def _read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer])
 
 
 def _totals(report: CostReport, adc_model: AdcModel) -> Table:
-    table = Table(title=f"One inference, ADC model: {adc_model}", title_justify="left")
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
-    table.add_column("definition", style="dim")
+    heads = ("quantity", Column("value", justify="right"), Column("definition", style="dim"))
+    table = Table(*heads, title=f"One inference, ADC model: {adc_model}", title_justify="left")
     for name, value, definition in (
         ("area", f"{report.area_m2 * 1e6:.4g} mm2", "of the chip, without pads and external memory"),
         ("clock period", f"{report.clock_s * 1e9:.4g} ns", "to read and convert one column"),
@@ -149,19 +147,11 @@ def _layers(report: CostReport) -> Table:
         table.add_column(heading, justify="left" if is_name else "right", overflow="fold", no_wrap=is_name)
     for layer in report.layers:
         energy_j = layer.dynamic_energy_j + layer.leakage_energy_j
-        table.add_row(
-            layer.name,
-            layer.mapped_as,
-            str(layer.tiles),
-            str(layer.speedup),
-            f"{layer.utilisation:.1%}",
-            f"{layer.area_m2 * 1e6:.3g}",
-            f"{layer.latency_s * 1e6:.3g}",
-            f"{layer.latency_s / report.latency_s:.1%}",
-            f"{energy_j * 1e9:.3g}",
-            f"{energy_j / report.energy_j:.1%}",
-        )
-    table.add_row("shared", "", "", "", "", f"{report.shared_area_m2 * 1e6:.3g}", "", "", "", "")
+        counts = (str(layer.tiles), str(layer.speedup), f"{layer.utilisation:.1%}", f"{layer.area_m2 * 1e6:.3g}")
+        latency = (f"{layer.latency_s * 1e6:.3g}", f"{layer.latency_s / report.latency_s:.1%}")
+        energy = (f"{energy_j * 1e9:.3g}", f"{energy_j / report.energy_j:.1%}")
+        table.add_row(layer.name, layer.mapped_as, *counts, *latency, *energy)
+    table.add_row("shared", *[""] * 4, f"{report.shared_area_m2 * 1e6:.3g}")
     return table
 
 
@@ -193,8 +183,7 @@ def measured_chips(folder: Path, as_json: bool) -> None:
     predicted = [each for each in comparisons if each.predicted]
     factors = {model: geometric_mean_factor(predicted, model) for model in ("reference", "survey")}
     if as_json:
-        plain = [_plain(each) for each in comparisons]
-        print_json({"anchors": plain, "geometric_mean_factor": factors})
+        print_json({"anchors": [_plain(each) for each in comparisons], "geometric_mean_factor": factors})
         return
     console = Console()
     console.print(_silicon_table(predicted))
@@ -205,11 +194,8 @@ def measured_chips(folder: Path, as_json: bool) -> None:
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
-    return dataclasses.asdict(comparison.silicon) | {
-        "model_node_nm": comparison.node_nm,
-        "predicted": dict(comparison.predicted),
-        "left_out": comparison.left_out,
-    }
+    found = {"predicted": dict(comparison.predicted), "left_out": comparison.left_out}
+    return dataclasses.asdict(comparison.silicon) | {"model_node_nm": comparison.node_nm} | found
 
 
 def _silicon_table(comparisons: list[Comparison]) -> Table:

@@ -20,7 +20,7 @@ def list_cards(as_json: AsJson = False) -> None:
     """List the cards that come with nacim."""
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from hw_models.devices import load_card, shipped_card_names
 
@@ -28,9 +28,8 @@ def list_cards(as_json: AsJson = False) -> None:
     if as_json:
         print_json([_plain(card) for card in cards])
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in _HEADINGS:
-        table.add_column(heading, overflow="fold", no_wrap=heading == "card")
+    heads = [Column(heading, overflow="fold", no_wrap=heading == "card") for heading in _HEADINGS]
+    table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for card in cards:
         table.add_row(*_summary(card))
     Console().print(table)
@@ -50,9 +49,7 @@ def show_card(card: CardName, as_json: AsJson = False) -> None:
     if as_json:
         print_json(_plain(found))
         return
-    table = Table(title=f"{found.device.name}: {found.description}", title_justify="left")
-    for heading in ("value", "", "source"):
-        table.add_column(heading)
+    table = Table("value", "", "source", title=f"{found.device.name}: {found.description}", title_justify="left")
     for field, source in found.sources.items():
         table.add_row(field, _text(getattr(found.device, field)), source)
     Console().print(table)

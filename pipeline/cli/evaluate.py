@@ -1,7 +1,4 @@
-"""`nacim evaluate`: measure finished trials again, or train them anew and compare.
-
-The signature of `evaluate` is as long as it is because typer makes the options from it.
-"""
+"""`nacim evaluate`: measure finished trials again. `evaluate` is long because typer makes the options of it."""
 
 import dataclasses
 import functools
@@ -35,8 +32,7 @@ PerChip = Annotated[
 ]
 TestImages = Annotated[int | None, typer.Option(help="Test images to measure on; the study's number otherwise.")]
 Epochs = Annotated[
-    int | None,
-    typer.Option(help="Train the network anew for this many epochs, without a supernet's weights."),
+    int | None, typer.Option(help="Train the network anew for this many epochs, without a supernet's weights.")
 ]
 TrainImages = Annotated[int | None, typer.Option(help="With --epochs: training images; the study's number otherwise.")]
 Replayed = Annotated[bool, typer.Option("--replay", help="Train anew as in the search and compare with the database.")]
@@ -98,12 +94,11 @@ def evaluate(
 def _measure(
     stored: "StoredStudy", trials: "Iterable[FrozenTrial]", settings: "Iterable[Settings]", as_json: bool
 ) -> None:
-    """Measure, print and store, one setting after the other."""
     from pipeline.database.patience import Patience
     from pipeline.database.trials import add_remeasured
     from pipeline.follow_up.measure_again import measurement
 
-    waits = Patience(say=lambda message: print(message, file=sys.stderr))
+    wait = Patience(say=lambda message: print(message, file=sys.stderr))
     entries: list[dict[str, Any]] = []
     try:
         for each, trial in itertools.product(settings, trials):
@@ -111,7 +106,7 @@ def _measure(
             entries.append({"trial": trial.number} | entry)
             if not as_json:
                 _print_entry(entries[-1])
-            waits(functools.partial(add_remeasured, stored.study, trial.number, entry))
+            wait(functools.partial(add_remeasured, stored.study, trial.number, entry))
     finally:  # what was measured is shown even where it cannot be stored
         if as_json:
             print_json(entries)
@@ -135,23 +130,21 @@ def _print_entry(entry: dict[str, Any]) -> None:
 def _replay(stored: "StoredStudy", trials: "Iterable[FrozenTrial]", as_json: bool) -> None:
     """Train anew, compare, and end with `REPLAY_DIFFERS` if anything differs."""
     from pipeline.design.design_point import DesignPoint
-    from pipeline.follow_up.replay import replay
+    from pipeline.follow_up.measure_again import replay
     from pipeline.run.stopping import stopping_rule
 
-    found = []
+    found: list[dict[str, Any]] = []
     for trial in trials:
         design = DesignPoint.from_dict(trial.user_attrs["design"])
         rule = stopping_rule(stored.study, stored.spec, trial.number, design)
         again = replay(stored.spec, trial, rule)
-        found.append({"trial": trial.number, "same": not again.differing} | dataclasses.asdict(again))
+        found.append({"trial": trial.number, "same": not again["differing"]} | again)
     if as_json:
         print_json(found)
     for each in () if as_json else found:
         changed = ", ".join(f"{name} {old} -> {new}" for name, (old, new) in each["changed"].items())
-        print(
-            f"trial {each['trial']}: {'the same' if each['same'] else 'differs'} "
-            f"({'versions changed: ' + changed if changed else 'the same versions'})"
-        )
+        versions = f"versions changed: {changed}" if changed else "the same versions"
+        print(f"trial {each['trial']}: {'the same' if each['same'] else 'differs'} ({versions})")
         for name, (old, new) in each["differing"].items():
             print(f"  {name}: stored {json.dumps(old)[:60]}, now {json.dumps(new)[:60]}")
     if not all(each["same"] for each in found):

@@ -6,16 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import (
-    AsJson,
-    OutFolder,
-    StorageUrl,
-    StudyFile,
-    TrialNumber,
-    console_of_tables,
-    print_json,
-    within,
-)
+from pipeline.cli import options
 
 if TYPE_CHECKING:
     import optuna
@@ -23,45 +14,39 @@ if TYPE_CHECKING:
 
 def report(
     study_files: Annotated[list[Path], typer.Argument(metavar="STUDY.yaml...", help="One or more study files.")],
-    storage: StorageUrl = None,
-    out: OutFolder = None,
+    storage: options.StorageUrl = None,
+    out: options.OutFolder = None,
     trial: Annotated[
         list[int] | None, typer.Option(help="Number of a trial to look at part by part, instead of the front.")
     ] = None,
     png: Annotated[bool, typer.Option("--png", help="Also write each figure as a PNG file.")] = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write the report of each study from its database, prepare the dashboard, and compare if there are several."""
-    from pipeline.database.open_study import load_study_read_only, places
     from pipeline.report.dashboard_notes import prepare_dashboard
     from pipeline.report.page import write_comparison, write_pictures, write_report
-    from pipeline.study.study_file import load_study
 
     chosen = trial or []
     if chosen and len(study_files) > 1:
         raise ValueError(f"--trial chooses designs of one study, got {len(study_files)} studies; report each by itself")
-    studies = [load_study(path) for path in study_files]
-    found = [places(definition, out, storage) for definition in studies]
-    study = [
-        load_study_read_only(url, definition.spec.name) for definition, (_, url) in zip(studies, found, strict=True)
-    ]
-    pages = [write_report(each, folder, chosen) for each, (folder, _) in zip(study, found, strict=True)]
+    found = [options.read_only_study(path, storage, out) for path in study_files]
+    studies = [study for study, _, _ in found]
+    pages = [write_report(study, folder, chosen) for study, folder, _ in found]
     if not chosen:
-        for each, (folder, _), page in zip(study, found, pages, strict=True):
-            prepare_dashboard(each, folder, page)
+        for (study, folder, _), page in zip(found, pages, strict=True):
+            prepare_dashboard(study, folder, page)
     if png:
-        for each, (folder, _) in zip(study, found, strict=True):
-            write_pictures(each, folder, chosen)
-    path = write_comparison(study, out or Path("results")) if study[1:] else pages[0]
+        for study, folder, _ in found:
+            write_pictures(study, folder, chosen)
+    path = write_comparison(studies, out or Path("results")) if studies[1:] else pages[0]
     if as_json:
-        facts = [_facts(each) for each in study]
-        print_json({"report": str(path)} | (facts[0] if len(facts) == 1 else {"studies": facts}))
+        facts = [_facts(study) for study in studies]
+        options.print_json({"report": str(path)} | (facts[0] if len(facts) == 1 else {"studies": facts}))
     else:
         print(path)
 
 
 def _facts(study: "optuna.Study") -> dict[str, Any]:
-    """Counts, front and hypervolume of a study."""
     from pipeline.database.trials import pareto_report
     from pipeline.design.metrics import METRICS
     from pipeline.design.pareto import hypervolume_history
@@ -80,11 +65,11 @@ def _facts(study: "optuna.Study") -> dict[str, Any]:
 
 
 def show(
-    study_file: StudyFile,
-    trial: TrialNumber,
-    storage: StorageUrl = None,
-    out: OutFolder = None,
-    as_json: AsJson = False,
+    study_file: options.StudyFile,
+    trial: options.TrialNumber,
+    storage: options.StorageUrl = None,
+    out: options.OutFolder = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Show one trial: design, cost by component and layer, accuracy over chips."""
     from pipeline.cli.trial_page import trial_page
@@ -96,17 +81,17 @@ def show(
     again = remeasured(stored.study.user_attrs, found.number)
     if as_json:
         values = {"trial": found.number, "values": found.values} | found.user_attrs
-        print_json(values | ({"remeasured": again} if again else {}))
+        options.print_json(values | ({"remeasured": again} if again else {}))
     else:
-        console_of_tables().print(trial_page(stored.spec, found, again))
+        options.console_of_tables().print(trial_page(stored.spec, found, again))
 
 
 def export(
-    study_file: StudyFile,
-    trial: TrialNumber,
+    study_file: options.StudyFile,
+    trial: options.TrialNumber,
     to: Annotated[Path, typer.Option(help="Folder to write into; the trial gets a folder of its own there.")],
-    storage: StorageUrl = None,
-    out: OutFolder = None,
+    storage: options.StorageUrl = None,
+    out: options.OutFolder = None,
 ) -> None:
     """Write a trial as checkpoint (weights only), design card, plain PyTorch module, ONNX and network table."""
     from pipeline.design.design_point import DesignPoint
@@ -125,22 +110,18 @@ def export(
 
 
 def dashboard(
-    study_file: StudyFile,
-    storage: StorageUrl = None,
-    out: OutFolder = None,
+    study_file: options.StudyFile,
+    storage: options.StorageUrl = None,
+    out: options.OutFolder = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 8080,
     writable: Annotated[bool, typer.Option("--writable", help="Let every visitor change and delete studies.")] = False,
 ) -> None:
     """Open optuna-dashboard on a study's database, on this machine only and read-only unless asked."""
-    from pipeline.database.open_study import load_study_read_only, places
     from pipeline.report.dashboard_notes import artifact_folder
     from pipeline.report.dashboard_server import serve
-    from pipeline.study.study_file import load_study
 
-    within("--port", port, 1, 65535)
-    definition = load_study(study_file)
-    folder, url = places(definition, out, storage)
-    load_study_read_only(url, definition.spec.name)
+    options.within("--port", port, 1, 65535)
+    _, folder, url = options.read_only_study(study_file, storage, out)
     serve(url, port, writable, artifact_folder(folder))
 
 
@@ -148,4 +129,4 @@ def schema() -> None:
     """Print the JSON schema of study files, for editors."""
     from pipeline.study.study_file import study_schema
 
-    print_json(study_schema())
+    options.print_json(study_schema())

@@ -3,46 +3,33 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    import optuna
     from rich.console import Console
 
     from pipeline.study.study_file import StudyDefinition
 
 _LOG_WIDTH = 160  # columns of tables where there is no terminal
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study file; see studies/.")]
-StorageUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--storage", envvar="NACIM_STORAGE", help="Database URL; a SQLite file in the output folder otherwise."
-    ),
-]
+_STORAGE_HELP = "Database URL; a SQLite file in the output folder otherwise."
+StorageUrl = Annotated[str | None, typer.Option("--storage", envvar="NACIM_STORAGE", help=_STORAGE_HELP)]
 TrialNumber = Annotated[int, typer.Option("--trial", help="Number of the trial.")]
 OutFolder = Annotated[Path | None, typer.Option("--out", help="Output folder; results/NAME otherwise.")]
 DataDir = Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")]
 WaitFor = Annotated[float, typer.Option(help="Seconds to wait for a database that is locked, full or unreachable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Heartbeat = Annotated[
-    int,
-    typer.Option(
-        help="Seconds between signs of life; the same for all workers. A worker that misses four counts as dead."
-    ),
-]
-Goal = Annotated[
-    int | None,
-    typer.Option("--trials", help="Evaluated trials in total, after which all workers end; the file's otherwise."),
-]
+_HEARTBEAT_HELP = "Seconds between signs of life; the same for all workers. A worker that misses four counts as dead."
+Heartbeat = Annotated[int, typer.Option(help=_HEARTBEAT_HELP)]
+_GOAL_HELP = "Evaluated trials in total, after which all workers end; the file's otherwise."
+Goal = Annotated[int | None, typer.Option("--trials", help=_GOAL_HELP)]
 
 
 def within(option: str, value: float | None, low: int, high: int | None = None) -> None:
-    """Refuse a number outside its range.
-
-    Raises:
-        ValueError: Naming the option, the range and the number.
-    """
+    """Raise ValueError for a number outside its range; None is always inside."""
     if value is not None and (value < low or (high is not None and value > high)):
         raise ValueError(f"{option} must be {low} {'or more' if high is None else f'to {high}'}, got {value}")
 
@@ -55,7 +42,7 @@ def checked_places(definition: "StudyDefinition", storage: str | None, out: Path
     """
     import optuna
 
-    from pipeline.data.files import check_data
+    from pipeline.data.spec import check_data
     from pipeline.database.open_study import places
     from pipeline.study.search_space import SearchSpace
 
@@ -65,19 +52,31 @@ def checked_places(definition: "StudyDefinition", storage: str | None, out: Path
     return places(definition, out, storage)
 
 
-def needs_server(url: str) -> None:
-    """Refuse a database that only one machine can write safely.
+def read_only_study(study_file: Path, storage: str | None, out: Path | None) -> "tuple[optuna.Study, Path, str]":
+    """A study to look at, its output folder and its database URL. Raises ValueError if one of them is not there."""
+    from pipeline.database.open_study import load_study_read_only, places
+    from pipeline.study.study_file import load_study
 
-    Raises:
-        ValueError: With the way out.
-    """
+    definition = load_study(study_file)
+    folder, url = places(definition, out, storage)
+    return load_study_read_only(url, definition.spec.name), folder, url
+
+
+def shared_study(
+    study_file: Path, data_dir: str | None, storage: str | None, out: Path | None
+) -> "tuple[StudyDefinition, Path, str]":
+    """As `checked_places`, of a study for many workers; ValueError also if only one machine can write its database."""
     from pipeline.database.storage import is_postgresql, show_url
+    from pipeline.study.study_file import load_study
 
+    definition = load_study(study_file, data_dir=data_dir)
+    folder, url = checked_places(definition, storage, out)
     if not is_postgresql(url):
         raise ValueError(
             f"--storage {show_url(url)}: many workers need PostgreSQL (postgresql+psycopg://USER@HOST/DATABASE); "
             "on one machine use: nacim run --workers K"
         )
+    return definition, folder, url
 
 
 def console_of_tables() -> "Console":
@@ -90,3 +89,9 @@ def console_of_tables() -> "Console":
 def print_json(value: Any) -> None:
     """Print for scripts."""
     print(json.dumps(value, indent=2))
+
+
+def stop(message: str, code: int) -> NoReturn:
+    """End the process with one line on stderr and an exit code."""
+    print(f"nacim: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
+from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
-from pipeline.cli.front_table import front_table
 from pipeline.database.trials import KINDS, kind_of, reason_of
 from pipeline.design.describe import describe
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import hypervolume_history
+from pipeline.report.evaluated import Evaluated
 
 _FIRST_ESTIMATE = 5  # assumed: trials that a run has done; the first ones compile kernels and start workers
 
@@ -27,15 +30,29 @@ def quantity(name: str, value: float) -> str:
     return f"{label}{metric.show(value)} {metric.unit}"
 
 
+def front_table(
+    objectives: Sequence[str], front: Sequence[FrozenTrial], limit: int | None = None, title: str = "Pareto front"
+) -> Table:
+    """A table of trials: number, objectives with units, accuracy with its 95 % interval, and the design."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = [Evaluated.from_trial(trial) for trial in front[:limit]]
+    heads = ["trial", *(METRICS[name].title for name in objectives)]
+    rows = [[str(trial.number), *(trial.show(name) for name in objectives)] for trial in shown]
+    for head, *cells in zip(heads, *rows, strict=True):
+        table.add_column(escape(head), justify="right", min_width=max(map(len, [head, *cells])))  # the design gives way
+    table.add_column("design", overflow="ellipsis", no_wrap=limit is not None)
+    for row, trial in zip(rows, shown, strict=True):
+        table.add_row(*row, escape(describe(trial.design)))
+    if limit is not None and len(front) > limit:
+        table.add_row("", *[""] * len(objectives), f"and {len(front) - limit} more")
+    return table
+
+
 class Progress:
     """The figures of a run so far, kept by all views. By itself it shows nothing: `nacim run --quiet`.
 
-    Args:
-        study: Name of the study.
-        objectives: Names in `METRICS`.
-        earlier: Evaluated trials that were there before this run.
-        console: Where to show.
-        checkpoints: Folder in which workers tell their phase (`pipeline.phase`).
+    `earlier` are the evaluated trials that were there before this run. In the folder `checkpoints` workers tell their
+    phase (`pipeline.phase`).
     """
 
     def __init__(
@@ -85,7 +102,6 @@ class Progress:
         """Nothing to do between events."""
 
     def best(self, name: str) -> str:
-        """The best value of a metric so far, with its unit."""
         metric = METRICS[name]
         values = [trial.user_attrs[name] for trial in self._trials]
         if not values:
@@ -100,7 +116,6 @@ class Progress:
         return self._history
 
     def hypervolume(self) -> float:
-        """Of all evaluated trials so far."""
         return self.history()[-1] if self._trials else 0.0
 
     def counts(self) -> str:
@@ -128,13 +143,7 @@ class Progress:
         """No trial is in work any more."""
 
     def end(self, front: Sequence[FrozenTrial], database: str, report: Path) -> None:
-        """The run has reached its goal, and its report is written.
-
-        Args:
-            front: The Pareto front of the study.
-            database: Its URL, without a password.
-            report: File of the report.
-        """
+        """The run has reached its goal, and its report is written; `database` is its URL, without a password."""
 
 
 class PrintedProgress(Progress):
@@ -186,11 +195,8 @@ class JsonProgress(Progress):
         super().finished(trial)
         outcome, kept = kind_of(trial), trial.user_attrs
         facts = {name: kept[name] for name in METRICS if name in kept}
-        facts |= {
-            name: kept[name]
-            for name in ("error", "infeasible", "reused_from", "stopped_early")
-            if kept.get(name) is not None
-        }
+        reasons = ("error", "infeasible", "reused_from", "stopped_early")
+        facts |= {name: kept[name] for name in reasons if kept.get(name) is not None}
         counts = {"evaluated": len(self._trials)} | self._counts
         self.tell("finished", trial=trial.number, outcome=outcome, **facts, counts=counts)
 
@@ -202,6 +208,5 @@ class JsonProgress(Progress):
         self.tell("end", front=numbers, hypervolume=self.hypervolume(), database=database, report=str(report))
 
     def tell(self, event: str, **facts: Any) -> None:
-        """Print one event."""
         self._console.file.write(json.dumps({"event": event, "study": self._study} | facts) + "\n")
         self._console.file.flush()

@@ -6,17 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import (
-    AsJson,
-    DataDir,
-    OutFolder,
-    StorageUrl,
-    StudyFile,
-    TrialNumber,
-    console_of_tables,
-    print_json,
-    within,
-)
+from pipeline.cli import options
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,19 +19,19 @@ Chips = Annotated[int, typer.Option(help="Simulated chips for each value, 2 or m
 
 
 def require(
-    study_file: StudyFile,
-    trial: TrialNumber,
+    study_file: options.StudyFile,
+    trial: options.TrialNumber,
     accuracy: Accuracy,
     retrain: Retrain = False,
     chips: Chips = 32,
-    storage: StorageUrl = None,
-    out: OutFolder = None,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
+    storage: options.StorageUrl = None,
+    out: options.OutFolder = None,
+    data_dir: options.DataDir = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find how far each property of a trial's memory cell may degrade before the accuracy is lost."""
-    within("--chips", chips, 2)
-    within("--accuracy", accuracy, 0, 1)
+    options.within("--chips", chips, 2)
+    options.within("--accuracy", accuracy, 0, 1)
     from rich.console import Console
 
     from pipeline.follow_up.device_requirements import requirements
@@ -57,10 +47,11 @@ def require(
     if as_json:
         settings = {"accuracy": accuracy, "chips": chips, "retrain": retrain, "images": "test"}
         plain = [dataclasses.asdict(answer) for answer in answers]
-        print_json({"trial": found.number, "settings": settings, "requirements": plain})
+        options.print_json({"trial": found.number, "settings": settings, "requirements": plain})
         return
     device = found.user_attrs["design"]["accelerator"]["device"]["name"]
-    console_of_tables().print(_table(f"Trial {found.number} ({device}), accuracy of at least {accuracy:.1%}", answers))
+    title = f"Trial {found.number} ({device}), accuracy of at least {accuracy:.1%}"
+    options.console_of_tables().print(_table(title, answers))
     network = "trained anew at each step" if retrain else "as trained for the card"
     print(
         f"Each property is changed alone, the others stay as on the card; network {network}. A value holds if the "
@@ -71,9 +62,8 @@ def require(
 def _table(title: str, answers: "Sequence[Requirement]") -> "Table":
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    for heading in ("property", "now", "bound", "in other words", "holds at", "no longer at", "searched"):
-        table.add_column(heading)
+    heads = ("property", "now", "bound", "in other words", "holds at", "no longer at", "searched")
+    table = Table(*heads, title=title, title_justify="left")
     for each in answers:
         searched = " to ".join(_quantity(value, each.unit) for value in each.searched)
         card = "-" if each.card is None else _quantity(each.card, each.unit)

@@ -1,7 +1,4 @@
-"""`nacim run`: run a study, or go on with it.
-
-`run` is long because typer makes the options from its signature, and because it imports what it needs itself.
-"""
+"""`nacim run`: run a study, or go on with it. `run` is long because typer makes the options from its signature."""
 
 import contextlib
 import os
@@ -11,17 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.exit_codes import stop
-from pipeline.cli.options import (
-    DataDir,
-    OutFolder,
-    StorageUrl,
-    StudyFile,
-    WaitFor,
-    checked_places,
-    console_of_tables,
-    within,
-)
+from pipeline.cli import options
 from pipeline.database import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -38,15 +25,15 @@ Events = Annotated[bool, typer.Option("--json", help="Print one JSON object a li
 
 
 def run(
-    study_file: StudyFile,
+    study_file: options.StudyFile,
     trials: Trials = None,
     timeout: Timeout = None,
     workers: Workers = None,
-    storage: StorageUrl = None,
+    storage: options.StorageUrl = None,
     seed: Seed = None,
-    out: OutFolder = None,
-    data_dir: DataDir = None,
-    patience: WaitFor = PATIENCE_S,
+    out: options.OutFolder = None,
+    data_dir: options.DataDir = None,
+    patience: options.WaitFor = PATIENCE_S,
     quiet: Quiet = False,
     as_json: Events = False,
 ) -> None:
@@ -54,12 +41,12 @@ def run(
     from pipeline.study.study_file import load_study
 
     for option, value, least in (("--trials", trials, 1), ("--timeout", timeout, 0), ("--workers", workers, 1)):
-        within(option, value, least)
-    within("--patience", patience, 0)
+        options.within(option, value, least)
+    options.within("--patience", patience, 0)
     definition = load_study(study_file, seed, data_dir)
     if not (quiet or as_json):  # before the libraries that take a while
         print(f"study     {definition.spec.name} ({study_file})", flush=True)
-    folder, url = checked_places(definition, storage, out)
+    folder, url = options.checked_places(definition, storage, out)
     from pipeline.database.lock import run_lock
     from pipeline.database.open_study import open_study
     from pipeline.database.patience import Patience
@@ -77,18 +64,18 @@ def run(
         keep_lock = early(lambda: held.enter_context(run_lock(url, folder, definition.spec.name)))
         study = early(lambda: open_study(definition, url, replace_empty=True))
         view = _view(study, definition.spec.objectives, folder, quiet, as_json)
-        waits = Patience(bound_s=patience, say=view.say)
+        wait = Patience(bound_s=patience, say=view.say)
         count = workers or os.cpu_count() or 1
         try:
             definition = with_supernet(definition, folder, view.say)
-            runner = Runner(definition, study, folder, count, view, patience=waits, keep_lock=keep_lock)
+            runner = Runner(definition, study, folder, count, view, patience=wait, keep_lock=keep_lock)
             runner.run(trials or definition.spec.trials, timeout)
         except KeyboardInterrupt:
-            stop("interrupted; finished trials are kept, run the same command to go on", 130)
+            options.stop("interrupted; finished trials are kept, run the same command to go on", 130)
         finally:
             view.close()
     _report(study, folder, show_url(url), view)
-    waits(lambda: end_run(study))
+    wait(lambda: end_run(study))
 
 
 def _view(study: "optuna.Study", objectives: list[str], folder: Path, quiet: bool, as_json: bool) -> "Progress":
@@ -97,14 +84,13 @@ def _view(study: "optuna.Study", objectives: list[str], folder: Path, quiet: boo
     from pipeline.cli.progress import JsonProgress, PlainProgress, Progress
     from pipeline.database.trials import pareto_report
 
-    console = console_of_tables()
+    console = options.console_of_tables()
     for_people = LiveProgress if console.is_terminal else PlainProgress
     kind: type[Progress] = Progress if quiet else JsonProgress if as_json else for_people
     return kind(study.study_name, objectives, pareto_report(study).trials, console, folder / "checkpoints")
 
 
 def _report(study: "optuna.Study", folder: Path, database: str, view: "Progress") -> None:
-    """Write the report, which loads Plotly, and say where it is."""
     from pipeline.database.trials import pareto_report
     from pipeline.report.dashboard_notes import prepare_dashboard
     from pipeline.report.page import write_report

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.options import AsJson, OutFolder, StorageUrl, StudyFile, print_json
+from pipeline.cli.options import AsJson, OutFolder, StorageUrl, StudyFile, print_json, read_only_study
 from pipeline.database import GRACE_BEATS, HEARTBEAT_S
 
 if TYPE_CHECKING:
+    import optuna
     from rich.table import Table
 
 
@@ -13,12 +14,8 @@ def status(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = N
     """Show trials by state, progress to the goal, and the workers with their trials and last signs of life."""
     from rich.console import Console
 
-    from pipeline.database.open_study import places
-    from pipeline.study.study_file import load_study
-
-    definition = load_study(study_file)
-    _, url = places(definition, out, storage)
-    found = _status(url, definition.spec.name)
+    study, _, url = read_only_study(study_file, storage, out)
+    found = _status(study, url)
     if as_json:
         print_json(found)
         return
@@ -30,20 +27,18 @@ def status(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = N
         print("no trial is in work")
 
 
-def _status(url: str, name: str) -> dict[str, Any]:
+def _status(study: "optuna.Study", url: str) -> dict[str, Any]:
     from optuna.trial import TrialState
 
     from pipeline.database.heartbeat import heartbeats
-    from pipeline.database.open_study import load_study_read_only
     from pipeline.database.records import evaluated_trials, unfinished_trials
     from pipeline.database.storage import is_sqlite
     from pipeline.optuna_private import trial_id
 
-    study = load_study_read_only(url, name)
     trials, unfinished = study.get_trials(deepcopy=False), unfinished_trials(study)
     beats = {} if is_sqlite(url) else heartbeats(study, unfinished)
     return {
-        "study": name,
+        "study": study.study_name,
         "goal": (study.user_attrs.get("run") or {}).get("goal"),
         "evaluated": len(evaluated_trials(study)),
         "trials": {state.name.lower(): sum(trial.state is state for trial in trials) for state in TrialState},
@@ -63,17 +58,16 @@ def _status(url: str, name: str) -> dict[str, Any]:
 def _table(workers: list[dict[str, Any]]) -> "Table":
     from rich.table import Table
 
-    table = Table(title="Trials in work", title_justify="left")
-    for heading in ("trial", "host", "process", "job", "last sign of life", "state"):
-        table.add_column(heading)
+    heads = ("trial", "host", "process", "job", "last sign of life", "state")
+    table = Table(*heads, title="Trials in work", title_justify="left")
     for each in workers:
         silent_s = each["silent_s"]
-        life = "-" if silent_s is None else f"{silent_s:.0f} s ago"
+        beat = "-" if silent_s is None else f"{silent_s:.0f} s ago"
         state = "free: handed back" if each["interrupted"] else ""
         if not state and silent_s is not None and silent_s > GRACE_BEATS * each.get("heartbeat_s", HEARTBEAT_S):
             state = "silent: perhaps dead"
         if each["outlived"]:
             state = f"{state} outlived {each['outlived']}".strip()
-        cells = (each["trial"], each.get("host", "?"), each.get("pid", "?"), each.get("job", ""), life, state)
+        cells = (each["trial"], each.get("host", "?"), each.get("pid", "?"), each.get("job", ""), beat, state)
         table.add_row(*map(str, cells))
     return table

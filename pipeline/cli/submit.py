@@ -9,20 +9,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline.cli.options import (
-    DataDir,
-    Goal,
-    Heartbeat,
-    OutFolder,
-    StorageUrl,
-    StudyFile,
-    checked_places,
-    needs_server,
-    within,
-)
+from pipeline.cli import options
 from pipeline.database import HEARTBEAT_S
 
 Scheduler = Literal["slurm", "lsf", "pbs"]
+_LINES_HELP = "A line for the scheduler, such as --option=--gres=gpu:1; may come several times."
+SchedulerLines = Annotated[list[str] | None, typer.Option(help=_LINES_HELP)]
 _PASSED = ("NACIM_STORAGE", "PGPASSFILE", "PGUSER", "PGSERVICEFILE")  # to PBS jobs, whose variables all users can see
 _SUBMIT = {"slurm": ["sbatch"], "lsf": ["bsub"], "pbs": ["qsub"]}  # bsub reads the script from its input
 _HEADERS = {
@@ -54,31 +46,25 @@ _LETTERS = {"slurm": "#SBATCH", "lsf": "#BSUB", "pbs": "#PBS"}
 
 
 def submit(
-    study_file: StudyFile,
+    study_file: options.StudyFile,
     workers: Annotated[int, typer.Option(help="Jobs of the array, one worker each.")],
     scheduler: Annotated[Scheduler, typer.Option(help="The cluster's.")] = "slurm",
-    trials: Goal = None,
-    storage: StorageUrl = None,
-    out: OutFolder = None,
-    data_dir: DataDir = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="A line for the scheduler, such as --option=--gres=gpu:1; may come several times."),
-    ] = None,
-    heartbeat: Heartbeat = HEARTBEAT_S,
+    trials: options.Goal = None,
+    storage: options.StorageUrl = None,
+    out: options.OutFolder = None,
+    data_dir: options.DataDir = None,
+    option: SchedulerLines = None,
+    heartbeat: options.Heartbeat = HEARTBEAT_S,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; make and submit nothing.")] = False,
 ) -> None:
     """Make the study in PostgreSQL, then submit a job array of `nacim worker`."""
     from pipeline.database.open_study import open_study
     from pipeline.database.storage import show_url
-    from pipeline.study.study_file import load_study
 
-    within("--workers", workers, 2 if scheduler == "pbs" else 1)
-    within("--trials", trials, 1)
-    within("--heartbeat", heartbeat, 1)
-    definition = load_study(study_file, data_dir=data_dir)
-    folder, url = checked_places(definition, storage, out)
-    needs_server(url)
+    options.within("--workers", workers, 2 if scheduler == "pbs" else 1)
+    options.within("--trials", trials, 1)
+    options.within("--heartbeat", heartbeat, 1)
+    definition, folder, url = options.shared_study(study_file, data_dir, storage, out)
     command = [sys.executable, "-m", "pipeline", "worker", str(study_file.resolve()), "--out", str(folder.resolve())]
     command += ["--trials", str(trials or definition.spec.trials), "--heartbeat", str(heartbeat)]
     command += ["--data-dir", str(Path(data_dir).resolve())] if data_dir else []
@@ -118,26 +104,18 @@ def _storage_option(url: str, scheduler: Scheduler) -> list[str]:
     )
 
 
-def job_script(
-    scheduler: Scheduler, name: str, workers: int, logs: Path, options: list[str], command: list[str]
-) -> str:
-    """The script of a job array.
+def job_script(scheduler: Scheduler, name: str, workers: int, logs: Path, extra: list[str], command: list[str]) -> str:
+    """The script of a job array whose jobs run `command` in the folder of the submission and print into `logs`.
 
-    Args:
-        scheduler: Whose.
-        name: Of the job.
-        workers: Jobs of the array.
-        logs: Folder for what workers print.
-        options: More lines for the scheduler.
-        command: What each job runs; jobs start in the folder of the submission.
+    `extra` are more lines for the scheduler.
     """
-    if any("\n" in line for line in options):
+    if any("\n" in line for line in extra):
         raise ValueError("--option must be one line")
     header = _HEADERS[scheduler].format(name=name, workers=workers, logs=logs)
     passed = ",".join(variable for variable in _PASSED if variable in os.environ)
     if scheduler == "pbs" and passed:  # SLURM and LSF pass the environment on by themselves
-        options = [*options, f"-v {passed}"]
-    lines = "".join(f"{_LETTERS[scheduler]} {line}\n" for line in options)
+        extra = [*extra, f"-v {passed}"]
+    lines = "".join(f"{_LETTERS[scheduler]} {line}\n" for line in extra)
     return f"#!/bin/bash\n{header}{lines}cd {shlex.quote(os.getcwd())} || exit 1\nexec {shlex.join(command)}\n"
 
 

@@ -23,13 +23,7 @@ _TOTALS = ("energy_j", "area_m2", "latency_s")
 
 
 def trial_page(spec: StudySpec, trial: FrozenTrial, again: Sequence[dict[str, Any]] = ()) -> RenderableType:
-    """Design, cost, accuracy, times and origin of a measured trial.
-
-    Args:
-        spec: Of its study.
-        trial: Complete and not reused.
-        again: Its later measurements (`pipeline.database.trials.remeasured`).
-    """
+    """Design, cost, accuracy, times and origin of an evaluated trial, with its later measurements (`remeasured`)."""
     shown = Evaluated.from_trial(trial)
     return Group(
         Text.assemble((f"Trial {shown.number}", "bold"), f" of study {spec.name}: {shown.device}"),
@@ -55,25 +49,17 @@ def _design(shown: Evaluated) -> Table:
 
 
 def _layers(shown: Evaluated) -> Table:
-    table = _table(
-        "Network", "layer", "inputs", "kernel", "stride", "outputs", "pooled", "weights", "MACs", "mapped as"
-    )
+    heads = ("layer", "inputs", "kernel", "stride", "outputs", "pooled", "weights", "MACs", "mapped as")
+    table = _table("Network", *heads)
     chip = shown.design.accelerator
     for whole, cost in zip(topology(shown.design), shown.cost["layers"], strict=True):
         layer, fixed = whole.mvm, whole.weight_format
         inputs = f"{layer.in_channels}x{layer.in_height}x{layer.in_width}"
         kernel = "" if layer.kernel == layer.in_height == 1 else f"{layer.kernel}x{layer.kernel}"
-        table.add_row(
-            layer.name,
-            inputs,
-            kernel,
-            str(whole.stride) if whole.is_conv else "",
-            str(layer.out_channels),
-            "2x2" if layer.pooled else "",
-            f"{fixed.bits} b ({fixed.integer_bits}.{fixed.fraction_bits})" if fixed else f"{chip.weight_bits} b",
-            f"{layer.macs:,}",
-            cost["mapped_as"],
-        )
+        stride = str(whole.stride) if whole.is_conv else ""
+        bits = f"{fixed.bits} b ({fixed.integer_bits}.{fixed.fraction_bits})" if fixed else f"{chip.weight_bits} b"
+        outputs = (str(layer.out_channels), "2x2" if layer.pooled else "")
+        table.add_row(layer.name, inputs, kernel, stride, *outputs, bits, f"{layer.macs:,}", cost["mapped_as"])
     return table
 
 
@@ -116,15 +102,11 @@ def _totals(shown: Evaluated) -> Table:
 def _shares(title: str, parts: Iterable[Mapping[str, float]]) -> Table:
     """Rows are components or layers, largest share of the energy first."""
     columns = list(parts)
-    table = _table(
-        title, "", *(f"{METRICS[name].label} [{METRICS[name].unit}]".replace("[", r"\[") for name in _TOTALS)
-    )
+    table = _table(title, "", *(rf"{METRICS[name].label} \[{METRICS[name].unit}]" for name in _TOTALS))
     totals = [sum(column.values()) for column in columns]
     for key in sorted({k for column in columns for k in column}, key=lambda k: -columns[0].get(k, 0.0)):
-        cells = [
-            _share(column.get(key), total, name) for column, total, name in zip(columns, totals, _TOTALS, strict=True)
-        ]
-        table.add_row(escape(key.replace("_", " ")), *cells)
+        values = [column.get(key) for column in columns]
+        table.add_row(escape(key.replace("_", " ")), *map(_share, values, totals, _TOTALS))
     return table
 
 
@@ -152,14 +134,8 @@ def _origin(spec: StudySpec, shown: Evaluated, design_hash: str) -> Table:
 
 def _table(title: str, *heads: str) -> Table:
     """A table whose first column names the rows; numbers stand right."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_header=any(heads),
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.show_header = any(heads)
     table.add_column(heads[0])
     for head in heads[1:]:
         table.add_column(head, justify="right" if len(heads) > 2 else "left")

@@ -2,23 +2,10 @@
 
 import contextlib
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.options import (
-    DataDir,
-    Goal,
-    Heartbeat,
-    OutFolder,
-    StorageUrl,
-    StudyFile,
-    WaitFor,
-    checked_places,
-    console_of_tables,
-    needs_server,
-    within,
-)
+from pipeline.cli import options
 from pipeline.database import HEARTBEAT_S, PATIENCE_S
 
 if TYPE_CHECKING:
@@ -26,31 +13,27 @@ if TYPE_CHECKING:
 
 
 def worker(
-    study_file: StudyFile,
-    trials: Goal = None,
-    storage: StorageUrl = None,
-    out: OutFolder = None,
-    data_dir: DataDir = None,
-    heartbeat: Heartbeat = HEARTBEAT_S,
-    patience: WaitFor = PATIENCE_S,
+    study_file: options.StudyFile,
+    trials: options.Goal = None,
+    storage: options.StorageUrl = None,
+    out: options.OutFolder = None,
+    data_dir: options.DataDir = None,
+    heartbeat: options.Heartbeat = HEARTBEAT_S,
+    patience: options.WaitFor = PATIENCE_S,
 ) -> None:
     """Work on a study in PostgreSQL together with any number of other workers, to the study's goal."""
     from pipeline.run.runner import stopped_like_ctrl_c
-    from pipeline.study.study_file import load_study
 
-    within("--trials", trials, 1)
-    within("--heartbeat", heartbeat, 1)
-    within("--patience", patience, 0)
-    definition = load_study(study_file, data_dir=data_dir)
-    folder, url = checked_places(definition, storage, out)
-    needs_server(url)
+    options.within("--trials", trials, 1)
+    options.within("--heartbeat", heartbeat, 1)
+    options.within("--patience", patience, 0)
+    definition, folder, url = options.shared_study(study_file, data_dir, storage, out)
     folder.mkdir(parents=True, exist_ok=True)
     with stopped_like_ctrl_c():
         try:
             _work(definition, folder, url, trials or definition.spec.trials, heartbeat, patience)
         except KeyboardInterrupt:
-            print("nacim: stopped; its trial is free for another worker", file=sys.stderr)
-            raise SystemExit(130) from None
+            options.stop("stopped; its trial is free for another worker", 130)
 
 
 def _work(
@@ -66,27 +49,19 @@ def _work(
     from pipeline.run.runner import Runner
     from pipeline.run.supernet_file import with_supernet
 
-    console = console_of_tables()
-    waits = Patience(bound_s=patience_s, say=lambda message: console.print(message, soft_wrap=True, markup=False))
-    early = dataclasses.replace(waits, at_start=True)
+    console = options.console_of_tables()
+    wait = Patience(bound_s=patience_s, say=lambda message: console.print(message, soft_wrap=True, markup=False))
+    early = dataclasses.replace(wait, at_start=True)
     with contextlib.ExitStack() as held:
         study = early(lambda: open_study(definition, url))
-        definition = with_supernet(definition, folder, waits.say)
+        definition = with_supernet(definition, folder, wait.say)
         name, objectives = definition.spec.name, definition.spec.objectives
         lock = early(lambda: held.enter_context(study_lock(url, name, shared=True)))
         earlier = early(lambda: pareto_report(study)).trials
         view = PlainProgress(name, objectives, earlier, console, folder / "checkpoints")
         queue = early(lambda: SharedQueue(study, view, heartbeat_s))
         runner = Runner(
-            definition,
-            study,
-            folder,
-            1,
-            view,
-            queue=queue,
-            patience=waits,
-            keep_lock=lock.keep,
-            heartbeat_s=heartbeat_s,
+            definition, study, folder, 1, view, queue=queue, patience=wait, keep_lock=lock.keep, heartbeat_s=heartbeat_s
         )
         runner.run(goal)
     console.print(view.summary(), soft_wrap=True)
