@@ -22,7 +22,7 @@ OutFolder = Annotated[Path | None, typer.Option("--out", help="Output folder; re
 DataDir = Annotated[str | None, typer.Option(help="Folder of the data set, in place of the study file's.")]
 WaitFor = Annotated[float, typer.Option(help="Seconds to wait for a database that is locked, full or unreachable.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_HEARTBEAT_HELP = "Seconds between signs of life; the same for all workers. A worker that misses four counts as dead."
+_HEARTBEAT_HELP = "Seconds between heartbeats; the same for all workers. A worker that misses four counts as dead."
 Heartbeat = Annotated[int, typer.Option(help=_HEARTBEAT_HELP)]
 _GOAL_HELP = "Evaluated trials in total, after which all workers end; the file's otherwise."
 Goal = Annotated[int | None, typer.Option("--trials", help=_GOAL_HELP)]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def status(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = None, as_json: AsJson = False) -> None:
-    """Show trials by state, progress to the goal, and the workers with their trials and last signs of life."""
+    """Show trials by state, progress to the goal, and the workers with their trials and last heartbeats."""
     from rich.console import Console
 
     study, _, url = read_only_study(study_file, storage, out)
@@ -58,7 +58,7 @@ def _status(study: "optuna.Study", url: str) -> dict[str, Any]:
 def _table(workers: list[dict[str, Any]]) -> "Table":
     from rich.table import Table
 
-    heads = ("trial", "host", "process", "job", "last sign of life", "state")
+    heads = ("trial", "host", "process", "job", "last heartbeat", "state")
     table = Table(*heads, title="Trials in work", title_justify="left")
     for each in workers:
         silent_s = each["silent_s"]
