@@ -1,4 +1,4 @@
-"""The house of docs/architecture.md: rooms and the arrows between them, read from the sources."""
+"""The house of docs/architecture.md: rooms, the arrows between them, and sizes, read from the sources."""
 
 import ast
 import subprocess
@@ -139,3 +139,18 @@ def test_what_must_open_fast_loads_no_torch():
             left += [other for other in ours(module, while_loading=True) if other not in seen]
     loaded = f"import sys, {', '.join(LIGHT)}; sys.exit(bool({{'torch', 'pytorch_lightning'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", loaded], cwd=ROOT).returncode == 0, "a library loads torch"
+
+
+def test_functions_and_classes_fit_on_a_screen_or_say_why_not():
+    """A reason reads `Long because ...` in its docstring, or `name is long because ...` in the module's (commands)."""
+    silent = []
+    for module, path in SOURCES.items():
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                limit = 150 if isinstance(node, ast.ClassDef) else 40  # lines, docstring included
+                told = "Long because" in (ast.get_docstring(node) or "")
+                told = told or f"`{node.name}` is long because" in (ast.get_docstring(tree) or "")
+                if node.end_lineno - node.lineno + 1 > limit and not told:
+                    silent.append(f"{module}.{node.name}")
+    assert not silent
