@@ -109,3 +109,20 @@ def test_power_is_an_objective_and_a_constraint_by_its_entry_among_the_metrics(t
         assert trial.constraints["power_mw <= 0.25"] == pytest.approx(power_w / limit_w - 1)
     assert len(json.loads(nacim(tmp_path, "report", "--json"))["front"]) == len(found.front)
     assert shown(tmp_path, "power", found.front[0].number)[2] == "mW"
+
+
+def test_a_setting_that_the_database_does_not_know_counts_as_its_default(earlier):
+    url = f"sqlite:///{earlier / 'study.db'}"
+    opened = load_study_read_only(url)
+    identity = opened.user_attrs["identity"]
+    del (
+        identity["sampler"]["candidates"],
+        identity["training"]["noise_ramp"],
+        identity["devices"]["rram"]["drift_nu_law"],
+    )
+    opened.set_user_attr("identity", identity)
+    open_study(load_study(earlier / "study.yaml"), url)
+    with (earlier / "study.yaml").open("a") as file:
+        file.write("dataset: {train_images: 100}\n")
+    with pytest.raises(ValueError, match=r"was made with dataset\.train_images = None, the file now says 100;"):
+        open_study(load_study(earlier / "study.yaml"), url)

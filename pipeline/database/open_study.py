@@ -10,12 +10,13 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from hw_models.devices import CellDevice
 from pipeline.database.storage import StudyError, is_sqlite, let_readers_in, one_at_a_time, open_storage, show_url
 from pipeline.database.transaction import transaction
 from pipeline.design.metrics import METRICS
 from pipeline.optuna_private import study_id
 from pipeline.samplers import make_sampler
-from pipeline.study.study_file import SCHEMA_VERSION, StudyDefinition
+from pipeline.study.study_file import SCHEMA_VERSION, StudyDefinition, identity_of
 from pipeline.study.study_spec import StudySpec
 
 
@@ -129,13 +130,24 @@ def _check_schema(attributes: dict[str, Any], url: str) -> None:
 def _check_same(definition: StudyDefinition, attributes: dict[str, Any], url: str) -> None:
     _check_schema(attributes, url)
     now = json.loads(json.dumps(definition.identity()))
-    if differing := _differences(attributes["identity"], now):
+    if differing := _differences(_with_defaults(attributes["identity"]), now):
         key, before, after = differing[0]
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         raise StudyError(
             f"study {definition.spec.name!r} in {show_url(url)} was made with {key} = {before}, the file now says "
             f"{after}{more}; put it back, or give the study a new name"
         )
+
+
+def _with_defaults(identity: dict[str, Any]) -> dict[str, Any]:
+    """A stored identity with settings that a later release added, at their defaults."""
+    try:
+        spec = StudySpec.model_validate({key: value for key, value in identity.items() if key != "devices"})
+        devices = {name: CellDevice(**card) for name, card in identity["devices"].items()}
+    except (ValueError, TypeError):  # a setting that this release does not allow: say which
+        return identity
+    plain: dict[str, Any] = json.loads(json.dumps(identity_of(spec, devices)))
+    return plain
 
 
 def _differences(before: Any, after: Any, key: str = "") -> list[tuple[str, Any, Any]]:

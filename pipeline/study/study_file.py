@@ -28,10 +28,7 @@ class StudyDefinition:
 
     def identity(self) -> dict[str, Any]:
         """All settings that change the values of a trial; runs with equal identities may share a database."""
-        plain: dict[str, Any] = self.spec.model_dump(mode="json")
-        del plain["trials"], plain["question"], plain["dataset"]["data_dir"]
-        plain["devices"] = {name: device.to_dict() for name, device in self.devices.items()}
-        return plain
+        return identity_of(self.spec, self.devices)
 
     def with_supernet(self, path: Path) -> "StudyDefinition":
         """The same study with the file of its trained supernet; its identity stays the same."""
@@ -42,6 +39,13 @@ class StudyDefinition:
     def identity_hash(self) -> str:
         """Twelve hexadecimal digits of `identity`."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def identity_of(spec: StudySpec, devices: dict[str, CellDevice]) -> dict[str, Any]:
+    """`StudyDefinition.identity` of these settings and cards."""
+    plain: dict[str, Any] = spec.model_dump(mode="json")
+    del plain["trials"], plain["question"], plain["dataset"]["data_dir"]
+    return plain | {"devices": {name: device.to_dict() for name, device in devices.items()}}
 
 
 def load_study(path: Path, seed: int | None = None, data_dir: str | None = None) -> StudyDefinition:
