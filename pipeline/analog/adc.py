@@ -17,14 +17,14 @@ def convert(sums: Tensor, full_scale: Tensor, adc_bits: int) -> Tensor:
 
 
 def adc_step(full_scale: Tensor, adc_bits: int) -> Tensor:
-    """What one ADC code is worth in levels."""
+    """Value of one ADC code, in levels."""
     return full_scale / ((1 << adc_bits) - 1)
 
 
 def best_full_scale(sums: Tensor, weights: Tensor, adc_bits: int) -> Tensor:
-    """The full scale with the least squared error of the digital sum; it weighs coarse steps against saturation.
+    """The full scale with the least squared error of the digital sum: too large has coarse steps, too small saturates.
 
-    `sums` are column sums in levels, (n,), and `weights` the squared value of each one's slice and cycle in the digital
+    `sums` are column sums in levels, (n,). `weights` are the squares of the factors with which they enter the digital
     sum, (n,).
     """
     candidates = whole_steps(sums.max() * torch.linspace(0.05, 1, _FULL_SCALE_STEPS, device=sums.device), adc_bits)
@@ -35,13 +35,13 @@ def best_full_scale(sums: Tensor, weights: Tensor, adc_bits: int) -> Tensor:
 
 
 def whole_steps(full_scale: Tensor, adc_bits: int) -> Tensor:
-    """`full_scale`, widened until a step finer than a level divides a level: sums of ideal cells then lose nothing."""
+    """`full_scale`, widened where a level exceeds an ADC step until it is whole steps: ideal sums then stay exact."""
     lsb = adc_step(full_scale, adc_bits).clamp(min=1e-6)
     return torch.where(lsb < 1, 1 / torch.floor(1 / lsb), lsb) * ((1 << adc_bits) - 1)
 
 
 def input_cycles(codes: Tensor, accelerator: Accelerator) -> Tensor:
-    """What the wordlines carry: (images, windows, rows) -> (images, cycles, windows, rows), lowest bits first.
+    """Slices of input codes by cycle: (images, windows, rows) -> (images, cycles, windows, rows), lowest bits first.
 
     Negative codes are in two's complement; `cycle_values` gives the last plane its sign.
     """
@@ -59,7 +59,7 @@ def cycle_values(accelerator: Accelerator, signed: bool) -> Tensor:
 
 @functools.lru_cache(maxsize=256)
 def cycle_powers(accelerator: Accelerator) -> Tensor:
-    """Share of each input code in the read noise's variance, (2**input_bits,).
+    """Contribution of each input code to the read noise's variance, (2**input_bits,).
 
     It is the sum over cycles of 4**(dac_bits i) * digit**2. Negative codes are in two's complement.
     """
@@ -69,6 +69,6 @@ def cycle_powers(accelerator: Accelerator) -> Tensor:
 
 
 def cycle_power(codes: Tensor, accelerator: Accelerator) -> Tensor:
-    """`cycle_powers` of input codes."""
+    """The entry of `cycle_powers` for each of `codes`."""
     table = cycle_powers(accelerator).to(codes)
     return table[codes.long() & (len(table) - 1)]

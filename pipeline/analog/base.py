@@ -7,10 +7,10 @@ The forward pass of one layer, in the order of the code (docs/noise_model.md der
     for each row block and each input cycle:  column sums -> ADC -> digital sum over slices, cycles and blocks
     y   =  sum * (input step * weight step) + bias
 
-A layer runs in one of three ways. Training quantises straight-through and draws fresh weight noise at each step.
-`exact` makes every slice, cycle and conversion as the hardware does. `fast` makes one product with the cells as they
-are and adds read noise and the converters' error at the output, with the variance that `exact` shows; layers whose
-converters err too much for that run exactly.
+Training quantises with straight-through gradients and draws fresh weight noise at each step. Otherwise `fidelity`
+decides: `float` is plain torch; `exact` computes every slice, cycle and conversion as the hardware does; `fast` is one
+product with the programmed weights, plus read noise and the converters' error at the output, as measured by `exact`.
+Layers whose converter error is too large or not random run exactly instead.
 """
 
 from collections.abc import Sequence
@@ -35,18 +35,18 @@ FAST_ERROR_LIMIT = 0.15  # converter error over signal, above which `fast` is no
 class NoisyLayer(QuantisedLayer):
     """What `NoisyConv2d` and `NoisyLinear` share. The module's docstring gives the forward pass.
 
-    `calibrate` sets the buffers named `adc_...`. Of the converters' error there are two: entry 0 holds on chips with
-    ideal cells, entry 1 on chips whose cells err.
+    `calibrate` sets the buffers named `adc_...`. Those of the converters' error have two entries: 0 for chips with
+    ideal cells, 1 for chips whose cells have errors.
 
     Attributes:
         adc_full_scale: Full scale of the layer's converters in levels, scalar; 0: not calibrated.
         adc_bias, adc_std: Mean and standard deviation of the converters' error, in codes, (2, out_channels).
-        adc_common_std: Standard deviation of the part of that error that all outputs of a window share, (2,): columns
-            see the same inputs, so that their offsets round and saturate together. `adc_std` is the rest.
+        adc_common_std: Standard deviation of the error that all outputs of a window share, (2,): columns see the same
+            inputs, so their offsets round and saturate together. `adc_std` leaves this part out.
         adc_error_ratio: Standard deviation of the converters' error over that of the outputs, (2,).
         fidelity: How the layer runs outside training.
-        programmed: The layer's cells on each programmed chip; empty before `program_chips`. With several chips the
-            images of a batch belong to them in equal shares, chip after chip.
+        programmed: The layer's cells on each programmed chip; empty before `program_chips`. With several chips a
+            batch holds equally many images for each, chip after chip.
         compiled: Use `pipeline.analog.kernels` on a CPU; False keeps to torch, with the same results.
     """
 
@@ -76,22 +76,22 @@ class NoisyLayer(QuantisedLayer):
         self._programmed_step = 0.0  # value of one weight code on these chips
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Read also a digital layer, which has no ranges (the layer keeps its own), and early checkpoints, which hold
-        one converter error instead of two."""
+        """Also accept a digital layer's state, which has no ranges (this layer's stay), and early checkpoints, whose
+        single converter error fills both entries."""
         for name, value in self.named_buffers(recurse=False):
             found = state_dict.setdefault(prefix + name, value)
             if name.startswith("adc_") and found.dim() == value.dim() - 1:
                 state_dict[prefix + name] = found.expand_as(value)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    # What the two kinds of layer do differently.
+    # What convolutions and linear layers do differently.
 
     def products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
-        """`product` of each chip's share of the images with its own weights."""
+        """`product` of each chip's images with that chip's weights."""
         raise NotImplementedError
 
     def input_vectors(self, codes: Tensor) -> InputVectors:
-        """What the wordlines see of input codes that have the layer's input shape."""
+        """The input vectors of the crossbars; `codes` have the layer's input shape."""
         raise NotImplementedError
 
     def from_windows(self, y: Tensor, x: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class NoisyLayer(QuantisedLayer):
 
     def program_chips(self, chips: Sequence[SimulatedChip], drift_time_s: float | None = None) -> None:
         """Write the weights into the cells of each chip."""
-        # With one input channel the codes may have other strides than the weight: convolutions would round otherwise.
+        # Keep the weight's strides: with one input channel they may change, and convolutions would round differently.
         codes = torch.empty_like(self.weight, requires_grad=False).copy_(self.weight_codes())
         self._programmed_step = self.weight_step.item()
         place = self.code, self.mapping, self.index
@@ -145,18 +145,18 @@ class NoisyLayer(QuantisedLayer):
 
     @property
     def _can_be_fast(self) -> bool:
-        """Whether noise stands for the converters' error well enough. Where no cell errs, that error is no noise."""
+        """Whether noise can model the converters' error. Without cell noise that error is deterministic: False."""
         if self.accelerator.adc_bits is None:
             return True
         return self.accelerator.device.is_noisy and bool(self.adc_error_ratio[self.error_entry] <= FAST_ERROR_LIMIT)
 
     @property
     def error_entry(self) -> int:
-        """Which of the two converter errors holds on these chips."""
+        """Index of the converter error that holds on these chips."""
         return 0 if self.programmed[0].chip.ideal_cells else 1
 
     def exact(self, codes: Tensor, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
-        """Outputs with every conversion made, (images, windows, out_channels). `codes` have the layer's input shape;
+        """Outputs, conversion by conversion, (images, windows, out_channels). `codes` have the layer's input shape;
         `scale` and `bias` are those of `ProgrammedCells.outputs`."""
         parts = []
         for cells, own in zip(self.programmed, codes.chunk(len(self.programmed)), strict=True):

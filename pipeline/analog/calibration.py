@@ -12,21 +12,21 @@ from pipeline.analog.model import noisy_layers, program_chip
 from pipeline.analog.simulated_chip import SimulatedChip
 
 CALIBRATION_IMAGES = 128  # assumed: training images that fix input and ADC ranges
-_CHIPS = 4  # assumed: on which the converters' error is measured, each on its share of the images
-_PRODUCTS = 2**23  # assumed: of weights and inputs, from whose column sums a full scale is sampled
-_VECTORS = 256  # assumed: least number of input vectors from which it is sampled
-_SUMS = 2**17  # assumed: column sums of a layer from which its full scale is chosen
+_CHIPS = 4  # assumed: chips on which the converters' error is measured, each with its share of the images
+_PRODUCTS = 2**23  # assumed: multiplications spent on the column sums from which a full scale is chosen
+_VECTORS = 256  # assumed: least number of input vectors for these sums
+_SUMS = 2**17  # assumed: sums per layer drawn from them
 
 
 @torch.no_grad()
 def calibrate(model: nn.Module, images: Tensor) -> None:
     """Fix each layer's ADC full scale, once, on training images and ideal cells; all chips keep it.
 
-    The rule: of 39 full scales from 5 % to 100 % of a layer's largest column sum, the one with the least squared error
-    of the layer's digital output, each sum weighed by its slice and cycle. The error that converters then leave, which
-    the `fast` fidelity adds at the output, is measured on four simulated chips of its own, each on a quarter of the
-    images. Input ranges that training has not set (a converted digital model) are set here: the smaller of the largest
-    input and four times the rms, signed if any input is negative.
+    Of 39 full scales from 5 % to 100 % of a layer's largest column sum, it takes the one with the least squared error
+    of the layer's digital output. The remaining converter error, which the `fast` fidelity adds at the output, is
+    measured on four chips simulated for this alone, each with a quarter of the images. Input ranges that training has
+    not set (a converted digital model) are set here: to the smaller of the largest input and four times the rms,
+    signed if any input is negative.
 
     Args:
         model: A model with crossbar layers.
@@ -49,7 +49,7 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
 
 
 def _set_ranges(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Set a layer's ranges from the very inputs that it computes on next, so that layers behind see its converters."""
+    """Set a layer's ranges just before it runs, on inputs that carry the converter errors of the layers before it."""
     assert isinstance(layer, NoisyLayer)
     if not layer.input_range:
         layer.observe_range(inputs[0].detach(), 1.0)
@@ -73,7 +73,7 @@ def _full_scale(layer: NoisyLayer, codes: Tensor, adc_bits: int) -> Tensor:
 
 
 def _measure_errors(model: nn.Module, chips: list[SimulatedChip], images: Tensor) -> None:
-    """Set what converters add on such chips; each chip sees its share of the images."""
+    """Measure the layers' converter errors on such chips and store them; each chip sees its share of the images."""
     errors = [(layer, ErrorSums()) for layer in noisy_layers(model)]
     with contextlib.ExitStack() as hooks:
         for layer, sums in errors:
@@ -90,7 +90,7 @@ def _measure_errors(model: nn.Module, chips: list[SimulatedChip], images: Tensor
 
 
 class ErrorSums:
-    """Converters' errors of a layer's outputs, as sums: those of all images would not fit into memory."""
+    """Sums over the converters' errors at a layer's outputs; the errors themselves would not fit into memory."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -105,7 +105,7 @@ class ErrorSums:
         self.add((layer.to_windows(output) - ideal).flatten(0, -2) / scale, ideal.flatten(0, -2) / scale)
 
     def add(self, error: Tensor, ideal: Tensor) -> None:
-        """Errors and outputs without them, in codes, both (windows, out_channels)."""
+        """Add errors, and outputs without them, both in codes, (windows, out_channels)."""
         error, ideal = error.double(), ideal.double()
         common = error.mean(1, keepdim=True).expand_as(error)
         parts = (error, ideal, common, error.square(), ideal.square(), common.square(), error * common)
@@ -113,7 +113,7 @@ class ErrorSums:
         self._sums = self._sums + torch.stack([part.sum(0) for part in parts])
 
     def statistics(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`NoisyLayer.adc_error_ratio`, `adc_bias`, `adc_std` and `adc_common_std` for these cells."""
+        """`NoisyLayer.adc_error_ratio`, `adc_bias`, `adc_std` and `adc_common_std` from the sums."""
         assert isinstance(self._sums, Tensor)
         error, ideal, common = self._sums[:3] / self.count
         squares = self._sums[3:] / self.count

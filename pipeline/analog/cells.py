@@ -63,7 +63,7 @@ class CellCode:
         return torch.stack([(group >> (bits * k)) & (2**bits - 1) for group in groups for k in range(slices)]).float()
 
     def fold(self, levels: Tensor) -> Tensor:
-        """The weights in codes that cells hold, (columns, ...) -> (...): the inverse of `digits`, for real levels too.
+        """Weight codes that `levels` amount to, (columns, ...) -> (...): the inverse of `digits`, for real levels too.
 
         It is exact for a linear periphery, whose digital sum is linear in the conductances.
         """
@@ -95,7 +95,7 @@ def program(code: CellCode, codes: Tensor, generator: torch.Generator, drift_tim
     """Write `codes` into the cells of one simulated chip, shape (columns, *codes.shape), in levels.
 
     Each cell draws its own programming error, whether it is stuck, and its drift exponent, from the chip's stream for
-    this layer. Conductances are not cut at zero, so the mean of folded weights stays. `drift_time_s` is the time since
+    this layer. Conductances are not clipped at 0, which would shift the mean. `drift_time_s` is the time since
     programming; None reads at the device's t0, before any drift.
     """
     device = code.accelerator.device
@@ -119,8 +119,8 @@ def _drifted(
 ) -> Tensor:
     """`levels` after drift, g(t) = g(t0) (t / t0)**-nu, and after global drift compensation; stuck cells do not drift.
 
-    The exponent nu follows from the level written (`digits`). The compensation is one factor a layer: total conductance
-    written over total conductance read (Joshi et al., 2020).
+    The exponent nu follows from the level written (`digits`). The compensation is one factor per layer: total
+    conductance written over total conductance read (Joshi et al., 2020).
     """
     device = code.accelerator.device
     log_u = torch.log((code.step * (digits + code.baseline)).clamp(min=1e-6))

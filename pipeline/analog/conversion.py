@@ -1,4 +1,4 @@
-"""Any torch model onto crossbars, and back."""
+"""Moves any torch model onto crossbars, and back."""
 
 import copy
 from typing import Any, cast
@@ -24,9 +24,9 @@ def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
 
     Args:
         model: Its convolutions have square kernels, one stride and one zero padding for both sides, no groups and no
-            dilation. A layer that is used twice is one set of cells. Its uses share the input range of the first and
-            the converter range of the last one in calibration, and they draw the same read noise; a layer for each use
-            is better.
+            dilation. A layer that is called twice is one set of cells. Both calls draw the same read noise, and
+            share the input range calibrated on the first call and the ADC range calibrated on the last. Better give
+            each call its own layer.
         hardware: The accelerator; `hw_models.mapping` lays the layers out on its crossbars.
 
     Raises:
@@ -101,12 +101,12 @@ def _check(name: str, layer: nn.Module) -> None:
 
 def _padding(layer: nn.Conv2d) -> int | None:
     """Zeros on each side, None if sides differ."""
-    sides = set(layer._reversed_padding_repeated_twice)  # in numbers also where `padding` is a word
+    sides = set(layer._reversed_padding_repeated_twice)  # numbers even if `padding` is a string
     return sides.pop() if len(sides) == 1 else None
 
 
 def _matrix_of(name: str, layer: nn.Conv2d | nn.Linear) -> MvmLayer:
-    """What decides the layer's place. The size of its image does not, so that one window stands for all."""
+    """The layer as the mapping sees it, which ignores the image size: one window is enough."""
     kernel = layer.kernel_size[0] if isinstance(layer, nn.Conv2d) else 1
     return MvmLayer(
         name=name or "layer",
@@ -120,7 +120,7 @@ def _matrix_of(name: str, layer: nn.Conv2d | nn.Linear) -> MvmLayer:
 
 
 def _replaced(model: nn.Module, new: dict[nn.Module, nn.Module]) -> nn.Module:
-    """`model` with each module that is a key replaced wherever it stands."""
+    """`model` with each module that is a key of `new` replaced by its value everywhere."""
     if model in new:
         return new[model]
     for parent in list(model.modules()):

@@ -16,8 +16,8 @@ class Rows:
     """Where each row of a weight matrix reads in an image.
 
     Attributes:
-        offsets: Counted from a window's first value, in the mapping's row order, (rows,).
-        channels: Values of a pixel.
+        offsets: Place of the value that a row reads, from the window's first, in the mapping's row order, (rows,).
+        channels: Values per pixel.
     """
 
     offsets: np.ndarray
@@ -25,13 +25,13 @@ class Rows:
 
     @functools.cached_property
     def places(self) -> np.ndarray:
-        """Pixels of a window, counted from its first."""
+        """Positions of a window's pixels, counted from its first pixel."""
         return np.unique(self.offsets // self.channels)
 
     @staticmethod
     @functools.lru_cache(maxsize=256)
     def of_windows(kernel: int, channels: int, image_width: int, kernel_major: bool) -> "Rows":
-        """Square windows in images whose channels lie innermost."""
+        """Rows for square windows in images stored channels-last."""
         place = np.arange(kernel)[:, None] * image_width + np.arange(kernel)
         offsets = place[..., None] * channels + np.arange(channels)
         return Rows((offsets if kernel_major else offsets.transpose(2, 0, 1)).ravel(), channels)
@@ -42,10 +42,10 @@ class InputVectors:
     """Input codes of a batch of images, from which input vectors are read.
 
     Attributes:
-        codes: Whole numbers as float, (images, ...), from `InputVectors.room`; pixels of a convolution, zero padding
-            included.
+        codes: Integers as float, (images, ...), in memory from `InputVectors.room`; those of a convolution include its
+            zero padding.
         rows: Where each row of the weight matrix reads in an image.
-        grid: Windows of an image and steps between their first values: (down, right, step down, step right).
+        grid: (windows down, windows right, step down, step right) of an image; a step is between first values.
     """
 
     codes: Tensor
@@ -54,8 +54,8 @@ class InputVectors:
 
     @staticmethod
     def room(shape: tuple[int, ...], step: int, device: torch.device) -> Tensor:
-        """Zeros to be filled with codes, (images, ..., channels). Behind them lie further values, over which the
-        kernels may read; `step` is from one window to the next, in values."""
+        """Zeros to be filled with codes, (images, ..., channels), with spare memory behind them that the kernels may
+        read. `step` is the distance from one window to the next, in values."""
         behind = (vector_code.RUN - 1) * step
         return torch.zeros(math.prod(shape) + behind, device=device)[: math.prod(shape)].view(shape)
 
@@ -64,7 +64,7 @@ class InputVectors:
 
     @property
     def windows(self) -> int:
-        """Input vectors of an image."""
+        """Number of input vectors per image."""
         return self.grid[0] * self.grid[1]
 
     def windows_of_pixels(self) -> tuple[np.ndarray, int, np.ndarray, tuple[int, int, int, int]]:
@@ -76,7 +76,7 @@ class InputVectors:
         return self.codes[start:stop].flatten(1)[:, self._places()]
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """Up to `count` input vectors of all images, drawn without repeat, (1, count, rows)."""
+        """Up to `count` input vectors of all images, drawn without replacement, (1, count, rows)."""
         total = len(self) * self.windows
         chosen = torch.arange(total) if count >= total else torch.randperm(total, generator=generator)[:count]
         chosen = chosen.to(self.codes.device)

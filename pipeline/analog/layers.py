@@ -23,8 +23,8 @@ class NoisyConv2d(NoisyLayer):
         padding: As in torch.nn.Conv2d; None: `kernel // 2`.
         accelerator: The hardware.
         mapping: Where the layer lies on crossbars.
-        weight_format: Fixed-point format; None scales codes to 2.5 times the weights' rms.
-        index: Number of the layer; its cells and reads draw from streams of that number.
+        weight_format: Fixed-point format; None: the largest code is 2.5 times the weights' rms.
+        index: Number of the layer; it seeds the random streams of its cells and reads.
     """
 
     def __init__(
@@ -117,14 +117,14 @@ class NoisyLinear(NoisyLayer):
 
 
 class MaxPool2d(nn.MaxPool2d):
-    """torch.nn.MaxPool2d, faster on a CPU: torch also finds where the largest values are.
+    """torch.nn.MaxPool2d, faster on a CPU: torch also computes the indices of the maxima.
 
-    Without gradients it takes the largest of shifted views, if windows neither overlap nor leave gaps.
+    Without gradients it takes the maximum of shifted views, if windows neither overlap nor leave gaps.
     """
 
     @classmethod
     def like(cls, pool: nn.MaxPool2d) -> "MaxPool2d":
-        """A layer with the settings of torch's."""
+        """A layer with the settings of `pool`."""
         settings = pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices, pool.ceil_mode
         return cls(*settings).train(pool.training)
 

@@ -11,7 +11,7 @@ BATCH = 500  # images at a time; results do not depend on it
 
 
 def side_by_side(x: Tensor, chips: int) -> Tensor:
-    """Images of several chips, (chips * n, channels, ...) -> (n, chips * channels, ...), a chip a group of channels."""
+    """Images of several chips, (chips * n, channels, ...) -> (n, chips * channels, ...): one channel group per chip."""
     return x.view(chips, -1, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
 
 
@@ -26,7 +26,7 @@ def noisy_layers(model: nn.Module) -> list[NoisyLayer]:
 
 
 def set_noise_strength(model: nn.Module, strength: float) -> None:
-    """Weight noise in training, as a multiple of the device's own programming error; 0 is plain training."""
+    """Set the weight noise of training, as a multiple of the device's own programming error; 0 is plain training."""
     for layer in noisy_layers(model):
         layer.noise_strength = strength
 
@@ -52,9 +52,9 @@ def program_chips(
 
 
 def logits_of_chips(model: nn.Module, chips: Sequence[SimulatedChip], images: Tensor, numbers: Tensor) -> Tensor:
-    """The model's output for images (chips * n, ...) of the chips programmed in it, one chip's after the other's.
+    """The model's output for images (chips * n, ...): the first n run on the first programmed chip, and so on.
 
-    `numbers` (chips, n) has a number for each image of a chip. It decides the read noise, whatever the batch.
+    `numbers` (chips, n) are indices of these images. They seed the read noise, so that batching does not change it.
     """
     for chip, own in zip(chips, numbers, strict=True):
         chip.images = own

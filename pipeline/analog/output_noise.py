@@ -1,4 +1,4 @@
-"""What `fast` adds at a layer's output: read noise, and noise in the place of the converters' error."""
+"""What `fast` adds at a layer's output: read noise, and noise that models the converters' error."""
 
 import numpy as np
 import torch
@@ -13,15 +13,15 @@ from pipeline.analog.programmed_cells import ProgrammedCells
 def torch_noise(
     cells: ProgrammedCells, y: Tensor, power: Tensor | None, scale: float, mean: Tensor, std: Tensor, shared: Tensor
 ) -> Tensor:
-    """One chip's outputs with noise: the definition of what the kernels compute.
+    """One chip's outputs with noise: the reference implementation of the kernels.
 
     Args:
-        cells: Of the layer on that chip.
-        y: Outputs of a linear periphery, (images, windows, out_channels).
-        power: Sum of `adc.cycle_power` over each input vector, (images, windows, 1); None reads without noise.
+        cells: The layer's cells on that chip.
+        y: Outputs without this noise, (images, windows, out_channels).
+        power: Sum of `adc.cycle_power` over each input vector, (images, windows, 1); None: no read noise.
         scale: Value of one unit of the digital sum.
-        mean, std: Of the converters' error of each output, in codes, (out_channels,); `std` without the `shared` part.
-        shared: Standard deviation of the part that all outputs of a window share, in codes, scalar.
+        mean, std: Mean and standard deviation of each output's own converter error, in codes, (out_channels,).
+        shared: Standard deviation of the error that all outputs of a window share, in codes, scalar.
     """
     variance = std.square()
     if power is not None:

@@ -28,13 +28,13 @@ class ProgrammedCells:
 
     Attributes:
         index: Number of the layer.
-        levels: Programmed cells, (columns of a weight, out_channels, rows), rows in the mapping's order.
-        folded: The weights that these cells hold, in codes, the weight's shape.
+        levels: Cells after programming, (columns of a weight, out_channels, rows), rows in the mapping's order.
+        folded: The weights that these cells hold, in codes, in the weight's shape.
         compiled: Use `pipeline.analog.kernels` on a CPU; False keeps to torch, with the same results.
         conversions, cycles: ADC conversions and input cycles made so far, for audits.
         read_sigma: Standard deviation of one cell's read, in levels.
-        weight_free_part: What each unit of input code adds to the digital sum whatever the weight, from baseline and
-            offset. The controller subtracts it.
+        weight_free_part: What baseline and offset add to the digital sum per unit of input, whatever the weight. The
+            controller subtracts it.
         significance: Value of each column of a weight in the digital sum, (columns of a weight,).
     """
 
@@ -70,7 +70,7 @@ class ProgrammedCells:
         """Weight codes times input codes as the hardware computes it, (images, windows, out_channels).
 
         `full_scale` of the converters is in levels, scalar. `signed` inputs are in two's complement. `scale` is the
-        value of one unit of the digital sum, to which `bias` (out_channels,) is added.
+        value of one unit of the digital sum; `bias` (out_channels,) is added to the scaled sum.
         """
         accelerator = self.code.accelerator
         images = self.chip.numbers_of(len(inputs))
@@ -87,13 +87,13 @@ class ProgrammedCells:
         return y if bias is None else y + bias
 
     def _with_torch(self, vectors: Tensor, images: Tensor, full_scale: Tensor, signed: bool) -> Tensor:
-        """The definition of what the kernels compute."""
+        """`outputs`, unscaled, in torch: the reference implementation of the kernels."""
         accelerator, significance = self.code.accelerator, self.significance.to(vectors)
         cycle_values = adc.cycle_values(accelerator, signed).to(vectors)
         total = torch.zeros((), device=vectors.device)
         for block, (slices, sums) in enumerate(self.column_sums(vectors)):
             if self.read_sigma:
-                reach = slices.square().sum(-1).sqrt()[..., None, None]  # independent noise of the active cells
+                reach = slices.square().sum(-1).sqrt()[..., None, None]  # cells are independent: variances add
                 sums = sums + self.read_sigma * reach * self.chip.read_noise(sums, images, self.index, 1 + block)
             self.conversions += sums.numel()
             if accelerator.adc_bits is not None:
@@ -104,7 +104,7 @@ class ProgrammedCells:
         return total - self.weight_free_part * vectors.sum(-1, keepdim=True)
 
     def column_sums(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each row block: what its wordlines carry, (images, cycles, windows, rows), and its column sums in levels,
+        """For each row block: its input slices, (images, cycles, windows, rows), and its column sums in levels,
         (images, cycles, windows, columns of a weight, out_channels)."""
         cells = self.levels + self.code.baseline
         for start, stop in self.mapping.row_blocks:
@@ -114,7 +114,7 @@ class ProgrammedCells:
     def _with_kernels(
         self, inputs: InputVectors, images: Tensor, step: float, signed: bool, scale: float, bias: Tensor | None
     ) -> Tensor:
-        """`outputs` by compiled loops; `step` is what an ADC code is worth in levels."""
+        """`outputs` by compiled loops; `step` is the value of one ADC code in levels."""
         accelerator, outputs = self.code.accelerator, self.levels.shape[1]
         columns, cycles, blocks = self.levels[..., 0].numel(), accelerator.input_cycles, len(self.mapping.row_blocks)
         vectors = len(inputs) * inputs.windows
@@ -133,7 +133,7 @@ class ProgrammedCells:
     def _kernel_layer(
         self, inputs: InputVectors, step: float, scale: float, bias: Tensor | None, out: Tensor
     ) -> kernels.Layer:
-        """What the kernels take, with `out` to write into."""
+        """The argument of the kernels, which write into `out`."""
         accelerator, outputs = self.code.accelerator, self.levels.shape[1]
         if self._packed is None or self._rows is not inputs.rows:  # another image size
             planes = vector_code.planes_at_once(accelerator.input_cycles)
@@ -158,7 +158,7 @@ class ProgrammedCells:
         )
 
     def _read_noise(self, images: Tensor, count: int, blocks: int) -> tuple[np.float32 | None, np.ndarray, np.ndarray]:
-        """The last arguments of `kernels.bit_serial`; `count` conversions are an image's in a block."""
+        """The noise arguments of `kernels.bit_serial`; `count` is the number of conversions per image and block."""
         if not self.read_sigma:
             return None, np.zeros(1, np.float32), np.zeros((len(images), blocks), np.int64)
         streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(blocks)]
@@ -179,7 +179,7 @@ def written_cells(
 
 
 def _images_as_windows(layer: kernels.Layer) -> kernels.Layer:
-    """Images of one line whose windows follow each other in memory, as one image."""
+    """Join images of one line into one image if all their windows follow each other in memory."""
     height, width, down, right = layer.grid
     if height != 1 or layer.pixels.shape[1] != width * right:
         return layer
@@ -197,7 +197,7 @@ def _packed(cells: Tensor, rows: Rows, blocks: tuple[tuple[int, int], ...], tile
 
 @functools.lru_cache(maxsize=256)
 def _copies(rows: Rows, blocks: tuple[tuple[int, int], ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of each block in the order of the values they read, and the `copies` and `first_copy` of `kernels.Layer`."""
+    """Rows of each block, sorted by the place they read, and the `copies` and `first_copy` of `kernels.Layer`."""
     order = np.concatenate([start + np.argsort(rows.offsets[start:stop]) for start, stop in blocks])
     places = rows.offsets[order]
     copies, first_copy = [], [0]

@@ -1,4 +1,4 @@
-"""Layers with coded inputs and weights, and how they train: straight-through gradients, noise on the weights."""
+"""Layers with quantised inputs and weights, trained with straight-through gradients and noise on the weights."""
 
 import math
 from typing import Any
@@ -10,25 +10,25 @@ from hw_models.accelerator import Accelerator
 from hw_models.number_format import FixedPoint
 from pipeline.analog.cells import CellCode, code_sigma
 
-WEIGHT_CLIP_RMS = 2.5  # clip of IBM aihwkit's LAYER_GAUSSIAN weight clipping; outliers would cost range
-INPUT_CLIP_RMS = 4.0  # assumed: beyond four times the rms an activation is cut
-_RANGE_MOMENTUM = 0.1  # assumed: of the running input range, as torch.nn.BatchNorm2d
+WEIGHT_CLIP_RMS = 2.5  # as IBM aihwkit's LAYER_GAUSSIAN weight clipping; outliers would coarsen the steps
+INPUT_CLIP_RMS = 4.0  # assumed: activations are clipped at four times their rms
+_RANGE_MOMENTUM = 0.1  # assumed: of the running input range, as in torch.nn.BatchNorm2d
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Round to whole steps from `low` to `high`; the gradient passes where nothing was cut."""
+    """Round to whole steps from `low` to `high`; the gradient passes where nothing was clipped."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
         steps = x * (1 / step)
         ctx.save_for_backward(steps)
-        ctx.bounds = (low - 0.5 if low else -math.inf, high + 0.5)  # low is 0: no input is negative
+        ctx.bounds = (low - 0.5 if low else -math.inf, high + 0.5)  # low 0: there are no negative inputs
         return torch.round(steps).clamp_(low, high).mul_(step)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (steps,) = ctx.saved_tensors
-        # One operator cuts the gradient ten times faster than a mask does.
+        # This operator zeroes the gradient ten times faster than a mask.
         return torch.ops.aten.hardtanh_backward(gradient, steps, *ctx.bounds), None, None, None
 
 
@@ -39,13 +39,13 @@ def quantised(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
 
 
 class QuantisedLayer(nn.Module):
-    """A convolution or linear layer with coded inputs and weights.
+    """A convolution or linear layer with quantised inputs and weights.
 
     Attributes:
         weight, bias: As in torch.nn; the state dict's names are those of the digital layer.
-        input_range: Largest input that is coded, scalar; 0: not set. It follows the data in training only.
-        signed_inputs: Whether a negative input has been seen. Inputs are then coded in two's complement; else negative
-            ones are cut to 0.
+        input_range: Input at which clipping begins, scalar; 0: not set. It follows the data in training only.
+        signed_inputs: Whether a negative input has been seen. If so, codes are in two's complement; otherwise negative
+            inputs are clipped to 0.
         noise_strength: Weight noise in training, as a multiple of the device's own; 0 is plain training.
     """
 
@@ -104,13 +104,13 @@ class QuantisedLayer(nn.Module):
         return (x.detach() * (1 / self._step_to(high))).round_().clamp_(low, high)
 
     def observe_range(self, x: Tensor, momentum: float) -> None:
-        """Move the input range towards that of `x`; the first one is taken as it is.
+        """Move the input range towards that of `x`; the first range is taken as it is.
 
         Raises:
             ValueError: If an input is negative and the accelerator cannot send two's complement.
         """
         dense = x.is_contiguous(memory_format=torch.channels_last) if x.dim() == 4 else False
-        low, high = torch.aminmax(x.permute(0, 2, 3, 1) if dense else x)  # values in the order of memory
+        low, high = torch.aminmax(x.permute(0, 2, 3, 1) if dense else x)  # reads in memory order
         if low < 0 and not self.signed_inputs:
             if self.accelerator.dac_bits > 1 or self.accelerator.input_bits < 2:
                 raise ValueError(
@@ -119,7 +119,7 @@ class QuantisedLayer(nn.Module):
                     "put a ReLU before the layer or change the accelerator"
                 )
             self.signed_inputs.fill_(True)
-        rms = torch.linalg.vector_norm(x, dtype=torch.float32) / math.sqrt(x.numel())  # also under autocast
+        rms = torch.linalg.vector_norm(x, dtype=torch.float32) / math.sqrt(x.numel())  # float32 even under autocast
         top = torch.minimum(torch.maximum(high, -low).float(), INPUT_CLIP_RMS * rms)
         self.input_range.copy_(torch.where(self.input_range > 0, self.input_range.lerp(top, momentum), top))
 

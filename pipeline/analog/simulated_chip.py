@@ -57,8 +57,8 @@ class SimulatedChip:
     def read_noise(self, like: Tensor, images: Tensor, *place: int) -> Tensor:
         """Standard normal numbers of the shape (images, ...) and device of `like`.
 
-        They are fresh for each image and each `place` (layer, cycle, block, ...). The index of an image decides them,
-        (images,), so that results do not depend on how images are cut into batches.
+        They are fresh for each image and each `place` (layer, cycle, block, ...). The indices `images`
+        (images,) seed them, so that results do not depend on how images are batched.
         """
         count = like[0].numel()
         pool, starts = self.read_stream(count, images.to(like.device), *place)
@@ -67,10 +67,10 @@ class SimulatedChip:
     def read_stream(self, count: int, images: Tensor, *place: int) -> tuple[Tensor, Tensor]:
         """The numbers of `read_noise` as a pool, and where in it each image's `count` numbers begin.
 
-        The pool of normal numbers is drawn once. Each image and place reads it from a pseudo-random start, which is as
-        good as fresh numbers while one read needs few of the pool's.
+        The pool of normal numbers is drawn once. Each image and place reads it from a pseudo-random start, as good as
+        fresh numbers as long as one read takes a small part of the pool.
         """
-        pool = _noise_pool(images.device, max(_POOL_SIZE, 1 << (4 * count - 1).bit_length()))  # few sizes: few pools
+        pool = _noise_pool(images.device, max(_POOL_SIZE, 1 << (4 * count - 1).bit_length()))  # 2**k: few pools
         salt = derive_seed(self.seed, "read", *place) & 0x7FFFFFFF
         mixed = (images + 1) * 0x9E3779B1 + salt * 0x85EBCA6B
         mixed = ((mixed ^ (mixed >> 17)) * 0x2C1B3C6D) & 0x7FFFFFFFFFFFFFF

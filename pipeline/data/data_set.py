@@ -62,10 +62,10 @@ class DataSet:
     is_users_own: bool = False
 
 
-# Of the study's `data_dir`, `image_size` and `channels`.
+# Finds a data set's `ImageSpec` from the study's `data_dir`, `image_size` and `channels`.
 FindImage = Callable[[str | None, int | None, int | None], ImageSpec]
-# Of the data set's folder and its images' size: the parts "train", "test" and maybe "validation", or "all", which is
-# split. Images are uint8, or float from 0 to 1. Raises DataError if a file is missing or damaged.
+# Reads the parts from a data set's folder, given its `ImageSpec`: "train", "test" and maybe "validation", or "all",
+# which is split. Images are uint8, or float from 0 to 1. Raises DataError if a file is missing or damaged.
 Read = Callable[[Path, ImageSpec], dict[str, Part]]
 
 

@@ -25,7 +25,7 @@ def heartbeats(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[int, 
 
 
 class HeartbeatThread:
-    """Sends a heartbeat for each trial that this process has in work every `interval_s`, to databases that are shared.
+    """Sends to PostgreSQL, every `interval_s`, a heartbeat for each trial that this process has in work.
 
     Optuna sends them only inside `study.optimize`; the table and the way to write it are Optuna's.
     """
@@ -66,7 +66,7 @@ class HeartbeatThread:
                 for trial_id in list(self._trials):
                     self._backend.record_heartbeat(trial_id)
             except Exception:
-                # The database is away; asking and recording report that. Retry soon, before peers declare us dead.
+                # The database is away; asking and recording report that. Retry before others count us as dead.
                 wait_s = min(self.interval_s, 2)
 
 

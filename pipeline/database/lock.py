@@ -13,10 +13,10 @@ from pipeline.database.storage import StudyError, as_study_error, is_postgresql,
 
 
 class StudyLock:
-    """Holds a study on PostgreSQL: one `nacim run`, or any number of `nacim worker`.
+    """The lock of a study on PostgreSQL, for one `nacim run` or any number of `nacim worker`.
 
     The lock belongs to a connection. When the connection breaks, the server releases the lock; `keep` takes it again.
-    With `shared` other workers may hold the study too.
+    With `shared` other workers may hold it too.
     """
 
     def __init__(self, url: str, name: str, shared: bool) -> None:
@@ -57,7 +57,7 @@ class StudyLock:
 
 @contextlib.contextmanager
 def run_lock(url: str, folder: Path, name: str) -> Iterator[Callable[[], bool]]:
-    """Hold a study against a second run at the same time.
+    """Lock a study against a second run until the end of the block.
 
     A SQLite file is locked by a file beside it, a study on PostgreSQL by the server, another database by a file in the
     output folder.
@@ -86,7 +86,7 @@ def run_lock(url: str, folder: Path, name: str) -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def study_lock(url: str, name: str, shared: bool) -> Iterator[StudyLock]:
-    """Hold a study on PostgreSQL to the end of the block.
+    """Hold the lock of a study on PostgreSQL until the end of the block.
 
     Raises:
         StudyError: If another process holds it, or the server cannot be used.

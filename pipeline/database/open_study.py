@@ -1,4 +1,4 @@
-"""Where a study lies, and how it is opened in its database, or made, after checks."""
+"""Finds a study's output folder and database, and opens or creates it after checks."""
 
 import json
 import warnings
@@ -24,7 +24,7 @@ def places(definition: StudyDefinition, out: Path | None, storage: str | None) -
     """The output folder and the database URL of a study.
 
     Raises:
-        ValueError: If `storage` is no URL; it is not repeated, for it may hold a password.
+        ValueError: If `storage` is no URL. The message leaves out one that may hold a password.
     """
     folder = out or Path("results") / definition.spec.name
     if storage is None:
@@ -40,7 +40,7 @@ def places(definition: StudyDefinition, out: Path | None, storage: str | None) -
 
 
 def open_study(definition: StudyDefinition, url: str, replace_empty: bool = False) -> optuna.Study:
-    """Open a study in its database, or make it.
+    """Open a study in its database, or create it.
 
     Args:
         definition: The study file with its cards.
@@ -57,7 +57,7 @@ def open_study(definition: StudyDefinition, url: str, replace_empty: bool = Fals
     with one_at_a_time(url):
         found = {known.study_name: known for known in storage.get_all_studies()}.get(spec.name)
         if found and not storage.get_n_trials(study_id(found)):
-            cut_off = "nacim_schema" not in found.user_attrs  # an older release, while it made the study
+            cut_off = "nacim_schema" not in found.user_attrs  # an older release was stopped while it created the study
             if cut_off or (replace_empty and found.user_attrs["identity"] != definition.identity()):
                 optuna.delete_study(study_name=spec.name, storage=storage)
                 found = None
@@ -107,7 +107,7 @@ def load_study_read_only(url: str, name: str | None = None) -> optuna.Study:
 
 
 def stored_spec(study: optuna.Study, data_dir: str | None) -> StudySpec:
-    """What the study was made with, whatever its file says now; only the data folder may come from elsewhere."""
+    """The settings that the study was made with, whatever its file says now; `data_dir` replaces the data folder."""
     identity = {key: value for key, value in study.user_attrs["identity"].items() if key != "devices"}
     identity["dataset"] = identity["dataset"] | {"data_dir": data_dir}
     return StudySpec.model_validate(identity)

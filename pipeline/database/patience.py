@@ -14,7 +14,7 @@ from pipeline.database import PATIENCE_S
 from pipeline.database.storage import StudyError, cause_of
 
 Result = TypeVar("Result")
-DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # that say so even without a file's name
+DISK_ERRORS = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)  # such errors may name no file
 _PAUSES_S = (0.2, 10.0)  # assumed: between attempts, first and longest
 _WRONG = re.compile(  # operational errors that waiting will not fix when a command begins
     "unable to open database file|readonly database|password authentication failed|no password supplied|"
@@ -23,26 +23,26 @@ _WRONG = re.compile(  # operational errors that waiting will not fix when a comm
 
 
 class DatabaseAway(RuntimeError):
-    """The database stayed locked, full or unreachable for longer than it is waited for."""
+    """The database stayed locked, full or unreachable for longer than `Patience.bound_s`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
-    """Repeats a step while the database or the disk is away, and says so: when the waiting begins and when it is over.
+    """Repeats a step while the database or the disk is unavailable, and says when the waiting begins and ends.
 
     Not tenacity: its limit counts from the first attempt, ours from the first failure.
     """
 
     bound_s: float = PATIENCE_S  # from the first failure
     say: Callable[[str], None] = lambda message: None
-    at_start: bool = False  # the command is just starting: what is more likely a mistake (password, path) is raised
-    before: Callable[[], None] = lambda: None  # a part of each attempt
+    at_start: bool = False  # the command just starts: likely mistakes (password, path) are raised at once
+    before: Callable[[], None] = lambda: None  # called first in each attempt
 
     def __call__(self, step: Callable[[], Result]) -> Result:
-        """Do a step. It must be whole or not at all, and do no harm when it is repeated.
+        """Do a step, which must be atomic and safe to repeat.
 
         Raises:
-            DatabaseAway: If the bound is reached.
+            DatabaseAway: If the step still fails after `bound_s`.
         """
         deadline, pause = None, _PAUSES_S[0]
         while True:

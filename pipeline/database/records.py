@@ -20,7 +20,7 @@ def record(
 
     A complete trial stays as it is: this result was written before, or another worker that took the trial over was
     faster and found the same. A trial that was given up stays failed; its late result becomes a new trial with
-    `late_result_of`. So no result is lost, and no number comes twice.
+    `late_result_of`. So no result is lost or written twice.
     """
     values = [result.measured[name] for name in objectives]
     state = lock_trial(session, trial_id)

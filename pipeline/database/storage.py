@@ -18,13 +18,13 @@ from pipeline.optuna_private import table_names
 
 _LOCK_WAIT_S = 10  # how long one attempt waits for another writer of a SQLite file
 _CREATION_KEY = 0x6E6163696D  # of the lock for making tables and studies: "nacim" in ASCII
-_CONNECT = {  # PostgreSQL: a connection that is gone is noticed within about a minute, on both ends
+_CONNECT = {  # PostgreSQL: both ends notice a dead connection within about a minute
     "connect_timeout": 10,
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
 }
-_SERVER_OPTIONS = (  # UTC: heartbeats carry no time zone, so that a change to summer time would shift them
+_SERVER_OPTIONS = (  # UTC: heartbeats carry no time zone; a change to summer time would shift them
     "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3 -c timezone=UTC"
 )
 
@@ -44,13 +44,13 @@ def open_storage(url: str) -> RDBStorage:
     escaped = with_driver(url).replace("{", "{{").replace("}", "}}")  # Optuna fills in a template
     with as_study_error(url), one_at_a_time(url):
         storage = RDBStorage(escaped, engine_kwargs=_engine_options(url))
-    weakref.finalize(storage, storage.engine.dispose)  # the last connection to leave merges SQLite's log
+    weakref.finalize(storage, storage.engine.dispose)  # closing the last connection merges SQLite's log
     return storage
 
 
 @contextlib.contextmanager
 def as_study_error(url: str) -> Iterator[None]:
-    """Say of a database that cannot be used, or whose driver is missing, what to do about it."""
+    """Turn errors of an unusable database or a missing driver into a `StudyError`."""
     try:
         yield
     except ImportError as error:
@@ -87,7 +87,7 @@ def show_url(url: str) -> str:
 
 def without_password(url: URL) -> URL:
     """The URL without passwords, also those among its options."""
-    bare = url._replace(password=None)  # `set` takes None for "as it is"
+    bare = url._replace(password=None)  # `set` ignores None
     return bare.difference_update_query(["password", "sslpassword"])
 
 
@@ -99,7 +99,7 @@ def cause_of(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def one_at_a_time(url: str) -> Iterator[None]:
-    """Let one process at a time make tables or a study; on PostgreSQL two at once crash each other."""
+    """Let one process at a time make tables or a study; on PostgreSQL two at once make each other fail."""
     if not is_postgresql(url):
         yield
         return
@@ -126,13 +126,13 @@ def _engine_options(url: str) -> dict[str, Any]:
 
 
 def _connect_arguments(url: str) -> dict[str, Any]:
-    """Our settings, after the server options that the URL or PGOPTIONS asks for."""
+    """The settings above; server options of the URL or PGOPTIONS come before ours."""
     asked = make_url(url).query.get("options") or os.environ.get("PGOPTIONS", "")
     return _CONNECT | {"options": f"{asked} {_SERVER_OPTIONS}".strip()}
 
 
 def lone_engine(url: str) -> Engine:
-    """Unpooled connections to PostgreSQL that commit each statement."""
+    """An engine for PostgreSQL, unpooled, that commits each statement."""
     return sqlalchemy.create_engine(
         with_driver(url),
         poolclass=sqlalchemy.NullPool,

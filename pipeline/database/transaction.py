@@ -53,9 +53,9 @@ def transaction(study: optuna.Study | RDBStorage) -> Iterator[Session]:
 
 
 def set_user_attributes(session: Session, trial_id: int, values: dict[str, Any]) -> None:
-    """Write several attributes of an unfinished trial at once; Optuna reads the trial and writes a row for each.
+    """Write several attributes of an unfinished trial at once; Optuna would read the trial and write a row for each.
 
-    The transaction of `session` has locked the trial or made it. The values are such as JSON can hold.
+    The transaction of `session` must have locked or created the trial. JSON must be able to hold the values.
     """
     table = user_attribute_table()
     session.execute(sqlalchemy.delete(table).where(table.trial_id == trial_id, table.key.in_(values)))

@@ -1,4 +1,4 @@
-"""Trials as the database holds them: what kind each is, and which are on the front, what was measured later."""
+"""Trials as the database holds them: the kind of each, the front, and what was measured after the search."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ def reason_of(trial: FrozenTrial) -> str:
 
 
 def pareto_report(study: optuna.Study) -> ParetoReport:
-    """Read a study's trials."""
+    """Read a study's trials and find its front."""
     everything = study.get_trials(deepcopy=False)
     objectives = tuple(study.user_attrs["identity"]["objectives"])
     kinds = [kind_of(trial) for trial in everything]
@@ -77,8 +77,8 @@ def remeasured(attributes: Mapping[str, Any], number: int) -> list[dict[str, Any
     """What `nacim evaluate` measured of a trial after the search, oldest first; `attributes` are the study's.
 
     Each is {"settings": ..., "validation": ..., "test": ..., "versions": ...}: plain settings (`epochs` null: weights
-    inherited from the supernet), and the two reports as `VariationReport.to_dict` gives them. Optuna lets no one change
-    a finished trial, so that they are attributes of the study, named by the trial.
+    inherited from the supernet), and the two reports as `VariationReport.to_dict` gives them. Optuna forbids changes
+    to finished trials, so these are attributes of the study, named by the trial.
     """
     found: list[dict[str, Any]] = attributes.get(_key(number), [])
     return found

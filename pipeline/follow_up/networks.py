@@ -61,7 +61,7 @@ def check_supernet(spec: StudySpec) -> None:
 
 
 def moved_network(network: nn.Module, design: DesignPoint, images: ImageSet) -> nn.Module:
-    """A trained network on other hardware, calibrated anew where it differs (cells of other errors: same ranges)."""
+    """A trained network on a design's hardware, recalibrated if that is new; new cell errors alone keep the ranges."""
     moved = build_network(topology(design), design.accelerator).to(compute_device())
     moved.load_state_dict(network.state_dict())
     if noisy_layers(network)[0].accelerator != design.accelerator:

@@ -1,4 +1,4 @@
-"""Asking for a trial, in the database as a whole or not at all, and what its design needs: an evaluation or none."""
+"""Asks for a trial in one transaction, and finds out whether its design needs an evaluation."""
 
 import dataclasses
 from collections.abc import Set
@@ -22,7 +22,7 @@ from pipeline.study.study_file import StudyDefinition
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """A trial with its design to evaluate, or with the end that it got at once."""
+    """A trial with a design to evaluate, or, in `finished`, one that ended without an evaluation."""
 
     trial: optuna.Trial
     design: DesignPoint | None = None
@@ -33,7 +33,7 @@ class Asking:
     """Takes the next trial of a queue and finds out whether its design needs an evaluation.
 
     Attributes:
-        last_infeasible: Why the last design that broke a constraint or cannot exist did so; empty without one.
+        last_infeasible: Why the last infeasible design broke a constraint or cannot exist; empty without one.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Asking:
         self.last_infeasible = ""
 
     def ask(self, own: Set[int]) -> Asked | None:
-        """The next trial in one transaction; None while all that is left is in work elsewhere.
+        """The next trial, in one transaction; None while other processes run all that is left.
 
         `own` are the numbers of the trials that this run has in work.
         """
@@ -83,7 +83,7 @@ class Asking:
     def _end_without_evaluation(
         self, session: Session, trial: optuna.Trial, design: DesignPoint, key: str
     ) -> FrozenTrial | None:
-        """End the trial of a design that breaks a constraint, was evaluated, or is in work elsewhere."""
+        """End the trial if its design breaks a constraint, was evaluated, or is in work elsewhere; None if not."""
         if self._constraints and (ended := self._end_if_infeasible(trial, design)):
             return ended
         if key in self._queue.evaluated:
@@ -101,7 +101,7 @@ class Asking:
         """
         cost = cost_before_training(design)
         violations = {str(constraint): constraint.violation(cost) for constraint in self._constraints}
-        if not trial.constraints:  # else: taken up again
+        if not trial.constraints:  # a trial taken up again has them
             for name, value in violations.items():
                 trial.set_constraint(name, value)
             show_violations(trial, list(violations.values()))

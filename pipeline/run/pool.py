@@ -1,4 +1,4 @@
-"""Worker processes, and what becomes of a trial whose process dies."""
+"""Worker processes, and a second try for trials whose process dies."""
 
 import dataclasses
 import multiprocessing
@@ -21,7 +21,7 @@ class View(Protocol):
     """What a run tells those who watch it."""
 
     def begin(self, goal: int, done: int, workers: int) -> None:
-        """A run starts: `done` of `goal` evaluated trials are there."""
+        """A run starts; `done` of `goal` trials are evaluated."""
 
     def started(self, number: int, design: DesignPoint) -> None:
         """A trial goes to a worker; twice if the first one died."""
@@ -38,7 +38,7 @@ class View(Protocol):
 
 @dataclasses.dataclass(kw_only=True)
 class Evaluation:
-    """A design in work: `task` evaluates it for `trial`; `duplicates` proposed it since and get the same values."""
+    """A design in work: `task` evaluates it for `trial`; `duplicates`, later trials of it, get the same values."""
 
     trial: optuna.Trial
     design: DesignPoint
@@ -100,7 +100,7 @@ class WorkerPool:
         wait(self._in_work, timeout=_POLL_S, return_when=FIRST_COMPLETED)
 
     def finished(self) -> Iterator[tuple[Evaluation, Future[TrialResult]]]:
-        """The evaluations that came to their end, lowest trial first; each is in work until the next one is taken."""
+        """Evaluations that ended, lowest trial first; each counts as `in_work` until the caller asks for the next."""
         done = [future for future in self._in_work if future.done()]
         if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
             yield from self._each_alone()
@@ -116,7 +116,7 @@ class WorkerPool:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _each_alone(self) -> Iterator[tuple[Evaluation, Future[TrialResult]]]:
-        """After a process died: nobody knows whose evaluation killed it, so that each gets a second try alone."""
+        """After a process died, try each unfinished evaluation again, alone: any of them may have killed it."""
         self._executor.shutdown(wait=True, cancel_futures=True)
         for future, evaluation in sorted(self._in_work.items(), key=lambda item: item[1].trial.number):
             self._executor = _processes(1)

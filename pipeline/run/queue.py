@@ -1,6 +1,6 @@
 """What a run does next: its goal, when it may ask for a trial, and which trial that is.
 
-A `LoneQueue` has its study for itself, a `SharedQueue` is that of one of many workers on a study in PostgreSQL.
+A `LoneQueue` serves the only run of a study, a `SharedQueue` one of many workers on a study in PostgreSQL.
 """
 
 import time
@@ -18,7 +18,7 @@ from pipeline.run.pool import View
 from pipeline.samplers import generation_of
 from pipeline.study.sampler_spec import SamplerSpec
 
-_IDLE_S = 5.0  # assumed: between looks for work while all that is left is in work elsewhere
+_IDLE_S = 5.0  # assumed: between looks for work while others run all that is left
 _DEATHS = 3  # assumed: workers that may die in a trial before it is given up
 
 
@@ -39,26 +39,26 @@ class Queue:
         self.elsewhere: dict[str, int] = {}
 
     def goal(self, trials: int) -> int:
-        """Number of evaluated trials at which the run ends; notes in the study what was wished."""
+        """Number of evaluated trials at which the run ends; stores it in the study."""
         raise NotImplementedError
 
     def may_ask(self, own: Set[int]) -> bool:
-        """Whether the next trial depends on nothing that is still in work."""
+        """Whether a trial may be asked for now; False if it depends on trials still in work."""
         return True
 
     def next_trial(self, session: Session, own: Set[int]) -> optuna.Trial | None:
-        """A trial to take up again or a new one, inside a transaction; None while all that is left is in work."""
+        """A trial to take up again or a new one, inside a transaction; None while others run all that is left."""
         raise NotImplementedError
 
     def ended(self, committed: bool) -> None:
-        """The transaction of `next_trial` ended; if not `committed`, nobody knows what it wrote."""
+        """The transaction of `next_trial` ended; if not `committed`, it may or may not have been written."""
 
     def connection_was_lost(self) -> None:
         """The connection to the database broke and is back."""
 
 
 class LoneQueue(Queue):
-    """The queue of a run that has its study for itself.
+    """The queue of the only run of a study.
 
     A generation is finished before the next one is asked for, so that the trials are the same for any number of
     workers.
@@ -67,7 +67,7 @@ class LoneQueue(Queue):
     def __init__(self, study: optuna.Study, sampler: SamplerSpec) -> None:
         super().__init__(study)
         self._sampler = sampler
-        self._left: list[int] | None = None  # ids of trials that an earlier run left; None: look
+        self._left: list[int] | None = None  # ids of trials that an earlier run left; None: to be read
 
     def goal(self, trials: int) -> int:
         return goal_of_run(self._study, trials, len(self.evaluated))
@@ -99,8 +99,8 @@ class SharedQueue(Queue):
 
     No worker waits for the end of a generation: a design is bred from the trials that are finished when it is asked
     for. A trial may be taken up, under its number and so with the same draws, when its worker handed it back or sends
-    no heartbeat. After the connection was lost, silence proves nothing for a while: the others may have been unable to
-    send one. `view` is told of trials that others evaluated, and of those that are given up.
+    no heartbeat. For a while after a lost connection no worker counts as dead: the others may have been unable to
+    send heartbeats. `view` is told of trials that others evaluated, and of those that are given up.
     """
 
     def __init__(self, study: optuna.Study, view: View, heartbeat_s: int = HEARTBEAT_S) -> None:
@@ -144,7 +144,7 @@ class SharedQueue(Queue):
                 self._view.elsewhere(trial)
 
     def _free_trial(self, session: Session) -> tuple[FrozenTrial | None, list[FrozenTrial]]:
-        """The first trial that was handed back or lost its worker, and those that were given up on the way to it."""
+        """The first trial that was handed back or lost its worker, and those given up before it."""
         unfinished = records.unfinished_trials(self._study)
         silence_s = self._silent(unfinished)
         given_up: list[FrozenTrial] = []

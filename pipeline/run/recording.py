@@ -26,7 +26,7 @@ _TRACEBACK_LENGTH = 4000  # characters kept of a traceback, its end
 
 
 class Recording:
-    """Writes the ends of trials into the database, by way of the spool in the output folder."""
+    """Writes how trials ended into the database; results are kept in the output folder's spool until then."""
 
     def __init__(self, definition: StudyDefinition, study: optuna.Study, folder: Path, in_database: Patience) -> None:
         self._study = study
@@ -67,13 +67,13 @@ class Recording:
         return finished
 
     def record_spooled(self) -> Iterator[tuple[str, FrozenTrial]]:
-        """Record what earlier runs computed and could not write: design hash and trial of each."""
+        """Record results that earlier runs could not write; yields design hash and trial of each."""
         for spooled in self._spool.left():
             trials = self._in_database(functools.partial(self._study.get_trials, deepcopy=False))
             by_number = {trial.number: trial for trial in trials}
             trial = by_number.get(spooled.number)
             if trial is None or trial.user_attrs.get("design_hash") != spooled.design_hash:
-                continue  # of a database that is not here any more
+                continue  # its database was replaced
             if trial.state is TrialState.COMPLETE:  # recorded just before its file was removed
                 self._spool.drop(spooled.number)
                 continue
@@ -95,7 +95,7 @@ class Recording:
         return self._in_database(step)
 
     def hand_back(self, trials: Sequence[optuna.Trial]) -> None:
-        """Mark trials in work as free to be taken up by the next run or another worker."""
+        """Mark trials in work as interrupted: the next run or another worker may take them up."""
         me = this_process()
         with transaction(self._study) as session:
             for trial in trials:

@@ -1,8 +1,8 @@
 """The loop that asks for designs, has worker processes evaluate them, and records the results.
 
-Only this process writes the database. Its trials are the same for any number of workers, interrupted or not. Each step
-in the database is one transaction that may be repeated: after a broken connection a step looks up whether it was
-committed before it is done again.
+Of a run's processes only the parent writes the database. A lone run gets the same trials with any number of workers,
+interrupted or not. Each step in the database is one transaction that may be repeated: after a broken connection it
+first looks up whether it was committed.
 """
 
 import contextlib
@@ -37,11 +37,11 @@ _SAME_FAILURES = 3  # assumed: failures of one cause in a row that stop a run
 
 
 class RepeatedFailure(RuntimeError):
-    """Several trials in a row failed of one cause; the message carries the cause."""
+    """Several trials in a row failed for the same reason, which the message gives."""
 
 
 class SpaceExhausted(RuntimeError):
-    """The sampler proposes only designs that are known, break a constraint or cannot exist."""
+    """The sampler proposes only designs that were proposed before, break a constraint or cannot exist."""
 
     def __init__(self, designs: int, last_infeasible: str) -> None:
         super().__init__(
@@ -65,7 +65,7 @@ def stopped_like_ctrl_c() -> Iterator[None]:
 
 
 def _keep_study(keep_lock: Callable[[], bool], queue: Queue) -> None:
-    """Make sure, before each step in the database, that the study is still held."""
+    """Make sure, before each step in the database, that this process still holds the study's lock."""
     try:
         if keep_lock():
             queue.connection_was_lost()
@@ -74,19 +74,19 @@ def _keep_study(keep_lock: Callable[[], bool], queue: Queue) -> None:
 
 
 def _stop_if_repeated(causes: list[str], cause: str) -> None:
-    causes.append(re.sub(r"\d+", "#", cause))  # the number of a trial or an epoch is no other cause
+    causes.append(re.sub(r"\d+", "#", cause))  # ignore numbers of trials and epochs
     if len(causes) >= _SAME_FAILURES and len(set(causes[-_SAME_FAILURES:])) == 1:
         raise RepeatedFailure(f"{_SAME_FAILURES} trials in a row failed of one cause: {cause}")
 
 
 class Runner:
-    """One run of a study, `study` in its database, that evaluates in 1 or more `workers` processes.
+    """One run of a study, which evaluates designs in 1 or more worker processes.
 
     Args:
         folder: The output folder: `checkpoints/` for trained weights, `spool/` for results on their way.
-        evaluate: What a worker calls; another one only in tests.
+        evaluate: What a worker calls; only tests replace it.
         queue: Says what to do next; a `SharedQueue` for one worker of a cluster.
-        keep_lock: Makes sure that the study is still held, True if it had to be taken again.
+        keep_lock: Makes sure that the study's lock is held; True if it had to be taken again.
         heartbeat_s: Seconds between heartbeats of the trials in work; only PostgreSQL holds them.
     """
 
@@ -173,7 +173,7 @@ class Runner:
         return False
 
     def _begin(self, pool: WorkerPool, asked: Asked) -> bool:
-        """Bring a trial on its way; False if it needs no evaluation of its own."""
+        """Start a trial's evaluation; False if it needs none of its own."""
         if asked.finished is not None:
             self._view.finished(asked.finished)
             return False
@@ -193,7 +193,7 @@ class Runner:
         return functools.partial(self._evaluate, design, spec, trial.number, self._checkpoints / name, **options)
 
     def _collect(self, pool: WorkerPool) -> None:
-        """Wait a moment and record what has come to its end."""
+        """Wait a moment and record the evaluations that ended."""
         pool.wait()
         self._view.tick()
         for evaluation, future in pool.finished():
@@ -201,7 +201,7 @@ class Runner:
             if error is None:
                 self._record(evaluation, future.result())
             elif isinstance(error, OSError) and (error.filename or error.errno in DISK_ERRORS):
-                raise error  # of the machine, not of the design: the trial is left for the next run
+                raise error  # the machine's fault, not the design's: the next run takes the trial up
             else:
                 self._fail(pool, evaluation, error)
 
@@ -214,7 +214,7 @@ class Runner:
         self._causes.clear()
 
     def _note(self, design_hash: str, finished: Sequence[FrozenTrial]) -> None:
-        self._queue.evaluated[design_hash] = finished[0]  # the others had proposed the design too
+        self._queue.evaluated[design_hash] = finished[0]  # the others are its duplicates
         for trial in finished:
             self._view.finished(trial)
 

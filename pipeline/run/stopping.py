@@ -1,7 +1,7 @@
 """Early stopping for many objectives: a design that cannot reach the front any more is not trained to the end.
 
-Costs are exact before training, so that only accuracy is open. At a checkpoint a design is granted what finished
-designs still gained from there on (a quantile of it). If it would be dominated even so, its training ends.
+Costs are exact before training, so only accuracy is unknown. At a checkpoint a design is granted the accuracy that
+finished designs gained from there on (a quantile of it). If it is dominated even so, its training ends.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _ENOUGH_CURVES = 10  # assumed: finished learning curves from which a quantile m
 
 
 def checkpoint_epochs(spec: EarlyStoppingSpec, epochs: int) -> tuple[int, ...]:
-    """The epochs after which accuracy is looked at; none after the last."""
+    """The epochs after which a training may be stopped; never the last."""
     rounded = {max(1, round(share * epochs)) for share in spec.checkpoints}
     return tuple(sorted(epoch for epoch in rounded if epoch < epochs))
 
@@ -64,7 +64,7 @@ def stopping_rule(study: optuna.Study, spec: StudySpec, number: int, design: Des
 
 
 def _gains(finished: Sequence[FrozenTrial], epoch: int, names: Sequence[str], quantile: float) -> dict[str, float]:
-    """Objective -> quantile of its last value less that at `epoch`, over finished trials; none of too few."""
+    """Objective -> quantile over finished trials of its gain from `epoch` to the end; empty if they are too few."""
     curves = [(trial.user_attrs, trial.user_attrs.get("learning_curve", ())) for trial in finished]
     pairs = [(last, point) for last, curve in curves for point in curve if point["epoch"] == epoch]
     if len(pairs) < _ENOUGH_CURVES:

@@ -14,7 +14,7 @@ from pipeline.run.worker import start_worker, use_one_thread, worker_context
 from pipeline.study.study_file import StudyDefinition
 from pipeline.trial.supernet_key import supernet_key
 
-_REPORT_S = 10  # at least so long between two lines of progress
+_REPORT_S = 10  # least time between two lines of progress
 
 
 class SupernetDied(RuntimeError):
@@ -22,7 +22,7 @@ class SupernetDied(RuntimeError):
 
 
 def with_supernet(definition: StudyDefinition, folder: Path, say: Callable[[str], None]) -> StudyDefinition:
-    """The study with its supernet at hand, trained first if no study beside it has one of the same key.
+    """The study with the path of its supernet, trained first unless a neighbouring study has one of the same key.
 
     A training that was cut off goes on after its last epoch. Several processes may call this at once: one trains, the
     others wait. The supernet lies in `folder`; `say` is told how far its training is. A study that trains each network
@@ -43,7 +43,7 @@ def with_supernet(definition: StudyDefinition, folder: Path, say: Callable[[str]
 
 
 def _take_from_beside(path: Path) -> bool:
-    """Copy the supernet of equal key that another study has in its folder."""
+    """Copy the supernet of equal key from a neighbouring study's folder; False if there is none."""
     found = sorted(path.parent.parent.glob(f"*/{path.name}"))
     if found:
         write_whole(path, functools.partial(shutil.copyfile, found[0]))
@@ -51,7 +51,7 @@ def _take_from_beside(path: Path) -> bool:
 
 
 def _train(definition: StudyDefinition, path: Path, say: Callable[[str], None]) -> None:
-    """Train in a process of its own, as trials are; it dies with this one."""
+    """Train in a worker process, which dies with this one."""
     context = worker_context()
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_train_and_report, args=(definition, path, there), daemon=True)

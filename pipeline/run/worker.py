@@ -36,7 +36,7 @@ def start_worker() -> None:
 def use_one_thread() -> None:
     """Let torch compute in one thread.
 
-    Results then do not depend on the number of workers, and two workers of one thread do more than one of two.
+    Results then do not depend on the number of workers, and two workers of one thread each are faster than one of two.
     """
     import torch
 
@@ -59,7 +59,7 @@ def evaluate_trial(
 
 
 def _die_with_parent() -> None:
-    """A worker whose parent was killed has no one to give its result to."""
+    """End this worker when its parent is gone: nobody would take its result."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -26,5 +26,5 @@ def make_sampler(definition: StudyDefinition) -> "BaseSampler":
 
 
 def generation_of(trial: "FrozenTrial") -> int:
-    """The generation that the sampler counts a trial to; 0 for samplers without generations."""
+    """The generation to which the sampler assigned a trial; 0 for samplers without generations."""
     return next((int(value) for key, value in trial.system_attrs.items() if key.endswith(":generation")), 0)

@@ -15,7 +15,7 @@ def rank_and_crowding(losses: np.ndarray, violations: np.ndarray | None = None) 
 
     A row is feasible if its violation (n,) is 0; without `violations` all are. Feasible rows have the number of their
     front as rank, best 0. The others follow, the least violation first. Only rows of one rank crowd each other.
-    (Optuna computes the same distance, but on trials; candidates are none yet.)
+    (Optuna's function for this distance takes trials; candidates are not trials yet.)
     """
     rank, crowding = non_domination_rank(losses, violations), np.zeros(len(losses))
     for number in np.unique(rank):
@@ -38,7 +38,7 @@ def tournament(rng: np.random.Generator, rank: np.ndarray, crowding: np.ndarray)
 def child(
     rng: np.random.Generator, first: np.ndarray, second: np.ndarray, sizes: np.ndarray, mutation_probability: float
 ) -> np.ndarray:
-    """Uniform crossover of two parents; then each gene takes another of its `sizes` values with a probability."""
+    """Uniform crossover of two parents; then each gene may mutate to another of its `sizes` values."""
     genes = first.copy()
     if rng.random() < CROSSOVER_PROBABILITY:
         genes = np.where(rng.random(len(genes)) < 0.5, first, second)

@@ -1,4 +1,4 @@
-"""NSGA-II and NSGA-III on Optuna's classes: reproducible, without duplicates, with a forecast of each child."""
+"""NSGA-II and NSGA-III on Optuna's classes: reproducible, without duplicates, with preselection of children."""
 
 import dataclasses
 import warnings
@@ -20,27 +20,27 @@ from pipeline.samplers.genome import Genes, Genome
 from pipeline.samplers.preselection import Preselection
 from pipeline.seeds import seed32, stream
 
-Proposed = set[DesignPoint | None]  # None is in it: what cannot exist is not proposed either
+Proposed = set[DesignPoint | None]  # holds None, which stands for designs that cannot exist
 
 _TRIES = 100  # assumed: individuals drawn or bred at most to find new ones
 
 
 class _Evolution(BaseGASampler):
-    """What NSGA-II and NSGA-III share here: everything but who survives.
+    """What NSGA-II and NSGA-III share here: everything but the selection of survivors.
 
-    A trial's draws depend on (seed, trial number) and on the finished generations alone. So a resumed study repeats
-    none, and the number of workers changes none.
+    A trial's draws depend only on (seed, trial number) and the finished generations. So a resumed study repeats no
+    draw, and the number of workers changes none.
 
-    - First generation: a Latin hypercube. (Of 20 independent draws, one study in seventeen lacks one of five devices.)
+    - First generation: a Latin hypercube. (With 20 independent draws, one in 17 studies would miss one of 5 devices.)
     - Children: binary tournaments, uniform crossover, mutation. A child is bred again if its design was proposed
       before, cannot exist, or breaks a constraint (cost is known before training).
-    - Of several children the most promising is proposed: its cost is exact, and what only training shows is forecast
-      from the finished generations.
+    - Of several children the most promising is proposed: costs are exact, and a surrogate predicts the other
+      objectives from the finished generations.
 
     Args:
         population_size: Trials of a generation.
         mutation_probability: Of each gene; None: one over the number of genes.
-        candidates: Children bred for each trial; with 1 nothing is forecast.
+        candidates: Children bred for each trial; with 1 there is no surrogate.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class _Evolution(BaseGASampler):
         self._size = population_size
         self._mutation = 1 / max(len(genome.names), 1) if mutation_probability is None else mutation_probability
         self._candidates = candidates
-        self._read: dict[int, None] = {}  # numbers of the trials that are in the next two, ascending
+        self._read: dict[int, None] = {}  # numbers of the trials already in the next two, ascending
         self._proposed: Proposed = {None}
         self._generations: dict[int, dict[int, Genes]] = {}  # generation -> trial number -> genes
         self._mating_pool: _MatingPool | None = None
@@ -64,7 +64,7 @@ class _Evolution(BaseGASampler):
 
     def get_parent_population(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
         reseed(self, seed32(self._study_seed, "parents", generation))
-        # Optuna gives them in another order when it selects them than when it finds them in the database.
+        # Optuna orders parents it just selected differently from those it reads back from the database.
         return sorted(super().get_parent_population(study, generation), key=lambda trial: trial.number)
 
     def sample_relative(
@@ -80,7 +80,7 @@ class _Evolution(BaseGASampler):
     def first_generation(self) -> Genes:
         """A Latin hypercube, (population, parameters): each parameter takes each of its values equally often.
 
-        That of `scipy.stats.qmc` draws others, which would change the first trials of every study.
+        Not `scipy.stats.qmc`, whose other draws would change the first trials of every study.
         """
         columns = [
             stream(self._study_seed, name).permutation(self._size) * size // self._size
@@ -109,7 +109,7 @@ class _Evolution(BaseGASampler):
         return self._random_individual(rng, proposed)
 
     def _random_individual(self, rng: np.random.Generator, proposed: Proposed) -> Genes:
-        """A random new design that keeps the constraints; failing that, as `_new` says; failing that, any."""
+        """A random new design that keeps the constraints, else the one that breaks them least; if none is new, any."""
         drawn = self._new((self._genome.random(rng) for _ in range(_TRIES)), proposed, 1)
         return drawn[0] if drawn else self._genome.random(rng)
 
@@ -153,7 +153,7 @@ class _Evolution(BaseGASampler):
         return self._mating_pool
 
     def _preselection(self, study: optuna.Study, generation: int) -> Preselection | None:
-        """What the earlier generations tell; None if nothing in them was trained to the end."""
+        """A surrogate of the earlier generations; None if nothing in them was trained to the end."""
         complete = cached_trials(study, (TrialState.COMPLETE,))
         earlier = [trial for trial in complete if generation_of(trial) < generation]
         trained = [trial for trial in earlier if not {"infeasible", "stopped_early"} & trial.user_attrs.keys()]

@@ -1,4 +1,4 @@
-"""A study's parameters as whole numbers: what evolution, surrogate and controller work on."""
+"""A study's parameters as integers, on which evolution, surrogate and controller work."""
 
 import functools
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Genome:
     """The searched parameters of a study.
 
     Attributes:
-        distributions: Parameter -> what Optuna is told of it.
+        distributions: Parameter -> its Optuna distribution.
         values: All values of each parameter; numbers ascend, an absent layer first.
         ordered: For each parameter, whether its values have an order: numbers have one, names and flags do not.
         sizes: Number of values of each parameter.
@@ -76,7 +76,7 @@ class Genome:
         return np.asarray(to_losses(names, [[cost[METRICS[name].attribute] for name in names]])[0])
 
     def features(self, genes: Genes) -> np.ndarray:
-        """Points (designs, features) for the surrogate: numbers from 0 to 1; two names or flags at distance 1."""
+        """Inputs (designs, features) of the surrogate: numbers from 0 to 1, names and flags one-hot at distance 1."""
         columns = [
             genes[:, k : k + 1] / (size - 1) if self.ordered[k] else np.eye(size)[genes[:, k]] / np.sqrt(2)
             for k, size in enumerate(self.sizes)

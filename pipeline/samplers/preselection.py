@@ -1,4 +1,4 @@
-"""Which of several children is worth training: its cost is exact, and what training would show is forecast."""
+"""Chooses which of several children to train: costs are exact, a surrogate predicts the other objectives."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ _NOISES = (0.01, 0.05, 0.2)  # variance of the noise over that of the signal; li
 
 
 class Preselection:
-    """What the finished generations tell about designs that are not trained yet.
+    """Predicts the objectives of untrained designs from the finished generations.
 
     `finished` are the trials of earlier generations that were trained to the end, by number; one or more.
     """
@@ -39,7 +39,7 @@ class Preselection:
         self._siblings: dict[int, np.ndarray] = {}
 
     def expected(self, genes: Genes) -> np.ndarray:
-        """Losses (designs, objectives) of `genes` (designs, parameters): costs are exact, the others forecast."""
+        """Losses (designs, objectives) of `genes` (designs, parameters): costs are exact, the others predicted."""
         losses = np.empty((len(genes), len(self._genome.objectives)))
         if self._genome.costs:
             losses[:, list(self._genome.costs)] = [self._genome.cost_losses(one) for one in genes]
@@ -53,8 +53,8 @@ class Preselection:
         """Position of the candidate that should add most hypervolume to the front of trials and siblings.
 
         If none adds any, the best by rank and crowding distance. `siblings` are the genes of this generation's trials
-        so far, by number. They count as expected here, finished or not, so that the number of workers makes no
-        difference.
+        so far, by number. They enter with expected losses even when finished, so that the number of workers
+        makes no difference.
         """
         for number, genes in siblings.items():
             if number not in self._siblings:
@@ -72,7 +72,7 @@ class Preselection:
 
 
 def _transformed(objective: str, values: np.ndarray) -> np.ndarray:
-    """Logit of an accuracy, logarithm of anything else: there, errors of a forecast have similar sizes."""
+    """Logit of an accuracy, logarithm of anything else: prediction errors are then of similar size."""
     if not METRICS[objective].is_accuracy:
         return np.asarray(np.log(np.maximum(values, 1e-300)))
     inside = np.clip(values, _EDGE, 1 - _EDGE)
@@ -87,7 +87,7 @@ def _transformed_back(objective: str, values: np.ndarray) -> np.ndarray:
 class Surrogate:
     """Mean of a Gaussian process with a squared-exponential kernel (Rasmussen & Williams, 2006, chapter 2).
 
-    scikit-learn's `GaussianProcessRegressor` forecasts as well (error 0.84 against 0.85 in logits, from 300 trials of
+    scikit-learn's `GaussianProcessRegressor` predicts as well (error 0.84 against 0.85 in logits, from 300 trials of
     the digits study), but takes nine times as long (176 against 19 ms) and a second to load.
     """
 

@@ -16,10 +16,10 @@ from pipeline.optuna_private import cached_trials
 from pipeline.samplers.genome import Genome
 from pipeline.seeds import stream
 
-LEARNING_RATE = 0.01  # of Adam; assumed: 0.003 learns too slowly for 500 trials, 0.03 settles early on less
+LEARNING_RATE = 0.01  # of Adam; assumed: 0.003 learns too slowly for 500 trials, 0.03 converges early to worse designs
 BASELINE_DECAY = 0.9  # of the moving average of rewards; assumed
 ENTROPY_WEIGHT = 0.02  # assumed: keeps the choices open until the rewards tell them apart
-HIDDEN = 32  # assumed: Zoph & Le take 35 and two layers
+HIDDEN = 32  # units of the LSTM, assumed: Zoph & Le take 35 and two layers
 _SPREAD = 0.08  # initial weights are uniform within plus and minus this, as those of Zoph & Le
 _GATES = [0, 1, 3, 2]  # weights are drawn for the gates i, f, o, g; torch keeps them as i, f, g, o
 
@@ -27,8 +27,8 @@ _GATES = [0, 1, 3, 2]  # weights are drawn for the gates i, f, o, g; torch keeps
 class ReinforceSampler(BaseSampler):
     """Samples from a `Controller` that learns from each finished trial.
 
-    The controller depends on the seed and on the finished trials in the order of their completion alone. A resumed
-    study rebuilds it by the same updates.
+    The controller depends only on the seed and the finished trials in order of completion. A resumed study rebuilds
+    it by the same updates.
 
     A trial's reward is the mean over objectives of value / best value so far, or best / value for what is minimized.
     A design that cannot exist or breaks a constraint earns 0. Parameters are decided in the order of the genome.
@@ -61,7 +61,7 @@ class ReinforceSampler(BaseSampler):
 
     def _learn(self, study: optuna.Study) -> None:
         done = cached_trials(study, (TrialState.COMPLETE, TrialState.PRUNED))
-        # A trial whose design was in work elsewhere ended without saying anything about it.
+        # Duplicates of a design in work elsewhere ended without a reward.
         done = [trial for trial in done if "duplicate_of" not in trial.user_attrs]
         done.sort(key=lambda trial: (trial.datetime_complete, trial.number))
         numbers = [trial.number for trial in done]
@@ -83,7 +83,7 @@ class Controller(nn.Module):
     """The RNN controller of NACIM and of Zoph & Le (2017), in float64: an LSTM that makes one decision after another.
 
     Each decision has its own softmax over its choices. The choice made is embedded and becomes the input of the next.
-    `choices` counts those of each decision, in order; `rng` draws the initial weights.
+    `choices` are the numbers of choices, one per decision; `rng` draws the initial weights.
     """
 
     def __init__(self, choices: Sequence[int], rng: np.random.Generator) -> None:
@@ -105,13 +105,13 @@ class Controller(nn.Module):
             of_input.copy_(weights[:, :HIDDEN])
             of_state.copy_(weights[:, HIDDEN:])
             bias.copy_(drawn(4, HIDDEN)[_GATES].flatten())
-            second_bias.zero_().requires_grad_(False)  # the sum of both counts; one is enough
+            second_bias.zero_().requires_grad_(False)  # torch adds both; one is enough
             for head, table in zip(heads, tables, strict=True):
                 for parameter in (head.weight, head.bias, table.weight):
                     parameter.copy_(drawn(*parameter.shape))
 
     def log_probabilities(self, made: Sequence[int]) -> list[Tensor]:
-        """Of each decision's choices (choices,), for the decisions `made` and for the next one if there is one."""
+        """Log probabilities (choices,) of each decision `made`, and of the next one if there is one."""
         embedded = (table(torch.tensor(choice)) for table, choice in zip(self.embeddings, made, strict=False))
         hidden, _ = self.lstm(torch.stack([self.start, *embedded]))
         return [head(h).log_softmax(-1) for head, h in zip(self.heads, hidden, strict=False)]
@@ -134,7 +134,7 @@ class Controller(nn.Module):
 
 
 class _Learner:
-    """A controller with its optimizer, baseline and best values: all that one more finished trial changes."""
+    """A controller with its optimizer, baseline and best values: all that a finished trial updates."""
 
     def __init__(self, controller: Controller) -> None:
         self.controller = controller

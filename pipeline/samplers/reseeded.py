@@ -36,7 +36,7 @@ class _Reseeded(BaseSampler):
 
 
 class ReproducibleRandom(_Reseeded, RandomSampler):
-    """Each parameter uniformly and on its own."""
+    """Draws each parameter uniformly and independently."""
 
 
 class ReproducibleTPE(_Reseeded, TPESampler):

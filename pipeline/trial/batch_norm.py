@@ -11,12 +11,12 @@ from pipeline.analog.model import BATCH, logits_of_chips, one_after_another, sid
 from pipeline.analog.simulated_chip import SimulatedChip
 
 RECALIBRATION_IMAGES = 256  # assumed: training images of a chip's recalibration; Joshi et al., 2020, use about 1,300
-_RECALIBRATION = 2**28  # number of the first recalibration image: images to be judged have other read noise
+_RECALIBRATION = 2**28  # index of the first recalibration image: images to be judged draw other read noise
 
 
 @contextlib.contextmanager
 def recalibrated_batch_norm(model: nn.Module, chips: Sequence[SimulatedChip], images: Tensor) -> Iterator[None]:
-    """While this holds, batch normalisation uses the statistics of these images on each chip programmed in the model.
+    """Within the block, batch normalisation uses the statistics of `images` on each chip programmed in the model.
 
     All chips see the same `images`, (n, channels, height, width). This is a digital correction of each column and needs
     no labels. Afterwards the model's own statistics hold again.
@@ -48,7 +48,7 @@ def recalibrated_batch_norm(model: nn.Module, chips: Sequence[SimulatedChip], im
 
 
 class _ChipNorm:
-    """The forward pass of a batch normalisation in which each chip has statistics of its own."""
+    """The forward pass of a batch normalisation with separate statistics for each chip."""
 
     def __init__(self, norm: nn.modules.batchnorm._BatchNorm, chips: int) -> None:
         self._chips, self._eps = chips, norm.eps

@@ -41,12 +41,12 @@ def evaluate(
 ) -> TrialResult:
     """Measure everything about one design.
 
-    Every draw comes from (study seed, trial number), chips from (study seed, chip number).
+    (study seed, trial number) seeds all random draws but those of chips, which (study seed, chip number) seeds.
 
     Args:
         design, spec, trial_number: What is measured, how (data set, training, variation, seed), and as which trial.
         checkpoint: Where to write the trained weights, unless the training is stopped; None keeps none.
-        rule: Decides at its checkpoints whether the training is worth going on; None always is.
+        rule: Early-stopping rule, applied at its checkpoints; None: train to the end.
 
     Raises:
         InfeasibleDesign: If the network cannot be built.
@@ -84,7 +84,7 @@ def _train(
 def trained_network(
     design: DesignPoint, spec: StudySpec, trial_number: int, images: ImageSet, after_epoch: AfterEpoch | None = None
 ) -> nn.Module:
-    """Build and train a trial's network, or let it inherit; the same numbers give the same weights."""
+    """A trial's network, trained or with inherited weights; the same seed and trial number give the same weights."""
     if spec.accuracy.source == "supernet":
         return inherited_network(design, spec, trial_number, images)
     torch.manual_seed(derive_seed(spec.seed, trial_number, "weights"))
@@ -95,13 +95,13 @@ def trained_network(
 
 
 def _cost_of_own_data(design: DesignPoint, network: nn.Module, images: ImageSet) -> CostReport:
-    """Cost at the activity that the trained network really has."""
+    """Cost at the activity measured in the trained network."""
     activity = measured_activity(network, images.train[0][:_ACTIVITY_IMAGES])
     return estimate_cost(design.accelerator, mvm_layers(design), activity=activity)
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computed a result."""
+    """Versions of the software that computes a result."""
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in _LIBRARIES}
 
 

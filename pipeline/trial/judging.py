@@ -1,4 +1,4 @@
-"""On what a network is judged: chips, images, and training images that calibrate it. In full, or quickly midway."""
+"""The chips and images on which a network is judged: all of them after training, fewer midway."""
 
 import copy
 import dataclasses
@@ -14,14 +14,14 @@ from pipeline.study.study_spec import StudySpec
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
 from pipeline.trial.variation import accuracy_under_variation
 
-_MIDWAY_IMAGES = 200  # assumed: validation images of a look during training
-_MIDWAY_CALIBRATION_IMAGES = 32  # assumed: training images that fix its ranges
-_MIDWAY_CHIPS = 2  # assumed: chips of one
+_MIDWAY_IMAGES = 200  # assumed: validation images per checkpoint during training
+_MIDWAY_CALIBRATION_IMAGES = 32  # assumed: training images that calibrate the network for it
+_MIDWAY_CHIPS = 2  # assumed: chips per checkpoint
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Judging:
-    """On what a network is judged: on all that the study file says, or midway, on fewer chips and images."""
+    """The chips and images on which a network is judged: those of the study file, or midway fewer."""
 
     images: ImageSet
     spec: StudySpec
@@ -33,7 +33,7 @@ class Judging:
         return self.images.train[0][: _MIDWAY_CALIBRATION_IMAGES if self.midway else CALIBRATION_IMAGES]
 
     def reports(self, network: nn.Module, test: bool = True) -> list[VariationReport]:
-        """Accuracy of a calibrated network over chips, one report for each split: validation, and maybe test."""
+        """Accuracy of a calibrated network over chips, one report for each split: validation, and test if asked for."""
         (x, labels), variation = self.images.validation, self.spec.variation
         if self.midway:
             chips = {"min_chips": _MIDWAY_CHIPS, "max_chips": _MIDWAY_CHIPS}
@@ -48,7 +48,7 @@ class Midway:
 
     Attributes:
         curve: One record a checkpoint: `epoch` and the accuracies of `METRICS`, on few chips and images.
-        stopped: The rule's verdict, or None.
+        stopped: The rule's verdict that stopped the training, or None.
     """
 
     def __init__(self, rule: StoppingRule | None, images: ImageSet, spec: StudySpec) -> None:
@@ -63,12 +63,12 @@ class Midway:
         with torch.random.fork_rng():
             network = copy.deepcopy(network)
             calibrate(network, judging.calibration)
-            accuracy = accuracies(*judging.reports(network, test=False))  # test images have no say
+            accuracy = accuracies(*judging.reports(network, test=False))  # test images must not steer the search
         self.curve.append({"epoch": epoch} | accuracy)
         self.stopped = self._rule.verdict(epoch, accuracy)
         return self.stopped is not None
 
     @property
     def judging(self) -> Judging:
-        """On what the network is judged after its training: quickly if that was stopped."""
+        """How to judge the network after its training: as midway if the training was stopped."""
         return Judging(self._images, self._spec, midway=self.stopped is not None)

@@ -1,4 +1,4 @@
-"""From layers to a torch network whose weights lie on crossbars, and its trained weights as a file."""
+"""Builds a torch network whose weights lie on crossbars, and stores its trained weights in a file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import Layer, topology
 from pipeline.files import write_whole
 
-FIXED_POINT_SPREAD = 0.25  # assumed: standard deviation at which formats from 3 fraction bits on do not round to zero
+FIXED_POINT_SPREAD = 0.25  # assumed: weights this widely spread do not all round to zero with 3 or more fraction bits
 
 
 def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Sequential:

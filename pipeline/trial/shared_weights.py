@@ -1,4 +1,4 @@
-"""Weights that all networks of a space share, and the part of them that one design takes.
+"""Weights that all networks of a space share, and the slice of them that one design takes.
 
 A design takes the first filters of the largest layer, the centre of its kernel and the first units. A layer's place in
 the network decides its weights. Absent layers do not count, so equal designs have equal weights. A fully connected
@@ -25,9 +25,9 @@ SharedWeights = dict[str, Tensor]
 def shared_weights(spec: StudySpec, generator: torch.Generator) -> SharedWeights:
     """Fresh weights (He et al., 2015) of the largest layer at each place, by name.
 
-    The names are `conv1`, `fc2`, `classifier`, and `fc1@4x4` for inputs of 4 x 4 pixels. `.scale` and `.shift` behind a
-    name are what batch normalisation learns; `.shift` may be a bias instead. Fixed-point weights start with a spread
-    that does not round to zero, and batch normalisation undoes the factor.
+    The names are `conv1`, `fc2`, `classifier`, and `fc1@4x4` for inputs of 4 x 4 pixels. `NAME.scale` and
+    `NAME.shift` are the parameters of batch normalisation; without it `NAME.shift` is the bias. Fixed-point weights
+    start so widely spread that they do not round to zero; batch normalisation undoes the factor.
     """
     formats = [*(conv.weight_format for conv in spec.network.convs), *(fc.weight_format for fc in spec.network.hidden)]
     fixed = any(formats) and spec.network.batch_norm

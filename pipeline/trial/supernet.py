@@ -55,7 +55,7 @@ def train_supernet(
     unfinished = path.with_suffix(".unfinished")
     if unfinished.is_file():
         training.load(torch.load(unfinished, weights_only=True))
-    round_products(True)  # the process does nothing else
+    round_products(True)  # never switched back: the process only trains
     while training.epoch < spec.accuracy.supernet_epochs:
         loss = training.run_epoch()
         _write(training.state(), unfinished)
@@ -81,7 +81,7 @@ def inherited_network(design: DesignPoint, spec: StudySpec, trial_number: int, i
 
 
 def draw_design(space: SearchSpace, chance: random.Random) -> DesignPoint:
-    """A random design of the space, each parameter drawn evenly; a design that cannot exist is drawn again."""
+    """A random design of the space, each parameter drawn uniformly; a design that cannot exist is drawn again."""
     for _ in range(_DRAWS):
         values = {name: chance.choice(dimension.values) for name, dimension in space.dimensions().items()}
         with contextlib.suppress(InfeasibleDesign):
@@ -111,7 +111,7 @@ class _Training:
         return ShuffledBatches(self._split, training.batch_size, self._seed, training.augment, self.epoch)
 
     def run_epoch(self) -> float:
-        """One pass over the images, a design a batch; the mean loss."""
+        """Train one pass over the images, each batch with a new design; returns the mean loss."""
         torch.manual_seed(derive_seed(self._seed, self.epoch, "noise"))
         chance = random.Random(derive_seed(self._seed, self.epoch, "designs"))
         batches, total = self._batches(), 0.0
@@ -120,7 +120,7 @@ class _Training:
             loss = self._loss(draw_design(self._space, chance), images, labels, progress)
             if not math.isfinite(loss.item()):
                 raise TrainingDiverged(f"loss of the supernet is {loss.item()}; lower training.learning_rate")
-            self._optimizer.zero_grad()  # layers that this design lacks keep no gradient and are not moved
+            self._optimizer.zero_grad()  # layers absent from this design then have no gradient and do not change
             loss.backward()
             self._optimizer.step()
             self._schedule.step()
@@ -136,7 +136,7 @@ class _Training:
         return nn.functional.cross_entropy(logits, labels)
 
     def state(self) -> dict[str, Any]:
-        """Everything on which the next epoch depends."""
+        """All that the next epoch depends on."""
         optimizer, schedule = self._optimizer.state_dict(), self._schedule.state_dict()
         return {"epoch": self.epoch, "shared": self.shared, "optimizer": optimizer, "schedule": schedule}
 
@@ -152,7 +152,7 @@ class _Training:
 
 @torch.no_grad()
 def _settle(network: nn.Module, batches: ShuffledBatches, noise_strength: float) -> None:
-    """Re-estimate input ranges and batch-norm statistics under training noise: sliced weights never ran together."""
+    """Estimate input ranges and batch-norm statistics of the sliced network under training noise."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     usual = [norm.momentum for norm in norms]
     for norm in norms:

@@ -21,7 +21,7 @@ def supernet_key(definition: StudyDefinition) -> str:
     epochs = definition.spec.accuracy.supernet_epochs
     content = parts | {"dataset": dataset, "training": training, "epochs": epochs, "format": _FORMAT}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-    if definition.spec.dataset.data_set.is_users_own:  # the files of the others are known
+    if definition.spec.dataset.data_set.is_users_own:  # the others never change
         for array in read_parts(definition.spec.dataset)["train"]:
             digest.update(array.tobytes())
     return digest.hexdigest()[:12]

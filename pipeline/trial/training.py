@@ -25,7 +25,7 @@ class NoisyClassifier(pl.LightningModule):
     """Cross-entropy training of a network with crossbar layers: Adam, learning rate warmed up and annealed (one cycle).
 
     Each step draws fresh weight noise of `noise_strength` times the device's own programming error. The noise rises
-    linearly to that strength over the first part of the training, whose share is `noise_ramp`.
+    linearly to that strength over the first fraction `noise_ramp` of the training.
     """
 
     def __init__(self, network: nn.Module, spec: TrainingSpec, steps: int, after_epoch: AfterEpoch | None) -> None:

@@ -16,7 +16,7 @@ from pipeline.seeds import derive_seed
 from pipeline.study.study_spec import VariationSpec
 from pipeline.trial.batch_norm import recalibrated_batch_norm
 
-_DIGITS = 12  # to which accuracies are rounded, so that equal shares of images are equal numbers
+_DIGITS = 12  # decimals of accuracies: equal shares of images then give equal numbers
 _CHIPS_ON_GPU = 8  # assumed: small networks then fill a GPU; activations take 8 times the memory
 
 
@@ -31,7 +31,7 @@ def accuracy_under_variation(
 ) -> list[VariationReport]:
     """Accuracy of a calibrated model on simulated chips, one report for each split.
 
-    Chips 0, 1, 2, ... of the study are tried until the 95 % interval of the first split's mean is within
+    Chips 0, 1, 2, ... of the study are simulated until the 95 % interval of the first split's mean is within
     +-`spec.half_width`, at least `spec.min_chips` and at most `spec.max_chips` of them. All splits see the same chips.
     (Long because the arguments take half of it.)
 
@@ -42,7 +42,7 @@ def accuracy_under_variation(
             of that many images. Its accuracy is the noiseless one on all images plus the change on those it saw, which
             is unbiased. The interval of the mean is then narrower than with all chips on the same few images. The
             spread, the 5th percentile, the worst chip and the share of good chips also carry the draw's scatter.
-        study_seed: The chips are functions of it and of their number.
+        study_seed: With a chip's number it seeds the chip.
         recalibration_images: Training images for `spec.recalibrate_batch_norm`.
         chips_at_once: Chips in one batch; None: 8 on a GPU, and 1 on a CPU, where that is faster. No result depends
             on it.
@@ -65,7 +65,7 @@ def accuracy_under_variation(
         per_chip = _over_chips(exam, noiseless, study_seed, chips_at_once)
     else:
         per_chip = [[_share(scores) for scores in noiseless]] * spec.min_chips  # all chips are alike
-    program_chips(model, nominal, spec.fidelity)  # the model serves batches of any size again
+    program_chips(model, nominal, spec.fidelity)  # with one chip, any batch size works
     return [
         summarize([chip[i] for chip in per_chip], _share(noiseless[i]), float_accuracy[i], len(labels), spec)
         for i, (_, labels) in enumerate(splits)
@@ -106,7 +106,7 @@ class _Exam:
 
 
 def _over_chips(exam: _Exam, noiseless: list[Tensor], study_seed: int, chips_at_once: int | None) -> list[list[float]]:
-    """Accuracy of each chip on each split, of as many chips as are enough: the noiseless one less what it loses."""
+    """Accuracy per chip and split, noiseless accuracy minus loss, of as many chips as the interval needs."""
     at_once = chips_at_once or (_CHIPS_ON_GPU if exam.splits[0][0].device.type == "cuda" else 1)
     per_chip: list[list[float]] = []
     while len(per_chip) < exam.spec.max_chips and not _is_enough(per_chip, exam.spec):
@@ -159,7 +159,7 @@ def score(logits: Tensor, labels: Tensor) -> Tensor:
     """Score of each image, (n,): 1 if it is classified correctly, else 0.
 
     For masks (labels of shape (n, height, width)) it is the intersection over union of the pixels of class 1 and those
-    taken for it; 1 if neither exist. Its mean over images is the mean IoU.
+    predicted as class 1; 1 if there are none of either. Its mean over images is the mean IoU.
     """
     found = logits.argmax(1)
     if labels.dim() == 1:
@@ -175,7 +175,7 @@ def _share(answers: Tensor) -> float:
 
 
 def _half_width(values: list[float]) -> float:
-    """Half of the 95 % interval of the mean, by Student's t; 1 for a single value, which tells no spread."""
+    """Half of the 95 % interval of the mean, by Student's t; 1 for a single value, whose spread is unknown."""
     if len(values) < 2:
         return 1.0
     return float(stdtrit(len(values) - 1, 0.975) * np.std(values, ddof=1) / np.sqrt(len(values)))

@@ -3,7 +3,7 @@
 `whole_inputs` multiplies windows with cells straight from the image: the column sums of twelve windows stay in
 registers until their block is converted.
 
-`bit_serial` is the whole of a bit-serial crossbar. With one-bit inputs a column sum is a sum over a subset of the rows.
+`bit_serial` computes a bit-serial crossbar. With one-bit inputs a column sum is a sum over a subset of the rows.
 Rows are taken in groups of four, the 16 subset sums of a group are tabulated once, and each column sum is then a sum of
 one table row per group: a quarter of the additions, no multiplication. The sums of all cycles stay in registers until
 they are converted.
@@ -33,8 +33,8 @@ from pipeline.analog.kernels.vector_code import (
     multiply_wide,
 )
 
-_WINDOWS_AT_ONCE = 512  # between two rebuilds of the tables; their column sums stay in cache
-_ROWS_OF_A_COUNT = 128  # active inputs that are counted in a byte
+_WINDOWS_AT_ONCE = 512  # windows per build of the tables; their column sums stay in cache
+_ROWS_OF_A_COUNT = 128  # rows counted at a time, so that a count fits into a byte
 
 
 class Layer(NamedTuple):
@@ -46,12 +46,12 @@ class Layer(NamedTuple):
         copies: How a window's values are collected, (copies, 2), int64: the first value read and the first row written
             of copies of COPY values each, in order. The next copy may write over rows of the one before.
         first_copy: Where each block's copies begin, and where the last one's end, (blocks + 1,), int64.
-        grid: Windows of an image and steps between their first values: (down, right, step down, step right), a tuple.
+        grid: (windows down, windows right, step down, step right) of an image; a step is between first values.
         cells: Levels with their baseline, packed in tiles of columns, (tiles, rows, columns of a tile).
         blocks: Row blocks, half-open, (blocks, 2), int64.
         codes_per_level: Inverse of the ADC's step in levels.
         top: Largest ADC code.
-        value: Value of a code of each column of a weight in the output, (columns of a weight,).
+        value: Value in the output of one ADC code of each column of a weight, (columns of a weight,).
         removed: What is subtracted from each window's outputs, (images x windows,).
         bias: (outputs,), with LANES values of room behind.
         out: The result, (images x windows, outputs), with LANES values of room behind.
@@ -88,7 +88,7 @@ def _finish(layer: Layer, window: int, totals: np.ndarray, at: int, ones: np.nda
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _multiply(layer: Layer, first: np.ndarray, totals: np.ndarray) -> None:
-    """Codes of some runs of windows, summed over blocks, (windows, columns); `first` is where the runs begin."""
+    """Fill `totals` (windows, columns) with ADC codes, summed over blocks, of the window runs beginning at `first`."""
     tiles, rows, tile = layer.cells.shape
     for t in range(tiles):
         for block in range(len(layer.blocks)):
@@ -105,7 +105,7 @@ def _multiply(layer: Layer, first: np.ndarray, totals: np.ndarray) -> None:
 
 @compiled()
 def whole_inputs(layer: Layer) -> None:
-    """A layer whose inputs are applied at once, without read noise."""
+    """A layer whose inputs are applied in a single cycle, without read noise."""
     images, length = layer.pixels.shape
     height, width, down, right = layer.grid
     totals = np.zeros((RUNS * RUN, layer.cells.shape[0] * layer.cells.shape[2] + LANES), np.float32)
@@ -129,7 +129,7 @@ def whole_inputs(layer: Layer) -> None:
 
 @compiled()
 def _bytes_of_bits(planes: int) -> np.ndarray:
-    """For each number the word whose bytes are its bits."""
+    """For each number of `planes` bits, a word with one byte per bit."""
     words = np.zeros(1 << planes, np.uint64)
     for number in range(1 << planes):
         for plane in range(planes):
@@ -139,14 +139,14 @@ def _bytes_of_bits(planes: int) -> np.ndarray:
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _groups(layer: Layer, block: int) -> int:
-    """Tables of a block."""
+    """Number of row groups in a block; each has a table."""
     rows: int = layer.blocks[block, 1] - layer.blocks[block, 0]
     return (rows + GROUP - 1) // GROUP
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _collect(layer: Layer, block: int, words: np.ndarray, first: int, collected: np.ndarray) -> None:
-    """Write the words of a window's rows in a block, and zeros up to whole groups."""
+    """Gather the words that a block's rows read in a window; zeros fill the last group."""
     for i in range(layer.first_copy[block], layer.first_copy[block + 1]):
         copy(address(words, first + layer.copies[i, 0]), address(collected, layer.copies[i, 1]))
     collected[layer.blocks[block, 1] - layer.blocks[block, 0] : _groups(layer, block) * GROUP] = 0
@@ -154,7 +154,7 @@ def _collect(layer: Layer, block: int, words: np.ndarray, first: int, collected:
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
 def _amplitudes(collected: np.ndarray, rows: int, sigma: np.float32, out: np.ndarray, place: int) -> None:
-    """Read noise of each cycle: `sigma` times the root of the number of active rows."""
+    """Standard deviation of each cycle's read noise: `sigma` times the root of the number of active rows."""
     planes = out.shape[1]
     for plane in range(planes):
         out[place, plane] = 0
@@ -187,7 +187,7 @@ def _index_image(
     amplitudes: np.ndarray,
     first_place: int,
 ) -> None:
-    """Index words (places, groups) and read noise (places, cycles) of an image's windows and their blocks, in order."""
+    """Index words (places, groups) and amplitudes (places, cycles) of an image's windows and their blocks, in order."""
     height, width, down, right = layer.grid
     place = first_place
     for window in range(height * width):
@@ -223,7 +223,7 @@ def _tabulate(layer: Layer, block: int, tile: int, table: np.ndarray) -> None:
 
 @compiled()
 def _aligned(size: int) -> np.ndarray:
-    """Room for float32 values that begins with a cache line, so that no register is loaded from two of them."""
+    """Memory for float32 values, aligned to cache lines, so that no vector load crosses two of them."""
     room = np.empty(size + 16, np.float32)
     start = (-room.ctypes.data % 64) // 4
     return room[start : start + size]
@@ -238,10 +238,10 @@ def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, poo
     Args:
         layer: Negative inputs are in two's complement.
         values: Value of a bit of each cycle: a tuple of equally long tuples, each of at most PLANES cycles.
-        read_sigma: Of one cell's read, in levels; None reads without noise.
+        read_sigma: Standard deviation of one cell's read, in levels; None: no read noise.
         pool: Standard normal numbers, with a tile's columns of room behind.
-        pool_starts: Where each image begins in it, (images, blocks), int64; one image's noise is ordered as
-            (cycles, its windows, columns).
+        pool_starts: Where each image's noise begins in `pool`, (images, blocks), int64; it is ordered as (cycles,
+            windows of the image, columns).
     """
     images, length = layer.pixels.shape
     tiles, _, tile = layer.cells.shape

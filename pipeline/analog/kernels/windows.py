@@ -32,10 +32,10 @@ def window_sums(pixels: np.ndarray, channels: int, places: np.ndarray, grid: Any
 
     Args:
         pixels: (images, n).
-        channels: Values of a pixel.
-        places: Pixels of a window, counted from its first, (pixels,), int64.
-        grid: Windows of an image and steps between their first values: (down, right, step down, step right).
-        factor: A scale.
+        channels: Values per pixel.
+        places: Positions of a window's pixels, counted from its first pixel, (pixels,), int64.
+        grid: (windows down, windows right, step down, step right) of an image; a step is between first values.
+        factor: Scales the sums.
     """
     images, length = pixels.shape
     height, width, down, right = grid
@@ -66,7 +66,7 @@ def window_powers(
     """`factor` times the sum of `table[code]` over each window, (images x windows,).
 
     Args:
-        table: As many entries as codes, a power of two; negative codes are in two's complement.
+        table: One entry per code, in total a power of two; negative codes are in two's complement.
         pixels, channels, places, grid, factor: As in `window_sums`.
     """
     powers = np.empty_like(pixels)
@@ -89,16 +89,16 @@ def add_output_noise(
     common_starts: np.ndarray,
     common_std: float,
 ) -> None:
-    """Add to each output, in place, its mean error, an error that its window shares, and noise of its own.
+    """Add to each output, in place, its mean error, an error shared by its window, and noise of its own.
 
     Args:
         y: (images x windows, outputs).
-        variance: Of an output, (outputs,).
-        powers: What each window adds to that, (images x windows,).
+        variance: Variance of an output's own noise, (outputs,).
+        powers: What each window adds to this variance, (images x windows,).
         noise, starts: Standard normal numbers, and where each image's (windows, outputs) begin.
-        mean: (outputs,).
+        mean: Mean error of each output, (outputs,).
         common, common_starts: Standard normal numbers, and where each image's (windows,) begin.
-        common_std: Of the error that a window's outputs share.
+        common_std: Standard deviation of the error that a window's outputs share.
     """
     outputs, windows = y.shape[1], len(y) // len(starts)
     whole = outputs // LANES * LANES
