@@ -36,7 +36,7 @@ def main() -> None:
     """Entry point: runs a command and turns expected failures into one line and an exit code."""
     try:
         app()
-    except Exception as error:  # only now are the libraries loaded that define what may be expected
+    except Exception as error:  # its type decides; importing the types is slow, so only now
         outcome = _expected(error)
         if outcome is None:
             raise

@@ -17,9 +17,9 @@ def cost(
     networks: Annotated[Path | None, typer.Option(help="JSON file with the networks that --table names.")] = None,
     activity: Annotated[
         Path | None,
-        typer.Option(help="With --table: CSV (id, layer, bit_density); with a design: CSV (bit_density, mean_level)."),
+        typer.Option(help="Activity CSV. For --table: id, layer, bit_density; a design: bit_density, mean_level."),
     ] = None,
-    adc_model: Annotated[AdcChoice, typer.Option(help="Source of the energy of a conversion.")] = "reference",
+    adc_model: Annotated[AdcChoice, typer.Option(help="Source of the ADC's energy per conversion.")] = "reference",
     anchors: Annotated[Path | None, typer.Option(help="Folder of measured chips to compare with.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

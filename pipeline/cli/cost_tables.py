@@ -101,7 +101,7 @@ def _totals(report: CostReport, adc_model: AdcModel) -> Table:
         ("area", f"{report.area_m2 * 1e6:.4g} mm2", "of the chip, without pads and external memory"),
         ("clock period", f"{report.clock_s * 1e9:.4g} ns", "to read and convert one column"),
         ("latency", f"{report.latency_s * 1e6:.4g} us", "layer after layer, one image"),
-        ("energy", f"{report.energy_j * 1e9:.4g} nJ", "dynamic and leakage energy; nothing is written"),
+        ("energy", f"{report.energy_j * 1e9:.4g} nJ", "dynamic and leakage energy, no weight writes"),
         ("  dynamic", f"{report.dynamic_energy_j * 1e9:.4g} nJ", ""),
         ("  leakage", f"{report.leakage_energy_j * 1e9:.4g} nJ", "of idle tiles"),
         ("leakage power", f"{report.leakage_power_w * 1e6:.4g} uW", "of all tiles"),
@@ -114,7 +114,7 @@ def _totals(report: CostReport, adc_model: AdcModel) -> Table:
         ("images per second", f"{report.frames_per_second:.4g}", ""),
         ("cells", f"{report.cells:,}", f"on {report.tiles} tiles, {report.crossbars:,} crossbars, used or not"),
         ("utilisation", f"{report.utilisation:.1%}", "of the cells, copies included; mean over tiles"),
-        ("conversions", f"{report.conversions:,}", "of columns, in one inference"),
+        ("conversions", f"{report.conversions:,}", "ADC results of one inference"),
     ):
         table.add_row(name, value, definition)
     return table

@@ -10,7 +10,7 @@ data = typer.Typer(no_args_is_help=True, help="List data sets, or fetch one.")
 
 @data.command("list")
 def list_sets(
-    data_dir: Annotated[Path | None, typer.Option(help="Also tell which of them are in this folder.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Also show which of them this folder holds.")] = None,
 ) -> None:
     """List the data sets that a study can name."""
     from rich.console import Console
@@ -34,7 +34,7 @@ def get(
     to: Annotated[Path, typer.Option(help="Folder to write into: the --data-dir of later runs.")],
     mirror: Annotated[str | None, typer.Option(help="URL of another folder with the official files.")] = None,
 ) -> None:
-    """Fetch a data set, check it, and lay it out as studies read it. An interrupted transfer is continued."""
+    """Fetch and check a data set, in the layout that studies read. Continues an interrupted transfer."""
     from pipeline.data.fetch import fetch, progress_bar
     from pipeline.data.sets import DATA_SETS
 

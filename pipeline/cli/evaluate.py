@@ -1,4 +1,4 @@
-"""`nacim evaluate`: measure finished trials again. `evaluate` is long because typer makes the options of it."""
+"""`nacim evaluate`: measure finished trials again. `evaluate` is long because its signature defines the options."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ SigmaScales = Annotated[
     list[float] | None, typer.Option(help="Factor on the card's programming errors; may be repeated.")
 ]
 PerChip = Annotated[
-    int | None, typer.Option(help="Images that each chip sees, drawn for it alone; the study's number otherwise.")
+    int | None, typer.Option(help="Images drawn at random for each chip; the study's number otherwise.")
 ]
 TestImages = Annotated[int | None, typer.Option(help="Test images to measure on; the study's number otherwise.")]
 Epochs = Annotated[
@@ -107,7 +107,7 @@ def _measure(
             if not as_json:
                 _print_entry(entries[-1])
             wait(functools.partial(add_remeasured, stored.study, trial.number, entry))
-    finally:  # what was measured is shown even where it cannot be stored
+    finally:  # results are shown even if they cannot be stored
         if as_json:
             print_json(entries)
 

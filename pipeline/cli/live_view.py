@@ -20,7 +20,7 @@ _BLOCKS, _SPARKS = "▁▂▃▄▅▆▇█", 40
 
 
 class LiveProgress(PrintedProgress):
-    """A calm view that is redrawn in place."""
+    """A view that is redrawn in place."""
 
     _live: Live | None = None
 
@@ -31,7 +31,7 @@ class LiveProgress(PrintedProgress):
 
     def finished(self, trial: FrozenTrial) -> None:
         super().finished(trial)
-        if kind_of(trial) == "failed":  # stays above the view
+        if kind_of(trial) == "failed":  # printed above the view
             self.say(f"trial {trial.number} failed: {trial.user_attrs['error']}")
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ def report(
     storage: options.StorageUrl = None,
     out: options.OutFolder = None,
     trial: Annotated[
-        list[int] | None, typer.Option(help="Number of a trial to look at part by part, instead of the front.")
+        list[int] | None, typer.Option(help="Trial to show by component and layer, not the front; may be repeated.")
     ] = None,
     png: Annotated[bool, typer.Option("--png", help="Also write each figure as a PNG file.")] = False,
     as_json: options.AsJson = False,
@@ -89,11 +89,11 @@ def show(
 def export(
     study_file: options.StudyFile,
     trial: options.TrialNumber,
-    to: Annotated[Path, typer.Option(help="Folder to write into; the trial gets a folder of its own there.")],
+    to: Annotated[Path, typer.Option(help="Folder to write into; the trial gets a subfolder.")],
     storage: options.StorageUrl = None,
     out: options.OutFolder = None,
 ) -> None:
-    """Write a trial as checkpoint (weights only), design card, plain PyTorch module, ONNX and network table."""
+    """Write a trial as checkpoint (weights only), design file, plain PyTorch module, ONNX and network table."""
     from pipeline.design.design_point import DesignPoint
     from pipeline.follow_up.export import can_write_onnx, export_design
     from pipeline.follow_up.stored import stored_study

@@ -24,7 +24,7 @@ WaitFor = Annotated[float, typer.Option(help="Seconds to wait for a database tha
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _HEARTBEAT_HELP = "Seconds between heartbeats; the same for all workers. A worker that misses four counts as dead."
 Heartbeat = Annotated[int, typer.Option(help=_HEARTBEAT_HELP)]
-_GOAL_HELP = "Evaluated trials in total, after which all workers end; the file's otherwise."
+_GOAL_HELP = "Total of evaluated trials at which all workers end; the study file's otherwise."
 Goal = Annotated[int | None, typer.Option("--trials", help=_GOAL_HELP)]
 
 
@@ -53,7 +53,7 @@ def checked_places(definition: "StudyDefinition", storage: str | None, out: Path
 
 
 def read_only_study(study_file: Path, storage: str | None, out: Path | None) -> "tuple[optuna.Study, Path, str]":
-    """A study to look at, its output folder and its database URL. Raises ValueError if one of them is not there."""
+    """A study opened read-only, its output folder and its database URL. Raises ValueError if one is missing."""
     from pipeline.database.open_study import load_study_read_only, places
     from pipeline.study.study_file import load_study
 
@@ -65,7 +65,7 @@ def read_only_study(study_file: Path, storage: str | None, out: Path | None) -> 
 def shared_study(
     study_file: Path, data_dir: str | None, storage: str | None, out: Path | None
 ) -> "tuple[StudyDefinition, Path, str]":
-    """As `checked_places`, of a study for many workers; ValueError also if only one machine can write its database."""
+    """As `checked_places`, for many workers; also ValueError if only one machine can write its database."""
     from pipeline.database.storage import is_postgresql, show_url
     from pipeline.study.study_file import load_study
 

@@ -20,7 +20,7 @@ from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import hypervolume_history
 from pipeline.report.evaluated import Evaluated
 
-_FIRST_ESTIMATE = 5  # assumed: trials that a run has done; the first ones compile kernels and start workers
+_FIRST_ESTIMATE = 5  # assumed: trials before the first estimate; the first ones compile kernels
 
 
 def quantity(name: str, value: float) -> str:
@@ -39,7 +39,7 @@ def front_table(
     heads = ["trial", *(METRICS[name].title for name in objectives)]
     rows = [[str(trial.number), *(trial.show(name) for name in objectives)] for trial in shown]
     for head, *cells in zip(heads, *rows, strict=True):
-        table.add_column(escape(head), justify="right", min_width=max(map(len, [head, *cells])))  # the design gives way
+        table.add_column(escape(head), justify="right", min_width=max(map(len, [head, *cells])))  # only designs are cut
     table.add_column("design", overflow="ellipsis", no_wrap=limit is not None)
     for row, trial in zip(rows, shown, strict=True):
         table.add_row(*row, escape(describe(trial.design)))
@@ -49,10 +49,10 @@ def front_table(
 
 
 class Progress:
-    """The figures of a run so far, kept by all views. By itself it shows nothing: `nacim run --quiet`.
+    """State of a run, kept by all views. By itself it shows nothing: `nacim run --quiet`.
 
-    `earlier` are the evaluated trials that were there before this run. In the folder `checkpoints` workers tell their
-    phase (`pipeline.phase`).
+    `earlier` are the evaluated trials that were there before this run. In the folder `checkpoints` workers write
+    their phase (`pipeline.phase`).
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Progress:
         self._console = console
         self._checkpoints = checkpoints
         self._earlier = len(earlier)
-        self._counts = dict.fromkeys(KINDS[1:-1], 0)  # those that a trial may end as
+        self._counts = dict.fromkeys(KINDS[1:-1], 0)  # how a trial may end
         self._running: dict[int, DesignPoint] = {}
         self._history: list[float] = []
         self._goal = self._done_before = 0
@@ -72,7 +72,7 @@ class Progress:
 
     def begin(self, goal: int, done: int, workers: int) -> None:
         self._goal, self._done_before, self._start = goal, done, time.monotonic()
-        self._earlier, self._counts = len(self._trials), dict.fromkeys(self._counts, 0)  # `done` holds results spooled
+        self._earlier, self._counts = len(self._trials), dict.fromkeys(self._counts, 0)  # `done` counts spooled results
 
     def started(self, number: int, design: DesignPoint) -> None:
         self._running[number] = design
@@ -95,7 +95,7 @@ class Progress:
         return self._done_before + len(self._trials) - self._earlier + self._counts["stopped early"]
 
     def say(self, message: str) -> None:
-        """What holds the run up; beside the output, which a script may read."""
+        """Print on stderr why the run waits; a script may read stdout."""
         print(message, file=sys.stderr, flush=True)
 
     def tick(self) -> None:
@@ -140,14 +140,14 @@ class Progress:
         return ", ".join(part for part in parts if part)
 
     def close(self) -> None:
-        """No trial is in work any more."""
+        """No trial is running any more."""
 
     def end(self, front: Sequence[FrozenTrial], database: str, report: Path) -> None:
         """The run has reached its goal, and its report is written; `database` is its URL, without a password."""
 
 
 class PrintedProgress(Progress):
-    """What people are told before, beside and after the trials."""
+    """What people read before, during and after the trials."""
 
     def say(self, message: str) -> None:
         self._console.print(message, soft_wrap=True, markup=False)

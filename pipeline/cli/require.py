@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.follow_up.device_requirements import Point, Requirement
 
 Accuracy = Annotated[float, typer.Option(help="Accuracy to hold, a fraction from 0 to 1.")]
-Retrain = Annotated[bool, typer.Option("--retrain", help="Train the network anew for each value, with its noise.")]
+Retrain = Annotated[bool, typer.Option("--retrain", help="Train the network anew at each value, with its noise.")]
 Chips = Annotated[int, typer.Option(help="Simulated chips for each value, 2 or more.")]
 
 
@@ -40,7 +40,7 @@ def require(
     stored = stored_study(study_file, storage, out, data_dir)
     found = stored.trial(trial)
     answers = []
-    with Console(stderr=True).status("training and measuring") as status:  # shows on a terminal alone
+    with Console(stderr=True).status("training and measuring") as status:  # shows on a terminal only
         for answer in requirements(stored.spec, found, stored.checkpoints, accuracy, chips, retrain):
             answers.append(answer)
             status.update(f"searched: {', '.join(each.name for each in answers)}; going on")
@@ -62,7 +62,7 @@ def require(
 def _table(title: str, answers: "Sequence[Requirement]") -> "Table":
     from rich.table import Table
 
-    heads = ("property", "now", "bound", "in other words", "holds at", "no longer at", "searched")
+    heads = ("property", "now", "bound", "equivalent", "holds at", "fails at", "searched")
     table = Table(*heads, title=title, title_justify="left")
     for each in answers:
         searched = " to ".join(_quantity(value, each.unit) for value in each.searched)

@@ -1,4 +1,4 @@
-"""`nacim run`: run a study, or go on with it. `run` is long because typer makes the options from its signature."""
+"""`nacim run`: run or resume a study. `run` is long because its signature defines the options."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Trials = Annotated[int | None, typer.Option(help="Trials to add; the study file's number otherwise.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds after which no new trial starts.")]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; one per processor core otherwise.")]
-Seed = Annotated[int | None, typer.Option(help="In place of the study file's seed.")]
+Seed = Annotated[int | None, typer.Option(help="Seed, in place of the study file's.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print only warnings and errors.")]
 Events = Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each event.")]
 
@@ -37,14 +37,14 @@ def run(
     quiet: Quiet = False,
     as_json: Events = False,
 ) -> None:
-    """Run a study, or go on with it: finished trials are in its database and are not computed again."""
+    """Run or resume a study; finished trials stay in its database and are not computed again."""
     from pipeline.study.study_file import load_study
 
     for option, value, least in (("--trials", trials, 1), ("--timeout", timeout, 0), ("--workers", workers, 1)):
         options.within(option, value, least)
     options.within("--patience", patience, 0)
     definition = load_study(study_file, seed, data_dir)
-    if not (quiet or as_json):  # before the libraries that take a while
+    if not (quiet or as_json):  # before the slow imports
         print(f"study     {definition.spec.name} ({study_file})", flush=True)
     folder, url = options.checked_places(definition, storage, out)
     from pipeline.database.lock import run_lock

@@ -1,4 +1,4 @@
-"""`nacim status`: how far a study is, and who works on it."""
+"""`nacim status`: progress of a study, and its workers."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ def status(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = N
     if found["workers"]:
         Console().print(_table(found["workers"]))
     else:
-        print("no trial is in work")
+        print("no trial is running")
 
 
 def _status(study: "optuna.Study", url: str) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _table(workers: list[dict[str, Any]]) -> "Table":
     from rich.table import Table
 
     heads = ("trial", "host", "process", "job", "last heartbeat", "state")
-    table = Table(*heads, title="Trials in work", title_justify="left")
+    table = Table(*heads, title="Unfinished trials", title_justify="left")
     for each in workers:
         silent_s = each["silent_s"]
         beat = "-" if silent_s is None else f"{silent_s:.0f} s ago"

@@ -1,4 +1,4 @@
-"""`nacim submit`: a job array of long-lived workers for the scheduler that a cluster has."""
+"""`nacim submit`: submit a job array of workers to a cluster's scheduler."""
 
 import os
 import shlex
@@ -48,16 +48,16 @@ _LETTERS = {"slurm": "#SBATCH", "lsf": "#BSUB", "pbs": "#PBS"}
 def submit(
     study_file: options.StudyFile,
     workers: Annotated[int, typer.Option(help="Jobs of the array, one worker each.")],
-    scheduler: Annotated[Scheduler, typer.Option(help="The cluster's.")] = "slurm",
+    scheduler: Annotated[Scheduler, typer.Option(help="The cluster's scheduler.")] = "slurm",
     trials: options.Goal = None,
     storage: options.StorageUrl = None,
     out: options.OutFolder = None,
     data_dir: options.DataDir = None,
     option: SchedulerLines = None,
     heartbeat: options.Heartbeat = HEARTBEAT_S,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; make and submit nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; create and submit nothing.")] = False,
 ) -> None:
-    """Make the study in PostgreSQL, then submit a job array of `nacim worker`."""
+    """Create the study in PostgreSQL, then submit a job array of `nacim worker`."""
     from pipeline.database.open_study import open_study
     from pipeline.database.storage import show_url
 
@@ -83,7 +83,7 @@ def submit(
 
 
 def _storage_option(url: str, scheduler: Scheduler) -> list[str]:
-    """How workers learn the database; a password travels in the environment only."""
+    """The option that names the database to workers; a password goes by the environment only."""
     from sqlalchemy.engine import make_url
 
     from pipeline.database.storage import without_password

@@ -133,7 +133,7 @@ def _origin(spec: StudySpec, shown: Evaluated, design_hash: str) -> Table:
 
 
 def _table(title: str, *heads: str) -> Table:
-    """A table whose first column names the rows; numbers stand right."""
+    """A table whose first column names the rows; numbers are right-aligned."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.show_header = any(heads)
     table.add_column(heads[0])

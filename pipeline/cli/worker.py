@@ -1,4 +1,4 @@
-"""`nacim worker`: one of many processes that work on one study, on this or other machines."""
+"""`nacim worker`: one of many processes, on any machines, that evaluate one study."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ def worker(
     heartbeat: options.Heartbeat = HEARTBEAT_S,
     patience: options.WaitFor = PATIENCE_S,
 ) -> None:
-    """Work on a study in PostgreSQL together with any number of other workers, to the study's goal."""
+    """Work on a study in PostgreSQL together with any number of other workers, until it reaches its goal."""
     from pipeline.run.runner import stopped_like_ctrl_c
 
     options.within("--trials", trials, 1)
@@ -39,7 +39,7 @@ def worker(
 def _work(
     definition: "StudyDefinition", folder: Path, url: str, goal: int, heartbeat_s: int, patience_s: float
 ) -> None:
-    """Evaluate trials until the study has `goal` of them, and say what was found."""
+    """Evaluate trials until the study has `goal` of them, and print a summary."""
     from pipeline.cli.progress import PlainProgress
     from pipeline.database.lock import study_lock
     from pipeline.database.open_study import open_study

@@ -14,15 +14,15 @@ from pipeline.seeds import derive_seed
 
 Split = tuple[Tensor, Tensor]
 _SPLIT_SEED = 0  # all studies share one split, so that they can be compared
-_SHARES = (0.6, 0.2)  # train and validation, of a data set without parts; the rest is test
+_SHARES = (0.6, 0.2)  # train and validation, if a data set has no splits; the rest is test
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSet:
     """Three splits of images (n, channels, height, width), float from 0 to 1, with labels (n,) or masks.
 
-    Masks (n, height, width) give the class of each pixel. Networks learn from `train`, the search is led by
-    `validation`, and `test` is only reported.
+    Masks (n, height, width) give the class of each pixel. Networks learn from `train`, the search
+    uses `validation`, and `test` is only reported.
     """
 
     train: Split
@@ -32,11 +32,11 @@ class ImageSet:
 
 @functools.lru_cache(maxsize=1)
 def load_images(spec: DatasetSpec) -> ImageSet:
-    """Read the data set of a study; a worker that judges many designs reads it once.
+    """Read the data set of a study; a worker process reads it once for all its trials.
 
     Returns:
-        The splits on the device that computes, to be read only. A value takes four bytes: all of CIFAR-10 needs 0.7 GB
-        in each worker.
+        The splits on the compute device; do not change them. A pixel value takes four bytes: all of CIFAR-10 needs
+        0.7 GB in each worker.
 
     Raises:
         DataError: If a file is missing or damaged.
@@ -54,14 +54,14 @@ def load_images(spec: DatasetSpec) -> ImageSet:
 
 
 class ShuffledBatches:
-    """Batches of a split in an order that changes with each pass; the last, smaller batch is left out.
+    """Batches of a split in an order that changes with each epoch; the last, smaller batch is left out.
 
     Args:
         split: Images and labels.
-        batch_size: Images of a batch, at most the split.
-        seed: Order and augmentation are functions of it and of the number of the pass.
+        batch_size: Images of a batch, at most those of the split.
+        seed: Order and augmentation depend on it and on the epoch.
         augment: See `TrainingSpec`.
-        epoch: Number of the first pass.
+        epoch: Number of the first epoch.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class ShuffledBatches:
         for batch in order[: len(self) * self._batch_size].split(self._batch_size):
             images, labels = self._images[batch], self._labels[batch]
             if self._augment != "none":
-                masks = labels.unsqueeze(1) if labels.dim() > 1 else images[:, :0]  # move with their images
+                masks = labels.unsqueeze(1) if labels.dim() > 1 else images[:, :0]  # are shifted with their images
                 both = moved(torch.cat([images, masks], 1), self._augment == "crop_and_flip", generator)
                 images = both[:, : images.shape[1]]
                 labels = both[:, -1].long() if labels.dim() > 1 else labels
@@ -89,14 +89,14 @@ class ShuffledBatches:
 
 
 def moved(images: Tensor, flip: bool, generator: torch.Generator) -> Tensor:
-    """Each image shifted by up to an eighth of its side, zeros moving in, and mirrored or not by chance.
+    """Each image shifted by up to an eighth of its side, padded with zeros, and mirrored or not at random.
 
     Padding 32 x 32 images by 4 pixels and cutting at random is the usual augmentation of CIFAR-10 (He et al., 2016).
 
     Args:
         images: (n, channels, height, width).
-        flip: Whether to mirror left and right with chance 1/2.
-        generator: Source of chance.
+        flip: Whether to mirror left and right with probability 1/2.
+        generator: Source of random numbers.
     """
     count, _, height, width = images.shape
     pads = (height // 8, width // 8)
@@ -121,7 +121,7 @@ def _split(images: Tensor, labels: Tensor, shares: tuple[float, float]) -> tuple
 
 
 def _tensors(images: Tensor, labels: Tensor, count: int | None) -> Split:
-    """The first `count` images in 0 to 1: the analog layers take inputs without a sign."""
+    """The first `count` images, scaled to 0 to 1: inputs of analog layers are unsigned."""
     images = images[:count]
     scaled = images.float() if images.is_floating_point() else images.float().div_(255)
     return scaled.contiguous().to(compute_device()), labels[:count].long().to(compute_device())

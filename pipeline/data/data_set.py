@@ -1,4 +1,4 @@
-"""What a data set is. Its record and its reader stand in one file of `pipeline/data/sets/`. Importing this is cheap."""
+"""The record of a data set; each data set has a file in `pipeline/data/sets/`. Importing this is cheap."""
 
 import dataclasses
 import gzip
@@ -17,7 +17,7 @@ Part = tuple["np.ndarray", "np.ndarray"]  # images (n, channels, height, width);
 
 
 class DataError(ValueError):
-    """A data set that is missing or damaged; the message names the file and the way out."""
+    """A data set is missing or damaged; the message names the file and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,16 +36,16 @@ class DataSet:
     Attributes:
         about: One sentence for `nacim data list`: number of images, size, licence.
         image: Size of the images and number of classes, or a function that finds them; see `FindImage`.
-        read: Gives the parts by name; see `Read`.
+        read: Reads the images and labels of each split; see `Read`.
         folder: Its own folder inside the study's `data_dir`; None if it needs no files.
         checksums: Official file -> MD5 of its unpacked content.
         source: Where to fetch it, or None.
-        validation_share: Part of the official training images that become validation images, if there are none.
+        validation_share: Share of the official training images used for validation, if there are no others.
         options: Which of `image_size` and `channels` a study may set.
         sides: The values that `image_size` may have; empty: any.
         needs_side: Whether a study must set `image_size`.
-        masks: Whether each pixel has a class, and not each image.
-        is_users_own: The files are a user's own, so that only their content says which data set it is.
+        masks: Whether each pixel has a class, instead of each image.
+        is_users_own: Whether the files are a user's own, so that only their content identifies the data set.
     """
 
     about: str
@@ -70,7 +70,7 @@ Read = Callable[[Path, ImageSpec], dict[str, Part]]
 
 
 def data_folder(name: str, data_dir: str | None) -> Path:
-    """The folder that a study's data set lies in. Raises DataError if none is given or it is not there."""
+    """The folder of a study's data set. Raises DataError if none is given or it does not exist."""
     way_out = "set dataset.data_dir in the study file or pass --data-dir"
     if data_dir is None:
         raise DataError(f"data set {name!r} needs a folder: {way_out}")
@@ -81,7 +81,7 @@ def data_folder(name: str, data_dir: str | None) -> Path:
 
 
 def read_official(folder: Path, name: str, checksums: Mapping[str, str], data_set: str) -> bytes:
-    """The content of an official file, which may lie there as `name` or `name.gz`. Raises DataError, as `Read` does."""
+    """The content of an official file, stored as `name` or `name.gz`. Raises DataError, as `Read` does."""
     plain, packed = folder / name, folder / f"{name}.gz"
     for path in (plain, packed):
         if path.is_file():
@@ -93,7 +93,7 @@ def read_official(folder: Path, name: str, checksums: Mapping[str, str], data_se
 
 
 def checked(content: bytes, path: Path, checksums: Mapping[str, str], data_set: str) -> bytes:
-    """What the official file `path` holds, unpacked. Raises DataError if it is damaged or its checksum is wrong."""
+    """The `content` of the official file `path`, unpacked. Raises DataError if it is damaged or its checksum wrong."""
     way_out = f"fetch the file again (nacim data get {data_set})"
     if path.suffix == ".gz":
         try:

@@ -14,20 +14,20 @@ from pipeline.data.sets import DATA_SETS
 from pipeline.files import write_whole
 
 _CHUNK = 2**16  # bytes
-_WAIT_S = 30  # without a byte, after which a transfer counts as cut
+_WAIT_S = 30  # without data, after which a transfer counts as cut
 
 
 def fetch(name: str, to: Path, progress: Progress, mirror: str | None = None) -> Path:
-    """Bring a data set into `to`, the `data_dir` of later runs. Whole files that are there are not fetched again.
+    """Fetch a data set into `to`, the `data_dir` of later runs. Complete files are not fetched again.
 
     Args:
-        name: Of a data set with a source.
-        to: Where to; the result is the data set's own folder in it.
+        name: A data set with a source.
+        to: Folder to write into; the result is the data set's folder in it.
         progress: Shows the transfers.
         mirror: URL of another folder with the official files.
 
     Raises:
-        DataError: If a file cannot be fetched (what came is kept for the next call) or is wrong (it is removed).
+        DataError: If a transfer fails (the next call continues it) or a file is wrong (it is removed).
     """
     data_set = DATA_SETS[name]
     assert data_set.source is not None
@@ -57,7 +57,7 @@ def is_whole(name: str, data_dir: Path) -> bool:
 
 
 def _unpack(archive: Path, data_set: DataSet, folder: Path, name: str) -> None:
-    """Write the files of the archive, checked first, each whole or not at all; then the archive is not needed."""
+    """Check the archive, write each of its files whole or not at all, and remove the archive."""
     assert data_set.source is not None
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
@@ -74,7 +74,7 @@ def _unpack(archive: Path, data_set: DataSet, folder: Path, name: str) -> None:
 
 
 def _holds(data_set: DataSet, folder: Path, file: str, name: str) -> bool:
-    """The official file is there, plain or packed."""
+    """Whether the intact official file is there, plain or packed."""
     try:
         read_official(folder, file, data_set.checksums, name)
     except (OSError, DataError):
@@ -83,9 +83,9 @@ def _holds(data_set: DataSet, folder: Path, file: str, name: str) -> bool:
 
 
 def _download(url: str, path: Path, progress: Progress) -> Path:
-    """Fetch `url` into `path`. What a cut transfer left (`path` with `.part`) is continued with an HTTP range.
+    """Fetch `url` into `path`. An interrupted transfer (`path` with `.part`) is continued with an HTTP range.
 
-    Our own, for pooch (1.9) starts a transfer that was cut from its beginning again.
+    pooch (1.9) is not used: it restarts an interrupted transfer from the beginning.
     """
     unfinished = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,7 @@ def _continue(url: str, unfinished: Path, progress: Progress) -> None:
             raise OSError(f"the server answers {error.code} {error.reason}") from None
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
-            have = 0  # the server knows no ranges and sends all of it
+            have = 0  # the server ignores ranges and sends everything
         length = response.headers["Content-Length"]
         total = None if length is None else have + int(length)
         task = progress.add_task(unfinished.name.removesuffix(".part"), total=total, completed=have)

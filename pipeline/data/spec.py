@@ -14,19 +14,19 @@ Augmentation = Literal["none", "crop", "crop_and_flip"]
 
 
 class DatasetSpec(StrictModel):
-    """Which images. The counts cut a split short; null takes all of it."""
+    """Images of a study. The counts limit each split; null takes all of it."""
 
     name: Annotated[str, KeyOf(DATA_SETS)] = "digits"
     data_dir: str | None = Field(
         None,
-        description="Folder that `nacim data get` wrote; of image_folder, the folder with one folder of pictures for "
+        description="Folder that `nacim data get` wrote; for image_folder, the folder with one folder of pictures for "
         "each class; not needed for digits.",
     )
     image_size: int | None = Field(
         None,
         ge=4,
         le=1024,
-        description="Pixels of a side: of image_folder, to which pictures are resized; of nuclei 32, 64 or 128.",
+        description="Side in pixels. image_folder: pictures are resized to it. nuclei: 32, 64 or 128.",
     )
     channels: Literal[1, 3] | None = Field(
         None, description="Only for image_folder: 1 reads pictures as grey, 3 (or null) in colour."
@@ -55,13 +55,13 @@ class DatasetSpec(StrictModel):
 
 
 def image_of(spec: DatasetSpec) -> ImageSpec:
-    """Size of a data set's images and number of classes. Raises DataError if those of a folder cannot be counted."""
+    """Size of a data set's images and number of classes. Raises DataError if a folder's classes cannot be counted."""
     image = spec.data_set.image
     return image if isinstance(image, ImageSpec) else image(spec.data_dir, spec.image_size, spec.channels)
 
 
 def read_parts(spec: DatasetSpec) -> dict[str, Part]:
-    """Images and labels of the parts `train`, `test` and maybe `validation`, or `all` of a set that has no parts.
+    """Images and labels of the splits `train`, `test` and maybe `validation`, or of `all` if there are no splits.
 
     Raises:
         DataError: If a file is missing or damaged.
@@ -72,6 +72,6 @@ def read_parts(spec: DatasetSpec) -> dict[str, Part]:
 
 
 def check_data(spec: DatasetSpec) -> None:
-    """Raise DataError if a study's data set is not there or not whole."""
+    """Raise DataError if a study's data set is missing or damaged."""
     if spec.data_set.folder is not None:
         read_parts(spec)

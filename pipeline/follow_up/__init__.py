@@ -1,2 +1,2 @@
-"""A finished trial looked at again: `measure_again:measure_again` and `:replay`, `export:export_design`,
+"""Follow-ups of finished trials: `measure_again:measure_again` and `:replay`, `export:export_design`,
 `device_requirements:requirements`."""

@@ -1,8 +1,8 @@
-"""Device requirements turned around: how bad may a memory cell be for a design that must hold an accuracy?
+"""How far may a memory cell degrade before its design loses a required accuracy?
 
-Each property of the cell is made worse alone, all others as on the card, and the bound is found by bisection. The same
-simulated chips (common random numbers) and the same test images are taken at each step, so that steps compare. A step
-holds if the lower bound of the 95 % interval of the mean accuracy reaches the requirement.
+Each property of the cell is degraded alone, with all others as on the card; bisection finds the bound. All steps use
+the same simulated chips (common random numbers) and test images, so that they can be compared. A step holds if the
+lower bound of the 95 % interval of the mean accuracy reaches the requirement.
 """
 
 import contextlib
@@ -55,11 +55,11 @@ class Requirement:
     """What was found for one property of the cell.
 
     Attributes:
-        card: Its value on the card, in `unit`; None if the card has none.
+        card: The property's value on the device card, in `unit`; None if the card has none.
         searched: From the mildest value tried to the harshest.
         holds_at: The harshest value that holds, or None: not even the mildest does.
         fails_at: The mildest value that does not hold, or None: even the harshest does.
-        absolute: `holds_at` in other words, or "".
+        absolute: `holds_at` in other units, or "".
     """
 
     name: str
@@ -90,9 +90,9 @@ def requirements(
         spec: The study; its seed decides the chips.
         trial: An evaluated trial.
         checkpoints: Folder of trained weights.
-        accuracy: That must be held, a fraction.
+        accuracy: Accuracy to hold, a fraction.
         chips: Simulated chips at each step, 2 or more.
-        retrain: Train the network anew at each step, with that step's noise; else only calibrate its converters anew.
+        retrain: Train the network anew at each step, with that step's noise; else only calibrate it anew.
 
     Raises:
         ValueError: If the design's cells are digital, so that there is nothing to ask.
@@ -102,7 +102,7 @@ def requirements(
     if design.accelerator.device.cell == "sram":
         raise ValueError(f"trial {trial.number} has sram cells, which are digital: no analog device to ask about")
     images = load_images(spec.dataset)
-    if retrain:  # on its own, also where it had inherited
+    if retrain:  # alone, even if the search used a supernet
         alone = spec.model_copy(update={"accuracy": AccuracySpec()})
         network_on = functools.partial(new_network, alone, draws_of(trial))
     else:
@@ -140,7 +140,7 @@ def _bound(each: _Property, accuracy: float, measure: Callable[[Step], Variation
 
 
 def _boundary(count: int, holds: Callable[[int], bool]) -> tuple[int | None, int | None]:
-    """The last of `count` places that holds and the first that does not, by bisection; None: there is none."""
+    """Indices, below `count`, of the last value that holds and the first that does not; None: there is none."""
     if not holds(0):
         return None, 0
     if count == 1 or holds(count - 1):
@@ -153,7 +153,7 @@ def _boundary(count: int, holds: Callable[[int], bool]) -> tuple[int | None, int
 
 
 def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property]:
-    """The properties that a design's cell has. Long because it reads as a table: one entry a property."""
+    """Yield the properties of a design's cell. Long because it is a table: one entry a property."""
     device = design.accelerator.device
     assert device.on_off_ratio is not None, "only sram has none"
     if any(device.programming_sigma):
@@ -201,7 +201,7 @@ def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property
 
 
 def _grid(mildest: float, harshest: float) -> tuple[float, ...]:
-    """From one end to the other in equal factors of about `_PRECISION`."""
+    """Values from one end to the other, a factor of about `_PRECISION` apart."""
     count = 1 + math.ceil(abs(math.log(harshest / mildest)) / math.log(_PRECISION))
     return tuple(np.geomspace(mildest, harshest, count).tolist())
 
@@ -223,9 +223,9 @@ def _mildest_on_off(design: DesignPoint, card: float) -> float:
 
 
 def _coarser_cells(design: DesignPoint) -> Iterator[tuple[float, DesignPoint]]:
-    """Levels of a cell -> the design on cells with so few, most first: as many cells, weights of as many bits as fit.
+    """Yield (levels of a cell, the design on such cells), most levels first; weights keep the bits that fit.
 
-    Nothing if a layer has a fixed-point format of its own, whose bits are the network's choice and not the cell's.
+    Yields nothing if a layer has a fixed-point format of its own, whose bits belong to the network, not to the cell.
     """
     chip = design.accelerator
     if any(layer.weight_format for layer in topology(design)):

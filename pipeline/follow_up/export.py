@@ -1,4 +1,4 @@
-"""Take a design out of its study, in forms that other programs read."""
+"""Export a design in formats that other programs read."""
 
 import csv
 import importlib.util
@@ -44,7 +44,7 @@ def network() -> nn.Sequential:
 
 
 def export_design(title: str, design: DesignPoint, checkpoint: Path, folder: Path) -> list[Path]:
-    """Write everything that describes a trained design, called `title`, into a folder, which is made if missing.
+    """Write a trained design into `folder`, which is made if missing; `title` names the design in the files.
 
     `checkpoint.pt` is the trial's state dict with its input and ADC ranges (`pipeline.trial.network` reads it),
     `design.yaml` a design file for `nacim cost`, `network.py` with `network.pt` the network in float as plain torch
@@ -68,7 +68,7 @@ def export_design(title: str, design: DesignPoint, checkpoint: Path, folder: Pat
 
 
 def can_write_onnx() -> bool:
-    """Whether the packages of the extra `onnx` are there."""
+    """Whether the packages of the extra `onnx` are installed."""
     return all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript"))
 
 
@@ -83,7 +83,7 @@ def _write_torch(network: nn.Module, title: str, design: DesignPoint, folder: Pa
 
 
 def _write_table(design: DesignPoint, folder: Path) -> Path:
-    """One row a layer, no head. The tool's manual describes the columns; it neglects the image's zero border."""
+    """One row a layer, no header. NeuroSim's manual describes the columns, which leave out zero padding."""
     path = folder / "network_table.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         for layer in topology(design):
@@ -98,7 +98,7 @@ def _write_onnx(network: nn.Module, design: DesignPoint, folder: Path) -> Path:
     example = torch.rand(_EXAMPLE_IMAGES, image.channels, image.height, image.width)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about its own future
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
         torch.onnx.export(
             network,
             (example,),

@@ -27,10 +27,10 @@ class Settings:
         chips: Simulated chips, 2 or more.
         images_per_chip: Images of its own draw that each chip sees; None: all.
         fidelity: "exact" simulates every slice, cycle and conversion.
-        sigma_scale: Programming errors, times the card's. The network stays as trained for the card's.
-        drift_time_s: Time since programming; None: when the device's statistics hold.
-        epochs: Train the network anew and on its own, for so long; None takes it as it is.
-        train_images, test_images: How many; None: all.
+        sigma_scale: Factor on the card's programming errors. The network stays as trained for the card.
+        drift_time_s: Time since programming in seconds; None: no drift.
+        epochs: Train the network anew and alone for this many epochs; None: use it as it is.
+        train_images, test_images: Number of images; None: all.
     """
 
     chips: int
@@ -43,7 +43,7 @@ class Settings:
     test_images: int | None = None
 
     def changed(self, spec: StudySpec) -> StudySpec:
-        """A study with these settings in place of its own."""
+        """The study `spec` with these settings in place of its own."""
         images = {"train_images": self.train_images, "test_images": self.test_images}
         chips = {"min_chips": self.chips, "max_chips": self.chips, "images_per_chip": self.images_per_chip}
         variation = chips | {"fidelity": self.fidelity, "drift_time_s": self.drift_time_s}
@@ -76,7 +76,7 @@ def measure_again(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -
 
 
 def measurement(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -> dict[str, Any]:
-    """What `pipeline.database.trials` stores of `measure_again`."""
+    """`measure_again`, as `pipeline.database.trials` stores it."""
     validation, test = measure_again(stored, trial, settings)
     own_epochs = stored.spec.training.epochs if stored.spec.accuracy.source == "training" else None
     return {
@@ -93,11 +93,11 @@ def replay(spec: StudySpec, trial: FrozenTrial, rule: StoppingRule | None) -> di
     Args:
         spec: The study.
         trial: Evaluated or stopped early.
-        rule: That the trial was trained under (`pipeline.run.stopping.stopping_rule`).
+        rule: Stopping rule of the trial's training (`pipeline.run.stopping.stopping_rule`).
 
     Returns:
-        "differing": name of each value that is not what the database holds -> both, the stored one first;
-        "changed": library -> its version then and now, where they differ.
+        "differing": name -> (stored value, new value), for each value that differs;
+        "changed": library -> (version then, version now), for each that differs.
     """
     torch.set_num_threads(1)
     networks.check_supernet(spec)

@@ -28,7 +28,7 @@ def finished_network(spec: StudySpec, trial: FrozenTrial, checkpoints: Path, ima
 def retrained_network(
     spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet, epochs: int
 ) -> nn.Module:
-    """A trial's network trained on its own for so many epochs; kept beside its checkpoint and taken from there."""
+    """A trial's network trained alone for `epochs`; kept beside its checkpoint, and read from there next time."""
     design = DesignPoint.from_dict(trial.user_attrs["design"])
     stem = Path(str(trial.user_attrs["checkpoint"])).stem
     path = checkpoints / f"{stem}-{epochs}-epochs-{len(images.train[1])}-images.pt"
@@ -42,12 +42,12 @@ def retrained_network(
 
 
 def draws_of(trial: FrozenTrial) -> int:
-    """The number whose draws a trial had: its own, or of a late result that of the trial which was given up."""
+    """Number that seeded a trial's random draws: its own; for a late result, that of the trial given up."""
     return int(trial.user_attrs.get("late_result_of", trial.number))
 
 
 def new_network(spec: StudySpec, number: int, design: DesignPoint, images: ImageSet) -> nn.Module:
-    """A network of a design, trained with the draws of trial `number`, and calibrated; see `check_supernet`."""
+    """Train and calibrate a design's network with the random draws of trial `number`; see `check_supernet`."""
     check_supernet(spec)
     network = trained_network(design, spec, number, images)
     calibrate(network, images.train[0][:CALIBRATION_IMAGES])
@@ -55,7 +55,7 @@ def new_network(spec: StudySpec, number: int, design: DesignPoint, images: Image
 
 
 def check_supernet(spec: StudySpec) -> None:
-    """Raise ValueError where a network should inherit from a supernet whose file is gone."""
+    """Raise ValueError if the study takes weights from a supernet whose file is gone."""
     if spec.accuracy.source == "supernet" and spec.accuracy.checkpoint is None:
         raise ValueError("the supernet of this study is not in its output folder; keep supernet-*.pt there")
 
@@ -70,7 +70,7 @@ def moved_network(network: nn.Module, design: DesignPoint, images: ImageSet) -> 
 
 
 def with_device(design: DesignPoint, **changes: Any) -> DesignPoint:
-    """The design with other values of its memory device. Raises ValueError if no cell can have them."""
+    """The design with `changes` to its memory device. Raises ValueError if no cell can have them."""
     device = dataclasses.replace(design.accelerator.device, **changes)
     return dataclasses.replace(design, accelerator=dataclasses.replace(design.accelerator, device=device))
 

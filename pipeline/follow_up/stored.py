@@ -23,9 +23,9 @@ class StoredStudy:
     checkpoints: Path  # folder of trained weights
 
     def trial(self, number: int, also_stopped: bool = False) -> FrozenTrial:
-        """An evaluated trial, or one stopped early if that is asked for; of a reused one the trial that it repeats.
+        """The evaluated trial of this number; for a reused one, the trial that it repeats.
 
-        Raises ValueError, which says why, if there is no such trial or it has no result.
+        `also_stopped` accepts a trial stopped early. Raises ValueError if the trial is missing or has no result.
         """
         trials = self.study.get_trials(deepcopy=False)
         if not 0 <= number < len(trials):
@@ -36,7 +36,7 @@ class StoredStudy:
         return found
 
     def chosen(self, numbers: list[int], front: bool, also_stopped: bool = False) -> list[FrozenTrial]:
-        """The trials of these numbers, with `front` also those on the front; none twice. ValueError if that is none."""
+        """The trials of these numbers and, with `front`, of the front, each once. ValueError if there are none."""
         trials = [self.trial(number, also_stopped) for number in numbers]
         trials += pareto_report(self.study).front if front else []
         if not trials:
@@ -45,7 +45,7 @@ class StoredStudy:
 
 
 def stored_study(study_file: Path, storage: str | None, out: Path | None, data_dir: str | None = None) -> StoredStudy:
-    """Open the database of a study file to look at it. Raises ValueError if there is no such file or study."""
+    """Open the database of a study file, read-only. Raises ValueError if there is no such file or study."""
     definition = load_study(study_file, data_dir=data_dir)
     folder, url = places(definition, out, storage)
     study = load_study_read_only(url, definition.spec.name)

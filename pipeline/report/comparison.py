@@ -14,7 +14,7 @@ from pipeline.report.provenance import flat
 
 
 def comparison_chapter(studies: Sequence[Findings]) -> Chapter:
-    """Fronts over one another, the best of each study, and the settings that differ. Objectives: the first study's."""
+    """Overlaid fronts, the best of each study, and the settings that differ. Objectives: the first study's."""
     differences = _differences(studies)
     note = "" if differences.rows else "None."
     settings = Section("Settings that differ", note, [differences] if differences.rows else [])
@@ -40,12 +40,12 @@ def _fronts(studies: Sequence[Findings]) -> Section:
 
 
 def _comparable(trials: Sequence[Evaluated], objectives: Sequence[str]) -> list[Evaluated]:
-    """Those that know all objectives; a trial of an earlier release may not hold a metric added later."""
+    """Trials that hold all objectives; an earlier release may not have stored a metric added later."""
     return [trial for trial in trials if all(name in trial.measured for name in objectives)]
 
 
 def _on_the_joint_front(studies: Sequence[Findings], objectives: Sequence[str]) -> list[int]:
-    """How many designs of each study no design of any study beats in all objectives."""
+    """For each study, how many of its designs are on the joint front of all studies."""
     designs = [_comparable(study.evaluated, objectives) for study in studies]
     values = [[trial.measured[name] for name in objectives] for trials in designs for trial in trials]
     stay = nondominated(to_losses(objectives, values))

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 
 class Number(NamedTuple):
-    """A table cell that is set right; a sortable column is sorted by `value`."""
+    """A right-aligned table cell; a sortable column is sorted by `value`."""
 
     text: str
     value: float = 0.0
@@ -23,8 +23,8 @@ class Table:
 
     Attributes:
         folded_under: Title that unfolds the table when clicked; empty: it is open.
-        first_shown: So many rows are shown at first. A field narrows the table down to words and limits, and a click on
-            a column's head sorts it. None: all rows, neither field nor sorting.
+        first_shown: Number of rows shown at first. A search field filters them by words and limits, and a click on a
+            column's head sorts them. None: all rows, no search field, no sorting.
     """
 
     heads: Sequence[str]
@@ -36,7 +36,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plot:
-    """A figure, whose layout has a height; its name in the page and in file names; and what stands above it."""
+    """A figure (its layout has a height), its name in page and file names, and the heading and note above it."""
 
     name: str
     figure: go.Figure
@@ -46,7 +46,7 @@ class Plot:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Section:
-    """Figures and tables under a heading that says what was found, and a quiet note on how to read them."""
+    """Figures and tables under a heading that says what was found, and a grey note on how to read them."""
 
     heading: str
     note: str

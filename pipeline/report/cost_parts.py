@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.report.evaluated import Evaluated
 
-_ROUNDING = 1e-12  # assumed, of a total: differences below are none
+_ROUNDING = 1e-12  # assumed share of a total: smaller differences are rounding
 
 
 def component_parts(trial: Evaluated, name: str) -> dict[str, float]:
@@ -19,11 +19,11 @@ def component_parts(trial: Evaluated, name: str) -> dict[str, float]:
 
 
 def layer_components(trial: Evaluated, name: str) -> dict[str, dict[str, float]]:
-    """Layer -> component -> part of `energy_j`, `area_m2` or `latency_s`; the layer `shared` is what no layer owns."""
+    """Layer -> component -> part of `energy_j`, `area_m2` or `latency_s`; `shared` holds what belongs to no layer."""
     stem, unit = name.rsplit("_", 1)
     layers: list[dict[str, Any]] = trial.cost["layers"]
     key = f"{stem}_by_component_{unit}"
-    if any(key not in layer for layer in layers):  # early databases know a layer's area as a whole alone
+    if any(key not in layer for layer in layers):  # early databases hold only a layer's total area
         whole = {layer["name"]: {"other": layer[name]} for layer in layers}
         return whole | {"shared": {"other": trial.cost["shared_area_m2"]}}
     parts: dict[str, dict[str, float]] = {layer["name"]: layer[key] for layer in layers}
@@ -51,7 +51,7 @@ def mean_shares(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def grouped(parts: Sequence[Mapping[str, float]], names: Collection[str]) -> Iterable[tuple[str, list[float]]]:
-    """Each named component, then `other` for the rest, with its value in each of `parts`; none that is 0 in all."""
+    """Each named component, then `other` for the rest, with its value in each of `parts`; groups of zeros left out."""
     rest = [key for key in dict.fromkeys(key for part in parts for key in part) if key not in names]
     for group, members in [*((name, [name]) for name in names), ("other", rest)]:
         values = [sum(part.get(member, 0.0) for member in members) for part in parts]

@@ -1,4 +1,4 @@
-"""A study made ready for optuna-dashboard: notes, figures and artefacts beside its trials. Values are not touched."""
+"""Prepare a study for optuna-dashboard: add notes, figures and artifacts. Its values do not change."""
 
 import functools
 import json
@@ -34,14 +34,14 @@ _FIGURES = {  # the report's figures that the dashboard shows -> their name and 
 
 
 def artifact_folder(folder: Path) -> Path:
-    """Where a study's artefacts lie, inside its output folder."""
+    """Where a study's artifacts lie, inside its output folder."""
     return folder / "artifacts"
 
 
 def prepare_dashboard(study: optuna.Study, folder: Path, report: Path) -> None:
-    """Write a note on the study and on each design of its front, our figures, and artefacts; replace earlier ones.
+    """Write notes on the study and on each design of its front, nacim's figures, and artifacts; replace earlier ones.
 
-    Artefacts are the checkpoints of the front's designs and the report's page, files in `artifacts` in the study's
+    Artifacts are the checkpoints of the front's designs and the report, in the folder `artifacts` of the study's
     output folder.
     """
     findings = read_findings(study)
@@ -58,7 +58,7 @@ def prepare_dashboard(study: optuna.Study, folder: Path, report: Path) -> None:
 
 
 def _attach(study: optuna.Study, folder: Path, file: Path, trial: FrozenTrial | None) -> None:
-    """A file as an artefact of a trial, or of the study; one of the same name is replaced."""
+    """Attach a file as artifact to a trial or to the study; one of the same name is replaced."""
     name = str(uuid.uuid5(uuid.NAMESPACE_URL, file.name))
     write_whole(folder / name, functools.partial(shutil.copyfile, file))
     mime = mimetypes.guess_type(file.name)[0] or "application/octet-stream"

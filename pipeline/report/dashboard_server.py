@@ -32,7 +32,7 @@ def serve(url: str, port: int, writable: bool, artifacts: Path | None = None) ->
 
     Args:
         writable: Let every visitor create, change and delete studies.
-        artifacts: Folder of the study's artefacts; without it none are offered.
+        artifacts: Folder of the study's artifacts; without it none are offered.
 
     Raises:
         ValueError: If the port is taken or this user may not use it.
@@ -69,7 +69,7 @@ def _app(url: str, writable: bool, artifacts: Path | None) -> WSGIApplication:
 
 
 def _best_of_results(storage: RDBStorage, study_id: int) -> FrozenTrial:
-    """The best evaluated trial of a study with one objective; without a result the best of what there is."""
+    """The best evaluated trial of a study with one objective; if there is none, its best complete trial."""
     complete = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
     evaluated = [trial for trial in complete if kind_of(trial) == "evaluated"]
     (direction,) = storage.get_study_directions(study_id)
@@ -78,7 +78,7 @@ def _best_of_results(storage: RDBStorage, study_id: int) -> FrozenTrial:
 
 
 def _read_only(app: WSGIApplication) -> WSGIApplication:
-    """The application, with 403 as its answer to all but GET, HEAD and OPTIONS."""
+    """The application; it answers 403 to all but GET, HEAD and OPTIONS."""
 
     def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):

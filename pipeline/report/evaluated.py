@@ -1,4 +1,4 @@
-"""Measured trials, read back from the database, and what tables and figures say of them. Loads no torch."""
+"""Measured trials, read back from the database, and how tables and figures show them. Loads no torch."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ class Evaluated:
         cost: `hw_models.cost.CostReport.to_dict()`.
         validation, test: Accuracy over simulated chips.
         phase_s: Wall time of each phase in seconds.
-        versions: Of Python, nacim and the libraries that computed the result.
+        versions: Those of Python, nacim and the libraries that computed the result.
         started, finished: When, or None if the database does not say.
         checkpoint: File of the trained weights in the study's folder `checkpoints`, or None.
         remeasured: What `nacim evaluate` recorded later at the study's drift time: settings and reports.
@@ -80,7 +80,7 @@ class Evaluated:
         return [(scale, VariationReport.from_dict(found[scale])) for scale in sorted(found)]
 
     def interval(self, name: str) -> tuple[float, float] | None:
-        """95 % confidence interval of a metric, or None for one that is known exactly or has none."""
+        """95 % confidence interval of a metric, or None if it is exact or has no interval."""
         return (self.validation.mean_low, self.validation.mean_high) if name == "accuracy_mean" else None
 
     def show(self, name: str) -> str:
@@ -91,7 +91,7 @@ class Evaluated:
 
 
 def useful(trials: Sequence[Evaluated]) -> list[Evaluated]:
-    """Those at least half as accurate as the best one; a front may end in designs of no use."""
+    """Trials at least half as accurate as the best one; a front may end in useless designs."""
     best = max((trial.measured["accuracy_mean"] for trial in trials), default=0.0)
     enough = min(best, best / 2)  # estimates from few images may be below 0
     return [trial for trial in trials if trial.measured["accuracy_mean"] >= enough]
@@ -104,11 +104,11 @@ def best_by(trials: Iterable[Evaluated], name: str) -> Evaluated:
 
 
 def show_mean(report: VariationReport) -> str:
-    """Mean accuracy and half of its 95 % interval in percent, such as `96.2 ± 0.4`; its wider half if cut at 0 or 1."""
+    """Mean accuracy and half of its 95 % interval in percent, such as `96.2 ± 0.4`; the wider half if cut at 0 or 1."""
     half = max(report.mean_high - report.mean, report.mean - report.mean_low)
     return f"{100 * report.mean:.4g} ± {two_digits(100 * half)}"
 
 
 def two_digits(value: float) -> str:
-    """Two significant digits, a zero included: `1.0`."""
+    """Two significant digits, trailing zeros kept: `1.0`."""
     return f"{value:#.2g}".rstrip(".")

@@ -1,4 +1,4 @@
-"""All that a study has found, read from its database once."""
+"""All results of a study, read from its database once."""
 
 import dataclasses
 import warnings
@@ -26,10 +26,10 @@ class Findings:
         device_sources: Device -> field of its card -> source.
         pareto: Objectives, trials, front and counts.
         evaluated: All measured trials, by number.
-        front: Those on the front, best first objective first.
-        chosen: Those to be looked at part by part, if not the front.
-        importance: Objective -> parameter -> how much it says about being among the best tenth, shares of 1; empty
-            for a study too small to tell.
+        front: Trials on the front, sorted by the first objective, best first.
+        chosen: Trials to show by component and layer, in place of the front.
+        importance: Objective -> parameter -> how well it predicts the best tenth of the designs, shares of 1; empty
+            if there are too few trials.
     """
 
     name: str
@@ -53,7 +53,7 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
     """Read everything that a study has measured.
 
     Args:
-        chosen: Numbers of trials to look at part by part; of a reused one the trial that it repeats is taken.
+        chosen: Numbers of trials to show by component and layer; a reused one stands for the trial that it repeats.
 
     Raises:
         ValueError: If one of them has not been evaluated.
@@ -93,7 +93,7 @@ def _importance(pareto: ParetoReport) -> dict[str, dict[str, float]]:
     for trial, values in zip(pareto.trials, losses, strict=True):
         measured.add_trial(create_trial(values=values, params=trial.params, distributions=trial.distributions))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that smaller targets are better, which they are
+        warnings.simplefilter("ignore")  # it assumes that smaller is better, as is true of losses
         try:
             return {
                 name: get_param_importances(measured, target=partial(_value, index=i))

@@ -44,8 +44,8 @@ def write_report(study: optuna.Study, folder: Path, chosen: Sequence[int] = ()) 
 
     Args:
         study: Study with any number of measured trials, none included.
-        folder: Where to; made if missing.
-        chosen: Numbers of trials to look at part by part; empty takes the front.
+        folder: Folder to write into; made if missing.
+        chosen: Numbers of trials to show by component and layer; empty: the front.
 
     Raises:
         ValueError: If a chosen trial has not been evaluated.
@@ -85,7 +85,7 @@ def write_comparison(studies: Sequence[optuna.Study], folder: Path) -> Path:
 
 
 def report_page(studies: Sequence[Findings]) -> str:
-    """The whole page, plotly included; several studies are compared first. Shared hover texts stand in it once."""
+    """The whole page, plotly included; several studies are compared first. Equal hover texts are stored once."""
     chapters = [comparison_chapter(studies)] if len(studies) > 1 else []
     chapters += map(study_chapter, studies)
     chapters += [Chapter([definitions_section(studies), *map(provenance_section, studies)])]
@@ -96,7 +96,7 @@ def report_page(studies: Sequence[Findings]) -> str:
 
 
 def _for_plotly(figure: go.Figure, texts: dict[str, int]) -> Any:
-    """A figure's data for plotly.js, with places in `texts`, which grows, in place of hover texts."""
+    """A figure's data for plotly.js; each hover text becomes its index in `texts`, which grows."""
     plain = json.loads(figure.to_json())
     for trace in plain["data"]:
         if "hovertext" in trace:
@@ -105,7 +105,7 @@ def _for_plotly(figure: go.Figure, texts: dict[str, int]) -> Any:
 
 
 def _of_chosen(findings: Findings) -> str:
-    """End of the names of files about chosen designs."""
+    """Suffix of the file names of a report on chosen designs."""
     return f"-of-{'-'.join(str(trial.number) for trial in findings.chosen)}" if findings.chosen else ""
 
 

@@ -36,9 +36,9 @@ def _images_note(findings: Findings) -> str:
 
 
 def other_images(findings: Findings) -> str:
-    """What the choice of images does to the best accuracy."""
+    """By how much other images would shift the best accuracy."""
     best = best_by(findings.evaluated, "accuracy_mean").validation
-    mean = min(max(best.mean, 0.0), 1.0)  # chips that see few images are estimates and may leave 0 to 1
+    mean = min(max(best.mean, 0.0), 1.0)  # estimates from few images a chip may leave 0 to 1
     points = two_digits(196 * math.sqrt(mean * (1 - mean) / best.n_images))
     return f"other images would shift the best accuracy by about ± {points} points"
 

@@ -11,8 +11,8 @@ from pipeline.report.figures.parts import breakdown_figure, component_colours, l
 from pipeline.report.figures.style import device_styles, spoken
 from pipeline.report.findings import Findings
 
-_MOST_BARS = 24  # designs in figures that give each one a bar of its own
-_MOST_BY_LAYER = 3  # designs that are shown layer by layer
+_MOST_BARS = 24  # most designs in a figure with one bar per design
+_MOST_BY_LAYER = 3  # most designs that are shown layer by layer
 _TOTALS = ("energy_j", "area_m2")
 
 
@@ -73,7 +73,7 @@ def _evenly(trials: Sequence[Evaluated], most: int) -> list[Evaluated]:
 
 
 def _left_out(findings: Findings, trials: Sequence[Evaluated]) -> str:
-    """Which designs the figures leave out: some of a long front, and those of no use."""
+    """Which designs the figures leave out: some of a long front, and useless ones."""
     designs = _designs(findings)
     text = ""
     if len(trials) < len(designs):

@@ -82,7 +82,7 @@ def _size(value: str) -> tuple[float, str]:
 
 
 def _assumed(findings: Findings, device: str) -> bool:
-    for path, card in findings.identity["devices"].items():  # a card of one's own is known by its path
+    for path, card in findings.identity["devices"].items():  # a user's own card is stored under its path
         if card["name"] == device:
             source = findings.device_sources.get(path, {}).get("programming_sigma", "")
             return any(card["programming_sigma"]) and source.lower().startswith("assumed")
@@ -111,6 +111,6 @@ def _counts(findings: Findings, own: Sequence[Evaluated]) -> list[str]:
 
 
 def _efficient(own: Sequence[Evaluated], floors: Sequence[float]) -> list[str]:
-    """The best TOPS/W at each accuracy."""
+    """The best TOPS/W at or above each accuracy."""
     reached = [[trial for trial in own if trial.measured["accuracy_mean"] >= floor] for floor in floors]
     return [best_by(group, "tops_per_watt").show("tops_per_watt") if group else "\N{EN DASH}" for group in reached]

@@ -1,4 +1,4 @@
-"""The list of a report's sections, and the short ones. A new figure is a function in `figures`, drawn in a section."""
+"""A report's sections in order, and the short ones. A new figure is a function in `figures`, drawn in a section."""
 
 from pipeline.design.metrics import METRICS
 from pipeline.report.content import Chapter, Plot, Section, count_of
@@ -60,7 +60,7 @@ def noise_section(findings: Findings) -> Section:
         parts += [Plot("sigma", sigma_figure(trials, styles), title)]
     note = (
         "The further a mark lies below the line, the more accuracy its device errors cost. Converters and bit widths "
-        "count on both axes."
+        "lower both accuracies."
     )
     return Section(_noise_heading(findings), note, parts)
 
@@ -80,11 +80,11 @@ def _noise_heading(findings: Findings) -> str:
 
 
 def importance_section(findings: Findings) -> Section:
-    """Which choice tells the best tenth of the designs from the others."""
+    """Which choices distinguish the best tenth of the designs."""
     first = {name: next(iter(shares)) for name, shares in findings.importance.items()}
     parts = ", ".join(f"{choice.replace('_', ' ')} for {METRICS[name].label}" for name, choice in first.items())
     note = (
-        "How much each choice tells whether a design is among the best tenth in an objective (PED-ANOVA over the "
+        "How well each choice predicts whether a design is among the best tenth in an objective (PED-ANOVA over the "
         f"{len(findings.evaluated)} evaluated designs; shares of 100 %). A search does not sample evenly, and with few "
         "designs the shares are noisy: read the order, not the digits."
     )

@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky, 2009), as the pickled batches of its own page."""
+"""CIFAR-10 (Krizhevsky, 2009), in the pickled batches of its official page."""
 
 import io
 import pickle

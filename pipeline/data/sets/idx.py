@@ -1,4 +1,4 @@
-"""Data sets in the four files of MNIST: images and labels behind idx headers of 16 and 8 bytes (LeCun's format)."""
+"""Data sets in MNIST's four idx files (LeCun's format): headers of 16 bytes for images, 8 for labels."""
 
 import functools
 from collections.abc import Mapping

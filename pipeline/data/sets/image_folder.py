@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
-_SHARES = (("train", 0.6), ("validation", 0.8), ("test", 1.0))  # upper ends; the shares of digits
+_SHARES = (("train", 0.6), ("validation", 0.8), ("test", 1.0))  # upper limits of the hash; shares as for digits
 
 
 def _image(data_dir: str | None, side: int | None, channels: int | None) -> ImageSpec:
@@ -23,7 +23,7 @@ def _image(data_dir: str | None, side: int | None, channels: int | None) -> Imag
 def _read(folder: Path, image: ImageSpec) -> dict[str, Part]:
     """All pictures, resized to `image`, in three parts of 60, 20 and 20 %.
 
-    A picture's part and its place in it follow from a hash of its path inside `folder`: they stay when pictures are
+    A hash of a picture's path inside `folder` decides its part and its place there. So both stay when pictures are
     added, and the first pictures of a part are a random sample.
     """
     import numpy as np
@@ -43,7 +43,7 @@ def _read(folder: Path, image: ImageSpec) -> dict[str, Part]:
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    """The folders of a data set, one a class, by name: label 0 is the first."""
+    """The folders of the classes, sorted by name: label 0 is the first."""
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
         raise DataError(f"{folder}: holds {len(classes)} folders, must hold one folder of pictures for each class")

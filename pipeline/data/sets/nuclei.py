@@ -18,7 +18,7 @@ def _image(data_dir: str | None, side: int | None, channels: int | None) -> Imag
 
 
 def _read(folder: Path, image: ImageSpec) -> dict[str, Part]:
-    """Grey images and masks; smaller ones are means over blocks of pixels, masks where at least half is a nucleus."""
+    """Grey images and masks. Smaller images are block means; smaller masks are 1 where at least half is nucleus."""
     import zipfile
 
     import numpy as np
@@ -52,7 +52,7 @@ def _block_means(images: "np.ndarray", side: int) -> "np.ndarray":
 
 
 NUCLEI = DataSet(
-    about="nuclei in microscope images with masks, 128 x 128; no server has this form of it, see docs/data.md",
+    about="nuclei in microscope images with masks, 128 x 128; not downloadable in this form, see docs/data.md",
     image=_image,
     read=_read,
     folder="nuclei",

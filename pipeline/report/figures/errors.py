@@ -12,7 +12,7 @@ from pipeline.report.figures.front import front_figure
 from pipeline.report.figures.published import DATASET, PAPER
 from pipeline.report.figures.style import GREY, INK, Style, by_device, hover_text, layout, mark
 
-_LEADERS = 8  # designs of each list whose ranks are drawn
+_LEADERS = 8  # best designs of each list, whose ranks are drawn
 _RANK_TICKS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 

@@ -30,7 +30,7 @@ def front_figure(
         styles: Of the devices.
         x: Metric across, or None for the trial's number.
         y: Metric upwards.
-        joined: Whether a staircase joins the front: right if x and y are all objectives.
+        joined: Whether a staircase joins the front; true only if x and y are all objectives.
     """
     on_front = {trial.number for trial in front}
     figure = go.Figure()

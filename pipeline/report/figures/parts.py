@@ -1,4 +1,4 @@
-"""Parts of energy and area: by component, and layer by layer."""
+"""Energy and area by component, and layer by layer."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +22,7 @@ def breakdown_figure(trials: Sequence[Evaluated], name: str, colours: Mapping[st
     Args:
         trials: Designs, first on top.
         name: The total: `energy_j`, `area_m2` or `latency_s`.
-        colours: Of the components that get a colour of their own (`component_colours`); the rest becomes one part.
+        colours: Of the components that get a colour of their own (`component_colours`); the rest is `other`.
     """
     metric = METRICS[name]
     parts = [component_parts(trial, name) for trial in trials]
@@ -50,7 +50,7 @@ def component_colours(trials: Sequence[Evaluated], names: Sequence[str]) -> dict
 
 
 def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go.Figure:
-    """Energy and area of each layer by component, of a few designs; `shared` is what no layer owns."""
+    """Energy and area of each layer by component, of a few designs; `shared` belongs to no layer."""
     by_layer = [[layer_components(trial, name) for trial in trials] for name in _TOTALS]
     names = [list(area) for area in by_layer[1]]  # with `shared`, which has area but no energy
     marks, layers = zip(*((mark(t), layer) for t, own in zip(trials, names, strict=True) for layer in own), strict=True)

@@ -1,4 +1,4 @@
-"""What the search says: how the front grew, which choice matters most, and all designs in parallel coordinates."""
+"""Figures of the search: how the front grew, which choice matters most, and all designs in parallel coordinates."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def hypervolume_figure(objectives: Sequence[str], trials: Sequence[Evaluated]) -
 
 
 def importance_figure(importance: Mapping[str, Mapping[str, float]]) -> go.Figure:
-    """How much each choice says about each objective, most telling choice on top.
+    """How important each choice is for each objective, most important on top.
 
     Args:
         importance: Objective -> choice -> share; the shares of an objective sum to 1.
@@ -115,7 +115,7 @@ def _choice_axes(trials: Sequence[Evaluated]) -> list[_Axis]:
         values = [column.get(name) for column in columns]
         choices = sorted(set(values), key=lambda value: (value is not None, value))
         repeats = None in choices and len(choices) == 2 and not name.endswith(("filters", "units"))
-        if len(choices) > 1 and not repeats:  # only absent or not, which the layer's filters or units say
+        if len(choices) > 1 and not repeats:  # repeats: only absent or not, as filters or units show
             place = {value: i / (len(choices) - 1) for i, value in enumerate(choices)}
             ticks = [(height, _choice(value)) for value, height in place.items()]
             axes.append(_Axis(name.replace("_", " "), [place[value] for value in values], ticks))

@@ -13,7 +13,7 @@ from pipeline.report.evaluated import Evaluated
 # Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind people. Yellow, weak on white, comes last.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "triangle-down")
-# Places in `COLOURS` that belong to a card in all reports for ever; every other card takes one that is free there.
+# Places in `COLOURS`, so that a card looks the same in all reports; other cards take free places.
 _PLACES = {"fefet": 0, "pcm": 1, "rram": 2, "rram_wan_crosssim": 3, "sram": 4, "stt_mram": 5}
 INK, GREY, _GRID = "#222222", "#8a8a8a", "#e8e8e8"
 FAINT = 0.35  # opacity of what is not on the front
@@ -56,7 +56,7 @@ def spoken(component: str) -> str:
 
 
 def hover_text(trial: Evaluated) -> str:
-    """What hovering shows."""
+    """Text shown when hovering over a design."""
     costs = [
         ", ".join(f"{METRICS[n].label} {trial.show(n)} {METRICS[n].unit}" for n in names)
         for names in (("accuracy_mean", "tops_per_watt"), ("energy_j", "latency_s", "area_m2"))
