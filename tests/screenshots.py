@@ -31,7 +31,7 @@ SETTLED = "new Promise((resolve) => setTimeout(resolve, 1000))"
 
 
 def terminal(opened, folder: Path) -> None:
-    """The live view as it was in the middle of the study, two trials in work."""
+    """The live view as it was in the middle of the study, two trials running."""
     trials = [trial for trial in opened.trials if "design" in trial.user_attrs]
     done, in_work = trials[: 2 * len(trials) // 3], trials[2 * len(trials) // 3 :][:2]
     console = Console(record=True, width=140, file=io.StringIO(), force_terminal=True)

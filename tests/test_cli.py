@@ -228,7 +228,7 @@ def wait_for_a_running_trial(path: Path) -> None:
         if "RUNNING" in states and "COMPLETE" in states:
             return
         time.sleep(0.05)
-    pytest.fail("no trial is in work beside a complete one")
+    pytest.fail("no trial is running beside a complete one")
 
 
 @pytest.mark.parametrize("error", [TrainingDiverged("loss is nan; lower the rate"), SupernetDied("it is gone")])

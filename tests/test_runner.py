@@ -152,7 +152,7 @@ def test_kill_9_loses_no_finished_trial_leaves_none_running_and_no_process(study
 
 
 def wait_for_trials(folder: Path, enough: int, process: subprocess.Popen) -> None:
-    """Until a running study has some complete trials and one more in work."""
+    """Until a running study has some complete trials and one more running."""
     end = time.monotonic() + WAIT_S
     while time.monotonic() < end:
         assert process.poll() is None, "the run ended by itself"

@@ -1,4 +1,4 @@
-"""Heartbeats of the trials in work, in databases that many machines share."""
+"""Heartbeats of the running trials, in databases that many machines share."""
 
 import os
 import socket
@@ -25,7 +25,7 @@ def heartbeats(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[int, 
 
 
 class HeartbeatThread:
-    """Sends to PostgreSQL, every `interval_s`, a heartbeat for each trial that this process has in work.
+    """Sends to PostgreSQL, every `interval_s`, a heartbeat for each trial that this process is running.
 
     Optuna sends them only inside `study.optimize`; the table and the way to write it are Optuna's.
     """
@@ -43,7 +43,7 @@ class HeartbeatThread:
             self._thread.start()
 
     def send(self, trial_id: int) -> None:
-        """Send one heartbeat, in the transaction that takes a trial: no trial is in work without one."""
+        """Send one heartbeat, in the transaction that takes a trial: no trial runs without one."""
         if self._is_shared:
             self._backend.record_heartbeat(trial_id)
 

@@ -85,7 +85,7 @@ def fail(study: optuna.Study, session: Session, trial_id: int, reasons: dict[str
 
 
 def unfinished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Trials that are in work or were left by a process that ended, lowest number first."""
+    """Trials that are running or were left by a process that ended, lowest number first."""
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 

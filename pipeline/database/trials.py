@@ -51,7 +51,7 @@ def reason_of(trial: FrozenTrial) -> str:
             f"{stopped['optimistic']:.1%}, dominated even so"
         )
     if (other := trial.user_attrs.get("duplicate_of")) is not None:
-        return f"its design was in work as trial {other}"
+        return f"its design was running as trial {other}"
     return trial.user_attrs.get("error") or trial.user_attrs.get("infeasible") or "it has not finished"
 
 

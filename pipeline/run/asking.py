@@ -50,7 +50,7 @@ class Asking:
     def ask(self, own: Set[int]) -> Asked | None:
         """The next trial, in one transaction; None while other processes run all that is left.
 
-        `own` are the numbers of the trials that this run has in work.
+        `own` are the numbers of the trials that this run is running.
         """
         try:
             with transaction(self._study) as session:
@@ -83,7 +83,7 @@ class Asking:
     def _end_without_evaluation(
         self, session: Session, trial: optuna.Trial, design: DesignPoint, key: str
     ) -> FrozenTrial | None:
-        """End the trial if its design breaks a constraint, was evaluated, or is in work elsewhere; None if not."""
+        """End the trial if its design breaks a constraint, was evaluated, or runs elsewhere; None if not."""
         if self._constraints and (ended := self._end_if_infeasible(trial, design)):
             return ended
         if key in self._queue.evaluated:

@@ -38,7 +38,7 @@ class View(Protocol):
 
 @dataclasses.dataclass(kw_only=True)
 class Evaluation:
-    """A design in work: `task` evaluates it for `trial`; `duplicates`, later trials of it, get the same values."""
+    """A running design: `task` evaluates it for `trial`; `duplicates`, later trials of it, get the same values."""
 
     trial: optuna.Trial
     design: DesignPoint
@@ -88,7 +88,7 @@ class WorkerPool:
         return future
 
     def add_duplicate(self, trial: optuna.Trial, design: DesignPoint) -> bool:
-        """Let a trial wait for a design in work; False if the design is not in work."""
+        """Let a trial wait for a running design; False if the design is not running."""
         for evaluation in self._in_work.values():
             if evaluation.design == design:
                 evaluation.duplicates.append(trial)

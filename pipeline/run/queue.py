@@ -23,11 +23,11 @@ _DEATHS = 3  # assumed: workers that may die in a trial before it is given up
 
 
 class Queue:
-    """What a `Runner` does next. `own` are the numbers of the trials that this run has in work.
+    """What a `Runner` does next. `own` are the numbers of the trials that this run is running.
 
     Attributes:
         evaluated: Design hash -> its evaluated trial. The runner adds what it records.
-        elsewhere: Design hash -> number of the trial that another process has in work.
+        elsewhere: Design hash -> number of the trial that another process is running.
         idle_s: Seconds between two looks while there is nothing to do.
     """
 
@@ -43,7 +43,7 @@ class Queue:
         raise NotImplementedError
 
     def may_ask(self, own: Set[int]) -> bool:
-        """Whether a trial may be asked for now; False if it depends on trials still in work."""
+        """Whether a trial may be asked for now; False if it depends on trials still running."""
         return True
 
     def next_trial(self, session: Session, own: Set[int]) -> optuna.Trial | None:

@@ -95,7 +95,7 @@ class Recording:
         return self._in_database(step)
 
     def hand_back(self, trials: Sequence[optuna.Trial]) -> None:
-        """Mark trials in work as interrupted: the next run or another worker may take them up."""
+        """Mark running trials as interrupted: the next run or another worker may take them up."""
         me = this_process()
         with transaction(self._study) as session:
             for trial in trials:

@@ -87,7 +87,7 @@ class Runner:
         evaluate: What a worker calls; only tests replace it.
         queue: Says what to do next; a `SharedQueue` for one worker of a cluster.
         keep_lock: Makes sure that the study's lock is held; True if it had to be taken again.
-        heartbeat_s: Seconds between heartbeats of the trials in work; only PostgreSQL holds them.
+        heartbeat_s: Seconds between heartbeats of the running trials; only PostgreSQL holds them.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Runner:
 
     @contextlib.contextmanager
     def _processes(self) -> Iterator[WorkerPool]:
-        """Worker processes to the end of the block; an error hands back the trials in work."""
+        """Worker processes to the end of the block; an error hands back the running trials."""
         pool = WorkerPool(self._workers, self._view, self._recording.spool)
         self._heartbeat.start()
         try:
@@ -159,7 +159,7 @@ class Runner:
             pool.close()
 
     def _fill(self, pool: WorkerPool, goal: int, deadline: float) -> bool:
-        """Give work to free processes; True if all that is left to do is in work elsewhere."""
+        """Give work to free processes; True if all that is left to do runs elsewhere."""
         while pool.has_room and self._idle < _IDLE_TRIALS and time.monotonic() < deadline:
             own = {trial.number for trial in pool.trials}
             enough = len(self._queue.evaluated) + len(pool.in_work) >= goal
