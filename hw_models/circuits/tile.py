@@ -59,7 +59,7 @@ def build_pe(accelerator: Accelerator, unit: Crossbar, pe_size: int) -> Processi
 
 
 def sum_bits(accelerator: Accelerator) -> int:
-    """Bits of a crossbar's sum over the cells of a weight and the bits of an input."""
+    """Bits of a crossbar's sum over the cells of a weight (quirk: one more bit each) and the bits of an input."""
     assert accelerator.adc_bits is not None
     return accelerator.adc_bits + accelerator.input_cycles + accelerator.cells_per_weight + 1
 
