@@ -65,6 +65,12 @@ def complete_trials(folder: Path, name: str = "tiny") -> list[optuna.trial.Froze
     ]
 
 
+def test_optuna_says_nothing_beside_a_report(finished):
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    assert nacim("report", "tiny.yaml", cwd=finished).returncode == 0
+    assert optuna.logging.get_verbosity() == optuna.logging.WARNING
+
+
 def test_a_run_ends_with_a_table_a_report_and_a_database(finished):
     output = (finished / "output.txt").read_text()
     for part in (

@@ -53,10 +53,17 @@ def checked_places(definition: "StudyDefinition", storage: str | None, out: Path
 
 
 def read_only_study(study_file: Path, storage: str | None, out: Path | None) -> "tuple[optuna.Study, Path, str]":
-    """A study opened read-only, its output folder and its database URL. Raises ValueError if one is missing."""
+    """A study opened read-only, its output folder and its database URL; Optuna's own messages are silenced.
+
+    Raises:
+        ValueError: If one of them is missing.
+    """
+    import optuna
+
     from pipeline.database.open_study import load_study_read_only, places
     from pipeline.study.study_file import load_study
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     definition = load_study(study_file)
     folder, url = places(definition, out, storage)
     return load_study_read_only(url, definition.spec.name), folder, url
