@@ -116,7 +116,6 @@ class Runner:
         self._in_database = dataclasses.replace(patience or Patience(), before=held)
         self._asking = Asking(definition, study, self._queue, self._heartbeat)
         self._recording = Recording(definition, study, folder, self._in_database)
-        self._idle = 0  # trials in a row that needed no evaluation
         self._causes: list[str] = []  # of failures in a row
 
     def run(self, trials: int, timeout_s: float | None = None) -> None:
@@ -126,6 +125,7 @@ class Runner:
             RepeatedFailure, SpaceExhausted, DatabaseAway: As their names say.
             KeyboardInterrupt: Ctrl-C; unfinished trials stay marked as interrupted and are taken up by the next run.
         """
+        self._idle = 0  # trials in a row that needed no evaluation
         for design_hash, trial in self._recording.record_spooled():
             self._note(design_hash, [trial])
         goal = self._in_database(lambda: self._queue.goal(trials))

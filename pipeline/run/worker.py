@@ -21,6 +21,7 @@ def worker_context() -> ForkServerContext:
     Forking it is safe: it is a fresh process that touches no GPU, and its only threads are OpenBLAS's, which stop at a
     fork.
     """
+    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the server, before it loads torch
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.trial.evaluate"])
     return context
