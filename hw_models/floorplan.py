@@ -75,7 +75,7 @@ def floorplan(crossbar_size: int, *, novel: list[Matrix], conventional: list[Mat
         tile_size=tile_size,
         pe_size=_best_pe_size(conventional, tile_size, utilisation, smallest_pe),
         novel_pe_size=novel_pe_size if novel else None,
-        novel_kernel=novel[0][0].kernel if novel else None,
+        novel_kernel=novel[0][0].square_kernel if novel else None,
         outside_reference=tuple(reasons),
     )
 
@@ -103,7 +103,7 @@ def _halves_above(size: int, floor: int) -> Iterator[int]:
 def _utilisation(matrices: list[Matrix], size: int, per_position: bool) -> float:
     used = cells = 0
     for layer, columns in matrices:
-        positions = layer.kernel**2 if per_position else 1
+        positions = layer.positions if per_position else 1
         used += layer.rows * columns
         cells += math.ceil(layer.rows // positions / size) * math.ceil(columns / size) * positions * size**2
     return used / cells if cells else 0.0

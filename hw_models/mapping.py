@@ -66,7 +66,7 @@ class LayerMapping:
     @property
     def kernel_positions(self) -> int:
         """Kernel positions into which the novel mapping splits the rows; 1 for the conventional one."""
-        return self.layer.kernel**2 if self.mapped_as == "novel" else 1
+        return self.layer.positions if self.mapped_as == "novel" else 1
 
     @property
     def rows_per_position(self) -> int:
@@ -152,12 +152,21 @@ class NetworkMapping:
         return sum(mapped.utilisation * mapped.tiles for mapped in self.layers) / self.tiles
 
 
+def _novel_layers(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> list[bool]:
+    kernels = [layer.kernel if isinstance(layer.kernel, int) and layer.groups == 1 else 1 for layer in layers]
+    frequent = Counter(kernel for kernel in kernels if kernel > 1).most_common(1)
+    if not frequent or accelerator.mapping != "novel":
+        return [False] * len(layers)
+    return [
+        kernel == frequent[0][0] and layer.rows >= accelerator.crossbar_size
+        for kernel, layer in zip(kernels, layers, strict=True)
+    ]
+
+
 @functools.lru_cache(maxsize=128)
 def _map_network(accelerator: Accelerator, layers: tuple[MvmLayer, ...]) -> NetworkMapping:
     matrices = [(layer, layer.out_channels * accelerator.columns_per_weight(layer.weight_bits)) for layer in layers]
-    kernels = Counter(layer.kernel for layer in layers if layer.kernel > 1).most_common(1)
-    novel_kernel = kernels[0][0] if kernels and accelerator.mapping == "novel" else None
-    is_novel = [layer.kernel == novel_kernel and layer.rows >= accelerator.crossbar_size for layer in layers]
+    is_novel = _novel_layers(accelerator, layers)
     plan = floorplan(
         accelerator.crossbar_size,
         novel=[m for m, novel in zip(matrices, is_novel, strict=True) if novel],

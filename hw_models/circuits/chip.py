@@ -99,7 +99,8 @@ def _chip_htree(accelerator: Accelerator, mapping: NetworkMapping, tile: Tile) -
 
 def _bus_bits(accelerator: Accelerator, mapping: NetworkMapping) -> float:
     per_layer = (
-        mapped.tile_size * (mapped.layer.kernel if mapped.mapped_as == "novel" else 1) for mapped in mapping.layers
+        mapped.tile_size * (mapped.layer.square_kernel if mapped.mapped_as == "novel" else 1)
+        for mapped in mapping.layers
     )
     bits = sum(per_layer) * (1 + 1 / accelerator.cols_per_adc)
     while bits > MAX_BUS_BITS:

@@ -15,12 +15,14 @@ from hw_models.cost.layer import costs_of_layers
 from hw_models.cost.report import COMPONENTS, CostReport, LayerCost
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
+from hw_models.workload import DigitalOperation
 
 
 def estimate_cost(
     accelerator: Accelerator,
     layers: Sequence[MvmLayer],
     *,
+    digital: Sequence[DigitalOperation] = (),
     activity: Activity | None = None,
     adc_model: AdcModel = "reference",
     survey_factor: float = SURVEY_FACTOR,
@@ -31,6 +33,7 @@ def estimate_cost(
     Args:
         accelerator: The hardware. Its `adc_bits` must be a number and its `dac_bits` must be 1.
         layers: The network, first layer first.
+        digital: What digital units compute beside the layers.
         activity: Statistics of the data; None takes `assumed_activity`.
         adc_model: Where the energy of a conversion comes from: `reference` is NeuroSim; `survey` is the lower bound of
             published converters (`converters.survey_bound_j`) times `survey_factor`. Areas and times are NeuroSim's in

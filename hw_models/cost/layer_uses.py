@@ -112,7 +112,7 @@ class LayerUses:
 
     def tile_traffic_bits(self, tile: Piece) -> tuple[float, float]:
         """Bits into and out of a tile. A novel tile reuses inputs between neighbouring windows."""
-        kernel = self.mapped.layer.kernel if self.is_novel else 1
+        kernel = self.mapped.layer.square_kernel if self.is_novel else 1
         bits_in = tile.rows * self.mapped.kernel_positions * self.planes / kernel
         bits_out = (
             tile.columns // self.mapped.columns_per_weight * (1 + self.tile.tree.width) * self.windows / kernel**2
@@ -123,7 +123,7 @@ class LayerUses:
 
     def chip_traffic_bits(self) -> tuple[float, float]:
         """Bits read from and written to the global buffer."""
-        bits_read = self.mapped.layer.rows * self.planes / (self.mapped.layer.kernel if self.is_novel else 1)
+        bits_read = self.mapped.layer.rows * self.planes / (self.mapped.layer.square_kernel if self.is_novel else 1)
         bits_written = self.mapped.layer.out_channels * self.planes / (POOL_WINDOW if self.mapped.layer.pooled else 1)
         return bits_read, bits_written
 
@@ -145,4 +145,4 @@ class LayerUses:
         if not self.mapped.layer.pooled:
             return 0
         per_unit = self.windows / POOL_WINDOW / self.mapped.tile_size
-        return math.ceil(per_unit * self.mapped.layer.kernel if self.is_novel else per_unit)
+        return math.ceil(per_unit * self.mapped.layer.square_kernel if self.is_novel else per_unit)

@@ -55,7 +55,7 @@ def _layers(shown: Evaluated) -> Table:
     for whole, cost in zip(topology(shown.design), shown.cost["layers"], strict=True):
         layer, fixed = whole.mvm, whole.weight_format
         inputs = f"{layer.in_channels}x{layer.in_height}x{layer.in_width}"
-        kernel = "" if layer.kernel == layer.in_height == 1 else f"{layer.kernel}x{layer.kernel}"
+        kernel = "" if layer.kernel == layer.in_height == 1 else "x".join(map(str, layer.kernel_sides))
         stride = str(whole.stride) if whole.is_conv else ""
         bits = f"{fixed.bits} b ({fixed.integer_bits}.{fixed.fraction_bits})" if fixed else f"{chip.weight_bits} b"
         outputs = (str(layer.out_channels), "2x2" if layer.pooled else "")

@@ -88,7 +88,7 @@ def _write_table(design: DesignPoint, folder: Path) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
         for layer in topology(design):
             mvm = layer.mvm
-            image, kernel = (mvm.in_height, mvm.in_width, mvm.in_channels), (mvm.kernel, mvm.kernel, mvm.out_channels)
+            image, kernel = (mvm.in_height, mvm.in_width, mvm.in_channels), (*mvm.kernel_sides, mvm.out_channels)
             csv.writer(file, lineterminator="\n").writerow([*image, *kernel, int(mvm.pooled), layer.stride])
     return path
 

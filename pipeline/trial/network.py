@@ -44,7 +44,7 @@ def _crossbar_layer(layer: Layer, accelerator: Accelerator, place: LayerMapping,
     inputs, outputs, bias = layer.mvm.in_channels, layer.mvm.out_channels, not layer.batch_norm
     on_chip: dict[str, Any] = {"accelerator": accelerator, "mapping": place, "weight_format": layer.weight_format}
     if layer.is_conv:
-        return NoisyConv2d(inputs, outputs, layer.mvm.kernel, layer.stride, bias, index=index, **on_chip)
+        return NoisyConv2d(inputs, outputs, layer.mvm.square_kernel, layer.stride, bias, index=index, **on_chip)
     return NoisyLinear(inputs, outputs, bias, index=index, **on_chip)
 
 

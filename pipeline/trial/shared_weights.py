@@ -67,8 +67,8 @@ def build_channels_last(design: DesignPoint) -> nn.Sequential:
 def _slice(shared: SharedWeights, design: DesignPoint, layer: Layer, module: NoisyLayer) -> Tensor:
     mvm = layer.mvm
     if layer.is_conv:
-        cut = (shared[mvm.name].shape[-1] - mvm.kernel) // 2
-        centre = slice(cut, cut + mvm.kernel)
+        cut = (shared[mvm.name].shape[-1] - mvm.square_kernel) // 2
+        centre = slice(cut, cut + mvm.square_kernel)
         weight = shared[mvm.name][: mvm.out_channels, : mvm.in_channels, centre, centre]
         return weight.contiguous(memory_format=torch.channels_last)
     if mvm.name in shared and (mvm.name != "classifier" or design.hidden):
