@@ -58,15 +58,16 @@ class NoisyLayer(QuantisedLayer):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
-        bias: bool,
+        outputs: int,
         accelerator: Accelerator,
         mapping: LayerMapping,
-        weight_format: FixedPoint | None,
-        index: int,
+        weight_format: FixedPoint | None = None,
+        index: int = 0,
+        weight_bits: int | None = None,
     ) -> None:
-        super().__init__(shape, bias, accelerator, weight_format, index)
-        errors = {"adc_bias": (2, shape[0]), "adc_std": (2, shape[0]), "adc_common_std": (2,), "adc_error_ratio": (2,)}
+        bits = weight_format.bits if weight_format else weight_bits or accelerator.weight_bits
+        super().__init__(accelerator, bits, weight_format, index)
+        errors = {"adc_bias": (2, outputs), "adc_std": (2, outputs), "adc_common_std": (2,), "adc_error_ratio": (2,)}
         for name, size in {"adc_full_scale": (), **errors}.items():
             self.register_buffer(name, torch.zeros(size))
         self.mapping = mapping

@@ -41,8 +41,8 @@ class NoisyConv2d(NoisyLayer):
         weight_format: FixedPoint | None = None,
         index: int = 0,
     ) -> None:
-        shape = (out_channels, in_channels, kernel, kernel)
-        super().__init__(shape, bias, accelerator, mapping, weight_format, index)
+        super().__init__(out_channels, accelerator, mapping, weight_format, index)
+        self.own_weight((out_channels, in_channels, kernel, kernel), bias)
         self.stride, self.padding = stride, kernel // 2 if padding is None else padding
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -91,7 +91,8 @@ class NoisyLinear(NoisyLayer):
         weight_format: FixedPoint | None = None,
         index: int = 0,
     ) -> None:
-        super().__init__((out_features, in_features), bias, accelerator, mapping, weight_format, index)
+        super().__init__(out_features, accelerator, mapping, weight_format, index)
+        self.own_weight((out_features, in_features), bias)
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)

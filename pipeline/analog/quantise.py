@@ -42,31 +42,33 @@ class QuantisedLayer(nn.Module):
     """A convolution or linear layer with quantised inputs and weights.
 
     Attributes:
-        weight, bias: As in torch.nn; the state dict's names are those of the digital layer.
+        weight, bias: As in torch.nn: Parameters of the layer (`own_weight`), or tensors handed to it at each call.
         input_range: Input at which clipping begins, scalar; 0: not set. It follows the data in training only.
         signed_inputs: Whether a negative input has been seen. If so, codes are in two's complement; otherwise negative
             inputs are clipped to 0.
         noise_strength: Weight noise in training, as a multiple of the device's own; 0 is plain training.
     """
 
-    weight: nn.Parameter
-    bias: nn.Parameter | None
+    weight: Tensor
+    bias: Tensor | None
     input_range: Tensor
     signed_inputs: Tensor
 
     def __init__(
-        self, shape: tuple[int, ...], bias: bool, accelerator: Accelerator, weight_format: FixedPoint | None, index: int
+        self, accelerator: Accelerator, weight_bits: int, weight_format: FixedPoint | None, index: int
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(shape))
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-        self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
         self.register_buffer("input_range", torch.tensor(0.0))
         self.register_buffer("signed_inputs", torch.tensor(False))
         self.accelerator, self.weight_format, self.index = accelerator, weight_format, index
-        bits = weight_format.bits if weight_format else accelerator.weight_bits
-        self.code = CellCode(accelerator=accelerator, weight_bits=bits)
+        self.code = CellCode(accelerator=accelerator, weight_bits=weight_bits)
         self.noise_strength = 0.0
+
+    def own_weight(self, shape: tuple[int, ...], bias: bool) -> None:
+        """Give the layer a fresh weight (He et al., 2015), and a bias of zeros if it has one."""
+        self.weight = nn.Parameter(torch.empty(shape))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
 
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The layer's product of an input and a weight in plain torch."""
