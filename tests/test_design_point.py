@@ -13,6 +13,7 @@ from hw_models.devices import load_card, shipped_card_names
 from hw_models.errors import InfeasibleDesign
 from hw_models.number_format import FixedPoint
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec, load_design
+from pipeline.design.topology import mvm_layers
 
 formats = st.none() | st.builds(FixedPoint, integer_bits=st.integers(0, 3), fraction_bits=st.integers(1, 6))
 designs = st.builds(
@@ -73,6 +74,27 @@ def test_the_hash_sees_every_change():
         ),
     ]
     assert len({other.content_hash for other in (design, *changed)}) == 5
+
+
+def test_inputs_that_are_no_images_survive_json_and_leave_the_hash_of_images_alone():
+    assert example().content_hash == "007a7d41cce5"
+    assert list(example().to_dict()["image"]) == ["channels", "height", "width", "classes", "masks"]
+    words = dataclasses.replace(example(), convs=(), image=ImageSpec.of_shape((100, 12), outputs=1, integers=True))
+    again = DesignPoint.from_dict(json.loads(json.dumps(words.to_dict())))
+    assert again == words
+    assert again.image.input_shape == (100, 12)
+    assert words.content_hash != dataclasses.replace(words, image=ImageSpec.of_shape((100, 12), 1)).content_hash
+    with pytest.raises(ValueError, match=r"shape \(3, 4\) has channels 12, height 1 and width 1, got 3, 1 and 1"):
+        ImageSpec(channels=3, height=1, width=1, classes=2, shape=(3, 4))
+
+
+def test_a_plain_network_takes_vectors_but_no_convolution_of_them_and_no_words():
+    vectors = dataclasses.replace(example(), convs=(), image=ImageSpec.of_shape((5, 7), outputs=3))
+    assert [(m.in_channels, m.out_channels) for m in mvm_layers(vectors)] == [(35, 3)]
+    with pytest.raises(InfeasibleDesign, match=r"convolutions need images, inputs have the shape \(5, 7\)"):
+        mvm_layers(dataclasses.replace(vectors, convs=(ConvSpec(filters=8, kernel=3),)))
+    with pytest.raises(InfeasibleDesign, match="whole numbers, which need an embedding"):
+        mvm_layers(dataclasses.replace(vectors, image=ImageSpec.of_shape((5, 7), outputs=3, integers=True)))
 
 
 def test_a_design_file_may_name_its_device(tmp_path):

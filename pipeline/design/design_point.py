@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,15 @@ from pipeline.files import read_yaml
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSpec:
-    """What the network sees: channels, height and width of an image in pixels, and the number of classes.
+    """What the network sees and how many outputs it has.
 
-    With `masks` each pixel has a class of its own (segmentation): the network is an encoder with its mirrored decoder.
+    Attributes:
+        channels, height, width: Of an image, in pixels. For an input with a `shape` they are its number of values, 1
+            and 1: a fully connected network sees it as a vector.
+        classes: Number of outputs: classes, or labels, or targets; 1 for a single logit.
+        masks: Each pixel has outputs of its own (segmentation): the network is an encoder with its mirrored decoder.
+        shape: Sizes of one input that is no image, such as (100, 12) for 100 steps of 12 values; None: an image.
+        integers: The inputs are whole numbers, such as indices of words, which an embedding must look up.
     """
 
     channels: int
@@ -24,11 +31,50 @@ class ImageSpec:
     width: int
     classes: int
     masks: bool = False
+    shape: tuple[int, ...] | None = None
+    integers: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("channels", "height", "width"):
-            check_whole(f"image {field}", getattr(self, field), 1, 4096)
-        check_whole("classes", self.classes, 2, 100_000)
+        if self.shape is None:
+            for field in ("channels", "height", "width"):
+                check_whole(f"image {field}", getattr(self, field), 1, 4096)
+        else:
+            for size in self.shape:
+                check_whole("each size of an input's shape", size, 1, 2**24)
+            if (self.channels, self.height, self.width) != (math.prod(self.shape), 1, 1):
+                raise ValueError(
+                    f"an input of shape {self.shape} has channels {math.prod(self.shape)}, height 1 and width 1, got "
+                    f"{self.channels}, {self.height} and {self.width}; use ImageSpec.of_shape"
+                )
+        check_whole("classes", self.classes, 1, 100_000)
+
+    @classmethod
+    def of_shape(cls, shape: tuple[int, ...], outputs: int, integers: bool = False) -> "ImageSpec":
+        """The record of inputs that are no images, one of the sizes `shape`; attributes as above."""
+        channels = math.prod(shape)
+        return cls(channels=channels, height=1, width=1, classes=outputs, shape=tuple(shape), integers=integers)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Sizes of one input, without the dimension of the batch."""
+        return (self.channels, self.height, self.width) if self.shape is None else self.shape
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of the network, for each pixel with `masks`."""
+        return self.classes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; what only inputs that are no images have is left out for images."""
+        values = dataclasses.asdict(self)
+        own = {} if self.shape is None else {"shape": list(self.shape), "integers": self.integers}
+        return {name: value for name, value in values.items() if name not in ("shape", "integers")} | own
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ImageSpec":
+        """The inverse of `to_dict`."""
+        shape = values.get("shape")
+        return cls(**(values | {"shape": None if shape is None else tuple(shape)}))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +119,7 @@ class DesignPoint:
 
     Attributes:
         accelerator: The hardware; cost model and noisy layers read this same record.
-        convs, hidden: In order. A classifier with `image.classes` outputs follows them.
+        convs, hidden: In order. A classifier with `image.outputs` outputs follows them.
         batch_norm: Whether a digital batch normalisation follows each layer but the classifier.
     """
 
@@ -86,14 +132,15 @@ class DesignPoint:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; `from_dict` gives an equal design back."""
-        return dataclasses.asdict(self) | {"accelerator": self.accelerator.to_dict()}
+        parts = {"accelerator": self.accelerator.to_dict(), "image": self.image.to_dict()}
+        return dataclasses.asdict(self) | parts
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "DesignPoint":
         """The inverse of `to_dict`. Unknown or missing keys raise a TypeError, values out of range a ValueError."""
         return cls(
             accelerator=Accelerator.from_dict(values["accelerator"]),
-            image=ImageSpec(**values["image"]),
+            image=ImageSpec.from_dict(values["image"]),
             convs=tuple(ConvSpec(**(each | {"weight_format": _format(each)})) for each in values.get("convs", ())),
             hidden=tuple(HiddenSpec(**(each | {"weight_format": _format(each)})) for each in values.get("hidden", ())),
             classifier_format=_format(values, "classifier_format"),

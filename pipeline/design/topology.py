@@ -37,8 +37,10 @@ def topology(design: DesignPoint) -> list[Layer]:
     convolution then classifies each pixel.
 
     Raises:
-        InfeasibleDesign: If pooling or strides leave less than one pixel, or a network for masks has hidden layers.
+        InfeasibleDesign: If pooling or strides leave less than one pixel, a network for masks has hidden layers, or the
+            inputs are no images and the network has convolutions or would need an embedding.
     """
+    _check_input(design)
     layers: list[Layer] = []
     shrinking: list[tuple[ConvSpec, Size]] = []
     size, channels = (design.image.height, design.image.width), design.image.channels
@@ -52,6 +54,17 @@ def topology(design: DesignPoint) -> list[Layer]:
     if design.image.masks:
         return layers + _decoder(design, shrinking, size, channels)
     return layers + _fully_connected(design, size[0] * size[1] * channels)
+
+
+def _check_input(design: DesignPoint) -> None:
+    """What is no image has no neighbouring pixels, and an index says nothing by its size."""
+    image = design.image
+    if image.integers:
+        raise InfeasibleDesign(f"inputs of shape {image.input_shape} are whole numbers, which need an embedding")
+    if image.shape is not None and design.convs:
+        raise InfeasibleDesign(
+            f"convolutions need images; inputs have the shape {image.shape}, use hidden layers alone"
+        )
 
 
 def mvm_layers(design: DesignPoint) -> list[MvmLayer]:
