@@ -58,12 +58,11 @@ def topology(design: DesignPoint) -> list[Layer]:
 
 def _check_input(design: DesignPoint) -> None:
     """What is no image has no neighbouring pixels, and an index says nothing by its size."""
-    image = design.image
-    if image.integers:
-        raise InfeasibleDesign(f"inputs of shape {image.input_shape} are whole numbers, which need an embedding")
-    if image.shape is not None and design.convs:
+    if design.image.integers:
+        raise InfeasibleDesign("inputs are whole numbers, which need an embedding; a plain network has none")
+    if design.image.shape is not None and design.convs:
         raise InfeasibleDesign(
-            f"convolutions need images; inputs have the shape {image.shape}, use hidden layers alone"
+            f"convolutions need images, inputs have the shape {design.image.shape}; use hidden layers"
         )
 
 
