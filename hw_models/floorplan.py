@@ -7,8 +7,6 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-from hw_models.layers import MvmLayer
-
 # NeuroSim's smallest hierarchy: 2 x 2 crossbars in a PE and 2 x 2 PEs in a conventional tile. It refuses a network too
 # small for that; we then take the smallest hierarchy (docs/cost_model.md).
 _CROSSBARS_PER_PE_SIDE = 2
@@ -44,7 +42,22 @@ class Floorplan:
         return 0 if self.novel_kernel is None else self.novel_kernel**2
 
 
-Matrix = tuple[MvmLayer, int]  # a layer, and the columns that it uses
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Matrix:
+    """What a layer lays on crossbars: `packs` equal matrices, each of `positions` parts of `rows` x `columns` cells.
+
+    A novel layer has one part per kernel position. Only a layer with groups has several packs, and it is conventional.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    positions: int = 1
+    packs: int = 1
+
+    def tiles(self, size: int, places: int) -> int:
+        """Tiles of `size` cells along a side, each of which has room for `places` packs."""
+        return math.ceil(self.rows / size) * math.ceil(self.columns / size) * math.ceil(self.packs / places)
 
 
 def floorplan(crossbar_size: int, *, novel: list[Matrix], conventional: list[Matrix]) -> Floorplan:
@@ -63,34 +76,34 @@ def floorplan(crossbar_size: int, *, novel: list[Matrix], conventional: list[Mat
         )
     if not novel and wanted_tile < smallest_tile:
         reasons.append(f"no layer has as many columns ({wanted_tile}) as a tile of 4 x 4 crossbars ({smallest_tile})")
-    tile_size, utilisation = _best_size(conventional, max(wanted_tile, smallest_tile), smallest_tile)
-    novel_pe_size, _ = _best_size(novel, max(wanted_pe, smallest_pe), smallest_pe, per_position=True)
+    tile_size, utilisation = _best_size(conventional, max(wanted_tile, smallest_tile), smallest_tile, crossbar_size)
+    novel_pe_size, _ = _best_size(novel, max(wanted_pe, smallest_pe), smallest_pe, crossbar_size)
     reasons += [
-        f"the {columns} columns of novel layer {layer.name} do not fill tiles of {novel_pe_size} evenly"
-        for layer, columns in novel
-        if columns > novel_pe_size and columns % novel_pe_size
+        f"the {matrix.columns} columns of novel layer {matrix.name} do not fill tiles of {novel_pe_size} evenly"
+        for matrix in novel
+        if matrix.columns > novel_pe_size and matrix.columns % novel_pe_size
     ]
     return Floorplan(
         crossbar_size=crossbar_size,
         tile_size=tile_size,
-        pe_size=_best_pe_size(conventional, tile_size, utilisation, smallest_pe),
+        pe_size=_best_pe_size(conventional, tile_size, utilisation, smallest_pe, crossbar_size),
         novel_pe_size=novel_pe_size if novel else None,
-        novel_kernel=novel[0][0].square_kernel if novel else None,
+        novel_kernel=math.isqrt(novel[0].positions) if novel else None,
         outside_reference=tuple(reasons),
     )
 
 
 def _power_of_two_columns(matrices: list[Matrix]) -> int:
-    return max((2 ** math.ceil(math.log2(columns)) for _, columns in matrices), default=0)
+    return max((2 ** math.ceil(math.log2(matrix.columns)) for matrix in matrices), default=0)
 
 
-def _best_size(matrices: list[Matrix], largest: int, floor: int, *, per_position: bool = False) -> tuple[int, float]:
+def _best_size(matrices: list[Matrix], largest: int, floor: int, crossbar_size: int) -> tuple[int, float]:
     """The best size and its utilisation, among `largest`, `largest / 2`, ... above `floor`; the largest one on a tie.
 
     `floor` itself is a candidate only if it is `largest`.
     """
     sizes = [largest, *_halves_above(largest // 2, floor)]
-    utilisation, size = max((_utilisation(matrices, size, per_position), size) for size in sizes)
+    utilisation, size = max((_utilisation(matrices, size, crossbar_size), size) for size in sizes)
     return size, utilisation
 
 
@@ -100,23 +113,26 @@ def _halves_above(size: int, floor: int) -> Iterator[int]:
         size //= 2
 
 
-def _utilisation(matrices: list[Matrix], size: int, per_position: bool) -> float:
+def _utilisation(matrices: list[Matrix], size: int, crossbar_size: int) -> float:
     used = cells = 0
-    for layer, columns in matrices:
-        positions = layer.positions if per_position else 1
-        used += layer.rows * columns
-        cells += math.ceil(layer.rows // positions / size) * math.ceil(columns / size) * positions * size**2
+    for m in matrices:
+        used += m.rows * m.columns * m.positions * m.packs
+        places = 1 if m.packs == 1 else math.prod(copies(m.rows, m.columns, size, crossbar_size))
+        cells += m.tiles(size, places) * m.positions * size**2
     return used / cells if cells else 0.0
 
 
-def _best_pe_size(matrices: list[Matrix], tile_size: int, utilisation: float, floor: int) -> int:
+def _best_pe_size(matrices: list[Matrix], tile_size: int, utilisation: float, floor: int, crossbar_size: int) -> int:
     """Half the tile, or a smaller PE if copies of the matrices on the tile's PEs then use more cells."""
     candidates = [(utilisation, tile_size // _PES_PER_TILE_SIDE)]
     for size in _halves_above(tile_size // _PES_PER_TILE_SIDE, floor):
         used = cells = 0
-        for layer, columns in matrices:
-            used += layer.rows * columns * math.prod(copies(layer.rows, columns, tile_size, size))
-            cells += math.ceil(layer.rows / tile_size) * math.ceil(columns / tile_size) * tile_size**2
+        for m in matrices:
+            places = math.prod(copies(m.rows, m.columns, tile_size, size))
+            if m.packs > 1:
+                places *= math.prod(copies(m.rows, m.columns, size, crossbar_size))
+            used += m.rows * m.columns * m.packs * (math.ceil(m.packs / places) * places // m.packs)
+            cells += m.tiles(tile_size, places) * tile_size**2
         candidates.append((used / cells, size))
     return max(candidates)[1]
 

@@ -4,7 +4,12 @@ The hierarchy is chip > tiles > processing elements (PEs) > crossbars, each leve
 
 * *conventional*: the unrolled matrix of `rows x columns` is cut into tiles, PEs and crossbars;
 * *novel*: every kernel position has a PE of its own, whose rows are the input channels, so that neighbouring windows
-  reuse inputs. It applies to layers with the network's most frequent kernel.
+  reuse inputs. It applies to layers with the network's most frequent square kernel and without groups.
+
+The groups of a layer lie in *packs*. A pack is one matrix, with the weights of its groups along its diagonal and
+weights of 0 elsewhere, which are cells like all others. As many groups share a crossbar as fit it along its diagonal
+and divide the number of groups. A group that is larger than a crossbar is a pack of its own. Packs share tiles and PEs,
+but no crossbar: each has inputs of its own.
 
 The network's forward pass and the cost model read the same `LayerMapping`, so both convert a partial sum once per row
 block, column, input cycle and window.
@@ -20,7 +25,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hw_models.accelerator import Accelerator, Mapping
-from hw_models.floorplan import Floorplan, copies, floorplan
+from hw_models.floorplan import Floorplan, Matrix, copies, floorplan
 from hw_models.layers import MvmLayer
 
 RowOrder = Literal["channel_major", "kernel_major"]
@@ -33,12 +38,13 @@ class LayerMapping:
     Attributes:
         mapped_as: The mapping of this layer, which may differ from the accelerator's (see `map_network`).
         crossbar_size: Cells per side of a crossbar.
-        columns: Used columns: `out_channels` x `columns_per_weight`, with both polarities.
+        columns: Used columns, of all packs: `out_channels` x `columns_per_weight`, with both polarities.
+        groups_per_pack: Groups that share a crossbar; 1 for a layer without groups.
         input_cycles: Cycles to apply one input vector.
         tile_size, pe_size: Cells per side of a conventional tile and of its PEs; for a novel layer, both are the PE's.
-        row_tiles, col_tiles: Tiles along the rows and along the columns of the matrix.
-        pe_copies, crossbar_copies: (copies along rows, copies along columns) of the matrix on the PEs of a tile, and
-            on the crossbars of a PE.
+        row_tiles, col_tiles: Tiles along the rows and along the columns of a pack.
+        pe_places, crossbar_places: (places along rows, places along columns) for a pack on the PEs of a tile, and on
+            the crossbars of a PE. Copies of the matrix take the places that are left.
     """
 
     layer: MvmLayer
@@ -46,20 +52,36 @@ class LayerMapping:
     crossbar_size: int
     columns: int
     columns_per_weight: int
+    groups_per_pack: int = 1
     input_cycles: int
     tile_size: int
     pe_size: int
     row_tiles: int
     col_tiles: int
-    pe_copies: tuple[int, int]
-    crossbar_copies: tuple[int, int]
+    pe_places: tuple[int, int]
+    crossbar_places: tuple[int, int]
+
+    @property
+    def packs(self) -> int:
+        """Matrices of this layer, which share no crossbar and no input; 1 for a layer without groups."""
+        return self.layer.groups // self.groups_per_pack
+
+    @property
+    def pack_rows(self) -> int:
+        """Rows of a pack, group after group."""
+        return self.groups_per_pack * self.layer.rows
+
+    @property
+    def pack_columns(self) -> int:
+        """Columns of a pack, group after group."""
+        return self.columns // self.packs
 
     @property
     def row_order(self) -> RowOrder:
         """Order of the rows in `row_blocks`.
 
-        `channel_major` is (channel, kernel row, kernel column), the order of `torch.nn.functional.unfold`;
-        `kernel_major` is (kernel row, kernel column, channel).
+        `channel_major` is (channel, kernel row, kernel column), the order of `torch.nn.functional.unfold`, with the
+        channels of a pack one group after the other; `kernel_major` is (kernel row, kernel column, channel).
         """
         return "kernel_major" if self.mapped_as == "novel" else "channel_major"
 
@@ -70,12 +92,12 @@ class LayerMapping:
 
     @property
     def rows_per_position(self) -> int:
-        """Rows of each kernel position."""
-        return self.layer.rows // self.kernel_positions
+        """Rows of a pack that belong to each kernel position."""
+        return self.pack_rows // self.kernel_positions
 
     @property
     def row_blocks(self) -> tuple[tuple[int, int], ...]:
-        """(first, last + 1) of the rows on each crossbar; each block has partial sums of its own."""
+        """(first, last + 1) of a pack's rows on each crossbar; each block has partial sums of its own."""
         part, step = self.rows_per_position, self.crossbar_size
         return tuple(
             (position * part + start, position * part + min(start + step, part))
@@ -90,13 +112,18 @@ class LayerMapping:
 
     @property
     def conversions(self) -> int:
-        """Column conversions of one inference: windows x input cycles x row blocks x columns."""
+        """Column conversions of one inference: windows x input cycles x row blocks of a pack x columns."""
         return self.layer.windows * self.input_cycles * self.row_block_count * self.columns
 
     @property
     def tiles(self) -> int:
         """Tiles of this layer."""
-        return self.row_tiles * self.col_tiles
+        return self.row_tiles * self.col_tiles * math.ceil(self.packs / self.places)
+
+    @property
+    def places(self) -> int:
+        """Places for a pack on a tile, or on the tiles that a larger pack needs."""
+        return math.prod(self.pe_places) * math.prod(self.crossbar_places)
 
     @property
     def cells(self) -> int:
@@ -106,11 +133,11 @@ class LayerMapping:
     @property
     def speedup(self) -> int:
         """Copies of the matrix that work in parallel. They divide the latency and change neither tiles nor energy."""
-        return math.prod(self.pe_copies) * math.prod(self.crossbar_copies)
+        return math.ceil(self.packs / self.places) * self.places // self.packs
 
     @property
     def utilisation(self) -> float:
-        """Share of the cells of its tiles that hold weights, copies included."""
+        """Share of the cells of its tiles that hold weights, copies included; not the zeros beside groups."""
         return self.layer.rows * self.columns * self.speedup / self.cells
 
 
@@ -165,16 +192,16 @@ def _novel_layers(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> list[
 
 @functools.lru_cache(maxsize=128)
 def _map_network(accelerator: Accelerator, layers: tuple[MvmLayer, ...]) -> NetworkMapping:
-    matrices = [(layer, layer.out_channels * accelerator.columns_per_weight(layer.weight_bits)) for layer in layers]
     is_novel = _novel_layers(accelerator, layers)
+    matrices = [_matrix(accelerator, layer, novel) for layer, novel in zip(layers, is_novel, strict=True)]
     plan = floorplan(
         accelerator.crossbar_size,
         novel=[m for m, novel in zip(matrices, is_novel, strict=True) if novel],
         conventional=[m for m, novel in zip(matrices, is_novel, strict=True) if not novel],
     )
     mapped = tuple(
-        _map_layer(accelerator, plan, layer, columns, novel)
-        for (layer, columns), novel in zip(matrices, is_novel, strict=True)
+        _map_layer(accelerator, plan, layer, matrix, novel)
+        for layer, matrix, novel in zip(layers, matrices, is_novel, strict=True)
     )
     return NetworkMapping(floorplan=plan, layers=mapped, tiles=sum(each.tiles for each in mapped))
 
@@ -183,7 +210,8 @@ def map_network(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Network
     """Map a network onto the chip.
 
     With `accelerator.mapping == "novel"`, a layer is novel if its kernel is the most frequent one above 1 (the first on
-    a tie) and its matrix has at least as many rows as a crossbar. All other layers are conventional.
+    a tie) and its matrix has at least as many rows as a crossbar. All other layers are conventional, and so are all
+    layers with groups and with kernels that are not square.
 
     Raises:
         ValueError: If there is no layer.
@@ -193,24 +221,43 @@ def map_network(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Network
     return _map_network(accelerator, tuple(layers))
 
 
+def groups_per_pack(crossbar_size: int, layer: MvmLayer, columns_per_weight: int) -> int:
+    """The largest divisor of `layer.groups` for which so many groups fit one crossbar along its diagonal, or 1."""
+    largest = crossbar_size // max(layer.rows, layer.out_channels // layer.groups * columns_per_weight)
+    return next((g for g in range(min(largest, layer.groups), 1, -1) if layer.groups % g == 0), 1)
+
+
+def _matrix(accelerator: Accelerator, layer: MvmLayer, is_novel: bool) -> Matrix:
+    per_weight, positions = accelerator.columns_per_weight(layer.weight_bits), layer.positions if is_novel else 1
+    if layer.groups == 1:
+        columns = layer.out_channels * per_weight
+        return Matrix(name=layer.name, rows=layer.rows // positions, columns=columns, positions=positions)
+    together = groups_per_pack(accelerator.crossbar_size, layer, per_weight)
+    packs = layer.groups // together
+    return Matrix(
+        name=layer.name, rows=together * layer.rows, columns=layer.out_channels // packs * per_weight, packs=packs
+    )
+
+
 def _map_layer(
-    accelerator: Accelerator, plan: Floorplan, layer: MvmLayer, columns: int, is_novel: bool
+    accelerator: Accelerator, plan: Floorplan, layer: MvmLayer, matrix: Matrix, is_novel: bool
 ) -> LayerMapping:
-    rows, tile_size, pe_size = layer.rows, plan.tile_size, plan.pe_size
+    rows, columns, tile_size, pe_size = matrix.rows, matrix.columns, plan.tile_size, plan.pe_size
     if is_novel:
         assert plan.novel_pe_size is not None, "a novel layer has a novel floorplan"
-        rows, tile_size, pe_size = layer.in_channels, plan.novel_pe_size, plan.novel_pe_size
+        tile_size, pe_size = plan.novel_pe_size, plan.novel_pe_size
     return LayerMapping(
         layer=layer,
         mapped_as="novel" if is_novel else "conventional",
         crossbar_size=plan.crossbar_size,
-        columns=columns,
+        columns=columns * matrix.packs,
         columns_per_weight=accelerator.columns_per_weight(layer.weight_bits),
+        groups_per_pack=layer.groups // matrix.packs,
         input_cycles=accelerator.input_cycles,
         tile_size=tile_size,
         pe_size=pe_size,
         row_tiles=math.ceil(rows / tile_size),
         col_tiles=math.ceil(columns / tile_size),
-        pe_copies=copies(rows, columns, tile_size, pe_size),
-        crossbar_copies=copies(rows, columns, pe_size, plan.crossbar_size),
+        pe_places=copies(rows, columns, tile_size, pe_size),
+        crossbar_places=copies(rows, columns, pe_size, plan.crossbar_size),
     )

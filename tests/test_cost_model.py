@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_mapping import RRAM, chip, conv, dense
@@ -25,9 +26,13 @@ from hw_models.cost.activity import (
     rectified_planes,
     spread_density,
     tilt_levels,
+    with_zeros_beside_groups,
+    zero_levels,
 )
 from hw_models.cost.column_energy import ConversionEnergy
 from hw_models.devices import load_card
+from hw_models.mapping import map_network
+from pipeline.analog.cells import CellCode
 
 NODES = (45, 32, 22, 14, 10, 7)
 
@@ -254,6 +259,54 @@ def test_adder_trees_of_a_tile_leak_what_its_last_tile_needs():
     assert one.tiles == two.tiles == 2
     tree = AdderTree(tech=technology(22), inputs=2, width=5 + 8 + 4 + 1 + 1, trees=2 * 64 // 8)
     assert two.leakage_power_w - one.leakage_power_w == near(2 * tree.leakage_w(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"weight_encoding": "differential"}, {"weight_bits": 7, "cell_bits": 4}])
+def test_weights_of_zero_are_the_cells_that_the_crossbar_layers_write(changes):
+    accelerator = chip(**changes)
+    digits = (
+        CellCode(accelerator=accelerator, weight_bits=accelerator.weight_bits).digits(torch.zeros(1)).long().flatten()
+    )
+    shares = torch.bincount(digits, minlength=2**accelerator.cell_bits) / len(digits)
+    assert zero_levels(accelerator) == near(shares.tolist())
+
+
+def test_zeros_beside_groups_take_their_share_of_the_cells():
+    # 8 groups on a crossbar: an eighth of the cells are weights; zeros of 8 bits in 2-bit cells are 2, 0, 0, 0
+    layer = conv("a", 32, 32, groups=32)
+    mapped = map_network(chip(crossbar_size=128), [layer]).layers[0]
+    weights = LayerActivity(plane_densities=(0.5,), level_shares=(0.0, 1.0, 0.0, 0.0))
+    mixed = with_zeros_beside_groups(weights, chip(crossbar_size=128), mapped).level_shares
+    assert mixed == near((7 / 8 * 3 / 4, 1 / 8, 7 / 8 / 4, 0))
+
+
+def test_groups_on_one_crossbar_cost_what_the_matrix_with_its_zeros_costs():
+    # 4 groups of 2 channels: 72 rows x 32 columns on 128 x 128; the dense matrix computes four times the operations
+    accelerator = chip(crossbar_size=128, mapping="conventional")
+    grouped, dense_layer = conv("a", 8, 8, groups=4), conv("a", 8, 8)
+    activity = assumed_activity(accelerator, [grouped])
+    mapped = map_network(accelerator, [grouped]).layers[0]
+    with_zeros = with_zeros_beside_groups(activity.layers[0], accelerator, mapped)
+    ours = estimate_cost(accelerator, [grouped], activity=activity)
+    whole = estimate_cost(accelerator, [dense_layer], activity=Activity(layers=(with_zeros,)))
+    assert 4 * ours.ops == whole.ops
+    assert 4 * ours.utilisation == whole.utilisation
+    for name in ("area_m2", "latency_s", "dynamic_energy_j", "energy_by_component_j", "latency_by_component_s"):
+        assert getattr(ours, name) == getattr(whole, name), name
+
+
+def test_each_pack_pays_for_crossbars_inputs_and_traffic_of_its_own():
+    # packs of 7 groups, 63 rows x 28 columns; the smallest tile has 16 crossbars
+    one, many = (estimate_cost(chip(), [conv("a", 7 * n, 7 * n, groups=7 * n, relu=False)]) for n in (1, 16))
+    assert (one.tiles, one.crossbars, one.layers[0].speedup) == (many.tiles, many.crossbars, 16) == (1, 16, 16)
+    assert many.layers[0].speedup == 1
+    for name in ("array", "adc", "shift_add", "drivers", "multiplexers", "registers"):
+        assert many.energy_by_component_j[name] == near(16 * one.energy_by_component_j[name], rel=1e-3), name
+    # the 16 copies of one pack share its windows; without copies, reading takes 16 times as long
+    for name in ("adc", "registers"):
+        assert many.latency_by_component_s[name] == near(16 * one.latency_by_component_s[name], rel=1e-3), name
+    # bits in 63 rows, 7 sums out, and each crosses the chip and the tile
+    assert many.energy_by_component_j["buffers"] == near(16 * one.energy_by_component_j["buffers"])
 
 
 def test_operations_of_a_padded_image_can_count_more_windows_than_run():

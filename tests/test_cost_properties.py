@@ -16,6 +16,7 @@ from hw_models.circuits.converters import SLOW_COMPARATOR_NM
 from hw_models.cost import COMPONENTS, CostReport, estimate_cost
 from hw_models.cost.activity import Activity, LayerActivity, assumed_activity, spread_density
 from hw_models.layers import MvmLayer
+from hw_models.mapping import map_network
 
 FEW = settings(max_examples=50, deadline=None)
 HEADLINES = ("area_m2", "clock_s", "latency_s", "dynamic_energy_j", "energy_j", "leakage_power_w", "tops_per_watt")
@@ -105,12 +106,24 @@ def test_denser_inputs_cost_more(accelerator, layers, density):
 
 
 @FEW
+@given(chips(), st.integers(1, 9), st.sampled_from([1, 3, (1, 7)]), st.integers(1, 12), st.integers(2, 6))
+def test_a_multiple_of_the_groups_costs_more(accelerator, channels, kernel, groups, factor):
+    few, many = (
+        estimate_cost(accelerator, [conv("a", n * channels, n * channels, kernel, 4, groups=n)])
+        for n in (groups, factor * groups)
+    )
+    assert many.dynamic_energy_j > few.dynamic_energy_j
+    assert many.cells >= few.cells
+    assert many.conversions > few.conversions
+
+
+@FEW
 @given(chips(), networks())
 def test_conversions_are_windows_times_cycles_times_row_blocks_times_columns(accelerator, layers):
     report = estimate_cost(accelerator, layers)
-    for layer, cost in zip(layers, report.layers, strict=True):
-        positions = layer.kernel**2 if cost.mapped_as == "novel" else 1
-        row_blocks = positions * math.ceil(layer.rows / positions / accelerator.crossbar_size)
+    for layer, mapped, cost in zip(layers, map_network(accelerator, layers).layers, report.layers, strict=True):
+        positions = layer.positions if cost.mapped_as == "novel" else 1
+        row_blocks = positions * math.ceil(mapped.pack_rows / positions / accelerator.crossbar_size)
         columns = layer.out_channels * accelerator.cells_per_weight
         assert cost.conversions == layer.windows * accelerator.input_bits * row_blocks * columns
     assert report.conversions == sum(cost.conversions for cost in report.layers)

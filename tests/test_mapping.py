@@ -44,6 +44,10 @@ def networks(draw) -> list[MvmLayer]:
         filters, kernel = draw(st.integers(1, 96)), draw(st.sampled_from([1, 3, 5]))
         layers.append(conv(f"conv{index}", channels, filters, kernel, pixels, pooled=draw(st.booleans())))
         channels = filters
+        if draw(st.booleans()):
+            groups = draw(st.sampled_from([n for n in range(2, channels + 1) if channels % n == 0] or [1]))
+            sides = draw(st.sampled_from([3, (1, 7), (2, 2, 2)]))
+            layers.append(conv(f"grouped{index}", channels, channels, sides, pixels, groups=groups))
     return [*layers, dense("fc", channels * pixels**2, draw(st.integers(2, 40)))]
 
 
@@ -110,6 +114,54 @@ def test_a_layer_with_bits_of_its_own_has_columns_of_its_own():
     assert [each.columns for each in mapped] == [40, 30, 30]
 
 
+def test_groups_share_a_crossbar_along_its_diagonal():
+    # depthwise 3 x 3: 14 groups of 9 rows fit 128 rows, and 8 is the largest divisor of 32 below; 8 x 4 columns
+    mapped = map_network(chip(crossbar_size=128), [conv("a", 32, 32, groups=32)]).layers[0]
+    assert (mapped.groups_per_pack, mapped.packs) == (8, 4)
+    assert (mapped.pack_rows, mapped.pack_columns, mapped.columns) == (72, 32, 128)
+    assert mapped.row_blocks == ((0, 72),)
+    assert mapped.conversions == 64 * 8 * 1 * 128
+    # one tile of 4 x 4 crossbars has room for 4 copies of the 4 packs; 9 cells of each column hold weights
+    assert (mapped.tiles, mapped.places, mapped.speedup) == (1, 16, 4)
+    assert mapped.utilisation == 4 * 9 * 128 / 512**2
+
+
+@pytest.mark.parametrize(
+    ("layer", "groups_per_pack"),
+    [
+        pytest.param(conv("a", 10, 10, groups=10), 5, id="7 groups of 9 rows fit 64 rows, and 5 divides 10"),
+        pytest.param(conv("a", 8, 64, 1, groups=8), 2, id="2 groups of 32 columns fit 64 columns"),
+        pytest.param(conv("a", 7, 7, groups=7), 7, id="all 7 groups fit"),
+        pytest.param(conv("a", 22, 22, groups=11), 1, id="3 groups fit, and none but 1 divides 11"),
+        pytest.param(conv("a", 16, 16, groups=2), 1, id="a group of 72 rows is larger than a crossbar"),
+        pytest.param(conv("a", 2, 40, 1, groups=2), 1, id="a group of 80 columns is larger than a crossbar"),
+        pytest.param(conv("a", 7, 7), 1, id="no groups"),
+    ],
+)
+def test_as_many_groups_share_a_crossbar_as_fit_it_and_divide_them(layer, groups_per_pack):
+    mapped = map_network(chip(), [layer]).layers[0]
+    assert mapped.groups_per_pack == groups_per_pack
+    assert mapped.packs == layer.groups // groups_per_pack
+
+
+def test_a_group_larger_than_a_crossbar_has_row_blocks_of_its_own():
+    # 20 x 9 = 180 rows: blocks of 64, 64 and 52 for each of 3 groups, whose 20 filters take 80 columns
+    mapped = map_network(chip(), [conv("a", 60, 60, groups=3)]).layers[0]
+    assert (mapped.packs, mapped.row_blocks) == (3, ((0, 64), (64, 128), (128, 180)))
+    assert mapped.conversions == 64 * 8 * 3 * 240
+    # a pack takes 2 x 1 PEs of 128 cells, so that a tile of 256 has room for two: two tiles, and no copy
+    assert (mapped.tile_size, mapped.pe_size, mapped.places) == (256, 128, 2)
+    assert (mapped.tiles, mapped.speedup) == (2, 1)
+
+
+def test_groups_and_kernels_that_are_not_square_are_conventional():
+    layers = [conv("wide", 64, 64, (3, 5)), conv("square", 64, 64), conv("grouped", 64, 64, groups=2)]
+    layers += [conv("volume", 64, 64, (3, 3, 3)), conv("sequence", 64, 64, (7,))]
+    mapped = map_network(chip(), layers).layers
+    assert [each.mapped_as for each in mapped] == ["conventional", "novel"] + 3 * ["conventional"]
+    assert [each.layer.rows for each in mapped] == [64 * 15, 64 * 9, 32 * 9, 64 * 27, 64 * 7]
+
+
 @pytest.mark.parametrize(
     ("rows", "columns", "expected"),
     [
@@ -149,8 +201,18 @@ def test_a_network_without_layers_is_refused():
 def test_rows_are_covered_once_and_never_beyond_a_crossbar(accelerator, layers):
     for mapped in map_network(accelerator, layers).layers:
         covered = [row for first, last in mapped.row_blocks for row in range(first, last)]
-        assert covered == list(range(mapped.layer.rows))
+        assert covered == list(range(mapped.pack_rows))
         assert all(last - first <= accelerator.crossbar_size for first, last in mapped.row_blocks)
+
+
+@given(chips(), networks())
+def test_packs_hold_every_group_once_and_have_a_place(accelerator, layers):
+    for mapped in map_network(accelerator, layers).layers:
+        assert mapped.packs * mapped.groups_per_pack == mapped.layer.groups
+        assert mapped.packs * mapped.pack_rows == mapped.layer.inputs
+        assert mapped.packs * mapped.pack_columns == mapped.columns
+        assert mapped.packs * mapped.speedup <= mapped.places * mapped.tiles
+        assert mapped.groups_per_pack == 1 or max(mapped.pack_rows, mapped.pack_columns) <= accelerator.crossbar_size
 
 
 @given(chips(), networks())
@@ -166,6 +228,6 @@ def test_used_cells_fit_on_the_chip(accelerator, layers):
 @given(chips(), networks())
 def test_tiles_hold_the_whole_matrix(accelerator, layers):
     for mapped in map_network(accelerator, layers).layers:
-        assert mapped.row_tiles * mapped.tile_size >= mapped.layer.rows // mapped.kernel_positions
-        assert mapped.col_tiles * mapped.tile_size >= mapped.columns
+        assert mapped.row_tiles * mapped.tile_size >= mapped.rows_per_position
+        assert mapped.col_tiles * mapped.tile_size >= mapped.pack_columns
         assert math.log2(mapped.tile_size / mapped.pe_size).is_integer()

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from hw_models.accelerator import Accelerator
 from hw_models.layers import MvmLayer
+from hw_models.mapping import LayerMapping
 
 INPUT_SIGMA = 0.25  # standard deviation before rectification, relative to the largest code
 WEIGHT_SIGMA = 0.3  # standard deviation of weights, relative to the largest code
@@ -26,7 +27,8 @@ class LayerActivity:
     Attributes:
         plane_densities: Share of ones in each bit-plane of the inputs, most significant first; 0 for a plane without
             ones, such as the sign of a rectified input.
-        level_shares: Share of the used cells at each level, lowest conductance first; they sum to 1.
+        level_shares: Share of the weights' cells at each level, lowest conductance first; they sum to 1. The zeros
+            beside the groups of a layer are left out: the cost model adds them.
 
     Raises:
         ValueError: If a share is outside 0 to 1, or `level_shares` do not sum to 1.
@@ -162,6 +164,31 @@ def _normal_codes(weight_bits: int) -> list[tuple[int, float]]:
     tails[0] = 1.0
     # a step above 1 would leave the low digits zero; the product with an odd number spreads them evenly
     return [(code + code // step * 2654435761 % step, tails[i] - tails[i + 1]) for i, code in enumerate(codes)]
+
+
+def with_zeros_beside_groups(activity: LayerActivity, accelerator: Accelerator, mapped: LayerMapping) -> LayerActivity:
+    """The activity with the weights of 0 that fill a pack beside its groups."""
+    if mapped.groups_per_pack == 1:
+        return activity
+    zeros = zero_levels(accelerator, mapped.layer.weight_bits)
+    weights = 1 / mapped.groups_per_pack
+    shares = [weights * w + (1 - weights) * zero for w, zero in zip(activity.level_shares, zeros, strict=True)]
+    return dataclasses.replace(activity, level_shares=tuple(shares))
+
+
+def zero_levels(accelerator: Accelerator, weight_bits: int | None = None) -> tuple[float, ...]:
+    """Share of cells at each level for weights of 0; `weight_bits` None takes the accelerator's.
+
+    Offset: the digits of 2**(weight_bits - 1), of which only the highest is not 0. Differential: zeros.
+    """
+    bits, cell_bits = accelerator.weight_bits if weight_bits is None else weight_bits, accelerator.cell_bits
+    shares = [0.0] * 2**cell_bits
+    shares[0] = 1.0
+    if accelerator.weight_encoding == "offset":
+        top = 1 / accelerator.slices(weight_bits)
+        shares[0] -= top
+        shares[1 << (bits - 1) % cell_bits] += top
+    return tuple(shares)
 
 
 def tilt_levels(level_shares: tuple[float, ...], mean_level: float) -> tuple[float, ...]:

@@ -131,6 +131,8 @@ def _outside_reference(chip: Chip, adc_model: AdcModel) -> tuple[str, ...]:
         reasons.append("the access transistor of this cell's low resistance is wider than the cell, which is widened")
     if any(mapped.layer.weight_bits not in (None, accelerator.weight_bits) for mapped in chip.mapping.layers):
         reasons.append("weight_bits differ between layers")
+    if any(mapped.layer.groups > 1 for mapped in chip.mapping.layers):
+        reasons.append("layers with groups, which the reference does not know")
     if chip.accumulate_wide_weights and accelerator.cells_per_weight > accelerator.cols_per_adc:
         reasons.append("a weight has more columns than share a converter, whose accumulation the reference leaves out")
     if adc_model != "reference":

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from hw_models.circuits.chip import GLOBAL_CORE_SIDE, Chip
 from hw_models.circuits.technology import linear_curve
-from hw_models.cost.activity import Activity, LayerActivity
+from hw_models.cost.activity import Activity, LayerActivity, with_zeros_beside_groups
 from hw_models.cost.column_energy import ConversionEnergy
 from hw_models.cost.layer_uses import LayerUses, Piece, pes_of
 from hw_models.cost.report import LayerCost
@@ -29,7 +29,8 @@ def costs_of_layers(chip: Chip, activity: Activity, conversions: ConversionEnerg
         if inputs := uses.last_pe_tree_inputs():
             tree_inputs[uses.mapped.mapped_as] = inputs
     costs = []
-    for uses, data in zip(layers, activity.layers, strict=True):
+    for uses, weights_only in zip(layers, activity.layers, strict=True):
+        data = with_zeros_beside_groups(weights_only, chip.accelerator, uses.mapped)
         kind = uses.mapped.mapped_as
         inputs = uses.last_pe_tree_inputs() or tree_inputs.get(kind) or uses.tile.pe.crossbars_per_side
         tree_inputs[kind] = inputs
@@ -79,8 +80,9 @@ def _tile_j(uses: LayerUses, tile: Piece, data: LayerActivity, conversions: Conv
     tech, blocks = uses.chip.tech, uses.tile
     total: defaultdict[str, float] = defaultdict(float)
     for pe in pes_of(uses.mapped, tile, blocks.side):
-        _add(total, _pe_j(uses, pe, data, conversions), pe.count)
-    total["adder_trees"] += uses.tile_tree_uses() * blocks.tree.use_j(uses.tile_tree_inputs(tile))
+        _add(total, _pe_j(uses, pe, data, conversions), pe.count * tile.packs)
+    tree_uses = uses.tile_tree_uses() * uses.pack_rows_of(tile)
+    total["adder_trees"] += tree_uses * blocks.tree.use_j(uses.tile_tree_inputs(tile))
     bits_in, bits_out = uses.tile_traffic_bits(tile)
     total["buffers"] += bits_in * blocks.input_buffer.bit_j(tech)
     total["buffers"] += bits_out * blocks.output_buffer.bit_j(tech)
@@ -146,12 +148,12 @@ def _pe_cycles(uses: LayerUses, tile: Piece) -> dict[str, float]:
     rows, columns = min(tile.rows, mapped.pe_size), min(tile.columns, mapped.pe_size)
     inputs, outputs = uses.register_accesses(Piece(rows, columns, 1))
     tree_uses, copies = uses.windows * uses.weights_per_scan, mapped.speedup
-    register_copies = math.prod(mapped.pe_copies) if uses.is_copied_on_every_pe else copies
+    registers = math.prod(mapped.pe_places) if uses.is_copied_on_every_pe else mapped.places
     return {
         "adc": uses.planes * unit.steps / copies,
         "shift_add": uses.planes * unit.accumulation_steps / copies,
         "adder_trees": tree_uses * uses.tile.pe.tree.use_cycles(math.ceil(rows / mapped.crossbar_size)) / copies,
-        "registers": (inputs + outputs) / register_copies,
+        "registers": tile.packs * (inputs + outputs) / min(registers, tile.packs * copies),
     }
 
 

@@ -17,11 +17,12 @@ POOL_WINDOW = 4  # pixels of a 2 x 2 max pooling
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of the weight matrix on one tile or PE, and the number of equal parts."""
+    """A part of a pack's weight matrix on one tile or PE, the number of equal parts, and the packs on the same tile."""
 
     rows: int
     columns: int
     count: int
+    packs: int = 1
 
 
 def cut(length: int, size: int) -> list[tuple[int, int]]:
@@ -35,12 +36,22 @@ def pieces(rows: int, columns: int, size: int) -> list[Piece]:
     return [Piece(r, c, n * m) for r, n in cut(rows, size) for c, m in cut(columns, size)]
 
 
+def tiles_of(mapped: LayerMapping) -> list[Piece]:
+    """The pieces on the tiles, the fullest and largest first. All places of a tile are filled before the next one's."""
+    parts = pieces(mapped.rows_per_position, mapped.pack_columns, mapped.tile_size)
+    if mapped.packs == 1:
+        return parts
+    return [
+        Piece(p.rows, p.columns, n * p.count, packs) for packs, n in cut(mapped.packs, mapped.places) for p in parts
+    ]
+
+
 def pes_of(mapped: LayerMapping, tile: Piece, side: int) -> list[Piece]:
-    """The pieces on the PEs of a tile; a conventional tile has `side` x `side` PEs."""
+    """The pieces of a pack on the PEs of a tile; a conventional tile has `side` x `side` PEs."""
     if mapped.mapped_as == "novel":
         return [Piece(tile.rows, tile.columns, mapped.kernel_positions)]
     used = pieces(tile.rows, tile.columns, mapped.pe_size)
-    return used + _phantom_pes(mapped, tile, side) if mapped.speedup == 1 else used
+    return used + _phantom_pes(mapped, tile, side) if mapped.packs == mapped.speedup == 1 else used
 
 
 def _phantom_pes(mapped: LayerMapping, tile: Piece, side: int) -> list[Piece]:
@@ -56,42 +67,51 @@ class LayerUses:
     """One layer on its chip: its kind of tile, and the bus from the global buffer to it.
 
     Attributes:
-        is_copied_on_every_pe: Whether each PE of a conventional tile holds a copy of the whole matrix.
+        is_copied_on_every_pe: Whether each PE of a conventional tile has a place for the whole matrix.
         windows: Input vectors of one inference.
         planes: Bit-planes of one inference: windows x input cycles.
-        tiles: Pieces of the matrix on the tiles, the largest first. On a novel tile, each PE holds such a piece.
+        tiles: Pieces of a pack on the tiles, the largest first. On a novel tile, each PE holds such a piece.
     """
 
     def __init__(self, chip: Chip, mapped: LayerMapping) -> None:
         self.chip, self.mapped = chip, mapped
         self.tile, self.route = chip.tiles[mapped.mapped_as], chip.routes[mapped.mapped_as]
         self.is_novel = mapped.mapped_as == "novel"
-        self.is_copied_on_every_pe = not self.is_novel and min(mapped.pe_copies) >= self.tile.side
+        self.is_copied_on_every_pe = not self.is_novel and min(mapped.pe_places) >= self.tile.side
         self.windows = mapped.layer.windows
         self.planes = self.windows * mapped.input_cycles
         self.weights_per_scan = weights_per_scan(
             chip.accelerator.cols_per_adc, mapped.columns_per_weight, chip.accumulate_wide_weights
         )
-        self.tiles = pieces(mapped.rows_per_position, mapped.columns, mapped.tile_size)
+        self.tiles = tiles_of(mapped)
 
     # A processing element
 
-    def pe_tree_charges(self, occupied: int) -> int:
-        """Uses of a PE's adder trees. Quirk: if every PE holds several copies, each occupied crossbar counts."""
-        uses = self.windows * self.weights_per_scan
-        copied = self.is_copied_on_every_pe and math.prod(self.mapped.crossbar_copies) > 1
-        return uses * occupied if copied else uses
+    def pe_tree_charges(self, occupied: int) -> float:
+        """Uses of a PE's adder trees for a pack; packs side by side on a PE share a use.
+
+        Quirk: if every PE holds several copies of the layer's only pack, each occupied crossbar counts.
+        """
+        uses, places = self.windows * self.weights_per_scan, self.mapped.crossbar_places
+        if self.mapped.packs > 1:
+            return uses / min(places[1], self.packs_per_pe)
+        return uses * occupied if self.is_copied_on_every_pe and math.prod(places) > 1 else uses
+
+    @property
+    def packs_per_pe(self) -> int:
+        """Packs on the fullest PE: the packs of a tile are spread over its PEs."""
+        return math.ceil(self.tiles[0].packs / math.prod(self.mapped.pe_places))
 
     def last_pe_tree_inputs(self) -> int | None:
         """Numbers that the adder trees of the last PE add; None if each copy fits one crossbar: they are idle."""
         mapped = self.mapped
-        if self.is_copied_on_every_pe and max(mapped.rows_per_position, mapped.columns) <= mapped.crossbar_size:
+        if self.is_copied_on_every_pe and max(mapped.rows_per_position, mapped.pack_columns) <= mapped.crossbar_size:
             return None
         rows_of_last_pe = (mapped.rows_per_position - 1) % mapped.pe_size + 1
         return math.ceil(rows_of_last_pe / mapped.crossbar_size)
 
     def register_accesses(self, pe: Piece) -> tuple[int, int]:
-        """Accesses of a PE's input register and of its output register."""
+        """Accesses of a PE's input register and of its output register for a pack."""
         inputs = pe.rows * self.planes // self.tile.pe.input_register_bits
         outputs = pe.columns // self.mapped.columns_per_weight * self.tile.pe.tree.width * self.windows
         return inputs, outputs // self.tile.pe.output_register_bits
@@ -100,30 +120,33 @@ class LayerUses:
 
     def tile_tree_inputs(self, tile: Piece) -> int:
         """Numbers that the adder trees of a tile add."""
-        if self.is_novel or self.mapped.speedup == 1:
+        if self.is_novel or self.mapped.packs == self.mapped.speedup == 1:
             return self.tile.side
         return math.ceil(tile.rows / self.mapped.pe_size)
 
     def tile_tree_uses(self) -> int:
-        """Uses of a tile's adder trees. Trees of one input cost nothing."""
+        """Uses of a tile's adder trees, one after the other. Trees of one input cost nothing."""
         if self.is_novel:
             return self.windows * self.weights_per_scan
         return self.windows * math.ceil(self.chip.accelerator.cols_per_adc / self.mapped.columns_per_weight)
 
+    def pack_rows_of(self, tile: Piece) -> int:
+        """Rows of packs on a tile: each takes adders of its own, which work at the same time."""
+        return math.ceil(tile.packs / (self.mapped.pe_places[1] * self.mapped.crossbar_places[1]))
+
     def tile_traffic_bits(self, tile: Piece) -> tuple[float, float]:
         """Bits into and out of a tile. A novel tile reuses inputs between neighbouring windows."""
         kernel = self.mapped.layer.square_kernel if self.is_novel else 1
-        bits_in = tile.rows * self.mapped.kernel_positions * self.planes / kernel
-        bits_out = (
-            tile.columns // self.mapped.columns_per_weight * (1 + self.tile.tree.width) * self.windows / kernel**2
-        )
+        bits_in = tile.packs * tile.rows * self.mapped.kernel_positions * self.planes / kernel
+        weights = tile.packs * (tile.columns // self.mapped.columns_per_weight)
+        bits_out = weights * (1 + self.tile.tree.width) * self.windows / kernel**2
         return bits_in, bits_out
 
     # The chip
 
     def chip_traffic_bits(self) -> tuple[float, float]:
         """Bits read from and written to the global buffer."""
-        bits_read = self.mapped.layer.rows * self.planes / (self.mapped.layer.square_kernel if self.is_novel else 1)
+        bits_read = self.mapped.layer.inputs * self.planes / (self.mapped.layer.square_kernel if self.is_novel else 1)
         bits_written = self.mapped.layer.out_channels * self.planes / (POOL_WINDOW if self.mapped.layer.pooled else 1)
         return bits_read, bits_written
 
