@@ -25,7 +25,7 @@ from hw_models.number_format import FixedPoint
 from pipeline.analog.input_vectors import InputVectors
 from pipeline.analog.output_noise import compiled_noise, torch_noise
 from pipeline.analog.programmed_cells import ProgrammedCells, written_cells
-from pipeline.analog.quantise import QuantisedLayer
+from pipeline.analog.quantise import QuantisedLayer, RangeRule
 from pipeline.analog.simulated_chip import SimulatedChip
 
 Fidelity = Literal["float", "fast", "exact"]
@@ -64,9 +64,10 @@ class NoisyLayer(QuantisedLayer):
         weight_format: FixedPoint | None = None,
         index: int = 0,
         weight_bits: int | None = None,
+        range_rule: RangeRule = "rms",
     ) -> None:
         bits = weight_format.bits if weight_format else weight_bits or accelerator.weight_bits
-        super().__init__(accelerator, bits, weight_format, index)
+        super().__init__(accelerator, bits, weight_format, index, range_rule)
         errors = {"adc_bias": (2, outputs), "adc_std": (2, outputs), "adc_common_std": (2,), "adc_error_ratio": (2,)}
         for name, size in {"adc_full_scale": (), **errors}.items():
             self.register_buffer(name, torch.zeros(size))
@@ -120,21 +121,29 @@ class NoisyLayer(QuantisedLayer):
     def program_chips(self, chips: Sequence[SimulatedChip], drift_time_s: float | None = None) -> None:
         """Write the weights into the cells of each chip."""
         # Keep the weight's strides: with one input channel they may change, and convolutions would round differently.
-        codes = torch.empty_like(self.weight, requires_grad=False).copy_(self.weight_codes())
+        codes = torch.empty_like(self.weight, requires_grad=False, dtype=torch.float32).copy_(self.weight_codes())
         self._programmed_step = self.weight_step.item()
         place = self.code, self.mapping, self.index
-        self.programmed = [written_cells(*place, chip, codes, drift_time_s) for chip in chips]
+        with torch.autocast(codes.device.type, enabled=False):
+            self.programmed = [written_cells(*place, chip, codes, drift_time_s) for chip in chips]
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.fidelity == "float" and not self.training:
+            return self.product(x, self.weight, self.bias)
+        if x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type):
+            return self._on_crossbars(x)
+        with torch.autocast(x.device.type, enabled=False):  # codes and column sums need float32
+            return self._on_crossbars(x.float()).to(x.dtype)
+
+    def _on_crossbars(self, x: Tensor) -> Tensor:
+        """The output for inputs in float32."""
         if self.training:
             return self.training_pass(x)
-        if self.fidelity == "float":
-            return self.product(x, self.weight, self.bias)
         if not self.programmed:
             raise RuntimeError("no chip is programmed; call pipeline.analog.model.program_chip first")
         if len(x) % (chips := len(self.programmed)):
             raise ValueError(f"{len(x)} images are no equal shares of {chips} chips; program one, or others")
-        codes, bias = self.input_codes(x), None if self.bias is None else self.bias.detach()
+        codes, bias = self.input_codes(x), None if self.bias is None else self.bias.detach().float()
         if self.fidelity == "fast" and self._can_be_fast:
             return self._fast(codes, self.output_step, bias)
         return self.from_windows(self.exact(codes, self.output_step, bias), codes)

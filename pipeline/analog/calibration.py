@@ -100,7 +100,7 @@ class ErrorSums:
         """Add the errors of an exact pass, as a forward hook of the layer."""
         assert isinstance(layer, NoisyLayer)
         scale, codes = layer.output_step, layer.input_codes(inputs[0])
-        bias = None if layer.bias is None else layer.bias.detach()
+        bias = None if layer.bias is None else layer.bias.detach().float()
         ideal = layer.to_windows(layer.product(codes, layer.programmed[0].folded * scale, bias))
         self.add((layer.to_windows(output) - ideal).flatten(0, -2) / scale, ideal.flatten(0, -2) / scale)
 

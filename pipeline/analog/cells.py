@@ -1,7 +1,7 @@
 """From weight codes to cells and back: slices, conductances, and the errors of programming.
 
-A weight is an integer code w from -(2**(bits-1) - 1) to 2**(bits-1) - 1. It is stored as `slices` digits of
-`cell_bits` bits, lowest first:
+A weight is an integer code w from -(2**(bits-1) - 1) to 2**(bits-1) - 1; the offset encoding can also hold
+-(2**(bits-1)). It is stored as `slices` digits of `cell_bits` bits, lowest first:
 
     offset:        w + 2**(bits-1)    in one group of cells; the offset times the sum of inputs is subtracted digitally
     differential:  max(w, 0) and max(-w, 0)    in a positive and a negative group
@@ -31,7 +31,7 @@ class CellCode:
 
     @property
     def max_code(self) -> int:
-        """Largest weight code; codes are symmetric around 0."""
+        """Largest weight code."""
         return int(2 ** (self.weight_bits - 1)) - 1
 
     @property
@@ -81,12 +81,13 @@ def sigma_levels(code: CellCode, levels: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=256)
-def code_sigma(code: CellCode) -> Tensor:
-    """Standard deviation of the folded weight for each code, shape (2 max_code + 1,), in weight codes.
+def code_sigma(code: CellCode, lowest: int | None = None) -> Tensor:
+    """Standard deviation of the folded weight for each code from `lowest` to `max_code`, in weight codes; None:
+    -`max_code`.
 
     The cells of a weight err independently, so their variances add: var = sum over k of 4**(cell_bits k) var_k.
     """
-    codes = torch.arange(-code.max_code, code.max_code + 1)
+    codes = torch.arange(-code.max_code if lowest is None else lowest, code.max_code + 1)
     variances = sigma_levels(code, code.digits(codes)) ** 2
     return torch.sqrt(torch.tensordot(code.significance() ** 2, variances, dims=1))
 

@@ -40,8 +40,8 @@ def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
         raise ValueError("the model has neither a Conv2d nor a Linear layer; there is nothing to put on crossbars")
     mapping = map_network(hardware, [_matrix_of(name, layer) for name, layer in layers])
     new: dict[nn.Module, nn.Module] = {old: MaxPool2d.like(old) for old in model.modules() if type(old) is nn.MaxPool2d}
-    for index, ((_, layer), place) in enumerate(zip(layers, mapping.layers, strict=True)):
-        new[layer] = _from_digital(layer, hardware, place, index)
+    for index, ((name, layer), place) in enumerate(zip(layers, mapping.layers, strict=True)):
+        new[layer] = _from_digital(layer, hardware, place, index, name)
     return _replaced(model, new)
 
 
@@ -53,7 +53,7 @@ def to_digital(model: nn.Module) -> nn.Module:
 
 
 def _from_digital(
-    layer: nn.Conv2d | nn.Linear, hardware: Accelerator, mapping: LayerMapping, index: int
+    layer: nn.Conv2d | nn.Linear, hardware: Accelerator, mapping: LayerMapping, index: int, name: str
 ) -> NoisyConv2d | NoisyLinear:
     """The crossbar layer that shares a torch layer's parameters."""
     analog: NoisyConv2d | NoisyLinear
@@ -65,6 +65,7 @@ def _from_digital(
     else:
         analog = NoisyLinear(layer.in_features, layer.out_features, bias, **on_chip)
     analog.to(layer.weight.device)
+    analog.range_rule, analog.label = "error", f"layer {name or 'of the model'}"
     analog.weight, analog.bias = cast(nn.Parameter, layer.weight), cast(nn.Parameter | None, layer.bias)
     return analog.train(layer.training)
 

@@ -1,7 +1,8 @@
 """Layers with quantised inputs and weights, trained with straight-through gradients and noise on the weights."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +10,16 @@ from torch import Tensor, nn
 from hw_models.accelerator import Accelerator
 from hw_models.number_format import FixedPoint
 from pipeline.analog.cells import CellCode, code_sigma
+from pipeline.analog.step_search import best_step, spread
 
+RangeRule = Literal["rms", "error"]
 WEIGHT_CLIP_RMS = 2.5  # as IBM aihwkit's LAYER_GAUSSIAN weight clipping; outliers would coarsen the steps
 INPUT_CLIP_RMS = 4.0  # assumed: activations are clipped at four times their rms
+CUT_ENERGY_LIMIT = 0.01  # assumed: share of the energy beyond the largest code of which `calibrate` warns
 _RANGE_MOMENTUM = 0.1  # assumed: of the running input range, as in torch.nn.BatchNorm2d
+_SAMPLE = 2**17  # assumed: values on which a step of least error is searched
+_TRAINING_SAMPLE = 1024  # assumed: the same in training
+_SEARCH_EVERY = 4  # assumed: training passes from one search to the next; between them clips follow the largest value
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -38,15 +45,27 @@ def quantised(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
     return y
 
 
+def cut_energy(x: Tensor, step: Tensor, bounds: tuple[int, int]) -> float:
+    """Share of the energy (sum of squares) of `x` that lies beyond the last codes, rounding apart; from a sample."""
+    values = torch.cat([spread(x, _SAMPLE), *(end.float()[None] for end in torch.aminmax(x.detach()))])
+    low, high = ((bound + half) * step for bound, half in zip(bounds, (-0.5, 0.5), strict=True))
+    cut = values - torch.maximum(torch.minimum(values, high), low)
+    return float(cut.square().sum() / values.square().sum().clamp(min=1e-30))
+
+
 class QuantisedLayer(nn.Module):
-    """A convolution or linear layer with quantised inputs and weights.
+    """A convolution or linear layer with quantised inputs and weights. Codes are computed in float32.
 
     Attributes:
         weight, bias: As in torch.nn: Parameters of the layer (`own_weight`), or tensors handed to it at each call.
         input_range: Input at which clipping begins, scalar; 0: not set. It follows the data in training only.
         signed_inputs: Whether a negative input has been seen. If so, codes are in two's complement; otherwise negative
             inputs are clipped to 0.
+        range_rule: How weight and input steps and the converters' full scale are chosen. `rms` clips at multiples of
+            the root mean square; `error` takes what has the least squared error on the data at hand
+            (docs/noise_model.md). A `weight_format` fixes the weight step under either.
         noise_strength: Weight noise in training, as a multiple of the device's own; 0 is plain training.
+        label: The layer's name in messages.
     """
 
     weight: Tensor
@@ -55,14 +74,33 @@ class QuantisedLayer(nn.Module):
     signed_inputs: Tensor
 
     def __init__(
-        self, accelerator: Accelerator, weight_bits: int, weight_format: FixedPoint | None, index: int
+        self,
+        accelerator: Accelerator,
+        weight_bits: int,
+        weight_format: FixedPoint | None,
+        index: int,
+        range_rule: RangeRule = "rms",
     ) -> None:
         super().__init__()
         self.register_buffer("input_range", torch.tensor(0.0))
         self.register_buffer("signed_inputs", torch.tensor(False))
         self.accelerator, self.weight_format, self.index = accelerator, weight_format, index
         self.code = CellCode(accelerator=accelerator, weight_bits=weight_bits)
+        self.range_rule: RangeRule = range_rule
         self.noise_strength = 0.0
+        self.label = f"layer {index}"
+        self._passes = 0  # of training
+        self._step_over_top: dict[tuple[str, tuple[int, int]], Tensor] = {}  # in training, at the last search
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Move the layer; its ranges stay in float32 whatever type the model is cast to."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, old in before.items():
+            new = self._buffers[name]
+            if old is not None and new is not None and new.dtype != old.dtype:
+                self._buffers[name] = old.to(new.device)
+        return self
 
     def own_weight(self, shape: tuple[int, ...], bias: bool) -> None:
         """Give the layer a fresh weight (He et al., 2015), and a bias of zeros if it has one."""
@@ -75,12 +113,32 @@ class QuantisedLayer(nn.Module):
         raise NotImplementedError
 
     @property
+    def weight_bounds(self) -> tuple[int, int]:
+        """Lowest and highest weight code: symmetric, but for the rule `error` in the offset encoding, whose digits hold
+        one code more."""
+        spare = self.range_rule == "error" and self.code.offset and not self.weight_format
+        return -self.code.max_code - (1 if spare else 0), self.code.max_code
+
+    @property
     def weight_step(self) -> Tensor:
         """Value of one weight code, scalar."""
+        weight = self.weight.detach().float()
         if self.weight_format:
-            return self.weight.new_tensor(2.0**-self.weight_format.fraction_bits)
-        rms = self.weight.detach().square().mean().sqrt()
+            return weight.new_tensor(2.0**-self.weight_format.fraction_bits)
+        if self.range_rule == "error":
+            return self._best_step(weight, torch.aminmax(weight), "weight", self.weight_bounds).clamp(min=1e-12)
+        rms = weight.square().mean().sqrt()
         return (WEIGHT_CLIP_RMS * rms / self.code.max_code).clamp(min=1e-12)
+
+    def _best_step(self, x: Tensor, ends: tuple[Tensor, Tensor], what: str, bounds: tuple[int, int]) -> Tensor:
+        """The step of least error for values from `ends[0]` to `ends[1]`, scalar."""
+        if not self.training:
+            return best_step(spread(x, _SAMPLE), ends, bounds)
+        top = torch.maximum(ends[1], -ends[0]).float()
+        if self._passes % _SEARCH_EVERY == 0 or (what, bounds) not in self._step_over_top:
+            step = best_step(spread(x, _TRAINING_SAMPLE), ends, bounds, quick=True)
+            self._step_over_top[what, bounds] = step / top.clamp(min=1e-30)
+        return top * self._step_over_top[what, bounds]
 
     @property
     def input_bounds(self) -> tuple[int, int]:
@@ -98,12 +156,12 @@ class QuantisedLayer(nn.Module):
 
     def weight_codes(self) -> Tensor:
         """Integer weight codes, float, the weight's shape."""
-        return torch.round(self.weight.detach() / self.weight_step).clamp(-self.code.max_code, self.code.max_code)
+        return torch.round(self.weight.detach().float() / self.weight_step).clamp(*self.weight_bounds)
 
     def input_codes(self, x: Tensor) -> Tensor:
         """Integer input codes, float, within `input_bounds`, the shape of `x`."""
         low, high = self.input_bounds
-        return (x.detach() * (1 / self._step_to(high))).round_().clamp_(low, high)
+        return (x.detach().float() * (1 / self._step_to(high))).round_().clamp_(low, high)
 
     def observe_range(self, x: Tensor, momentum: float) -> None:
         """Move the input range towards that of `x`; the first range is taken as it is.
@@ -116,28 +174,36 @@ class QuantisedLayer(nn.Module):
         if low < 0 and not self.signed_inputs:
             if self.accelerator.dac_bits > 1 or self.accelerator.input_bits < 2:
                 raise ValueError(
-                    f"layer {self.index} has negative inputs, which need two's complement planes: dac_bits 1 and 2 or "
+                    f"{self.label} has negative inputs, which need two's complement planes: dac_bits 1 and 2 or "
                     f"more input_bits, got {self.accelerator.dac_bits} and {self.accelerator.input_bits}; "
                     "put a ReLU before the layer or change the accelerator"
                 )
             self.signed_inputs.fill_(True)
-        rms = torch.linalg.vector_norm(x, dtype=torch.float32) / math.sqrt(x.numel())  # float32 even under autocast
-        top = torch.minimum(torch.maximum(high, -low).float(), INPUT_CLIP_RMS * rms)
+        top = self._range_of(x, low, high)
         self.input_range.copy_(torch.where(self.input_range > 0, self.input_range.lerp(top, momentum), top))
+
+    def _range_of(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The input range for inputs from `low` to `high` alone, scalar."""
+        if self.range_rule == "error":
+            bounds = self.input_bounds
+            return self._best_step(x, (low, high), "input", bounds) * max(bounds[1], 1)
+        rms = torch.linalg.vector_norm(x, dtype=torch.float32) / math.sqrt(x.numel())  # float32 even under autocast
+        return torch.minimum(torch.maximum(high, -low).float(), INPUT_CLIP_RMS * rms)
 
     def training_pass(self, x: Tensor) -> Tensor:
         """The output with quantised inputs and weights and fresh weight noise; the input range follows `x`."""
         with torch.no_grad():
             self.observe_range(x, _RANGE_MOMENTUM)
         low, high = self.input_bounds
-        x = quantised(x, self._step_to(high), low, high)
-        step, top_code = self.weight_step, self.code.max_code
-        weight = quantised(self.weight, step, -top_code, top_code)
+        x = quantised(x.float(), self._step_to(high), low, high)
+        step, (lowest, highest) = self.weight_step, self.weight_bounds
+        weight = quantised(self.weight.float(), step, lowest, highest)
+        self._passes += 1
         if self.noise_strength:
-            codes = torch.round(weight.detach() / step).long() + top_code
-            sigma = code_sigma(self.code).to(weight.device)[codes] * (step * self.noise_strength)
+            codes = torch.round(weight.detach() / step).long() - lowest
+            sigma = code_sigma(self.code, lowest).to(weight.device)[codes] * (step * self.noise_strength)
             noise = torch.randn(weight.numel(), device=weight.device)  # in one piece: several times faster to draw
             weight = weight + sigma * noise.as_strided(weight.shape, self.weight.stride())
         # With one input channel the weight would lose its memory format and slow down all that follows.
         weight = weight.as_strided(weight.shape, self.weight.stride())
-        return self.product(x, weight, self.bias)
+        return self.product(x, weight, None if self.bias is None else self.bias.float())
