@@ -3,6 +3,7 @@
 `hw_models.cost.report` defines every result.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,14 @@ from hw_models.accelerator import Accelerator
 from hw_models.circuits.chip import Chip, build_chip
 from hw_models.cost.activity import Activity, assumed_activity
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel, ConversionEnergy
+from hw_models.cost.digital_operations import DigitalCost, digital_cost
 from hw_models.cost.layer import costs_of_layers
-from hw_models.cost.report import COMPONENTS, CostReport, LayerCost
+from hw_models.cost.report import COMPONENTS, DIGITAL, CostReport, LayerCost
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
 from hw_models.workload import DigitalOperation
+
+_OF_LAYERS = tuple(name for name in COMPONENTS if name != DIGITAL)
 
 
 def estimate_cost(
@@ -33,7 +37,7 @@ def estimate_cost(
     Args:
         accelerator: The hardware. Its `adc_bits` must be a number and its `dac_bits` must be 1.
         layers: The network, first layer first.
-        digital: What digital units compute beside the layers.
+        digital: What digital units compute beside the layers (`hw_models.cost.digital_operations`).
         activity: Statistics of the data; None takes `assumed_activity`.
         adc_model: Where the energy of a conversion comes from: `reference` is NeuroSim; `survey` is the lower bound of
             published converters (`converters.survey_bound_j`) times `survey_factor`. Areas and times are NeuroSim's in
@@ -51,7 +55,9 @@ def estimate_cost(
     assert accelerator.adc_bits is not None
     conversions = ConversionEnergy(model=adc_model, factor=survey_factor, adc_bits=accelerator.adc_bits)
     costs = costs_of_layers(chip, activity, conversions)
-    return _report(chip, costs, _outside_reference(chip, adc_model))
+    report = _report(chip, costs, _outside_reference(chip, adc_model))
+    beside = digital_cost(chip, digital)
+    return report if beside is None else _with_digital(report, beside)
 
 
 def _check(accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activity | None, adc_model: str) -> None:
@@ -88,7 +94,7 @@ def _report(chip: Chip, costs: Sequence[LayerCost], outside_reference: tuple[str
         conversions=mapping.conversions,
         utilisation=mapping.utilisation,
         shared_area_m2=area_m2 - math.fsum(cost.area_m2 for cost in costs),
-        area_by_component_m2={name: chip.area_m2[name] for name in COMPONENTS},
+        area_by_component_m2={name: chip.area_m2[name] for name in _OF_LAYERS},
         latency_by_component_s=_sum_parts([cost.latency_by_component_s for cost in costs]),
         energy_by_component_j=_sum_parts([cost.energy_by_component_j for cost in costs]),
         layers=tuple(costs),
@@ -97,7 +103,28 @@ def _report(chip: Chip, costs: Sequence[LayerCost], outside_reference: tuple[str
 
 
 def _sum_parts(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: math.fsum(part.get(name, 0.0) for part in parts) for name in COMPONENTS}
+    return {name: math.fsum(part.get(name, 0.0) for part in parts) for name in _OF_LAYERS}
+
+
+def _with_digital(report: CostReport, digital: DigitalCost) -> CostReport:
+    """The report with digital operations, during which all tiles leak; their units leak during the whole inference."""
+    latency_s = report.latency_s + digital.latency_s
+    return dataclasses.replace(
+        report,
+        area_m2=report.area_m2 + digital.area_m2,
+        latency_s=latency_s,
+        dynamic_energy_j=report.dynamic_energy_j + digital.energy_j,
+        leakage_energy_j=report.leakage_energy_j
+        + report.leakage_power_w * digital.latency_s
+        + digital.leakage_w * latency_s,
+        leakage_power_w=report.leakage_power_w + digital.leakage_w,
+        ops=report.ops + 2 * digital.macs,
+        shared_area_m2=report.shared_area_m2 + digital.area_m2,
+        area_by_component_m2={**report.area_by_component_m2, DIGITAL: digital.area_m2},
+        latency_by_component_s={**report.latency_by_component_s, DIGITAL: digital.latency_s},
+        energy_by_component_j={**report.energy_by_component_j, DIGITAL: digital.energy_j},
+        outside_reference=(*report.outside_reference, "digital operations, which the reference does not know"),
+    )
 
 
 @functools.lru_cache(maxsize=512)

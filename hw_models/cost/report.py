@@ -8,9 +8,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+DIGITAL = "digital"  # the component of digital operations; a report without them leaves it out
 COMPONENTS = (
     *("array", "precharge", "adc", "shift_add", "adder_trees", "drivers", "multiplexers"),
-    *("registers", "buffers", "interconnect", "activation", "pooling"),
+    *("registers", "buffers", "interconnect", "activation", "pooling", DIGITAL),
 )
 POST_LAYOUT_ENERGY = 1.22  # energy after layout over the formulas' (NeuroSim's factor zeta); quirk: in TOPS/W only
 
@@ -53,18 +54,20 @@ class CostReport:
     Attributes:
         area_m2: Of the chip; sum over components, and sum of the layers' areas and `shared_area_m2`.
         clock_s: Clock period: the time to read and convert one column.
-        latency_s: Of one inference; sum over components, and over layers.
-        dynamic_energy_j: Of one inference; sum over components, and over layers.
-        leakage_energy_j: Of one inference; sum over layers.
-        leakage_power_w: Of all tiles.
-        ops: Operations of one inference at the design's own bits, two per multiply-accumulate.
+        latency_s: Of one inference; sum over components, and over layers and digital operations.
+        dynamic_energy_j: Of one inference; sum over components, and over layers and digital operations.
+        leakage_energy_j: Of one inference; sum over layers and, with digital operations, of all tiles while these run
+            and of the digital units.
+        leakage_power_w: Of all tiles, and of digital units if there are any.
+        ops: Operations of one inference at the design's own bits, two per multiply-accumulate on crossbars or digital.
+            Other digital operations cost energy, but do not count.
         cells, crossbars, tiles: Number on the chip, used or not.
         conversions: Column conversions of one inference.
         utilisation: Share of cells that hold weights, copies included; mean over tiles.
-        shared_area_m2: Area that belongs to no layer: global buffer, bus and adder trees between tiles, ReLU and
-            pooling units.
+        shared_area_m2: Area that belongs to no layer: global buffer, bus and adder trees between tiles, ReLU, pooling
+            and digital units.
         area_by_component_m2, latency_by_component_s, energy_by_component_j: By component (`COMPONENTS`); energy is
-            dynamic energy.
+            dynamic energy. `digital` is there only if there are digital operations.
         layers: One record per layer.
         outside_reference: Why NeuroSim refuses this design, or which settings its table does not cover; empty if none.
     """

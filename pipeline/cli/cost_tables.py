@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from hw_models.accelerator import Accelerator
-from hw_models.cost import COMPONENTS, POST_LAYOUT_ENERGY, CostReport, estimate_cost
+from hw_models.cost import DIGITAL, POST_LAYOUT_ENERGY, CostReport, estimate_cost
 from hw_models.cost.activity import (
     Activity,
     LayerActivity,
@@ -128,7 +128,7 @@ def _components(report: CostReport) -> Table:
     table = _narrow_table("By component (dynamic energy)")
     for heading in ("component", "area mm2", "%", "latency us", "%", "energy nJ", "%"):
         table.add_column(heading, justify="left" if heading == "component" else "right", overflow="fold")
-    for name in COMPONENTS:
+    for name in report.area_by_component_m2:
         cells = [name]
         for parts, total, scale in (
             (report.area_by_component_m2, report.area_m2, 1e6),
@@ -152,6 +152,11 @@ def _layers(report: CostReport) -> Table:
         energy = (f"{energy_j * 1e9:.3g}", f"{energy_j / report.energy_j:.1%}")
         table.add_row(layer.name, layer.mapped_as, *counts, *latency, *energy)
     table.add_row("shared", *[""] * 4, f"{report.shared_area_m2 * 1e6:.3g}")
+    if DIGITAL in report.energy_by_component_j:
+        latency_s = report.latency_by_component_s[DIGITAL]
+        energy_j = report.energy_j - math.fsum(each.dynamic_energy_j + each.leakage_energy_j for each in report.layers)
+        latency = (f"{latency_s * 1e6:.3g}", f"{latency_s / report.latency_s:.1%}")
+        table.add_row(DIGITAL, *[""] * 5, *latency, f"{energy_j * 1e9:.3g}", f"{energy_j / report.energy_j:.1%}")
     return table
 
 

@@ -19,7 +19,10 @@ def component_parts(trial: Evaluated, name: str) -> dict[str, float]:
 
 
 def layer_components(trial: Evaluated, name: str) -> dict[str, dict[str, float]]:
-    """Layer -> component -> part of `energy_j`, `area_m2` or `latency_s`; `shared` holds what belongs to no layer."""
+    """Layer -> component -> part of `energy_j`, `area_m2` or `latency_s`.
+
+    `shared` holds the area that belongs to no layer, `digital` the energy and latency of digital operations.
+    """
     stem, unit = name.rsplit("_", 1)
     layers: list[dict[str, Any]] = trial.cost["layers"]
     key = f"{stem}_by_component_{unit}"
@@ -28,7 +31,12 @@ def layer_components(trial: Evaluated, name: str) -> dict[str, dict[str, float]]
         return whole | {"shared": {"other": trial.cost["shared_area_m2"]}}
     parts: dict[str, dict[str, float]] = {layer["name"]: layer[key] for layer in layers}
     if name == "energy_j":
-        return {layer["name"]: parts[layer["name"]] | {"leakage": layer["leakage_energy_j"]} for layer in layers}
+        parts = {layer["name"]: parts[layer["name"]] | {"leakage": layer["leakage_energy_j"]} for layer in layers}
+    if name != "area_m2" and "digital" in trial.cost[key]:
+        parts["digital"] = {"digital": trial.cost[key]["digital"]}
+        if name == "energy_j":
+            leakage_j = math.fsum(layer["leakage_energy_j"] for layer in layers)
+            parts["digital"]["leakage"] = trial.cost["leakage_energy_j"] - leakage_j
     if name == "area_m2":
         owned = {key: math.fsum(part.get(key, 0.0) for part in parts.values()) for key in component_parts(trial, name)}
         left = {key: value - owned[key] for key, value in component_parts(trial, name).items()}
