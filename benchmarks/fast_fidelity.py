@@ -30,7 +30,7 @@ from pipeline.data.spec import DatasetSpec
 from pipeline.design.design_point import ConvSpec, DesignPoint, ImageSpec
 from pipeline.design.topology import topology
 from pipeline.study.study_spec import TrainingSpec, VariationSpec
-from pipeline.trial.network import build_network
+from pipeline.trial.network import plain_network
 from pipeline.trial.training import train
 from pipeline.trial.variation import accuracy_under_variation
 
@@ -64,14 +64,14 @@ def trained(images: ImageSet) -> nn.Module:
     """The network, without noise in training."""
     design = hardware("rram", 2, "offset", 8)
     torch.manual_seed(0)
-    network = build_network(topology(design), design.accelerator)
+    network = plain_network(topology(design), design.accelerator)
     train(network, images.train, TrainingSpec(epochs=10), 1)
     return network
 
 
 def accuracy(network: nn.Module, design: DesignPoint, images: ImageSet, fidelity: Literal["fast", "exact"]) -> float:
     """Mean accuracy on validation images over `CHIPS` chips."""
-    on_chip = build_network(topology(design), design.accelerator)
+    on_chip = plain_network(topology(design), design.accelerator)
     on_chip.load_state_dict(network.state_dict())
     calibrate(on_chip, images.train[0][:128])
     spec = VariationSpec(min_chips=CHIPS, max_chips=CHIPS, fidelity=fidelity)

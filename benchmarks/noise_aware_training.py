@@ -29,7 +29,7 @@ from pipeline.data.spec import DatasetSpec
 from pipeline.design.design_point import ConvSpec, DesignPoint, ImageSpec
 from pipeline.design.topology import topology
 from pipeline.study.study_spec import TrainingSpec, VariationSpec
-from pipeline.trial.network import build_network
+from pipeline.trial.network import plain_network
 from pipeline.trial.shared_weights import build_channels_last
 from pipeline.trial.training import train
 from pipeline.trial.variation import accuracy_under_variation
@@ -56,7 +56,7 @@ def trained(sigma: float, strength: float, images: ImageSet, spec: TrainingSpec,
     """A network trained with noise of `strength` times the design's error."""
     torch.manual_seed(seed)
     point = design(sigma, images.train[0].shape[-1])
-    network = build_network(topology(point), point.accelerator)
+    network = plain_network(topology(point), point.accelerator)
     train(network, images.train, spec.model_copy(update={"noise_strength": strength}), seed)
     return network
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import made_up
 
-from pipeline.design.constraints import cost_before_training
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import TrialResult, VariationReport
+from pipeline.networks.workload import cost_before_training
 from pipeline.study.study_spec import StudySpec
 
 

@@ -21,7 +21,7 @@ from pipeline.analog.quantise import quantised
 from pipeline.analog.simulated_chip import SimulatedChip
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec
 from pipeline.design.topology import mvm_layers, topology
-from pipeline.trial.network import build_network
+from pipeline.trial.network import plain_network
 
 QUIET = {"programming_sigma": (0.0,), "read_sigma": 0.0, "stuck_on_rate": 0.0, "stuck_off_rate": 0.0}
 
@@ -48,7 +48,7 @@ def design_with(device="rram", image=(1, 8, 8), quiet=False, **hardware) -> Desi
 def network_of(design: DesignPoint, seed: int = 0) -> tuple[torch.nn.Sequential, torch.Tensor]:
     """A network with random weights and known input ranges, and images for it."""
     torch.manual_seed(seed)
-    network = build_network(topology(design), design.accelerator)
+    network = plain_network(topology(design), design.accelerator)
     images = torch.rand(20, design.image.channels, design.image.height, design.image.width)
     network.train()
     network(images)  # input ranges and batch-norm statistics
@@ -233,7 +233,7 @@ def test_read_noise_is_fresh_for_every_read_and_has_the_variance_of_theory(fidel
     design = DesignPoint(
         accelerator=hardware, image=ImageSpec(channels=1, height=1, width=40, classes=50), batch_norm=False
     )
-    network = build_network(topology(design), hardware).eval()
+    network = plain_network(topology(design), hardware).eval()
     layer = noisy_layers(network)[0]
     layer.input_range.fill_(1.0)
     n_images = 400

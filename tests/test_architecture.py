@@ -21,6 +21,7 @@ FLOORS = (  # from the top; a room imports from floors below its own
     ("samplers",),
     ("study",),
     ("data",),
+    ("networks",),
     ("analog", "design"),
     ("root",),
     ("hw_models",),

@@ -18,8 +18,9 @@ from test_runner import StopAfter, everything
 from pipeline.cli.progress import Progress
 from pipeline.database.open_study import open_study
 from pipeline.database.trials import kind_of, pareto_report
-from pipeline.design.constraints import QUANTITIES, Constraint, cost_before_training, untrained_values
+from pipeline.design.constraints import QUANTITIES, Constraint, untrained_values
 from pipeline.design.design_point import DesignPoint
+from pipeline.networks.workload import cost_before_training
 from pipeline.report.findings import read_findings
 from pipeline.run.pool import View
 from pipeline.run.runner import Runner, SpaceExhausted

@@ -17,7 +17,7 @@ from pipeline.data.batches import load_images
 from pipeline.data.spec import DatasetSpec
 from pipeline.design.topology import topology
 from pipeline.study.study_spec import VariationSpec
-from pipeline.trial.network import build_network
+from pipeline.trial.network import plain_network
 from pipeline.trial.variation import accuracy_under_variation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -40,7 +40,7 @@ def network(digits):
 
 def on_hardware(network, design, digits) -> torch.nn.Module:
     """The trained network, calibrated on a design's hardware."""
-    on_chip = build_network(topology(design), design.accelerator)
+    on_chip = plain_network(topology(design), design.accelerator)
     on_chip.load_state_dict(network.state_dict())
     calibrate(on_chip, digits.train[0][:128])
     return on_chip

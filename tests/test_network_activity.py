@@ -10,7 +10,7 @@ from pipeline.analog.model import noisy_layers
 from pipeline.design.design_point import ConvSpec, DesignPoint, ImageSpec
 from pipeline.design.topology import mvm_layers, topology
 from pipeline.trial.activity import measured_activity
-from pipeline.trial.network import build_network
+from pipeline.trial.network import plain_network
 
 
 def test_densities_and_levels_are_counted_on_what_the_crossbars_see():
@@ -19,7 +19,7 @@ def test_densities_and_levels_are_counted_on_what_the_crossbars_see():
     )
     image = ImageSpec(channels=1, height=2, width=2, classes=3)
     design = DesignPoint(accelerator=hardware, image=image, convs=(ConvSpec(filters=2, kernel=3),), batch_norm=False)
-    network = build_network(topology(design), hardware)
+    network = plain_network(topology(design), hardware)
     images = torch.tensor([[1.0, 2 / 3], [1 / 3, 0.0]]).expand(8, 1, 2, 2).clone()
     network.train()(images)
     calibrate(network, images)

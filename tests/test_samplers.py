@@ -18,8 +18,8 @@ from test_runner import StopAfter
 
 from hw_models.errors import InfeasibleDesign
 from pipeline.database.open_study import open_study
-from pipeline.design.constraints import cost_before_training
 from pipeline.design.pareto import nondominated
+from pipeline.networks.workload import cost_before_training
 from pipeline.run.runner import Runner
 from pipeline.samplers import generation_of, make_sampler
 from pipeline.samplers.breeding import child, rank_and_crowding, tournament

@@ -22,7 +22,7 @@ from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
 from pipeline.trial.evaluate import evaluate
-from pipeline.trial.network import build_network, load_checkpoint
+from pipeline.trial.network import load_checkpoint, plain_network
 from pipeline.trial.supernet import draw_design, train_supernet
 from pipeline.trial.variation import accuracy_under_variation, score
 
@@ -51,7 +51,7 @@ def test_every_convolution_of_the_decoder_is_mapped_and_charged_at_its_real_size
         ("up2", 32, 6, 5, 8, 32 * 32),
         ("classifier", 32, 8, 1, 2, 32 * 32),
     ]
-    network = build_network(topology(design), design.accelerator).train()
+    network = plain_network(topology(design), design.accelerator).train()
     seen = {}
     for layer in noisy_layers(network):
         layer.register_forward_hook(lambda module, _, y: seen.update({module.index: y.shape[2] * y.shape[3]}))
@@ -67,7 +67,7 @@ def test_odd_sizes_come_back_to_the_size_of_the_image(nuclei):
     image = ImageSpec(channels=1, height=23, width=15, classes=2, masks=True)
     convs = (ConvSpec(filters=4, kernel=3, pool=True), ConvSpec(filters=4, kernel=3, stride=3))
     design = DesignPoint(accelerator=accelerator, image=image, convs=convs)
-    assert build_network(topology(design), accelerator).train()(torch.rand(2, 1, 23, 15)).shape == (2, 2, 23, 15)
+    assert plain_network(topology(design), accelerator).train()(torch.rand(2, 1, 23, 15)).shape == (2, 2, 23, 15)
     assert DesignPoint.from_dict(design.to_dict()) == design
     with pytest.raises(InfeasibleDesign, match="leave the hidden layers out"):
         topology(DesignPoint(accelerator=accelerator, image=image, convs=convs, hidden=(HiddenSpec(units=8),)))

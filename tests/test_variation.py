@@ -18,7 +18,7 @@ from pipeline.study.study_spec import VariationSpec
 from pipeline.trial import batch_norm as batch_norm_module
 from pipeline.trial import variation as variation_module
 from pipeline.trial.batch_norm import recalibrated_batch_norm
-from pipeline.trial.network import build_network
+from pipeline.trial.network import plain_network
 from pipeline.trial.variation import accuracy_under_variation, summarize
 
 CLASSES = 4
@@ -40,7 +40,7 @@ def trained():
     cell = dataclasses.replace(load_card("rram").device, programming_sigma=(0.12,))
     hardware = Accelerator(device=cell, crossbar_size=64, cell_bits=2, weight_bits=6, input_bits=4, adc_bits=7)
     image = ImageSpec(channels=1, height=4, width=4, classes=CLASSES)
-    network = build_network(
+    network = plain_network(
         topology(DesignPoint(accelerator=hardware, image=image, hidden=(HiddenSpec(units=12),))), hardware
     )
     labels = torch.arange(240) % CLASSES
@@ -61,7 +61,7 @@ def convolutions(trained):
     hardware = Accelerator(device=cell, crossbar_size=64, cell_bits=2, weight_bits=6, input_bits=4, adc_bits=6)
     image = ImageSpec(channels=1, height=4, width=4, classes=CLASSES)
     convs = (ConvSpec(filters=5, kernel=3), ConvSpec(filters=6, kernel=3, stride=2))
-    network = build_network(topology(DesignPoint(accelerator=hardware, image=image, convs=convs)), hardware)
+    network = plain_network(topology(DesignPoint(accelerator=hardware, image=image, convs=convs)), hardware)
     images, labels = trained[1][0]
     train(network, images, labels, 60)
     calibrate(network, images[:64])

@@ -27,7 +27,7 @@ from hw_models.validation.neurosim_table import evaluate_rows, write_rows
 from hw_models.validation.silicon import Comparison, compare, geometric_mean_factor, read_measured_chips
 from pipeline.cli.options import print_json
 from pipeline.design.design_point import load_design
-from pipeline.design.topology import mvm_layers
+from pipeline.networks.workload import workload_of
 
 
 def _existing(path: Path) -> Path:
@@ -61,10 +61,14 @@ def table_of_designs(
 def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Literal["both"], as_json: bool) -> None:
     """Estimate one design, with one ADC model or both; `activity_file` has measured activity."""
     design = load_design(path)
-    layers = mvm_layers(design)
+    workload = workload_of(design)
+    layers = list(workload.layers)
     activity = _read_activity(_existing(activity_file), design.accelerator, layers) if activity_file else None
     models: tuple[AdcModel, ...] = ("reference", "survey") if adc_model == "both" else (adc_model,)
-    reports = {model: estimate_cost(design.accelerator, layers, activity=activity, adc_model=model) for model in models}
+    reports = {
+        model: estimate_cost(design.accelerator, layers, digital=workload.digital, activity=activity, adc_model=model)
+        for model in models
+    }
     if as_json:
         plain = {model: report.to_dict() for model, report in reports.items()}
         print_json(plain if adc_model == "both" else plain[adc_model])

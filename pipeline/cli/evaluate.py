@@ -129,13 +129,13 @@ def _print_entry(entry: dict[str, Any]) -> None:
 
 def _replay(stored: "StoredStudy", trials: "Iterable[FrozenTrial]", as_json: bool) -> None:
     """Train anew, compare, and end with `REPLAY_DIFFERS` if anything differs."""
-    from pipeline.design.design_point import DesignPoint
     from pipeline.follow_up.measure_again import replay
+    from pipeline.follow_up.stored import design_of
     from pipeline.run.stopping import stopping_rule
 
     found: list[dict[str, Any]] = []
     for trial in trials:
-        design = DesignPoint.from_dict(trial.user_attrs["design"])
+        design = design_of(stored.spec, trial)
         rule = stopping_rule(stored.study, stored.spec, trial.number, design)
         again = replay(stored.spec, trial, rule)
         found.append({"trial": trial.number, "same": not again["differing"]} | again)

@@ -94,19 +94,19 @@ def export(
     out: options.OutFolder = None,
 ) -> None:
     """Write a trial as checkpoint (weights only), design file, plain PyTorch module, ONNX and network table."""
-    from pipeline.design.design_point import DesignPoint
-    from pipeline.follow_up.export import can_write_onnx, export_design
-    from pipeline.follow_up.stored import stored_study
+    from pipeline.follow_up.export import export_design
+    from pipeline.follow_up.stored import design_of, stored_study
 
     stored = stored_study(study_file, storage, out)
     found = stored.trial(trial)
-    design = DesignPoint.from_dict(found.user_attrs["design"])
+    design = design_of(stored.spec, found)
     checkpoint = stored.checkpoints / str(found.user_attrs["checkpoint"])
     title = f"Trial {found.number} of the study {stored.spec.name}"
-    for path in export_design(title, design, checkpoint, to / f"{stored.spec.name}-{found.number}"):
+    files, missing = export_design(title, design, checkpoint, to / f"{stored.spec.name}-{found.number}")
+    for path in files:
         print(path)
-    if not can_write_onnx():
-        print("nacim: no network.onnx without onnx and onnxscript; pip install 'nacim[onnx]'", file=sys.stderr)
+    for what in missing:
+        print(f"nacim: {what}", file=sys.stderr)
 
 
 def dashboard(

@@ -1,5 +1,6 @@
 """One trial as a page in the terminal. Loads no torch."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.database.trials import describe_settings
-from pipeline.design.describe import design_columns
+from pipeline.design.built_network import BuiltNetwork
+from pipeline.design.describe import describe_network, design_columns
 from pipeline.design.metrics import METRICS
 from pipeline.design.results import VariationReport
 from pipeline.design.topology import mvm_layers, topology
+from pipeline.follow_up.stored import design_of
+from pipeline.networks.workload import workload_of
 from pipeline.report.cost_parts import component_parts, layer_parts
 from pipeline.report.evaluated import Evaluated, show_mean
 from pipeline.study.study_spec import StudySpec
@@ -24,7 +28,7 @@ _TOTALS = ("energy_j", "area_m2", "latency_s")
 
 def trial_page(spec: StudySpec, trial: FrozenTrial, again: Sequence[dict[str, Any]] = ()) -> RenderableType:
     """Design, cost, accuracy, times and origin of an evaluated trial, with its later measurements (`remeasured`)."""
-    shown = Evaluated.from_trial(trial)
+    shown = dataclasses.replace(Evaluated.from_trial(trial), design=design_of(spec, trial))
     return Group(
         Text.assemble((f"Trial {shown.number}", "bold"), f" of study {spec.name}: {shown.device}"),
         _design(shown),
@@ -41,14 +45,19 @@ def trial_page(spec: StudySpec, trial: FrozenTrial, again: Sequence[dict[str, An
 
 def _design(shown: Evaluated) -> Table:
     table = _table("Hardware", "", "")
-    layer_columns = tuple(f"{layer.name}_" for layer in mvm_layers(shown.design))
+    if shown.design.network is None:
+        layer_columns = tuple(f"{layer.name}_" for layer in mvm_layers(shown.design))
+    else:
+        layer_columns = ("network", "weight_bits[")
     for name, value in design_columns(shown.design).items():
         if not name.startswith(layer_columns):
             table.add_row(name, escape(str(value)))
     return table
 
 
-def _layers(shown: Evaluated) -> Table:
+def _layers(shown: Evaluated) -> RenderableType:
+    if shown.design.network is not None:
+        return _built_layers(shown, shown.design.network)
     heads = ("layer", "inputs", "kernel", "stride", "outputs", "pooled", "weights", "MACs", "mapped as")
     table = _table("Network", *heads)
     chip = shown.design.accelerator
@@ -60,6 +69,24 @@ def _layers(shown: Evaluated) -> Table:
         bits = f"{fixed.bits} b ({fixed.integer_bits}.{fixed.fraction_bits})" if fixed else f"{chip.weight_bits} b"
         outputs = (str(layer.out_channels), "2x2" if layer.pooled else "")
         table.add_row(layer.name, inputs, kernel, stride, *outputs, bits, f"{layer.macs:,}", cost["mapped_as"])
+    return table
+
+
+def _built_layers(shown: Evaluated, network: BuiltNetwork) -> RenderableType:
+    """The layers of a network that a function builds; why there are none if it cannot be built here."""
+    title = f"Network: {describe_network(network)}"
+    try:
+        workload = workload_of(shown.design)
+    except ValueError as error:
+        return Text(f"{title}\nIts layers cannot be listed: {error}\n")
+    heads = ("layer", "inputs", "kernel", "groups", "outputs", "vectors", "weights", "MACs", "mapped as")
+    table = _table(escape(title), *heads)
+    for layer, cost in zip(workload.layers, shown.cost["layers"], strict=True):
+        inputs = f"{layer.in_channels}x{layer.in_height}x{layer.in_width}"
+        kernel = "" if layer.kernel == 1 else "x".join(map(str, layer.kernel_sides))
+        outputs = (str(layer.groups) if layer.groups > 1 else "", str(layer.out_channels), f"{layer.windows:,}")
+        bits = f"{layer.weight_bits or shown.design.accelerator.weight_bits} b"
+        table.add_row(escape(layer.name), inputs, kernel, *outputs, bits, f"{layer.macs:,}", cost["mapped_as"])
     return table
 
 

@@ -16,8 +16,14 @@ from pipeline.database.transaction import transaction
 from pipeline.design.metrics import METRICS
 from pipeline.optuna_private import study_id
 from pipeline.samplers import make_sampler
+from pipeline.study.built_space import BuiltSpace
 from pipeline.study.study_file import SCHEMA_VERSION, StudyDefinition, identity_of
 from pipeline.study.study_spec import StudySpec
+
+_CHANGED_FILES = {  # key of an identity -> what it is the hash of
+    "network.build_hash": "the file of network.build",
+    "network.weights_hash": "the file of network.weights",
+}
 
 
 def places(definition: StudyDefinition, out: Path | None, storage: str | None) -> tuple[Path, str]:
@@ -106,11 +112,17 @@ def load_study_read_only(url: str, name: str | None = None) -> optuna.Study:
     return study
 
 
-def stored_spec(study: optuna.Study, data_dir: str | None) -> StudySpec:
-    """The settings that the study was made with, whatever its file says now; `data_dir` replaces the data folder."""
+def stored_spec(study: optuna.Study, data_dir: str | None, folder: Path = Path()) -> StudySpec:
+    """The settings that the study was made with, whatever its file says now.
+
+    `data_dir` replaces the data folder, and `folder` is where the paths of a network's files start.
+    """
     identity = {key: value for key, value in study.user_attrs["identity"].items() if key != "devices"}
     identity["dataset"] = identity["dataset"] | {"data_dir": data_dir}
-    return StudySpec.model_validate(identity)
+    spec = StudySpec.model_validate(identity)
+    if isinstance(spec.network, BuiltSpace):
+        return spec.model_copy(update={"network": spec.network.model_copy(update={"folder": folder})})
+    return spec
 
 
 def _check_schema(attributes: dict[str, Any], url: str) -> None:
@@ -132,6 +144,11 @@ def _check_same(definition: StudyDefinition, attributes: dict[str, Any], url: st
     now = json.loads(json.dumps(definition.identity()))
     if differing := _differences(_with_defaults(attributes["identity"]), now):
         key, before, after = differing[0]
+        if file := _CHANGED_FILES.get(key):
+            raise StudyError(
+                f"study {definition.spec.name!r} in {show_url(url)}: {file} has changed since the study was made (hash "
+                f"{before}, now {after}); put the file back, or give the study a new name"
+            )
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         raise StudyError(
             f"study {definition.spec.name!r} in {show_url(url)} was made with {key} = {before}, the file now says "

@@ -8,10 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from hw_models.cost import estimate_cost
-from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
-from pipeline.design.topology import mvm_layers
 from pipeline.files import did_you_mean
 
 
@@ -91,12 +88,6 @@ class Constraint:
     def _value(self, cost: Mapping[str, float]) -> float:
         quantity = QUANTITIES[self.quantity]
         return cost[quantity.attribute] * quantity.scale
-
-
-def cost_before_training(design: DesignPoint) -> dict[str, float]:
-    """A design's cost at the assumed activity: attribute of `CostReport` -> value, for all `QUANTITIES`."""
-    cost = estimate_cost(design.accelerator, mvm_layers(design))
-    return {q.attribute: float(getattr(cost, q.attribute)) for q in QUANTITIES.values()}
 
 
 def untrained_values(objectives: Sequence[str], cost: Mapping[str, float]) -> list[float]:

@@ -4,13 +4,15 @@ import dataclasses
 from typing import Any
 
 from hw_models.number_format import FixedPoint
+from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec
 
 
 def describe(design: DesignPoint) -> str:
     """A design in one line: `rram 22 nm, 128x128, ADC 6 b sar /8, cell 2 b, w 8 b, x 4 b, offset | 16k3p | fc 32`.
 
-    A layer with a fixed-point format of its own ends with it: `16k3p:0.5` has no integer and 5 fraction bits.
+    A layer with a fixed-point format of its own ends with it: `16k3p:0.5` has no integer and 5 fraction bits. A network
+    that a function builds is its name and parameters: `resnet depth 2, width1 16 | stages.2.* 4 b`.
     """
     chip = design.accelerator
     convs = " ".join(
@@ -18,12 +20,21 @@ def describe(design: DesignPoint) -> str:
         for c in design.convs
     )
     hidden = " ".join(f"{layer.units}{_format(layer)}" for layer in design.hidden)
-    return (
+    hardware = (
         f"{chip.device.name} {chip.tech_node_nm} nm, {chip.crossbar_size}x{chip.crossbar_size}, "
         f"ADC {chip.adc_bits} b {chip.adc_type} /{chip.cols_per_adc}, cell {chip.cell_bits} b, w {chip.weight_bits} b, "
-        f"x {chip.input_bits} b, {chip.weight_encoding} | {convs or 'no convolution'} | "
-        f"{'fc ' + hidden if hidden else 'no hidden layer'}"
+        f"x {chip.input_bits} b, {chip.weight_encoding}"
     )
+    if design.network is not None:
+        return f"{hardware} | {describe_network(design.network)}"
+    return f"{hardware} | {convs or 'no convolution'} | {'fc ' + hidden if hidden else 'no hidden layer'}"
+
+
+def describe_network(network: BuiltNetwork) -> str:
+    """A network that a function builds in one line: `resnet depth 2, width1 16 | stages.2.* 4 b`."""
+    parameters = ", ".join(f"{name} {value}" for name, value in network.parameters)
+    bits = ", ".join(f"{pattern} {bits} b" for pattern, bits in network.weight_bits)
+    return f"{network.builder} {parameters}".strip() + (f" | {bits}" if bits else "")
 
 
 def _format(layer: ConvSpec | HiddenSpec) -> str:
@@ -32,10 +43,17 @@ def _format(layer: ConvSpec | HiddenSpec) -> str:
 
 
 def design_columns(design: DesignPoint) -> dict[str, Any]:
-    """A design as flat columns: the hardware's fields, then `conv1_filters`, ..., `fc1_units`, ..."""
+    """A design as flat columns: the hardware's fields, then `conv1_filters`, ..., `fc1_units`, ...
+
+    For a network that a function builds: `network`, its parameters as `network_depth`, ..., and
+    `weight_bits[PATTERN]`.
+    """
     chip = design.accelerator
     columns: dict[str, Any] = {f.name: getattr(chip, f.name) for f in dataclasses.fields(chip)}
     columns["device"] = chip.device.name
+    if (built := design.network) is not None:
+        columns |= {"network": built.builder} | {f"network_{name}": value for name, value in built.parameters}
+        return columns | {f"weight_bits[{pattern}]": bits for pattern, bits in built.weight_bits}
     for i, conv in enumerate(design.convs, start=1):
         columns |= {f"conv{i}_{name}": getattr(conv, name) for name in ("filters", "kernel", "stride", "pool")}
         columns |= _format_columns(f"conv{i}", conv.weight_format)

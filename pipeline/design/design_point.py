@@ -10,6 +10,7 @@ from typing import Any
 from hw_models.accelerator import Accelerator
 from hw_models.devices import DeviceCard, load_card
 from hw_models.number_format import FixedPoint, check_whole
+from pipeline.design.built_network import BuiltNetwork
 from pipeline.files import read_yaml
 
 
@@ -121,6 +122,7 @@ class DesignPoint:
         accelerator: The hardware; cost model and noisy layers read this same record.
         convs, hidden: In order. A classifier with `image.outputs` outputs follows them.
         batch_norm: Whether a digital batch normalisation follows each layer but the classifier.
+        network: A network that a function builds, in place of `convs` and what follows it; None: there is none.
     """
 
     accelerator: Accelerator
@@ -129,15 +131,24 @@ class DesignPoint:
     hidden: tuple[HiddenSpec, ...] = ()
     classifier_format: FixedPoint | None = None
     batch_norm: bool = True
+    network: BuiltNetwork | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; `from_dict` gives an equal design back."""
         parts = {"accelerator": self.accelerator.to_dict(), "image": self.image.to_dict()}
-        return dataclasses.asdict(self) | parts
+        if self.network is not None:
+            return parts | {"network": self.network.to_dict()}
+        plain = dataclasses.asdict(self) | parts
+        del plain["network"]
+        return plain
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "DesignPoint":
-        """The inverse of `to_dict`. Unknown or missing keys raise a TypeError, values out of range a ValueError."""
+    def from_dict(cls, values: dict[str, Any], folder: Path = Path()) -> "DesignPoint":
+        """The inverse of `to_dict`. Unknown or missing keys raise a TypeError, values out of range a ValueError.
+
+        `folder` is where the path of a network's file starts.
+        """
+        built = values.get("network")
         return cls(
             accelerator=Accelerator.from_dict(values["accelerator"]),
             image=ImageSpec.from_dict(values["image"]),
@@ -145,6 +156,7 @@ class DesignPoint:
             hidden=tuple(HiddenSpec(**(each | {"weight_format": _format(each)})) for each in values.get("hidden", ())),
             classifier_format=_format(values, "classifier_format"),
             batch_norm=values.get("batch_norm", True),
+            network=BuiltNetwork.from_dict(built, folder) if built else None,
         )
 
     @property
@@ -157,7 +169,7 @@ class DesignPoint:
 def load_design(path: Path) -> DesignPoint:
     """Read a design file: YAML or JSON in the form of `DesignPoint.to_dict`.
 
-    `accelerator.device` may be a card's name or path in place of its values.
+    `accelerator.device` may be a card's name or path in place of its values. Paths start in the file's folder.
 
     Raises:
         ValueError: If the file cannot be read or a value is out of its range; names the file and the key.
@@ -167,7 +179,7 @@ def load_design(path: Path) -> DesignPoint:
         device = values["accelerator"]["device"]
         if isinstance(device, str):
             values["accelerator"]["device"] = card_beside(path, device).device.to_dict()
-        return DesignPoint.from_dict(values)
+        return DesignPoint.from_dict(values, path.parent)
     except KeyError as error:
         raise ValueError(f"{path}: key {error.args[0]!r} is missing") from error
     except (TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""From a design point to its layers. The network and the cost model both read this list, and nothing else."""
+"""From a design point of the family `plain` to its layers. Network and cost model both read this list alone."""
 
 import dataclasses
 
@@ -39,7 +39,10 @@ def topology(design: DesignPoint) -> list[Layer]:
     Raises:
         InfeasibleDesign: If pooling or strides leave less than one pixel, a network for masks has hidden layers, or the
             inputs are no images and the network has convolutions or would need an embedding.
+        ValueError: If a function builds the design's network: `pipeline.networks.workload` then knows the layers.
     """
+    if design.network is not None:
+        raise ValueError(f"{design.network.builder} builds this network; take pipeline.networks.workload.workload_of")
     _check_input(design)
     layers: list[Layer] = []
     shrinking: list[tuple[ConvSpec, Size]] = []

@@ -21,7 +21,6 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.data.batches import load_images
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import VariationReport
-from pipeline.design.topology import topology
 from pipeline.follow_up.networks import (
     draws_of,
     finished_network,
@@ -30,6 +29,8 @@ from pipeline.follow_up.networks import (
     scaled_sigma,
     with_device,
 )
+from pipeline.follow_up.stored import design_of
+from pipeline.networks.workload import workload_of
 from pipeline.study.study_spec import AccuracySpec, StudySpec
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
 from pipeline.trial.variation import accuracy_under_variation
@@ -98,7 +99,7 @@ def requirements(
         ValueError: If the design's cells are digital, so that there is nothing to ask.
     """
     torch.set_num_threads(1)  # as in the workers
-    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    design = design_of(spec, trial)
     if design.accelerator.device.cell == "sram":
         raise ValueError(f"trial {trial.number} has sram cells, which are digital: no analog device to ask about")
     images = load_images(spec.dataset)
@@ -228,7 +229,7 @@ def _coarser_cells(design: DesignPoint) -> Iterator[tuple[float, DesignPoint]]:
     Yields nothing if a layer has a fixed-point format of its own, whose bits belong to the network, not to the cell.
     """
     chip = design.accelerator
-    if any(layer.weight_format for layer in topology(design)):
+    if any(layer.weight_bits is not None for layer in workload_of(design).layers):
         return
     for bits in range(chip.cell_bits, 0, -1):
         for weight_bits in range(chip.weight_bits, 1, -1):

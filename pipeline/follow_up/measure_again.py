@@ -8,11 +8,10 @@ import torch
 from optuna.trial import FrozenTrial
 
 from pipeline.data.batches import load_images
-from pipeline.design.design_point import DesignPoint
 from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import VariationReport
 from pipeline.follow_up import networks
-from pipeline.follow_up.stored import StoredStudy
+from pipeline.follow_up.stored import StoredStudy, design_of
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
 from pipeline.trial.evaluate import evaluate, versions
@@ -68,7 +67,7 @@ def measure_again(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -
     else:
         network = networks.retrained_network(spec, trial, stored.checkpoints, images, settings.epochs)
     if settings.sigma_scale != 1:
-        design = DesignPoint.from_dict(trial.user_attrs["design"])
+        design = design_of(spec, trial)
         network = networks.moved_network(network, networks.scaled_sigma(design, settings.sigma_scale), images)
     recalibration = images.train[0][:RECALIBRATION_IMAGES]
     splits = [images.validation, images.test]
@@ -78,7 +77,8 @@ def measure_again(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -
 def measurement(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -> dict[str, Any]:
     """`measure_again`, as `pipeline.database.trials` stores it."""
     validation, test = measure_again(stored, trial, settings)
-    own_epochs = stored.spec.training.epochs if stored.spec.accuracy.source == "training" else None
+    training = stored.spec.training if stored.spec.accuracy.source == "training" else "none"
+    own_epochs = None if training == "none" else training.epochs
     return {
         "settings": dataclasses.asdict(settings) | {"epochs": settings.epochs or own_epochs},
         "validation": validation.to_dict(),
@@ -102,7 +102,7 @@ def replay(spec: StudySpec, trial: FrozenTrial, rule: StoppingRule | None) -> di
     torch.set_num_threads(1)
     networks.check_supernet(spec)
     stored = trial.user_attrs
-    result = evaluate(DesignPoint.from_dict(stored["design"]), spec, networks.draws_of(trial), rule=rule)
+    result = evaluate(design_of(spec, trial), spec, networks.draws_of(trial), rule=rule)
     again = json.loads(json.dumps(dataclasses.asdict(result)))
     variation = {split: (stored["variation"][split], again[split]) for split in ("validation", "test")}
     pairs = {name: (stored.get(name), value) for name, value in again["measured"].items()}

@@ -12,7 +12,7 @@ from pipeline.analog.model import noisy_layers
 from pipeline.compute_device import compute_device
 from pipeline.data.batches import ImageSet
 from pipeline.design.design_point import DesignPoint
-from pipeline.design.topology import topology
+from pipeline.follow_up.stored import design_of
 from pipeline.study.study_spec import AccuracySpec, StudySpec
 from pipeline.trial.evaluate import trained_network
 from pipeline.trial.network import build_network, load_checkpoint, save_checkpoint
@@ -20,7 +20,7 @@ from pipeline.trial.network import build_network, load_checkpoint, save_checkpoi
 
 def finished_network(spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet) -> nn.Module:
     """The trained and calibrated network of a trial: from its checkpoint, or trained again where that is gone."""
-    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    design = design_of(spec, trial)
     path = checkpoints / str(trial.user_attrs["checkpoint"])
     return load_checkpoint(design, path) if path.is_file() else new_network(spec, draws_of(trial), design, images)
 
@@ -29,12 +29,12 @@ def retrained_network(
     spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet, epochs: int
 ) -> nn.Module:
     """A trial's network trained alone for `epochs`; kept beside its checkpoint, and read from there next time."""
-    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    design = design_of(spec, trial)
     stem = Path(str(trial.user_attrs["checkpoint"])).stem
     path = checkpoints / f"{stem}-{epochs}-epochs-{len(images.train[1])}-images.pt"
     if path.is_file():
         return load_checkpoint(design, path)
-    training = spec.training.model_copy(update={"epochs": epochs})
+    training = spec.recipe.model_copy(update={"epochs": epochs})
     longer = spec.model_copy(update={"training": training, "accuracy": AccuracySpec()})
     network = new_network(longer, draws_of(trial), design, images)
     save_checkpoint(network, path)
@@ -62,7 +62,7 @@ def check_supernet(spec: StudySpec) -> None:
 
 def moved_network(network: nn.Module, design: DesignPoint, images: ImageSet) -> nn.Module:
     """A trained network on a design's hardware, recalibrated if that is new; new cell errors alone keep the ranges."""
-    moved = build_network(topology(design), design.accelerator).to(compute_device())
+    moved = build_network(design).to(compute_device())
     moved.load_state_dict(network.state_dict())
     if noisy_layers(network)[0].accelerator != design.accelerator:
         calibrate(moved, images.train[0][:CALIBRATION_IMAGES])

@@ -9,6 +9,8 @@ from optuna.trial import FrozenTrial
 from hw_models.devices import CellDevice
 from pipeline.database.open_study import load_study_read_only, places, stored_spec
 from pipeline.database.trials import kind_of, pareto_report, reason_of
+from pipeline.design.design_point import DesignPoint
+from pipeline.study.built_space import BuiltSpace
 from pipeline.study.study_file import load_study
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.supernet_key import supernet_key
@@ -44,12 +46,18 @@ class StoredStudy:
         return list({trial.number: trial for trial in trials}.values())
 
 
+def design_of(spec: StudySpec, trial: FrozenTrial) -> DesignPoint:
+    """The design of a trial; paths start where the study file lies."""
+    folder = spec.network.folder if isinstance(spec.network, BuiltSpace) else Path()
+    return DesignPoint.from_dict(trial.user_attrs["design"], folder)
+
+
 def stored_study(study_file: Path, storage: str | None, out: Path | None, data_dir: str | None = None) -> StoredStudy:
     """Open the database of a study file, read-only. Raises ValueError if there is no such file or study."""
     definition = load_study(study_file, data_dir=data_dir)
     folder, url = places(definition, out, storage)
     study = load_study_read_only(url, definition.spec.name)
-    spec = stored_spec(study, definition.spec.dataset.data_dir)
+    spec = stored_spec(study, definition.spec.dataset.data_dir, study_file.parent)
     if spec.accuracy.source == "supernet":
         devices = {name: CellDevice(**values) for name, values in study.user_attrs["identity"]["devices"].items()}
         as_made = dataclasses.replace(definition, spec=spec, devices=devices)

@@ -11,9 +11,9 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.database import records
 from pipeline.database.heartbeat import HeartbeatThread, this_process
 from pipeline.database.transaction import set_user_attributes, transaction
-from pipeline.design.constraints import Constraint, cost_before_training, untrained_values
+from pipeline.design.constraints import Constraint, untrained_values
 from pipeline.design.design_point import DesignPoint
-from pipeline.design.topology import topology
+from pipeline.networks.workload import cost_before_training, workload_of
 from pipeline.optuna_private import show_violations, trial_id
 from pipeline.run.queue import Queue
 from pipeline.study.search_space import SearchSpace
@@ -70,7 +70,7 @@ class Asking:
         set_user_attributes(session, trial_id(trial), {"worker": worker} | taken_up)
         try:
             design = self._space.suggest(trial)
-            topology(design)
+            workload_of(design)
         except InfeasibleDesign as error:
             self.last_infeasible = str(error)
             trial.set_user_attr("infeasible", str(error))

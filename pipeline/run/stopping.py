@@ -11,10 +11,10 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.database.trials import kind_of
-from pipeline.design.constraints import cost_before_training
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import StoppingRule, nondominated, to_losses
+from pipeline.networks.workload import cost_before_training
 from pipeline.samplers import generation_of
 from pipeline.study.study_spec import EarlyStoppingSpec, StudySpec
 
@@ -50,7 +50,7 @@ def stopping_rule(study: optuna.Study, spec: StudySpec, number: int, design: Des
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
     own = next(generation_of(trial) for trial in trials if trial.number == number)
     finished = [trial for trial in trials if kind_of(trial) == "evaluated" and generation_of(trial) < own]
-    checkpoints = checkpoint_epochs(spec.early_stopping, spec.training.epochs)
+    checkpoints = checkpoint_epochs(spec.early_stopping, spec.recipe.epochs)
     granted = {epoch: _gains(finished, epoch, accuracy, spec.early_stopping.quantile) for epoch in checkpoints}
     cost = cost_before_training(design)
     front = nondominated(to_losses(spec.objectives, [trial.values for trial in finished]))

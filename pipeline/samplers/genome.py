@@ -8,10 +8,11 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 
 from hw_models.errors import InfeasibleDesign
-from pipeline.design.constraints import Constraint, cost_before_training
+from pipeline.design.constraints import Constraint
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import to_losses
+from pipeline.networks.workload import cost_before_training
 from pipeline.study.search_space import SearchSpace, distribution_of
 from pipeline.study.spaces import ABSENT, Dimension, Scalar
 
@@ -85,10 +86,10 @@ class Genome:
 
 
 def _is_ordered(dimension: Dimension) -> bool:
-    return all(type(value) is int or value == ABSENT for value in dimension.values)
+    return all(type(value) in (int, float) or value == ABSENT for value in dimension.values)
 
 
 def _ascending(dimension: Dimension) -> tuple[Scalar, ...]:
     if not _is_ordered(dimension):
         return dimension.values
-    return tuple(sorted(dimension.values, key=lambda value: -1 if value == ABSENT else int(value)))
+    return tuple(sorted(dimension.values, key=lambda value: -1 if value == ABSENT else float(value)))

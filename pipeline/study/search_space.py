@@ -15,8 +15,11 @@ from hw_models.number_format import FixedPoint
 from pipeline.data.spec import image_of
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec
 from pipeline.design.topology import topology
+from pipeline.networks.workload import workload_of
 from pipeline.strict_model import StrictModel
-from pipeline.study.spaces import ABSENT, ConvSpace, Dimension, HiddenSpace, Scalar, WeightFormatSpace
+from pipeline.study.built_space import BuiltSpace
+from pipeline.study.network_check import check_networks
+from pipeline.study.spaces import ABSENT, ConvSpace, Dimension, HiddenSpace, NetworkSpace, Scalar, WeightFormatSpace
 from pipeline.study.study_file import StudyDefinition
 
 _MUST_FIT = ("device", "crossbar_size", "cols_per_adc", "cell_bits", "weight_bits", "weight_encoding")
@@ -35,6 +38,8 @@ class SearchSpace:
     def dimensions(self) -> dict[str, Dimension]:
         """Parameter name -> its values, fixed ones included, in the order of suggestion."""
         spec = self.definition.spec
+        if isinstance(spec.network, BuiltSpace):
+            return dict(_parameters("", spec.hardware)) | spec.network.dimensions()
         layers = {f"{name}_": layer for name, layer in spec.network.layers().items()}
         parts = {"": spec.hardware, **layers, "classifier_": spec.network.classifier_format}
         return {name: values for prefix, part in parts.items() for name, values in _parameters(prefix, part)}
@@ -49,11 +54,15 @@ class SearchSpace:
         Raises:
             ValueError: If a value is out of its range, or no chip or no network can exist; names the file.
         """
+        network = self.definition.spec.network
         dimensions = self.dimensions()
         values = {name: dimension.values[0] for name, dimension in dimensions.items()}
         try:
             values = self._first_feasible(values, dimensions)
-            topology(self.design(values | self._least_shrinking()))
+            if isinstance(network, BuiltSpace):
+                check_networks(network, image_of(self.definition.spec.dataset))
+            else:
+                topology(self.design(values | _least_shrinking(network)))
             for name, dimension in dimensions.items():
                 for value in dimension.values:
                     with contextlib.suppress(InfeasibleDesign):
@@ -72,16 +81,6 @@ class SearchSpace:
                 problem = str(error)
         raise ValueError(f"hardware: no chip of this space can exist: {problem}")
 
-    def _least_shrinking(self) -> dict[str, Any]:
-        """The convolutions that shrink the image least: absent, unpooled, stride 1 where the space allows."""
-        steps: dict[str, Any] = {}
-        for name, layer in self.definition.spec.network.layers().items():
-            if isinstance(layer, ConvSpace):
-                steps |= {f"{name}_stride": min(map(int, layer.stride.values)), f"{name}_pool": all(layer.pool.values)}
-                if ABSENT in layer.filters.values:
-                    steps[f"{name}_filters"] = ABSENT
-        return steps
-
     def suggest(self, trial: optuna.trial.BaseTrial) -> DesignPoint:
         """Ask `trial` for all parameters and build the design.
 
@@ -98,11 +97,11 @@ class SearchSpace:
         """
         fixed = {name: dimension.values[0] for name, dimension in self.dimensions().items() if dimension.is_fixed}
         design = self.design({**fixed, **parameters})
-        topology(design)
+        workload_of(design)
         return design
 
     def design(self, values: dict[str, Any]) -> DesignPoint:
-        """The design that a full set of parameter values gives; `topology` checks that its network can exist.
+        """The design that a full set of parameter values gives; `workload_of` checks that its network can exist.
 
         The design's `cell_bits` is the parameter's value, or what the device holds if that is less.
 
@@ -110,11 +109,18 @@ class SearchSpace:
             InfeasibleDesign: If the values make no chip.
         """
         spec = self.definition.spec
+        if isinstance(spec.network, BuiltSpace):
+            built = spec.network.network(values, values["weight_bits"])
+            widths = [bits for _, bits in built.weight_bits] or [values["weight_bits"]]
+            return DesignPoint(
+                accelerator=self._accelerator(values, widths), image=image_of(spec.dataset), network=built
+            )
         layers = [_layer(values, name, space) for name, space in spec.network.layers().items()]
         classifier = _format(values, "classifier", spec.network.classifier_format)
         formats = [*(layer.weight_format for layer in layers if layer), classifier]
+        widths = [own.bits if own else values["weight_bits"] for own in formats]
         return DesignPoint(
-            accelerator=self._accelerator(values, formats),
+            accelerator=self._accelerator(values, widths),
             image=image_of(spec.dataset),
             convs=tuple(layer for layer in layers if isinstance(layer, ConvSpec)),
             hidden=tuple(layer for layer in layers if isinstance(layer, HiddenSpec)),
@@ -122,12 +128,23 @@ class SearchSpace:
             batch_norm=spec.network.batch_norm,
         )
 
-    def _accelerator(self, values: dict[str, Any], formats: list[FixedPoint | None]) -> Accelerator:
+    def _accelerator(self, values: dict[str, Any], widths: list[int]) -> Accelerator:
+        """`widths` are the bits of the layers' weights: the widest ones size the periphery."""
         device = self.definition.devices[values["device"]]
         hardware = {name: values[name] for name in type(self.definition.spec.hardware).model_fields}
-        widths = [own.bits if own else hardware["weight_bits"] for own in formats]  # the widest sizes the periphery
         cell_bits = min(hardware["cell_bits"], device.max_cell_bits)
         return Accelerator(**hardware | {"device": device, "cell_bits": cell_bits, "weight_bits": max(widths)})
+
+
+def _least_shrinking(network: NetworkSpace) -> dict[str, Any]:
+    """The convolutions that shrink the image least: absent, unpooled, stride 1 where the space allows."""
+    steps: dict[str, Any] = {}
+    for name, layer in network.layers().items():
+        if isinstance(layer, ConvSpace):
+            steps |= {f"{name}_stride": min(map(int, layer.stride.values)), f"{name}_pool": all(layer.pool.values)}
+            if ABSENT in layer.filters.values:
+                steps[f"{name}_filters"] = ABSENT
+    return steps
 
 
 def distribution_of(dimension: Dimension) -> IntDistribution | CategoricalDistribution:

@@ -1,7 +1,8 @@
 """What is searched: the values that each parameter may take, in the hardware and in the network."""
 
 import dataclasses
-from typing import Annotated, Any
+import math
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import CoreSchema, core_schema
@@ -13,7 +14,13 @@ from pipeline.strict_model import StrictModel
 
 ABSENT = "absent"
 _MOST_VALUES = 10_000  # of one parameter; assumed
-Scalar = str | int | bool
+Scalar = str | int | float | bool
+_TYPES: dict[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "string": (str,),
+    "boolean": (bool,),
+    "scalar": (str, int, float, bool),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +54,7 @@ class Dimension:
 class _Values:
     """Tells pydantic how to read a `Dimension` and how to describe it in the JSON schema."""
 
-    item: str  # JSON type of one value
+    item: str  # JSON type of one value; `scalar` is any
     low: int | None = None  # smallest allowed number
     allow_absent: bool = False
 
@@ -56,10 +63,12 @@ class _Values:
         return core_schema.no_info_plain_validator_function(self.parse, serialization=as_written)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
-        item: dict[str, Any] = {"type": self.item}
+        any_type = ["string", "integer", "number", "boolean"]
+        item: dict[str, Any] = {"type": any_type if self.item == "scalar" else self.item}
         number = {"type": "integer"}
         bounds = {"type": "object", "properties": {"low": number, "high": number, "step": number}}
-        ranges = [bounds | {"required": ["low", "high"], "additionalProperties": False}] if item == number else []
+        has_ranges = self.item in ("integer", "scalar")
+        ranges = [bounds | {"required": ["low", "high"], "additionalProperties": False}] if has_ranges else []
         choice = {"anyOf": [item, {"const": ABSENT}]} if self.allow_absent else item
         return {"anyOf": [choice, {"type": "array", "items": choice, "minItems": 1}, *ranges]}
 
@@ -78,10 +87,13 @@ class _Values:
     def _check(self, choice: Any) -> None:
         if self.allow_absent and choice == ABSENT:
             return
-        expected: type[Any] = {"integer": int, "string": str, "boolean": bool}[self.item]
-        if type(choice) is not expected:
+        if type(choice) not in _TYPES[self.item]:
+            if self.item == "scalar":
+                raise ValueError(f"each value must be a number, a text or a flag, got {choice!r}")
             also = f" or {ABSENT!r}" if self.allow_absent else ""
             raise ValueError(f"each value must be of type {self.item}{also}, got {choice!r}")
+        if isinstance(choice, float) and not math.isfinite(choice):
+            raise ValueError(f"each value must be finite, got {choice!r}")
         if self.low is not None and choice < self.low:
             raise ValueError(f"each value must be {self.low} or more, got {choice!r}")
 
@@ -104,6 +116,7 @@ Flag = Annotated[Dimension, _Values("boolean")]
 Whole = Annotated[Dimension, _Values("integer", low=1)]
 WholeOrZero = Annotated[Dimension, _Values("integer", low=0)]
 WholeOrAbsent = Annotated[Dimension, _Values("integer", low=1, allow_absent=True)]
+Value = Annotated[Dimension, _Values("scalar")]
 
 
 class HardwareSpace(StrictModel):
@@ -166,6 +179,7 @@ class HiddenSpace(StrictModel):
 class NetworkSpace(StrictModel):
     """Convolutions, hidden fully connected layers, and the classifier, whose size follows from the data set."""
 
+    family: Literal["plain"] = Field("plain", exclude=True, description="May be left out.")
     convs: list[ConvSpace] = Field([])
     hidden: list[HiddenSpace] = Field([])
     classifier_format: WeightFormatSpace | None = None

@@ -12,8 +12,10 @@ from pydantic.fields import FieldInfo
 from hw_models.devices import CellDevice, DeviceCard
 from pipeline.design.design_point import card_beside
 from pipeline.files import did_you_mean, read_yaml
+from pipeline.study.built_space import BuiltSpace
 from pipeline.study.study_spec import StudySpec
 
+_SET_BY_A_RUN = {"checkpoint", "build_hash", "weights_hash", "folder"}  # fields of records that no study file may name
 SCHEMA_VERSION = 2  # of databases; raise it when stored values change their meaning
 
 
@@ -63,8 +65,11 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
         content["dataset"] = content["dataset"] | {"data_dir": data_dir}
     try:
         spec = StudySpec.model_validate(content)
-        if spec.accuracy.checkpoint is not None:
-            raise ValueError("unknown key 'accuracy.checkpoint'; a run finds the supernet in its output folder")
+        for part in ("accuracy", "network"):
+            for name in sorted(getattr(spec, part).model_fields_set & _SET_BY_A_RUN):
+                raise ValueError(f"unknown key '{part}.{name}'; a run sets it itself")
+        if isinstance(spec.network, BuiltSpace):
+            spec = spec.model_copy(update={"network": spec.network.beside(path.parent)})
         cards = _read_cards(spec, path)
     except ValidationError as error:
         raise ValueError(f"{path}: {_first_problem(error)}") from error
@@ -101,15 +106,16 @@ def _first_problem(error: ValidationError) -> str:
     model: Any = StudySpec
     fields = _fields(model)
     parts: list[str] = []
+    tried: dict[Any, Any] = {}  # classes that the last part may be, by name
     for part in problem["loc"]:
-        if part == model.__name__:  # the class that pydantic tried; the file does not name it
+        if part in tried:  # pydantic tried this class; the file does not name it
+            model = tried[part]
             continue
         parts.append(str(part))
         fields = _fields(model)
         if part in fields:
-            annotation = fields[part].annotation
-            candidates = [annotation, *get_args(annotation)]
-            model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), model)
+            tried = {each.__name__: each for each in _classes(fields[part].annotation)}
+            model = next(iter(tried.values()), model)
     place = ".".join(parts)
     if problem["type"] == "extra_forbidden":
         return f"unknown key {place!r}{did_you_mean(parts[-1], fields)}; allowed here: {', '.join(fields)}"
@@ -120,5 +126,12 @@ def _first_problem(error: ValidationError) -> str:
     return f"{place + ': ' if place else ''}{message}{shown}"
 
 
+def _classes(annotation: Any) -> list[type[BaseModel]]:
+    """The record classes in an annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [each for part in get_args(annotation) for each in _classes(part)]
+
+
 def _fields(model: type[BaseModel]) -> dict[Any, FieldInfo]:
-    return {field.alias or name: field for name, field in model.model_fields.items() if not field.exclude}
+    return {f.alias or name: f for name, f in model.model_fields.items() if name not in _SET_BY_A_RUN}

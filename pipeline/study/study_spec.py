@@ -1,14 +1,15 @@
 """What a study file says: the search, the training and the measurement. Typed and strict, with a JSON schema."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from pipeline.data.spec import Augmentation, DatasetSpec
 from pipeline.design.constraints import Constraint
 from pipeline.design.metrics import METRICS
 from pipeline.files import did_you_mean
 from pipeline.strict_model import StrictModel
+from pipeline.study.built_space import BuiltSpace
 from pipeline.study.sampler_spec import SamplerSpec
 from pipeline.study.spaces import HardwareSpace, NetworkSpace
 
@@ -80,6 +81,19 @@ class EarlyStoppingSpec(StrictModel):
     )
 
 
+def _kind_of_network(value: Any) -> str:
+    """Which class reads a network: `BuiltSpace` if a function builds it."""
+    if isinstance(value, dict):
+        return "BuiltSpace" if "build" in value or value.get("family", "plain") != "plain" else "NetworkSpace"
+    return type(value).__name__ if isinstance(value, BuiltSpace) else "NetworkSpace"
+
+
+AnyNetwork = Annotated[
+    Annotated[NetworkSpace, Tag("NetworkSpace")] | Annotated[BuiltSpace, Tag("BuiltSpace")],
+    Discriminator(_kind_of_network),
+]
+
+
 class StudySpec(StrictModel):
     """One study file."""
 
@@ -93,8 +107,10 @@ class StudySpec(StrictModel):
     )
     dataset: DatasetSpec = DatasetSpec()
     hardware: HardwareSpace
-    network: NetworkSpace
-    training: TrainingSpec = TrainingSpec()
+    network: AnyNetwork
+    training: TrainingSpec | Literal["none"] = Field(
+        TrainingSpec(), description="Settings, or none: the weights of network.weights stay as they are."
+    )
     accuracy: AccuracySpec = AccuracySpec()
     early_stopping: EarlyStoppingSpec | Literal[False] = Field(False, description="Settings ({}: defaults), or false.")
     variation: VariationSpec = VariationSpec()
@@ -120,8 +136,16 @@ class StudySpec(StrictModel):
 
     @model_validator(mode="after")
     def _parts_suit_one_another(self) -> "StudySpec":
-        if self.dataset.data_set.masks and (self.network.hidden or not self.network.convs):
+        plain = self.network if isinstance(self.network, NetworkSpace) else None
+        if self.dataset.data_set.masks and plain and (plain.hidden or not plain.convs):
             raise ValueError("network: masks come from convolutions; name convs and remove hidden")
+        if self.training == "none":
+            self._check_without_training()
+        if self.accuracy.source == "supernet" and not plain:
+            raise ValueError(
+                "accuracy: a supernet slices its weights for the layers of the family plain alone; train each network "
+                "(accuracy: {from: training}), or describe the network by convs and hidden"
+            )
         low, high = self.variation.min_chips, self.variation.max_chips
         for name in self.objectives:
             if METRICS[name].falls_with_chips and low != high:
@@ -130,3 +154,14 @@ class StudySpec(StrictModel):
                     f"variation.min_chips ({low}) equal to variation.max_chips ({high})"
                 )
         return self
+
+    def _check_without_training(self) -> None:
+        if not isinstance(self.network, BuiltSpace) or self.network.weights is None:
+            raise ValueError("training: none needs trained weights; name their file as network.weights, beside build")
+        if self.early_stopping:
+            raise ValueError("early_stopping: there is no training that could be stopped; leave it out")
+
+    @property
+    def recipe(self) -> TrainingSpec:
+        """How a network is trained; the defaults if the study trains none, for follow-ups that do."""
+        return TrainingSpec() if self.training == "none" else self.training

@@ -10,15 +10,17 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import nn
 
-from hw_models.cost import CostReport, estimate_cost
+from hw_models.cost import CostReport
 from pipeline.analog.calibration import calibrate
+from pipeline.compute_device import compute_device
 from pipeline.data.batches import ImageSet, load_images
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import TrialResult, measured_values
-from pipeline.design.topology import mvm_layers, topology
+from pipeline.networks.workload import cost_of
 from pipeline.phase import say
 from pipeline.seeds import derive_seed
+from pipeline.study.built_space import BuiltSpace
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.activity import measured_activity
 from pipeline.trial.judging import Midway
@@ -54,7 +56,7 @@ def evaluate(
     """
     timed = _Phases()
     images = timed("data", load_images, spec.dataset)
-    cost = timed("cost", estimate_cost, design.accelerator, mvm_layers(design))
+    cost = timed("cost", cost_of, design)
     network, midway = timed("training", _train, design, spec, trial_number, images, rule)
     timed("calibration", calibrate, network, midway.judging.calibration)
     own_cost = timed("activity", _cost_of_own_data, design, network, images)
@@ -84,11 +86,14 @@ def _train(
 def trained_network(
     design: DesignPoint, spec: StudySpec, trial_number: int, images: ImageSet, after_epoch: AfterEpoch | None = None
 ) -> nn.Module:
-    """A trial's network, trained or with inherited weights; the same seed and trial number give the same weights."""
+    """A trial's network, trained or with inherited or given weights; equal seed and trial number give equal weights."""
     if spec.accuracy.source == "supernet":
         return inherited_network(design, spec, trial_number, images)
     torch.manual_seed(derive_seed(spec.seed, trial_number, "weights"))
-    network = build_network(topology(design), design.accelerator)
+    given = (spec.network.weights_file, spec.network.weights_hash) if isinstance(spec.network, BuiltSpace) else ()
+    network = build_network(design, *given)
+    if spec.training == "none":
+        return network.to(compute_device()).eval()
     seed = derive_seed(spec.seed, trial_number, "training") % 2**32
     train(network, images.train, spec.training, seed, after_epoch)
     return network
@@ -97,7 +102,7 @@ def trained_network(
 def _cost_of_own_data(design: DesignPoint, network: nn.Module, images: ImageSet) -> CostReport:
     """Cost at the activity measured in the trained network."""
     activity = measured_activity(network, images.train[0][:_ACTIVITY_IMAGES])
-    return estimate_cost(design.accelerator, mvm_layers(design), activity=activity)
+    return cost_of(design, activity)
 
 
 def versions() -> dict[str, str]:

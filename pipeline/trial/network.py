@@ -1,4 +1,4 @@
-"""Builds a torch network whose weights lie on crossbars, and stores its trained weights in a file."""
+"""Builds a design's torch network, whose weights lie on crossbars, and stores its trained weights in a file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +10,41 @@ from torch import nn
 from hw_models.accelerator import Accelerator
 from hw_models.mapping import LayerMapping, map_network
 from pipeline.analog.base import NoisyLayer
+from pipeline.analog.conversion import to_analog
 from pipeline.analog.layers import MaxPool2d, NoisyConv2d, NoisyLinear
 from pipeline.compute_device import compute_device
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import Layer, topology
 from pipeline.files import write_whole
+from pipeline.networks.models import example_of, float_model, load_weights
+from pipeline.networks.workload import workload_of
 
 FIXED_POINT_SPREAD = 0.25  # assumed: weights this widely spread do not all round to zero with 3 or more fraction bits
 
 
-def build_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Sequential:
-    """A classifier of the given layers.
+def build_network(design: DesignPoint, weights: Path | None = None, weights_hash: str | None = None) -> nn.Module:
+    """The design's network on its crossbars; torch's global generator draws what `weights` do not give.
+
+    Args:
+        design: Its network is one of the family `plain`, or what a function builds.
+        weights: File of trained weights for the latter, as `pipeline.networks.models.load_weights` reads it.
+        weights_hash: What the file's hash must be.
+
+    Raises:
+        InfeasibleDesign: If the network cannot exist.
+        ValueError: If the builder or the weights are gone, have changed or do not fit.
+    """
+    if design.network is None:
+        return plain_network(topology(design), design.accelerator)
+    model = float_model(design.network, design.image)
+    if weights is not None:
+        load_weights(model, weights, weights_hash)
+    bits = {layer.name: layer.weight_bits for layer in workload_of(design).layers if layer.weight_bits is not None}
+    return to_analog(model, design.accelerator, example_of(design.image), weight_bits=bits)  # type: ignore[call-arg]
+
+
+def plain_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Sequential:
+    """A network of the given layers.
 
     Its input is (images, channels, height, width) in 0 to 1, its output (images, classes), or (images, classes, height,
     width) for masks. Batch normalisation, pooling, ReLU and bias are digital. Pooling comes before the ReLU,
@@ -74,6 +98,6 @@ def save_checkpoint(network: nn.Module, path: Path) -> None:
 
 def load_checkpoint(design: DesignPoint, path: Path) -> nn.Module:
     """The network of a checkpoint, with its ranges, ready for `accuracy_under_variation`."""
-    network = build_network(topology(design), design.accelerator)
+    network = build_network(design)
     network.load_state_dict(torch.load(path, weights_only=True))
     return network.to(compute_device()).eval()

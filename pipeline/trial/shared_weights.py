@@ -15,9 +15,9 @@ from pipeline.analog.model import noisy_layers
 from pipeline.data.spec import image_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import Layer, topology
-from pipeline.study.spaces import ABSENT, ConvSpace, Dimension
+from pipeline.study.spaces import ABSENT, ConvSpace, Dimension, NetworkSpace
 from pipeline.study.study_spec import StudySpec
-from pipeline.trial.network import FIXED_POINT_SPREAD, build_network
+from pipeline.trial.network import FIXED_POINT_SPREAD, plain_network
 
 SharedWeights = dict[str, Tensor]
 
@@ -29,8 +29,9 @@ def shared_weights(spec: StudySpec, generator: torch.Generator) -> SharedWeights
     `NAME.shift` are the parameters of batch normalisation; without it `NAME.shift` is the bias. Fixed-point weights
     start so widely spread that they do not round to zero; batch normalisation undoes the factor.
     """
-    formats = [*(conv.weight_format for conv in spec.network.convs), *(fc.weight_format for fc in spec.network.hidden)]
-    fixed = any(formats) and spec.network.batch_norm
+    network = _space(spec)
+    formats = [*(conv.weight_format for conv in network.convs), *(fc.weight_format for fc in network.hidden)]
+    fixed = any(formats) and network.batch_norm
     shared = {}
     for name, shape in _shapes(spec).items():
         spread = math.sqrt(2 / math.prod(shape[1:]))
@@ -60,8 +61,13 @@ def part_of(shared: SharedWeights, design: DesignPoint, network: nn.Module) -> d
 
 def build_channels_last(design: DesignPoint) -> nn.Sequential:
     """The design's network in the memory format of training."""
-    network = build_network(topology(design), design.accelerator)
+    network = plain_network(topology(design), design.accelerator)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _space(spec: StudySpec) -> NetworkSpace:
+    assert isinstance(spec.network, NetworkSpace), "the study file was checked"
+    return spec.network
 
 
 def _slice(shared: SharedWeights, design: DesignPoint, layer: Layer, module: NoisyLayer) -> Tensor:
@@ -87,7 +93,7 @@ def _shrunk(size: tuple[int, int], stride: int, pool: bool) -> tuple[int, int]:
 
 def _shapes(spec: StudySpec) -> dict[str, tuple[int, ...]]:
     """Name of each weight -> its shape."""
-    convs, hidden, image = spec.network.convs, spec.network.hidden, image_of(spec.dataset)
+    convs, hidden, image = _space(spec).convs, _space(spec).hidden, image_of(spec.dataset)
     shapes: dict[str, tuple[int, ...]] = {}
     channels = image.channels
     for place in range(len(convs)):

@@ -73,10 +73,10 @@ def inherited_network(design: DesignPoint, spec: StudySpec, trial_number: int, i
     network = build_channels_last(design).to(compute_device())
     shared = _read(Path(spec.accuracy.checkpoint))
     network.load_state_dict(part_of(shared, design, network), strict=False)  # statistics and ranges: next line
-    _settle(network, ShuffledBatches(images.train, spec.training.batch_size, seed), spec.training.noise_strength)
+    _settle(network, ShuffledBatches(images.train, spec.recipe.batch_size, seed), spec.recipe.noise_strength)
     if epochs := spec.accuracy.fine_tune_epochs:
-        rate = spec.training.learning_rate * FINE_TUNING_RATE
-        train(network, images.train, spec.training.model_copy(update={"epochs": epochs, "learning_rate": rate}), seed)
+        rate = spec.recipe.learning_rate * FINE_TUNING_RATE
+        train(network, images.train, spec.recipe.model_copy(update={"epochs": epochs, "learning_rate": rate}), seed)
     return network.eval()
 
 
@@ -101,13 +101,13 @@ class _Training:
         fresh = shared_weights(definition.spec, torch.Generator().manual_seed(self._seed))
         self.shared = {name: weight.to(self._device).requires_grad_() for name, weight in fresh.items()}
         self.epoch = 0
-        rate, decay = definition.spec.training.learning_rate, definition.spec.training.weight_decay
+        rate, decay = definition.spec.recipe.learning_rate, definition.spec.recipe.weight_decay
         self._steps = definition.spec.accuracy.supernet_epochs * len(self._batches())
         self._optimizer = torch.optim.Adam(self.shared.values(), lr=rate, weight_decay=decay)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=self._steps)
 
     def _batches(self) -> ShuffledBatches:
-        training = self._spec.training
+        training = self._spec.recipe
         return ShuffledBatches(self._split, training.batch_size, self._seed, training.augment, self.epoch)
 
     def run_epoch(self) -> float:
@@ -130,8 +130,8 @@ class _Training:
 
     def _loss(self, design: DesignPoint, images: Tensor, labels: Tensor, progress: float) -> Tensor:
         network = build_channels_last(design).to(self._device).train()
-        ramp = self._spec.training.noise_ramp
-        set_noise_strength(network, self._spec.training.noise_strength * (min(1.0, progress / ramp) if ramp else 1.0))
+        ramp = self._spec.recipe.noise_ramp
+        set_noise_strength(network, self._spec.recipe.noise_strength * (min(1.0, progress / ramp) if ramp else 1.0))
         logits = functional_call(network, part_of(self.shared, design, network), (images,))
         return nn.functional.cross_entropy(logits, labels)
 

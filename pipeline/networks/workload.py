@@ -1,0 +1,96 @@
+"""What one inference of a design asks of the chip, and its cost before training. Loads torch only to trace a model."""
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING
+
+from hw_models.cost import CostReport, estimate_cost
+from hw_models.cost.activity import Activity
+from hw_models.errors import InfeasibleDesign
+from hw_models.workload import Workload
+from pipeline.design.built_network import BuiltNetwork
+from pipeline.design.constraints import QUANTITIES
+from pipeline.design.design_point import DesignPoint, ImageSpec
+from pipeline.design.topology import mvm_layers
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_REMEMBERED = 2000  # assumed: networks kept with their workload, so that breeding traces each of them once
+
+
+def workload_of(design: DesignPoint) -> Workload:
+    """The design's layers, each with its bits, and its digital operations.
+
+    The layers of the family `plain` follow from the design alone. Any other network is built and traced, without memory
+    for its weights where the model allows it, once for all designs that differ in hardware alone.
+
+    Raises:
+        InfeasibleDesign: If the network cannot exist.
+        ValueError: If it cannot be built or traced, or its output has another shape than the data set asks for.
+    """
+    if design.network is None:
+        return Workload(layers=tuple(mvm_layers(design)))
+    return workload_of_network(design.network, design.image)
+
+
+def workload_of_network(network: BuiltNetwork, image: ImageSpec) -> Workload:
+    """`workload_of` a design whose network a function builds."""
+    traced = _traced(dataclasses.replace(network, weight_bits=()), network.folder, image)
+    if not network.weight_bits:
+        return traced
+    layers = tuple(dataclasses.replace(layer, weight_bits=network.bits_of(layer.name)) for layer in traced.layers)
+    return dataclasses.replace(traced, layers=layers)
+
+
+def cost_of(design: DesignPoint, activity: Activity | None = None) -> CostReport:
+    """The cost of one inference; without `activity` at the assumed one. Raises what `workload_of` does."""
+    workload = workload_of(design)
+    return estimate_cost(design.accelerator, workload.layers, digital=workload.digital, activity=activity)
+
+
+def cost_before_training(design: DesignPoint) -> dict[str, float]:
+    """A design's cost at the assumed activity: attribute of `CostReport` -> value, for all `QUANTITIES`."""
+    cost = cost_of(design)
+    return {q.attribute: float(getattr(cost, q.attribute)) for q in QUANTITIES.values()}
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> Workload:
+    """The workload of a network for one input. `folder` is the network's own, which does not tell networks apart."""
+    import torch
+
+    from pipeline.networks.models import example_of, float_model
+
+    devices = ("meta", "cpu")  # a model that reads values of its tensors exists only with memory
+    for device in devices:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            try:
+                model = float_model(network, image, device)
+                return _workload_of_model(network, image, model, example_of(image, device))
+            except InfeasibleDesign:
+                raise
+            except Exception:
+                if device == devices[-1]:
+                    raise
+    raise AssertionError("the last device returns or raises")
+
+
+def _workload_of_model(network: BuiltNetwork, image: ImageSpec, model: "nn.Module", example: "Tensor") -> Workload:
+    from pipeline.analog.tracing import trace  # type: ignore[import-not-found]
+
+    _check_output(network, image, model(example))
+    workload: Workload = trace(model, example).workload
+    return workload
+
+
+def _check_output(network: BuiltNetwork, image: ImageSpec, output: object) -> None:
+    from torch import Tensor
+
+    expected = (1, image.outputs, *((image.height, image.width) if image.masks else ()))
+    found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if found != expected:
+        what = "a score of each class for each pixel" if image.masks else "one value for each output"
+        raise ValueError(
+            f"{network.builder} must give {expected} for one input of shape {image.input_shape} ({what}), got {found}"
+        )

@@ -1,0 +1,70 @@
+"""Whether the networks of a space can be built: tried on some of them before a run begins."""
+
+import contextlib
+import fnmatch
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+from hw_models.errors import InfeasibleDesign
+from pipeline.design.built_network import BuiltNetwork
+from pipeline.design.design_point import ImageSpec
+from pipeline.networks.builders import check_parameters, load_builder
+from pipeline.networks.workload import workload_of_network
+from pipeline.study.built_space import BuiltSpace
+
+_SOUGHT = 200  # assumed: networks tried until one can exist
+_TRIED = 50  # assumed: networks tried beside it, so that the check takes seconds
+_ANY_BITS = 8  # bits change no layer's name or shape
+
+
+def check_networks(space: BuiltSpace, image: ImageSpec) -> None:
+    """Build and trace some networks of a space: one that can exist, those that differ from it in one parameter, and
+    the one with the last value of each parameter.
+
+    Raises:
+        ValueError: If a parameter is unknown or has a value that the builder refuses, no network can exist, a pattern
+            of `weight_bits` matches no layer of these networks, or trained weights do not fit one of them.
+    """
+    check_parameters(load_builder(space.family or str(space.build), space.folder), list(space.parameters))
+    first = _first_that_exists(space, image)
+    names: set[str] = set()
+    for values in itertools.islice(_around(space, first), _TRIED):
+        network = space.network(values, _ANY_BITS)
+        with contextlib.suppress(InfeasibleDesign):
+            names |= {layer.name for layer in workload_of_network(network, image).layers}
+            _check_weights(space, network, image)
+    for pattern in space.weight_bits:
+        if not fnmatch.filter(names, pattern):
+            known = ", ".join(sorted(names))
+            raise ValueError(f"network.weight_bits: {pattern!r} matches no layer; the networks tried have {known}")
+
+
+def _first_that_exists(space: BuiltSpace, image: ImageSpec) -> dict[str, Any]:
+    """Values of the first network that can exist."""
+    dimensions, problem = space.dimensions(), ""
+    for choice in itertools.islice(itertools.product(*(each.values for each in dimensions.values())), _SOUGHT):
+        values = dict(zip(dimensions, choice, strict=True))
+        try:
+            workload_of_network(space.network(values, _ANY_BITS), image)
+            return values
+        except InfeasibleDesign as error:
+            problem = str(error)
+    raise ValueError(f"network: no network of this space can exist, as far as tried: {problem}")
+
+
+def _around(space: BuiltSpace, first: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield `first`, the values at the other end of the space, and those that differ from `first` in one parameter."""
+    searched = {name: each for name, each in space.dimensions().items() if name.startswith("network_")}
+    yield first
+    yield first | {name: each.values[-1] for name, each in searched.items()}
+    for name, each in searched.items():
+        for value in each.values:
+            yield first | {name: value}
+
+
+def _check_weights(space: BuiltSpace, network: BuiltNetwork, image: ImageSpec) -> None:
+    if space.weights_file is not None:
+        from pipeline.networks.models import float_model, load_weights
+
+        load_weights(float_model(network, image), space.weights_file, space.weights_hash)
