@@ -75,6 +75,8 @@ class NoisyLayer(QuantisedLayer):
         self.fidelity: Fidelity = "fast"
         self.compiled = True
         self.programmed: list[ProgrammedCells] = []
+        self._chips: tuple[Sequence[SimulatedChip], float | None] = ((), None)  # and the time since programming
+        self._written: Tensor | None = None  # the weight that these chips hold
         self._programmed_step = 0.0  # value of one weight code on these chips
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -118,14 +120,28 @@ class NoisyLayer(QuantisedLayer):
         """Input cycles that exact passes have made on these chips, for audits."""
         return sum(cells.cycles for cells in self.programmed)
 
+    def parts(self, cells: ProgrammedCells, codes: Tensor) -> list[tuple[ProgrammedCells, Tensor, slice]]:
+        """The matrices of the layer on one chip: their cells, the input codes that they see, and their outputs."""
+        return [(cells, codes, slice(None))]
+
     def program_chips(self, chips: Sequence[SimulatedChip], drift_time_s: float | None = None) -> None:
-        """Write the weights into the cells of each chip."""
+        """Write the weights into the cells of each chip; weights that change later are written at the next pass."""
+        self._chips, self._written = (chips, drift_time_s), None
+        self.follow_weight()
+
+    def follow_weight(self) -> None:
+        """Write the weight into the cells of the programmed chips, unless they hold it already."""
+        if self._written is None or not torch.equal(self._written, self.weight):
+            self._write(*self._chips)
+
+    def _write(self, chips: Sequence[SimulatedChip], drift_time_s: float | None) -> None:
         # Keep the weight's strides: with one input channel they may change, and convolutions would round differently.
         codes = torch.empty_like(self.weight, requires_grad=False, dtype=torch.float32).copy_(self.weight_codes())
         self._programmed_step = self.weight_step.item()
         place = self.code, self.mapping, self.index
         with torch.autocast(codes.device.type, enabled=False):
             self.programmed = [written_cells(*place, chip, codes, drift_time_s) for chip in chips]
+        self._written = self.weight.detach().clone()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fidelity == "float" and not self.training:
@@ -139,8 +155,9 @@ class NoisyLayer(QuantisedLayer):
         """The output for inputs in float32."""
         if self.training:
             return self.training_pass(x)
-        if not self.programmed:
+        if not self._chips[0]:
             raise RuntimeError("no chip is programmed; call pipeline.analog.model.program_chip first")
+        self.follow_weight()
         if len(x) % (chips := len(self.programmed)):
             raise ValueError(f"{len(x)} images are no equal shares of {chips} chips; program one, or others")
         codes, bias = self.input_codes(x), None if self.bias is None else self.bias.detach().float()
@@ -168,12 +185,17 @@ class NoisyLayer(QuantisedLayer):
     def exact(self, codes: Tensor, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
         """Outputs, conversion by conversion, (images, windows, out_channels). `codes` have the layer's input shape;
         `scale` and `bias` are those of `ProgrammedCells.outputs`."""
-        parts = []
-        for cells, own in zip(self.programmed, codes.chunk(len(self.programmed)), strict=True):
-            cells.compiled = self.compiled
-            vectors = self.input_vectors(own)
-            parts.append(cells.outputs(vectors, self.adc_full_scale, bool(self.signed_inputs), scale, bias))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        shares = zip(self.programmed, codes.chunk(len(self.programmed)), strict=True)
+        outputs = [self._exact_of_chip(cells, own, scale, bias) for cells, own in shares]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _exact_of_chip(self, cells: ProgrammedCells, codes: Tensor, scale: float, bias: Tensor | None) -> Tensor:
+        outputs = []
+        for part, own, places in self.parts(cells, codes):
+            part.compiled = self.compiled
+            settings = self.adc_full_scale, bool(self.signed_inputs), scale, None if bias is None else bias[places]
+            outputs.append(part.outputs(self.input_vectors(own), *settings))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
 
     def _fast(self, codes: Tensor, scale: float, bias: Tensor | None) -> Tensor:
         """One product with the folded weights; read noise and the converters' error are added at the output."""
@@ -188,7 +210,13 @@ class NoisyLayer(QuantisedLayer):
 
     def _with_noise(self, cells: ProgrammedCells, y: Tensor, codes: Tensor, scale: float) -> Tensor:
         """One chip's outputs (images, windows, out_channels) with read noise and the converters' error."""
-        error = (errors[self.error_entry] for errors in (self.adc_bias, self.adc_std, self.adc_common_std))
-        if self.compiled and y.device.type == "cpu" and y.dtype == torch.float32:
-            return compiled_noise(cells, y.contiguous(), self.input_vectors(codes), scale, *error)
-        return torch_noise(cells, y, self.read_power(codes) if cells.read_sigma else None, scale, *error)
+        outputs = []
+        bias, std, common = (errors[self.error_entry] for errors in (self.adc_bias, self.adc_std, self.adc_common_std))
+        for part, inputs, places in self.parts(cells, codes):
+            own, error = y[..., places], (bias[places], std[places], common)
+            if self.compiled and y.device.type == "cpu" and y.dtype == torch.float32:
+                outputs.append(compiled_noise(part, own.contiguous(), self.input_vectors(inputs), scale, *error))
+            else:
+                power = self.read_power(inputs) if part.read_sigma else None
+                outputs.append(torch_noise(part, own, power, scale, *error))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)

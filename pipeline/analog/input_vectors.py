@@ -30,9 +30,12 @@ class Rows:
 
     @staticmethod
     @functools.lru_cache(maxsize=256)
-    def of_windows(kernel: int, channels: int, image_width: int, kernel_major: bool) -> "Rows":
-        """Rows for square windows in images stored channels-last."""
-        place = np.arange(kernel)[:, None] * image_width + np.arange(kernel)
+    def of_windows(
+        kernel: tuple[int, int], channels: int, image_width: int, kernel_major: bool, dilation: tuple[int, int] = (1, 1)
+    ) -> "Rows":
+        """Rows for windows of `kernel` pixels (down, right), `dilation` apart, in images stored channels-last."""
+        down, right = (np.arange(size) * step for size, step in zip(kernel, dilation, strict=True))
+        place = down[:, None] * image_width + right
         offsets = place[..., None] * channels + np.arange(channels)
         return Rows((offsets if kernel_major else offsets.transpose(2, 0, 1)).ravel(), channels)
 

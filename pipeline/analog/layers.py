@@ -63,7 +63,7 @@ class NoisyConv2d(NoisyLayer):
         step = channels * self.stride
         pixels = InputVectors.room((len(codes), height, width, channels), step, codes.device)
         pixels[:, pad : height - pad, pad : width - pad] = codes.permute(0, 2, 3, 1)
-        rows = Rows.of_windows(kernel, channels, width, self.mapping.row_order == "kernel_major")
+        rows = Rows.of_windows((kernel, kernel), channels, width, self.mapping.row_order == "kernel_major")
         return InputVectors(codes=pixels, rows=rows, grid=(*self._out_size(codes), width * step, step))
 
     def from_windows(self, y: Tensor, x: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class NoisyLinear(NoisyLayer):
         features = codes.shape[-1]
         vectors = InputVectors.room(tuple(codes.shape), features, codes.device).copy_(codes)
         grid = (1, codes[0].numel() // features, 0, features)
-        return InputVectors(codes=vectors, rows=Rows.of_windows(1, features, 1, True), grid=grid)
+        return InputVectors(codes=vectors, rows=Rows.of_windows((1, 1), features, 1, True), grid=grid)
 
     def from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         return y.reshape(*x.shape[:-1], -1)

@@ -27,8 +27,8 @@ def torch_noise(
     if power is not None:
         variance = variance + cells.read_variance * power
     images = cells.chip.numbers_of(len(y))
-    noise = cells.chip.read_noise(y, images, cells.index, 0)
-    common = shared * cells.chip.read_noise(y[..., :1], images, cells.index, 1)
+    noise = cells.chip.read_noise(y, images, *cells.place, 0)
+    common = shared * cells.chip.read_noise(y[..., :1], images, *cells.place, 1)
     y = torch.addcmul(y, noise, variance.sqrt_().mul_(scale))
     return y.add_((mean + common).mul_(scale))
 
@@ -42,8 +42,8 @@ def compiled_noise(
         table = adc.cycle_powers(cells.code.accelerator).numpy()
         powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), cells.read_variance * scale**2)
     images = cells.chip.numbers_of(len(inputs))
-    noise, starts = cells.chip.read_stream(inputs.windows * y.shape[-1], images, cells.index, 0)
-    common, common_starts = cells.chip.read_stream(inputs.windows, images, cells.index, 1)
+    noise, starts = cells.chip.read_stream(inputs.windows * y.shape[-1], images, *cells.place, 0)
+    common, common_starts = cells.chip.read_stream(inputs.windows, images, *cells.place, 1)
     own = (std * scale).square().numpy(), powers, noise.numpy(), starts.numpy(), (mean * scale).numpy()
     of_windows = common.numpy(), common_starts.numpy(), float(shared) * scale
     window_kernels.add_output_noise(y.flatten(0, 1).numpy(), *own, *of_windows)

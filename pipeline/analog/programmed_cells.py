@@ -28,6 +28,8 @@ class ProgrammedCells:
 
     Attributes:
         index: Number of the layer.
+        part: Number of the pack of groups that these cells hold, of a layer with groups.
+        use: Number of the layer's use in one pass of the network; each use has read noise of its own.
         levels: Cells after programming, (columns of a weight, out_channels, rows), rows in the mapping's order.
         folded: The weights that these cells hold, in codes, in the weight's shape.
         compiled: Use `pipeline.analog.kernels` on a CPU; False keeps to torch, with the same results.
@@ -44,6 +46,8 @@ class ProgrammedCells:
     chip: SimulatedChip
     levels: Tensor
     folded: Tensor
+    part: int = 0
+    use: int = 0
     compiled: bool = True
     conversions: int = 0
     cycles: int = 0
@@ -58,6 +62,11 @@ class ProgrammedCells:
         self.read_sigma = 0.0 if self.chip.ideal_reads else device.read_sigma / self.code.step
         self.significance = self.code.significance()
         self.weight_free_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
+
+    @property
+    def place(self) -> tuple[int, ...]:
+        """What seeds the read noise of this use of these cells, beside the chip and the image."""
+        return (self.index, self.part, self.use) if self.part or self.use else (self.index,)
 
     @property
     def read_variance(self) -> float:
@@ -94,7 +103,7 @@ class ProgrammedCells:
         for block, (slices, sums) in enumerate(self.column_sums(vectors)):
             if self.read_sigma:
                 reach = slices.square().sum(-1).sqrt()[..., None, None]  # cells are independent: variances add
-                sums = sums + self.read_sigma * reach * self.chip.read_noise(sums, images, self.index, 1 + block)
+                sums = sums + self.read_sigma * reach * self.chip.read_noise(sums, images, *self.place, 1 + block)
             self.conversions += sums.numel()
             if accelerator.adc_bits is not None:
                 step = adc.adc_step(full_scale, accelerator.adc_bits)
@@ -161,7 +170,7 @@ class ProgrammedCells:
         """The noise arguments of `kernels.bit_serial`; `count` is the number of conversions per image and block."""
         if not self.read_sigma:
             return None, np.zeros(1, np.float32), np.zeros((len(images), blocks), np.int64)
-        streams = [self.chip.read_stream(count, images, self.index, 1 + block) for block in range(blocks)]
+        streams = [self.chip.read_stream(count, images, *self.place, 1 + block) for block in range(blocks)]
         starts = torch.stack([starts for _, starts in streams], 1)
         return np.float32(self.read_sigma), streams[0][0].numpy(), starts.numpy()
 

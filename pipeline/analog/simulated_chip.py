@@ -47,8 +47,17 @@ class SimulatedChip:
         return cls(seed=derive_seed("calibration chip", index), ideal_reads=True)
 
     def numbers_of(self, count: int) -> Tensor:
-        """Indices of the `count` images now in the network: `images`, or 0, 1, 2, ... where they are not set."""
-        return self.images if len(self.images) == count else torch.arange(count)
+        """A number for each of `count` equal parts of the batch now in the network, from the indices of its images.
+
+        Usually these are `images`, or 0, 1, 2, ... where they are not set. A layer that sees several parts of each
+        image (windows, frames) numbers them image by image.
+        """
+        if len(self.images) == count:
+            return self.images
+        each, rest = divmod(count, len(self.images)) if len(self.images) else (0, 0)
+        if not each or rest:  # the first dimension does not count images
+            return torch.arange(count)
+        return (self.images[:, None] * each + torch.arange(each, device=self.images.device)).flatten()
 
     def cell_generator(self, layer: int) -> torch.Generator:
         """The stream from which the cells of one layer are drawn."""
