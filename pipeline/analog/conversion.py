@@ -1,73 +1,74 @@
 """Moves any torch model onto crossbars, and back."""
 
+import contextlib
 import copy
-from typing import Any, cast
+import fnmatch
+import functools
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from hw_models.accelerator import Accelerator
-from hw_models.layers import MvmLayer
-from hw_models.mapping import LayerMapping, map_network
-from pipeline.analog.layers import MaxPool2d, NoisyConv2d, NoisyLinear
-
-# Layers with matrices that would silently stay digital.
-_REFUSED = (nn.modules.conv._ConvNd, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.Bilinear)
+from pipeline.analog.crossbars import Crossbars, crossbars_of
+from pipeline.analog.layers import NoisyConv2d, NoisyLinear
+from pipeline.analog.tracing import Traced, UntraceableModel, trace
 
 
-def to_analog(model: nn.Module, hardware: Accelerator) -> nn.Module:
-    """A copy of a model whose convolutions and linear layers lie on crossbars.
+def to_analog(
+    model: nn.Module,
+    hardware: Accelerator,
+    *inputs: Any,
+    weight_bits: Mapping[str, int] | None = None,
+    allow_digital: Sequence[str] = (),
+) -> nn.Module:
+    """A copy of a model that computes its matrices on crossbars.
 
-    Everything else - batch normalisation, activations, pooling, sums of branches - stays digital, and the model keeps
-    its own forward pass. Max pooling gives the same values faster. Weights and their names in the state dict stay the
-    same. Next, train the model if you like (noise-aware with a `pipeline.analog.model.set_noise_strength` above 0),
-    `calibrate` it on training images, and measure it with `pipeline.trial.variation.accuracy_under_variation`.
+    The copy keeps its class's behaviour, its modules, its hooks and the names of its parameters. When it is called,
+    each product of something that depends on the input with a weight is computed on crossbars, wherever in the model it
+    is written and however the weight is computed from parameters. All else stays digital. Next, train the copy if you
+    like (noise-aware with a `pipeline.analog.model.set_noise_strength` above 0), `calibrate` it on training inputs, and
+    measure it with `pipeline.trial.variation.accuracy_under_variation`.
 
     Args:
-        model: Its convolutions have square kernels, one stride and one zero padding for both sides, no groups and no
-            dilation. A layer that is called twice is one set of cells. Both calls draw the same read noise, and
-            share the input range calibrated on the first call and the ADC range calibrated on the last. Better give
-            each call its own layer.
-        hardware: The accelerator; `hw_models.mapping` lays the layers out on its crossbars.
+        model: Any torch model in Python. A matrix that is used several times is one set of cells; its input range is
+            that of all uses, and each use reads with noise of its own.
+        hardware: The accelerator; `hw_models.mapping` lays the matrices out on its crossbars.
+        inputs: What the model's forward pass takes, to find its matrices (`pipeline.analog.tracing`). Without them,
+            the first batch that it sees is taken.
+        weight_bits: Name pattern of matrices -> bits of their weights; the accelerator's for all others.
+        allow_digital: Name patterns of matrices that may stay digital.
 
     Raises:
-        ValueError: If a layer is of a kind that crossbars here do not compute.
+        UntraceableModel: If a matrix cannot be put on crossbars; names it and the way out. Without `inputs`, the first
+            call raises it.
     """
+    if any(crossbars_of(each) is not None for each in model.modules()):
+        raise UntraceableModel("the model, or a part of it, is analog already; give the digital model (to_digital)")
     model = copy.deepcopy(model)
-    layers = [(name, layer) for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    for name, layer in model.named_modules():
-        _check(name, layer)
-    if not layers:
-        raise ValueError("the model has neither a Conv2d nor a Linear layer; there is nothing to put on crossbars")
-    mapping = map_network(hardware, [_matrix_of(name, layer) for name, layer in layers])
-    new: dict[nn.Module, nn.Module] = {old: MaxPool2d.like(old) for old in model.modules() if type(old) is nn.MaxPool2d}
-    for index, ((name, layer), place) in enumerate(zip(layers, mapping.layers, strict=True)):
-        new[layer] = _from_digital(layer, hardware, place, index, name)
-    return _replaced(model, new)
+    crossbars = Crossbars(model, hardware, dict(weight_bits or {}), tuple(allow_digital))
+    crossbars.adopt(model)
+    if inputs:
+        crossbars.trace(*inputs)
+    return model
 
 
 def to_digital(model: nn.Module) -> nn.Module:
-    """A copy of a model whose crossbar layers are plain torch layers with the same (float) weights."""
+    """A copy of a model without crossbars, with the same (float) weights."""
     model = copy.deepcopy(model)
-    layers = [layer for layer in model.modules() if isinstance(layer, NoisyConv2d | NoisyLinear)]
-    return _replaced(model, {layer: _to_digital(layer) for layer in layers})
-
-
-def _from_digital(
-    layer: nn.Conv2d | nn.Linear, hardware: Accelerator, mapping: LayerMapping, index: int, name: str
-) -> NoisyConv2d | NoisyLinear:
-    """The crossbar layer that shares a torch layer's parameters."""
-    analog: NoisyConv2d | NoisyLinear
-    bias = layer.bias is not None
-    on_chip: dict[str, Any] = {"accelerator": hardware, "mapping": mapping, "index": index}
-    if isinstance(layer, nn.Conv2d):
-        sizes = layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0]
-        analog = NoisyConv2d(*sizes, bias, _padding(layer), **on_chip)
-    else:
-        analog = NoisyLinear(layer.in_features, layer.out_features, bias, **on_chip)
-    analog.to(layer.weight.device)
-    analog.range_rule, analog.label = "error", f"layer {name or 'of the model'}"
-    analog.weight, analog.bias = cast(nn.Parameter, layer.weight), cast(nn.Parameter | None, layer.bias)
-    return analog.train(layer.training)
+    for each in model.modules():
+        if (crossbars := crossbars_of(each)) is not None:
+            crossbars.leave(each)
+    new = {each: _to_digital(each) for each in model.modules() if isinstance(each, NoisyConv2d | NoisyLinear)}
+    if model in new:
+        return new[model]
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):  # named_children() names a shared child once
+            if child in new:
+                setattr(parent, name, new[child])
+    return model
 
 
 def _to_digital(layer: NoisyConv2d | NoisyLinear) -> nn.Conv2d | nn.Linear:
@@ -78,54 +79,5 @@ def _to_digital(layer: NoisyConv2d | NoisyLinear) -> nn.Conv2d | nn.Linear:
         digital = nn.Conv2d(inputs, outputs, kernel[0], layer.stride, layer.padding, bias=bias)
     else:
         digital = nn.Linear(inputs, outputs, bias=bias)
-    digital.weight, digital.bias = layer.weight, layer.bias
+    digital.weight, digital.bias = layer.weight, layer.bias  # type: ignore[assignment]
     return digital.train(layer.training)
-
-
-def _check(name: str, layer: nn.Module) -> None:
-    place = f"layer {name or 'of the model'} ({type(layer).__name__})"
-    if isinstance(layer, nn.Conv2d):
-        limits = {
-            "groups": (layer.groups, layer.groups == 1, "1"),
-            "dilation": (layer.dilation, set(layer.dilation) == {1}, "1"),
-            "kernel_size": (layer.kernel_size, len(set(layer.kernel_size)) == 1, "square"),
-            "stride": (layer.stride, len(set(layer.stride)) == 1, "the same in both directions"),
-            "padding": (layer.padding, _padding(layer) is not None, "the same on all sides"),
-            "padding_mode": (layer.padding_mode, layer.padding_mode == "zeros", "zeros"),
-        }
-        for field, (value, holds, allowed) in limits.items():
-            if not holds:
-                raise ValueError(f"{place}: {field} must be {allowed}, got {value!r}; crossbars here compute no other")
-    elif isinstance(layer, _REFUSED):
-        raise ValueError(f"{place} cannot be put on crossbars here; only Conv2d and Linear can")
-
-
-def _padding(layer: nn.Conv2d) -> int | None:
-    """Zeros on each side, None if sides differ."""
-    sides = set(layer._reversed_padding_repeated_twice)  # numbers even if `padding` is a string
-    return sides.pop() if len(sides) == 1 else None
-
-
-def _matrix_of(name: str, layer: nn.Conv2d | nn.Linear) -> MvmLayer:
-    """The layer as the mapping sees it, which ignores the image size: one window is enough."""
-    kernel = layer.kernel_size[0] if isinstance(layer, nn.Conv2d) else 1
-    return MvmLayer(
-        name=name or "layer",
-        in_height=kernel,
-        in_width=kernel,
-        in_channels=layer.weight.shape[1],
-        kernel=kernel,
-        out_channels=layer.weight.shape[0],
-        windows=1,
-    )
-
-
-def _replaced(model: nn.Module, new: dict[nn.Module, nn.Module]) -> nn.Module:
-    """`model` with each module that is a key of `new` replaced by its value everywhere."""
-    if model in new:
-        return new[model]
-    for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):  # named_children() names a shared child once
-            if child in new:
-                setattr(parent, name, new[child])
-    return model

@@ -30,10 +30,10 @@ class Matrix(NoisyLayer):
     """
 
     def __init__(
-        self, name: str, outputs: int, groups: int, accelerator: Accelerator, mapping: LayerMapping, index: int
+        self, name: str, outputs: int, accelerator: Accelerator, mapping: LayerMapping, index: int
     ) -> None:
         super().__init__(outputs, accelerator, mapping, index=index, weight_bits=mapping.layer.weight_bits)
-        self.name, self.groups, self.windows, self.uses = name, groups, None, 0
+        self.name, self.uses = name, 0
         self.windows: Windows | None = None
         self._parts: dict[int, tuple[ProgrammedCells, list[ProgrammedCells]]] = {}
         self.hand(None, None)

@@ -1,10 +1,12 @@
 """All crossbar layers of a model at once: programming chips, noise in training, outputs of several chips."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from pipeline.analog.base import Fidelity, NoisyLayer
+from pipeline.analog.crossbars import crossbars_of, is_root
+from pipeline.analog.matrix import Matrix
 from pipeline.analog.simulated_chip import SimulatedChip
 
 BATCH = 500  # images at a time; results do not depend on it
@@ -21,14 +23,42 @@ def one_after_another(x: Tensor, chips: int) -> Tensor:
 
 
 def noisy_layers(model: nn.Module) -> list[NoisyLayer]:
-    """The crossbar layers of a model, in order."""
-    return [module for module in model.modules() if isinstance(module, NoisyLayer)]
+    """The crossbar layers of a model, in order.
+
+    Raises:
+        RuntimeError: If the matrices of a model that `to_analog` gave are not known yet.
+    """
+    layers: list[NoisyLayer] = []
+    for module in model.modules():
+        if isinstance(module, NoisyLayer):
+            layers.append(module)
+        elif is_root(module) and (crossbars := crossbars_of(module)):
+            if crossbars.traced is None:
+                raise RuntimeError(
+                    "the model's matrices are not known before its first batch; calibrate it, run it, or give "
+                    "to_analog its inputs"
+                )
+            layers += crossbars.layers
+    return layers
+
+
+def for_each_layer(model: nn.Module, setting: Callable[[NoisyLayer], None]) -> None:
+    """Set something in each crossbar layer, also in those of models that are not traced yet, as soon as they are."""
+    for module in model.modules():
+        if isinstance(module, NoisyLayer):
+            setting(module)
+        elif is_root(module) and (crossbars := crossbars_of(module)):
+            crossbars.apply_to_layers(setting)
+
+
+def chips_run_together(model: nn.Module) -> bool:
+    """Whether a batch may hold the images of several chips: not in traced models, whose batches may lie in any side."""
+    return not any(isinstance(layer, Matrix) for layer in noisy_layers(model))
 
 
 def set_noise_strength(model: nn.Module, strength: float) -> None:
     """Set the weight noise of training, as a multiple of the device's own programming error; 0 is plain training."""
-    for layer in noisy_layers(model):
-        layer.noise_strength = strength
+    for_each_layer(model, lambda layer: setattr(layer, "noise_strength", strength))
 
 
 def program_chip(
@@ -46,7 +76,11 @@ def program_chips(
     A batch then holds the images of the first chip, then those of the second, and so on, equally many of each. Either
     all chips have ideal cells or none.
     """
-    for layer in noisy_layers(model):
+    layers = noisy_layers(model)
+    if len({layer.index for layer in layers}) < len(layers):  # parts that were converted one by one
+        for index, layer in enumerate(layers):
+            layer.index = index
+    for layer in layers:
         layer.fidelity = fidelity
         layer.program_chips(chips, drift_time_s)
 

@@ -22,7 +22,7 @@ from pipeline.analog.digital_operations import DigitalCounter
 from pipeline.analog.following import Following, Origin, named_tensors, tensors_in
 from pipeline.analog.products import Product, UnknownProduct, product_of
 
-_WEIGHT_BY_PLACE = ("linear", *(f"conv{sides}d" for sides in (1, 2, 3)))  # calls that name one operand the weight
+WEIGHT_BY_PLACE = ("linear", *(f"conv{sides}d" for sides in (1, 2, 3)))  # calls that name one operand the weight
 
 
 class UntraceableModel(ValueError):
@@ -76,23 +76,24 @@ def matrix_keys(product: Product, origin: Origin) -> tuple[Any, Any]:
     return exact, (layout, tuple(sorted(origin.roots)), tuple(product.weight.shape)) if origin.computed else exact
 
 
-def trace(model: nn.Module, *inputs: Any, allow_digital: Sequence[str] = ()) -> Traced:
+def trace(
+    model: nn.Module, *inputs: Any, named: Mapping[str, Any] | None = None, allow_digital: Sequence[str] = ()
+) -> Traced:
     """Run `model` once, or twice if it uses tensors that it does not hold, and describe it.
 
     Args:
         model: Any torch model. It runs in evaluation mode, without gradients, and is left as it was.
-        inputs: What its forward pass takes, a batch of one. Model and inputs may be on the meta device.
+        inputs, named: What its forward pass takes, a batch of one. Model and inputs may be on the meta device.
         allow_digital: Name patterns of matrices that may stay digital.
 
     Raises:
         UntraceableModel: If a matrix cannot be put on crossbars, or the model has none; names it and the way out.
     """
     _refuse_scripted(model)
-    outside: dict[int, Tensor] = {}
     with _in_evaluation(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        tracer, counter = _pass(model, inputs, allow_digital, outside)
+        tracer, counter = _pass(model, inputs, named or {}, allow_digital, {})
         if tracer.unknown:
-            tracer, counter = _pass(model, inputs, allow_digital, tracer.unknown)
+            tracer, counter = _pass(model, inputs, named or {}, allow_digital, tracer.unknown)
     if counter.hidden:
         raise UntraceableModel(
             f"a matrix product of {', '.join(sorted(counter.hidden))} runs in compiled code, where it cannot be "
@@ -102,14 +103,18 @@ def trace(model: nn.Module, *inputs: Any, allow_digital: Sequence[str] = ()) -> 
 
 
 def _pass(
-    model: nn.Module, inputs: Sequence[Any], allow_digital: Sequence[str], outside: dict[int, Tensor]
+    model: nn.Module,
+    inputs: Sequence[Any],
+    named: Mapping[str, Any],
+    allow_digital: Sequence[str],
+    outside: Mapping[int, Tensor],
 ) -> tuple["_Tracer", DigitalCounter]:
     tracer = _Tracer(model, allow_digital, outside)
-    for each in tensors_in(inputs):
+    for each in tensors_in(inputs, named):
         tracer.depends(each)
     counter = DigitalCounter(tracer)
     with tracer.modules_told(), counter, tracer:
-        model(*inputs)
+        model(*inputs, **named)
     return tracer, counter
 
 
@@ -248,7 +253,7 @@ class _Tracer(Following):
             return None
         origin = self.origin(product.source)
         assert origin is not None
-        if origin.is_product and name not in _WEIGHT_BY_PLACE:  # a fixed activation, such as a learned query
+        if origin.is_product and name not in WEIGHT_BY_PLACE:  # a fixed activation, such as a learned query
             return None
         if self._is_allowed(self.path, *origin.roots):
             return None
