@@ -9,12 +9,12 @@ import torch.nn.functional as F
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
+from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
 from hw_models.number_format import FixedPoint
 from pipeline.analog.adc import adc_step, convert
 from pipeline.analog.calibration import ErrorSums, calibrate
 from pipeline.analog.cells import code_sigma
-from pipeline.analog.conversion import to_analog
 from pipeline.analog.layers import NoisyConv2d, NoisyLinear
 from pipeline.analog.model import noisy_layers, program_chip, set_noise_strength
 from pipeline.analog.quantise import quantised
@@ -255,11 +255,13 @@ def two_layers(adc_bits=None, **device) -> list[NoisyLinear]:
     cell = dataclasses.replace(load_card("rram").device, **(QUIET | device))
     hardware = dataclasses.replace(design_with(adc_bits=adc_bits).accelerator, device=cell)
     torch.manual_seed(0)
-    layers = to_analog(torch.nn.Sequential(torch.nn.Linear(40, 50), torch.nn.Linear(40, 50)), hardware)
+    matrix = MvmLayer(name="", in_height=1, in_width=1, in_channels=40, kernel=1, out_channels=50, windows=1)
+    places = map_network(hardware, [matrix, matrix]).layers
+    layers = [NoisyLinear(40, 50, accelerator=hardware, mapping=place, index=i) for i, place in enumerate(places)]
     layers[1].load_state_dict(layers[0].state_dict())
     for layer in layers:
-        layer.input_range.fill_(1.0)
-    return list(layers.eval())
+        layer.eval().input_range.fill_(1.0)
+    return layers
 
 
 def test_layers_of_a_chip_have_cells_of_their_own():

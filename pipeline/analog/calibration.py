@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.analog import adc
 from pipeline.analog.base import NoisyLayer
-from pipeline.analog.model import noisy_layers, program_chip
+from pipeline.analog.model import find_matrices, noisy_layers, program_chip
 from pipeline.analog.simulated_chip import SimulatedChip
 
 CALIBRATION_IMAGES = 128  # assumed: training images that fix input and ADC ranges
@@ -38,6 +38,7 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
     if len(images) < 2:
         raise ValueError(f"calibration needs 2 images or more, better 64 to 256, got {len(images)}")
     model.eval()
+    find_matrices(model, images[:1])
     hardware = [layer.accelerator for layer in noisy_layers(model)]
     with contextlib.ExitStack() as hooks:
         for layer in noisy_layers(model):
@@ -63,12 +64,13 @@ def _full_scale(layer: NoisyLayer, codes: Tensor, adc_bits: int) -> Tensor:
     chance, share = torch.Generator().manual_seed(0), math.ceil(_SUMS / len(layer.mapping.row_blocks))
     cycles = adc.cycle_values(layer.accelerator, bool(layer.signed_inputs)).square()
     samples, weights = [], []
-    vectors = layer.input_vectors(codes).sample(max(_VECTORS, _PRODUCTS // layer.weight.numel()), chance)
-    for _, sums in layer.programmed[0].column_sums(vectors):
-        weight = (cycles[:, None, None, None] * value[:, None]).to(sums).expand(sums.shape)
-        picks = torch.randint(sums.numel(), (share,), generator=chance).to(sums.device)
-        samples.append(sums.flatten()[picks])
-        weights.append(weight.flatten()[picks])
+    for cells, inputs, _ in layer.parts(layer.programmed[0], codes):
+        vectors = layer.input_vectors(inputs).sample(max(_VECTORS, _PRODUCTS // layer.weight.numel()), chance)
+        for _, sums in cells.column_sums(vectors):
+            weight = (cycles[:, None, None, None] * value[:, None]).to(sums).expand(sums.shape)
+            picks = torch.randint(sums.numel(), (share,), generator=chance).to(sums.device)
+            samples.append(sums.flatten()[picks])
+            weights.append(weight.flatten()[picks])
     return adc.best_full_scale(torch.cat(samples), torch.cat(weights), adc_bits)
 
 

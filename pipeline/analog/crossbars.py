@@ -17,6 +17,7 @@ from hw_models.mapping import map_network
 from hw_models.workload import Workload
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.following import Following, named_tensors, tensors_in
+from pipeline.analog.layers import NoisyLinear
 from pipeline.analog.matrix import Matrix
 from pipeline.analog.products import UnknownProduct, product_of
 from pipeline.analog.tracing import WEIGHT_BY_PLACE, Traced, UntraceableModel, matrix_keys, trace
@@ -57,6 +58,7 @@ class Crossbars:
         self._modules: dict[Matrix, nn.Module] = {}
         self._awaiting: list[Callable[[NoisyLayer], None]] = []  # settings made before the trace
         self._state: dict[str, Tensor] = {}  # ranges loaded before the trace
+        self._first_index = 0
         self._running = False
         self._told: set[str] = set()
 
@@ -79,25 +81,31 @@ class Crossbars:
         Raises:
             UntraceableModel: If a matrix cannot be put on crossbars.
         """
-        traced = self._traced_on_one(inputs, named)
+        self._running = True  # the calls of a trace run as they are
+        try:
+            traced = self._traced_on_one(inputs, named)
+        finally:
+            self._running = False
         names = [each.layer.name for each in traced.matrices]
         for pattern in self._weight_bits:
             if not fnmatch.filter(names, pattern):
                 raise UntraceableModel(f"weight_bits: no matrix is named {pattern!r}; there are {', '.join(names)}")
         layers = [self._with_bits(each) for each in traced.workload.layers]
+        own = set(self.model.modules())
         mapping = map_network(self.hardware, layers)
         for index, (each, place) in enumerate(zip(traced.matrices, mapping.layers, strict=True)):
             outputs = place.layer.out_channels
             layer = Matrix(place.layer.name, outputs, self.hardware, place, index).to(each.weight.device)
             self.layers.append(layer)
-            self._modules[layer] = each.modules[0]
+            self._modules[layer] = next((module for module in each.modules if module in own), self.model)
             for key in set(each.keys):
                 self._by_key[key] = None if key in self._by_key else layer
         self.traced = dataclasses.replace(traced, workload=dataclasses.replace(traced.workload, layers=tuple(layers)))
         self._outside = _Outside(dict(traced.outside))
         for module in {module for each in traced.matrices for module in each.modules}:
-            if module in set(self.model.modules()):
+            if module in own:
                 self.adopt(module)
+        self.number_from(self._first_index)
         for setting in self._awaiting:
             for layer in self.layers:
                 setting(layer)
@@ -161,6 +169,12 @@ class Crossbars:
             self._told.add(name)
             warnings.warn(f"{name} is used in training only; it stays digital and trains without noise", stacklevel=2)
 
+    def number_from(self, first: int) -> None:
+        """Number the layers from `first` on, now or as soon as they are known."""
+        self._first_index = first
+        for index, layer in enumerate(self.layers, start=first):
+            layer.index = index
+
     def apply_to_layers(self, setting: Callable[[NoisyLayer], None]) -> None:
         """Set something in all layers, now or as soon as they are known."""
         if self.traced is None:
@@ -177,7 +191,7 @@ class Crossbars:
     def load_state(self, state_dict: dict[str, Any], prefix: str) -> None:
         """Take the ranges out of a state dict of the model."""
         if self.traced is None:
-            parts = NoisyLayer.range_names()
+            parts = dict(NoisyLinear(1, 1, accelerator=self.hardware, mapping=None).named_buffers())
             own = [key for key in state_dict if key.startswith(prefix) and key.rsplit(".", 1)[-1] in parts]
             self._state = {key.removeprefix(prefix): state_dict.pop(key) for key in own}
             return

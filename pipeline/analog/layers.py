@@ -12,7 +12,7 @@ from hw_models.number_format import FixedPoint
 from pipeline.analog import adc
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.input_vectors import InputVectors, Rows
-from pipeline.analog.model import one_after_another, side_by_side
+from pipeline.analog.simulated_chip import one_after_another, side_by_side
 
 
 class NoisyConv2d(NoisyLayer):

@@ -32,8 +32,9 @@ class Matrix(NoisyLayer):
     def __init__(
         self, name: str, outputs: int, accelerator: Accelerator, mapping: LayerMapping, index: int
     ) -> None:
-        super().__init__(outputs, accelerator, mapping, index=index, weight_bits=mapping.layer.weight_bits)
-        self.name, self.uses = name, 0
+        bits = mapping.layer.weight_bits
+        super().__init__(outputs, accelerator, mapping, index=index, weight_bits=bits, range_rule="error")
+        self.name, self.label, self.uses = name, f"layer {name}", 0
         self.windows: Windows | None = None
         self._parts: dict[int, tuple[ProgrammedCells, list[ProgrammedCells]]] = {}
         self.hand(None, None)
@@ -41,18 +42,24 @@ class Matrix(NoisyLayer):
     def hand(self, weight: Tensor | None, bias: Tensor | None) -> None:
         """Set the weight and bias of the next use. They are not parameters of this layer, but of the model."""
         vars(self)["weight"], vars(self)["bias"] = weight, bias
+        self._followed = False
 
     def compute(self, product: Product) -> Tensor:
         """The product on crossbars."""
         self.windows = product.windows
         self.hand(self._in_packs(product), product.bias)
+        if not self.training and self.fidelity != "float":
+            self.follow_weight()
         y: Tensor = self(product.x)
         self.uses += 1
         return product.finish(y)
 
     def follow_weight(self) -> None:
-        if self.weight is not None:  # else the weight is not known before the first use
+        if self._followed:  # the weight of this use is known, and in the cells
+            return
+        if self.weight is not None and self._chips[0]:
             super().follow_weight()
+            self._followed = True
 
     @property
     def packs(self) -> int:

@@ -9,17 +9,8 @@ from pipeline.analog.crossbars import crossbars_of, is_root
 from pipeline.analog.matrix import Matrix
 from pipeline.analog.simulated_chip import SimulatedChip
 
+_MOST_LAYERS = 100_000  # of one converted part; assumed
 BATCH = 500  # images at a time; results do not depend on it
-
-
-def side_by_side(x: Tensor, chips: int) -> Tensor:
-    """Images of several chips, (chips * n, channels, ...) -> (n, chips * channels, ...): one channel group per chip."""
-    return x.view(chips, -1, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
-
-
-def one_after_another(x: Tensor, chips: int) -> Tensor:
-    """The inverse of `side_by_side`."""
-    return x.view(len(x), chips, -1, *x.shape[2:]).transpose(0, 1).flatten(0, 1)
 
 
 def noisy_layers(model: nn.Module) -> list[NoisyLayer]:
@@ -40,6 +31,13 @@ def noisy_layers(model: nn.Module) -> list[NoisyLayer]:
                 )
             layers += crossbars.layers
     return layers
+
+
+def find_matrices(model: nn.Module, inputs: Tensor) -> None:
+    """Trace a model that `to_analog` gave without inputs; others are left as they are."""
+    crossbars = crossbars_of(model)
+    if crossbars is not None and crossbars.traced is None:
+        crossbars.trace(inputs)
 
 
 def for_each_layer(model: nn.Module, setting: Callable[[NoisyLayer], None]) -> None:
@@ -76,13 +74,23 @@ def program_chips(
     A batch then holds the images of the first chip, then those of the second, and so on, equally many of each. Either
     all chips have ideal cells or none.
     """
-    layers = noisy_layers(model)
-    if len({layer.index for layer in layers}) < len(layers):  # parts that were converted one by one
-        for index, layer in enumerate(layers):
-            layer.index = index
-    for layer in layers:
+    _number_layers(model)
+
+    def program(layer: NoisyLayer) -> None:
         layer.fidelity = fidelity
         layer.program_chips(chips, drift_time_s)
+
+    for_each_layer(model, program)
+
+
+def _number_layers(model: nn.Module) -> None:
+    """Give each layer a number of its own, also where parts of the model were converted one by one."""
+    parts = [crossbars for each in model.modules() if is_root(each) and (crossbars := crossbars_of(each))]
+    for place, crossbars in enumerate(parts):
+        crossbars.number_from(place * _MOST_LAYERS)
+    if parts and any(isinstance(each, NoisyLayer) for each in model.modules()):
+        for index, layer in enumerate(noisy_layers(model)):
+            layer.index = index
 
 
 def logits_of_chips(model: nn.Module, chips: Sequence[SimulatedChip], images: Tensor, numbers: Tensor) -> Tensor:

@@ -89,3 +89,13 @@ class SimulatedChip:
 @functools.cache
 def _noise_pool(device: torch.device, size: int) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(derive_seed("noise pool"))).to(device)
+
+
+def side_by_side(x: Tensor, chips: int) -> Tensor:
+    """Images of several chips, (chips * n, channels, ...) -> (n, chips * channels, ...): one channel group per chip."""
+    return x.view(chips, -1, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
+
+
+def one_after_another(x: Tensor, chips: int) -> Tensor:
+    """The inverse of `side_by_side`."""
+    return x.view(len(x), chips, -1, *x.shape[2:]).transpose(0, 1).flatten(0, 1)

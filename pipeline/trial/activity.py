@@ -35,8 +35,9 @@ def measured_activity(network: nn.Module, images: Tensor) -> Activity:
 
 def _plane_densities(layer: NoisyLayer, x: Tensor) -> tuple[float, ...]:
     """Share of ones in each bit-plane of the layer's input vectors, most significant first (two's complement)."""
-    vectors = layer.input_vectors(layer.input_codes(x))
-    codes = vectors.vectors(0, len(vectors)).int()
+    parts = layer.parts(layer.programmed[0], layer.input_codes(x))
+    vectors = [layer.input_vectors(codes) for _, codes, _ in parts]
+    codes = torch.stack([each.vectors(0, len(each)).int() for each in vectors])
     bits = reversed(range(layer.accelerator.input_bits))
     return tuple(float(((codes >> bit) & 1).float().mean()) for bit in bits)
 

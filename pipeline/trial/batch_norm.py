@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipeline.analog.model import BATCH, logits_of_chips, one_after_another, side_by_side
-from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.analog.model import BATCH, logits_of_chips
+from pipeline.analog.simulated_chip import SimulatedChip, one_after_another, side_by_side
 
 RECALIBRATION_IMAGES = 256  # assumed: training images of a chip's recalibration; Joshi et al., 2020, use about 1,300
 _RECALIBRATION = 2**28  # index of the first recalibration image: images to be judged draw other read noise

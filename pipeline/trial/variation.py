@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 from torch import Tensor, nn
 
 from pipeline.analog.base import Fidelity
-from pipeline.analog.model import BATCH, logits_of_chips, noisy_layers, program_chips
+from pipeline.analog.model import BATCH, chips_run_together, logits_of_chips, noisy_layers, program_chips
 from pipeline.analog.simulated_chip import SimulatedChip
 from pipeline.design.results import VariationReport
 from pipeline.seeds import derive_seed
@@ -108,6 +108,8 @@ class _Exam:
 def _over_chips(exam: _Exam, noiseless: list[Tensor], study_seed: int, chips_at_once: int | None) -> list[list[float]]:
     """Accuracy per chip and split, noiseless accuracy minus loss, of as many chips as the interval needs."""
     at_once = chips_at_once or (_CHIPS_ON_GPU if exam.splits[0][0].device.type == "cuda" else 1)
+    if not chips_run_together(exam.model):
+        at_once = 1
     per_chip: list[list[float]] = []
     while len(per_chip) < exam.spec.max_chips and not _is_enough(per_chip, exam.spec):
         numbers = range(len(per_chip), min(len(per_chip) + at_once, exam.spec.max_chips))
