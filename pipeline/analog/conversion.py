@@ -1,20 +1,15 @@
 """Moves any torch model onto crossbars, and back."""
 
-import contextlib
 import copy
-import fnmatch
-import functools
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hw_models.accelerator import Accelerator
 from pipeline.analog.crossbars import Crossbars, crossbars_of
 from pipeline.analog.layers import NoisyConv2d, NoisyLinear
-from pipeline.analog.tracing import Traced, UntraceableModel, trace
+from pipeline.analog.tracing import UntraceableModel
 
 
 def to_analog(
@@ -79,5 +74,5 @@ def _to_digital(layer: NoisyConv2d | NoisyLinear) -> nn.Conv2d | nn.Linear:
         digital = nn.Conv2d(inputs, outputs, kernel[0], layer.stride, layer.padding, bias=bias)
     else:
         digital = nn.Linear(inputs, outputs, bias=bias)
-    digital.weight, digital.bias = layer.weight, layer.bias  # type: ignore[assignment]
+    digital.weight, digital.bias = layer.weight, layer.bias
     return digital.train(layer.training)

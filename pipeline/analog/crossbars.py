@@ -6,18 +6,15 @@ import fnmatch
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from hw_models.accelerator import Accelerator
 from hw_models.mapping import map_network
-from hw_models.workload import Workload
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.following import Following, named_tensors, tensors_in
-from pipeline.analog.layers import NoisyLinear
 from pipeline.analog.matrix import Matrix
 from pipeline.analog.products import UnknownProduct, product_of
 from pipeline.analog.tracing import WEIGHT_BY_PLACE, Traced, UntraceableModel, matrix_keys, trace
@@ -57,7 +54,7 @@ class Crossbars:
         self._outside: _Outside = _Outside({})
         self._modules: dict[Matrix, nn.Module] = {}
         self._awaiting: list[Callable[[NoisyLayer], None]] = []  # settings made before the trace
-        self._state: dict[str, Tensor] = {}  # ranges loaded before the trace
+        self._state: dict[str, Any] = {}  # ranges loaded before the trace
         self._first_index = 0
         self._running = False
         self._told: set[str] = set()
@@ -68,7 +65,7 @@ class Crossbars:
         """Have the calls of a module run on these crossbars."""
         if crossbars_of(module) is None:
             vars(module)[_PLACE] = self
-            module.__class__ = _analog_class(type(module), module is self.model)
+            module.__class__ = _analog_class(cast(Any, type(module)), module is self.model)
 
     def leave(self, module: nn.Module) -> None:
         """Give a module its own class back."""
@@ -109,9 +106,11 @@ class Crossbars:
         for setting in self._awaiting:
             for layer in self.layers:
                 setting(layer)
-        self._load_ranges(self._state)
+        self._load_ranges()
         if traced.uncounted:
-            warnings.warn(f"the cost of these digital operations is not known: {', '.join(traced.uncounted)}", stacklevel=2)
+            warnings.warn(
+                f"the cost of these digital operations is not known: {', '.join(traced.uncounted)}", stacklevel=2
+            )
 
     def _traced_on_one(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Traced:
         """A trace on the first of a batch, or on the whole batch if the model does not take one alone."""
@@ -184,26 +183,38 @@ class Crossbars:
 
     # State
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> dict[str, Any]:
         """Ranges and converter errors of all layers, by layer and name."""
-        return {f"{layer.name}.{name}": value for layer in self.layers for name, value in layer.named_buffers()}
+        state: dict[str, Any] = {}
+        for layer in self.layers:
+            layer.state_dict(destination=state, prefix=f"{layer.name}.")
+        return state
 
     def load_state(self, state_dict: dict[str, Any], prefix: str) -> None:
-        """Take the ranges out of a state dict of the model."""
+        """Take the ranges out of a state dict of the model. Before the trace, what is not the model's must be one."""
         if self.traced is None:
-            parts = dict(NoisyLinear(1, 1, accelerator=self.hardware, mapping=None).named_buffers())
-            own = [key for key in state_dict if key.startswith(prefix) and key.rsplit(".", 1)[-1] in parts]
-            self._state = {key.removeprefix(prefix): state_dict.pop(key) for key in own}
-            return
-        names = [key for key in (f"{prefix}{name}" for name in self.state()) if key in state_dict]
-        self._load_ranges({key.removeprefix(prefix): state_dict.pop(key) for key in names})
+            names = {f"{prefix}{name}" for name in self.model.state_dict()}
+            own = [key for key in state_dict if key.startswith(prefix) and key not in names]
+        else:
+            own = [key for key in (f"{prefix}{name}" for name in self.state()) if key in state_dict]
+        self._state = {key.removeprefix(prefix): state_dict.pop(key) for key in own}
+        if self.traced is not None:
+            self._load_ranges()
 
-    def _load_ranges(self, state: Mapping[str, Tensor]) -> None:
+    def _load_ranges(self) -> None:
+        """Give the layers the ranges that were loaded.
+
+        Raises:
+            RuntimeError: If some belong to no layer.
+        """
         for layer in self.layers:
             start = f"{layer.name}."
-            own = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
-            if own:
-                layer.load_state_dict(own)
+            if own := {
+                key.removeprefix(start): self._state.pop(key) for key in list(self._state) if key.startswith(start)
+            }:
+                layer.load_state_dict(own, strict=False)
+        if self._state:
+            raise RuntimeError(f"the state dict that was loaded has keys of no layer: {', '.join(sorted(self._state))}")
 
 
 class _Outside:
@@ -282,7 +293,7 @@ class _AnalogRoot(_Analog):
 
 
 @functools.cache
-def _analog_class(digital: type[nn.Module], root: bool) -> type[nn.Module]:
+def _analog_class(digital: Any, root: bool) -> Any:
     """`digital` with calls on crossbars. Other methods of the user's class run on them too."""
     methods = {
         name: _on_crossbars(method)
@@ -310,5 +321,6 @@ def _on_crossbars(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _new_analog(digital: type[nn.Module], root: bool) -> nn.Module:
-    kind = _analog_class(digital, root)
-    return kind.__new__(kind)
+    kind = _analog_class(cast(Any, digital), root)
+    model: nn.Module = kind.__new__(kind)
+    return model

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -20,7 +19,10 @@ class Place(Protocol):
     """Where the model is: what the call at hand is, and in which module."""
 
     inside: str | None  # "digital", "static" or "product"; None: in no call that torch reports
-    path: str
+
+    @property
+    def path(self) -> str:
+        """Name of the module that runs."""
 
 
 def _out(result: Any) -> int:
@@ -96,10 +98,20 @@ def _interpolated(corners: int) -> Rule:
     return lambda args, result: {"multiply_accumulate": corners * _out(result)}
 
 
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 _ADD, _COMPARE, _LOOKUP = _each_output(add=1), _each_output(compare=1), _each_output(lookup=1)
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("add", "sub", "rsub", "neg", "floor", "ceil", "round", "cumsum", "trunc"), _ADD),
-    **dict.fromkeys(("mul", "square", "prod", "addcmul", "lerp"), _each_output(multiply=1)),
+    **dict.fromkeys(
+        _words(
+            "add sub rsub neg floor ceil round cumsum trunc "
+        ), _ADD),
+    **dict.fromkeys(
+        _words(
+            "mul square prod addcmul lerp "
+        ), _each_output(multiply=1)),
     "addcdiv": _each_output(divide=1, add=1),
     "div": _divided,
     "reciprocal": _each_output(divide=1),
@@ -108,15 +120,19 @@ _RULES: dict[str, Rule] = {
     "rsqrt": _each_output(square_root=1, divide=1),
     "pow": _power,
     **dict.fromkeys(
-        ("relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max", "maximum", "minimum", "abs", "sign", "threshold",
-         "gt", "lt", "ge", "le", "eq", "ne", "leaky_relu", "prelu", "_prelu_kernel", "isnan", "isinf", "bucketize"),
+        _words(
+            "relu relu6 hardtanh clamp clamp_min clamp_max maximum minimum abs sign threshold gt lt ge le eq ne "
+            "leaky_relu prelu _prelu_kernel isnan isinf bucketize "
+        ),
         _COMPARE,
     ),
     "hardsigmoid": _each_output(compare=2, add=1, multiply=1),
     "hardswish": _each_output(compare=2, add=1, multiply=2),
     **dict.fromkeys(
-        ("exp", "log", "log2", "log1p", "expm1", "sigmoid", "tanh", "gelu", "silu", "elu", "softplus", "mish", "erf",
-         "sin", "cos", "atan2", "celu", "selu", "log_sigmoid_forward", "exp2", "asin", "acos", "sinh", "cosh"),
+        _words(
+            "exp log log2 log1p expm1 sigmoid tanh gelu silu elu softplus mish erf sin cos atan2 celu selu "
+            "log_sigmoid_forward exp2 asin acos sinh cosh "
+        ),
         _LOOKUP,
     ),
     "glu": _each_output(lookup=1, multiply=1),
@@ -132,10 +148,16 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("sum", "nansum"), _each_input(add=1)),
     **dict.fromkeys(("var", "std", "var_mean", "std_mean"), _each_input(add=2, multiply=1)),
     **dict.fromkeys(("norm", "linalg_vector_norm"), _each_input(add=1, multiply=1)),
-    **dict.fromkeys(("max", "amax", "min", "amin", "argmax", "argmin", "aminmax", "any", "all"), _each_input(compare=1)),
+    **dict.fromkeys(
+        _words(
+            "max amax min amin argmax argmin aminmax any all "
+        ), _each_input(compare=1)),
     **dict.fromkeys(("adaptive_max_pool2d", "adaptive_max_pool3d", "logsumexp"), _each_input(compare=1)),
     **dict.fromkeys(("topk", "sort", "argsort", "median"), _sorted),
-    **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm", "mv", "dot", "addmv"), _product),
+    **dict.fromkeys(
+        _words(
+            "mm bmm addmm baddbmm mv dot addmv "
+        ), _product),
     **dict.fromkeys(("convolution", "_convolution"), _convolution),
     **dict.fromkeys(("avg_pool2d", "avg_pool3d", "avg_pool1d"), _average),
     **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices"), _maximum),
@@ -144,20 +166,27 @@ _RULES: dict[str, Rule] = {
     "upsample_linear1d": _interpolated(2),
     "upsample_trilinear3d": _interpolated(8),
 }  # fmt: skip
-PRODUCTS = frozenset(["mm", "bmm", "addmm", "baddbmm", "mv", "dot", "addmv", "convolution", "_convolution", "linear",
-                      "mkldnn_rnn_layer", "_thnn_fused_lstm_cell", "_trilinear", "addbmm", "_cdist_forward"])  # fmt: skip
+PRODUCTS = frozenset(
+    _words(
+        "mm bmm addmm baddbmm mv dot addmv convolution _convolution linear mkldnn_rnn_layer "
+        "_thnn_fused_lstm_cell _trilinear addbmm _cdist_forward "
+    )
+)
 # They move, select or make values, and compute none.
 _FREE = frozenset(
-    "cat stack copy _to_copy clone _unsafe_view contiguous constant_pad_nd pad reflection_pad1d reflection_pad2d "
-    "replication_pad1d replication_pad2d replication_pad3d index index_select gather scatter embedding roll flip where "
-    "masked_fill slice_scatter select_scatter repeat im2col pixel_shuffle pixel_unshuffle upsample_nearest1d "
-    "upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d channel_shuffle empty zeros ones full new_zeros "
-    "new_ones new_full new_empty empty_like zeros_like ones_like full_like arange scalar_tensor lift_fresh fill zero "
-    "_local_scalar_dense resize set index_put scatter_add bitwise_and bitwise_or bitwise_not logical_and logical_or "
-    "logical_not logical_xor tril triu native_dropout bernoulli rand randn rand_like randn_like randperm one_hot "
-    "repeat_interleave unfold_copy empty_strided detach nonzero diag_embed eye linspace isfinite _embedding_bag "
-    "_efficientzerotensor masked_select unique_consecutive meshgrid take_along_dim native_channel_shuffle "
-    "_pack_padded_sequence narrow_copy masked_scatter affine_grid_generator index_add index_copy is_same_size".split()
+    _words(
+        "cat stack copy _to_copy clone _unsafe_view contiguous constant_pad_nd pad reflection_pad1d "
+        "reflection_pad2d replication_pad1d replication_pad2d replication_pad3d index index_select gather scatter "
+        "embedding roll flip where masked_fill slice_scatter select_scatter repeat im2col pixel_shuffle "
+        "pixel_unshuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d "
+        "channel_shuffle empty zeros ones full new_zeros new_ones new_full new_empty empty_like zeros_like "
+        "ones_like full_like arange scalar_tensor lift_fresh fill zero _local_scalar_dense resize set index_put "
+        "scatter_add bitwise_and bitwise_or bitwise_not logical_and logical_or logical_not logical_xor tril triu "
+        "native_dropout bernoulli rand randn rand_like randn_like randperm one_hot repeat_interleave unfold_copy "
+        "empty_strided detach nonzero diag_embed eye linspace isfinite _embedding_bag _efficientzerotensor "
+        "masked_select unique_consecutive meshgrid take_along_dim native_channel_shuffle _pack_padded_sequence "
+        "narrow_copy masked_scatter affine_grid_generator index_add index_copy is_same_size "
+    )
 )
 
 
@@ -194,11 +223,11 @@ class DigitalCounter(TorchDispatchMode):
         if rule is not None:
             for kind, count in rule(args, result).items():
                 self.counts[self._place.path, kind] += count
-        elif not (func.is_view or name.rstrip("_") in _FREE or torch.Tag.pointwise not in func.tags and _is_plain(result)):
+        elif not (func.is_view or name.rstrip("_") in _FREE or _gives_no_numbers(result)):
             self.unknown.add(name)
 
 
-def _is_plain(result: Any) -> bool:
+def _gives_no_numbers(result: Any) -> bool:
     """Whether an operation gave no numbers: a size, a flag, nothing."""
     values = result if isinstance(result, tuple | list) else (result,)
     return not any(isinstance(each, Tensor) and each.is_floating_point() for each in values)

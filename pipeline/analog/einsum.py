@@ -54,11 +54,15 @@ def _labels(equation: str, left_sides: int, right_sides: int) -> tuple[str, str,
     first, second = inputs.split(",")
     used = set(equation)
     spare = [letter for letter in string.ascii_letters if letter not in used]
-    hidden = [sides - len(each.replace("...", "")) if "..." in each else 0
-              for each, sides in ((first, left_sides), (second, right_sides))]
+    hidden = [
+        sides - len(each.replace("...", "")) if "..." in each else 0
+        for each, sides in ((first, left_sides), (second, right_sides))
+    ]
     letters = "".join(spare[: max(hidden)])
-    first, second = (each.replace("...", letters[len(letters) - count :])
-                     for each, count in zip((first, second), hidden, strict=True))
+    first, second = (
+        each.replace("...", letters[len(letters) - count :])
+        for each, count in zip((first, second), hidden, strict=True)
+    )
     if "->" not in equation:
         once = sorted(label for label in set(first + second) - set(letters) if (first + second).count(label) == 1)
         return first, second, letters + "".join(once)

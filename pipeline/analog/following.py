@@ -1,5 +1,4 @@
-"""Follows, through all torch calls of a model, which tensors do not depend on its input: weights and what is made of
-them."""
+"""Follows, through all torch calls of a model, which tensors do not depend on its input: weights and what they make."""
 
 import dataclasses
 import types
@@ -40,7 +39,7 @@ class Following(TorchFunctionMode):
     """
 
     def __init__(self, named: Mapping[str, Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         # id -> tensor, which keeps the id its own, and origin
         self._known = {id(each): (each, Origin(name, frozenset([name]))) for name, each in named.items()}
 
@@ -102,7 +101,13 @@ class Following(TorchFunctionMode):
         return False
 
     def _note(
-        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], made_of: list[Origin], result: Tensor, place: int
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        made_of: list[Origin],
+        result: Tensor,
+        place: int,
     ) -> None:
         if id(result) in self._known:  # a call in place, or one that gives its argument back
             return
@@ -135,11 +140,21 @@ class Following(TorchFunctionMode):
         self._known.pop(id(x), None)
 
 
-_WRITING = frozenset(
-    ["__setitem__", *(f"__i{each}__" for each in "add sub mul matmul truediv floordiv mod pow and or xor".split())]
-)
+_WRITING = ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__")
 _TRANSPOSES = ("t", "T", "mT", "adjoint")
-_SAME = ("detach", "contiguous", "data", "to", "float", "double", "half", "bfloat16", "type", "type_as", "requires_grad_")
+_SAME = (
+    "detach",
+    "contiguous",
+    "data",
+    "to",
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "type",
+    "type_as",
+    "requires_grad_",
+)
 _LAYOUTS = frozenset(
     [*_TRANSPOSES, *_SAME, "transpose", "permute", "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze",
      "__getitem__", "chunk", "split", "unbind", "narrow", "select", "expand", "expand_as", "swapaxes", "movedim",
@@ -162,11 +177,14 @@ def _flat(args: Iterable[Any], kwargs: Mapping[str, Any] | None) -> Iterator[Any
             yield each
 
 
-def _seen_through(function: types.FunctionType) -> Callable[..., Any]:
+def _seen_through(function: Any) -> Callable[..., Any]:
     """A function of torch.nn.functional that no longer hands itself to the mode, so that the mode sees its calls."""
     blind = {name: (lambda *_: False) for name in function.__globals__ if name.startswith("has_torch_function")}
     copy = types.FunctionType(
-        function.__code__, {**function.__globals__, **blind}, function.__name__, function.__defaults__,
+        function.__code__,
+        {**function.__globals__, **blind},
+        function.__name__,
+        function.__defaults__,
         function.__closure__,
     )
     copy.__kwdefaults__ = function.__kwdefaults__
@@ -195,14 +213,15 @@ def _attention(
     if enable_gqa:
         repeats = query.shape[-3] // key.shape[-3]
         key, value = key.repeat_interleave(repeats, -3), value.repeat_interleave(repeats, -3)
-    scores = torch.matmul(query, key.transpose(-2, -1)) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores: Tensor = torch.matmul(query, key.transpose(-2, -1)) * (query.shape[-1] ** -0.5 if scale is None else scale)
     if is_causal:
         later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(later, -torch.inf)
     if attn_mask is not None:
         hidden = attn_mask.dtype == torch.bool
         scores = scores.masked_fill(~attn_mask, -torch.inf) if hidden else scores + attn_mask
-    return torch.matmul(F.dropout(scores.softmax(-1), dropout_p), value)
+    y: Tensor = torch.matmul(F.dropout(scores.softmax(-1), dropout_p), value)
+    return y
 
 
 _COMPOSED: dict[str, Callable[..., Any]] = {

@@ -1,7 +1,6 @@
 """A matrix of any model on crossbars: its weight and its inputs are handed to it at each use."""
 
 import dataclasses
-import math
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from hw_models.mapping import LayerMapping
 from pipeline.analog import adc
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.input_vectors import InputVectors, Rows
-from pipeline.analog.products import CONVOLUTIONS, Product, Windows
+from pipeline.analog.products import Product, Windows, convolution
 from pipeline.analog.programmed_cells import ProgrammedCells
 
 
@@ -29,9 +28,7 @@ class Matrix(NoisyLayer):
         uses: Uses so far in this pass.
     """
 
-    def __init__(
-        self, name: str, outputs: int, accelerator: Accelerator, mapping: LayerMapping, index: int
-    ) -> None:
+    def __init__(self, name: str, outputs: int, accelerator: Accelerator, mapping: LayerMapping, index: int) -> None:
         bits = mapping.layer.weight_bits
         super().__init__(outputs, accelerator, mapping, index=index, weight_bits=bits, range_rule="error")
         self.name, self.label, self.uses = name, f"layer {name}", 0
@@ -84,9 +81,7 @@ class Matrix(NoisyLayer):
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.windows is None:
             return F.linear(x, weight, bias)
-        windows = dataclasses.astuple(self.windows)
-        y: Tensor = CONVOLUTIONS[weight.dim() - 3](x, weight, bias, *windows, self.packs)
-        return y
+        return convolution(x, weight, bias, self.windows, self.packs)
 
     def products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
         raise ValueError(f"{self.name}: {len(weights)} chips are programmed; a traced model runs on one chip at a time")
@@ -167,7 +162,9 @@ class Matrix(NoisyLayer):
         rows = Rows.of_windows((kernel[0], kernel[1]), channels, width, kernel_major, windows.dilation[:2])
         out = [
             (side - spread * (length - 1) - 1) // jump + 1
-            for side, length, jump, spread in zip((height, width), kernel, windows.stride, windows.dilation, strict=True)
+            for side, length, jump, spread in zip(
+                (height, width), kernel, windows.stride, windows.dilation, strict=True
+            )
         ]
         return InputVectors(codes=pixels, rows=rows, grid=(out[0], out[1], width * channels * down, step))
 
@@ -192,6 +189,4 @@ class Matrix(NoisyLayer):
         if self.windows is None:
             return self.to_windows(power).sum(-1, keepdim=True)
         ones = torch.ones_like(self.weight[:1, :1])
-        windows = dataclasses.astuple(self.windows)
-        total: Tensor = CONVOLUTIONS[ones.dim() - 3](power.sum(1, keepdim=True), ones, None, *windows)
-        return self.to_windows(total)
+        return self.to_windows(convolution(power.sum(1, keepdim=True), ones, None, self.windows, 1))

@@ -17,8 +17,8 @@ from torch import Tensor
 from pipeline.analog.einsum import as_matmul
 
 Reshape = Callable[[Tensor], Tensor]
-CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
-_TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+_CONVOLUTIONS: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
+_TRANSPOSED: tuple[Callable[..., Tensor], ...] = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +53,12 @@ class Product:
     windows: Windows | None = None
     groups: int = 1
     finish: Reshape = lambda y: y
+
+
+def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, windows: Windows, groups: int) -> Tensor:
+    """The convolution of torch.nn.functional with as many sides as the weight has."""
+    settings = windows.stride, windows.padding, windows.dilation, groups
+    return _CONVOLUTIONS[weight.dim() - 3](x, weight, bias, *settings)
 
 
 IsStatic = Callable[[Tensor], bool]
@@ -187,16 +193,12 @@ def _transposed(
     delta = one_each.repeat(outputs, *(1,) * (sides + 1))
 
     def add_up(y: Tensor) -> Tensor:
-        y = _TRANSPOSED[sides - 1](
-            y, delta.to(y.dtype), bias, stride, padding, output_padding, outputs, dilation
-        )
+        y = _TRANSPOSED[sides - 1](y, delta.to(y.dtype), bias, stride, padding, output_padding, outputs, dilation)
         return finish(y)
 
     kernel = matrix.reshape(*matrix.shape, *(1,) * sides)
     one = Windows((1,) * sides, (0,) * sides, (1,) * sides)
-    return Product(
-        x=x, weight=kernel, source=weight, layout="transposed", windows=one, groups=groups, finish=add_up
-    )
+    return Product(x=x, weight=kernel, source=weight, layout="transposed", windows=one, groups=groups, finish=add_up)
 
 
 def _matmul(is_static: IsStatic, input: Tensor, other: Tensor) -> Product | None:
@@ -257,7 +259,12 @@ def _batch_of_matrices(x: Tensor, matrices: Tensor, source: Tensor, layout: str)
 
     one = Windows((1,), (0,), (1,))
     return Product(
-        x=vectors, weight=kernel, source=source, layout=f"{layout} of a batch", windows=one, groups=groups,
+        x=vectors,
+        weight=kernel,
+        source=source,
+        layout=f"{layout} of a batch",
+        windows=one,
+        groups=groups,
         finish=finish,
     )
 
@@ -350,8 +357,23 @@ _FORMS: dict[str, Callable[..., Product | None]] = {
     "linalg_matmul": _named(_matmul, "input", "other"),
 }
 _REFUSED = (
-    "addbmm", "chain_matmul", "conv_tbc", "convolution", "_convolution", "multi_dot", "linalg_multi_dot", "cdist",
-    "vdot", "linalg_vecdot", "sparse_mm", "hspmm", "_sparse_mm",
-    "quantized_linear", "addmm_", "baddbmm_", "addmv_", "_addmm_activation",
+    "addbmm",
+    "chain_matmul",
+    "conv_tbc",
+    "convolution",
+    "_convolution",
+    "multi_dot",
+    "linalg_multi_dot",
+    "cdist",
+    "vdot",
+    "linalg_vecdot",
+    "sparse_mm",
+    "hspmm",
+    "_sparse_mm",
+    "quantized_linear",
+    "addmm_",
+    "baddbmm_",
+    "addmv_",
+    "_addmm_activation",
 )
 PRODUCT_NAMES = frozenset([*_FORMS, *_REFUSED])

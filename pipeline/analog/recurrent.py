@@ -1,5 +1,6 @@
-"""LSTM, GRU and plain recurrent layers in separate torch calls: their matrices can then lie on crossbars, while gates and
-states stay digital.
+"""LSTM, GRU and plain recurrent layers in separate torch calls.
+
+Their matrices can then lie on crossbars, while gates and states stay digital.
 
 The gates are those of torch.nn.LSTM, torch.nn.GRU and torch.nn.RNN, whose documentation gives the equations.
 """

@@ -157,7 +157,7 @@ class _Tracer(Following):
 
     def __init__(self, model: nn.Module, allow_digital: Sequence[str], outside: Mapping[int, Tensor]) -> None:
         super().__init__(named_tensors(model))
-        self._names = {each: name for name, each in model.named_modules()}
+        self._names: dict[nn.Module, str] = {each: name for name, each in model.named_modules()}
         self._model, self._allowed, self._outside_before = model, allow_digital, outside
         self.unknown: dict[int, Tensor] = {}
         self.outside: dict[str, Tensor] = {}
@@ -172,7 +172,7 @@ class _Tracer(Following):
     def path(self) -> str:
         """Name of the module that runs."""
         module = self._modules[-1]
-        return self._names.get(module, f"{type(module).__name__} outside the model")
+        return str(self._names.get(module, f"{type(module).__name__} outside the model"))
 
     @contextlib.contextmanager
     def modules_told(self) -> Iterator[None]:
@@ -275,7 +275,9 @@ class _Tracer(Following):
             UntraceableModel: If there is no matrix.
         """
         if not self._found:
-            raise UntraceableModel("the model multiplies its input with no matrix; there is nothing to put on crossbars")
+            raise UntraceableModel(
+                "the model multiplies its input with no matrix; there is nothing to put on crossbars"
+            )
         names = _names_of(list(self._found.values()))
         matrices = tuple(
             MatrixUse(
