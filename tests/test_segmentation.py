@@ -14,6 +14,7 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.analog.model import noisy_layers
 from pipeline.data.batches import ShuffledBatches, load_images
 from pipeline.data.data_set import DataError
+from pipeline.data.scores import foreground_iou
 from pipeline.data.spec import DatasetSpec, check_data, read_parts
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec, load_design
 from pipeline.design.topology import mvm_layers, topology
@@ -24,7 +25,7 @@ from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
 from pipeline.trial.evaluate import evaluate
 from pipeline.trial.network import load_checkpoint, plain_network
 from pipeline.trial.supernet import draw_design, train_supernet
-from pipeline.trial.variation import accuracy_under_variation, score
+from pipeline.trial.variation import accuracy_under_variation
 
 
 @pytest.fixture
@@ -79,8 +80,7 @@ def test_accuracy_is_the_mean_iou():
     logits = torch.zeros(3, 2, 4, 4)
     logits[0, 1, 1:3] = 1.0
     logits[2, 1, 0] = 1.0  # pixels are found where none are
-    assert score(logits, truth).tolist() == [4 / 12, 1.0, 0.0]
-    assert score(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])).tolist() == [1.0, 0.0]
+    assert foreground_iou(logits, truth).tolist() == [4 / 12, 1.0, 0.0]
 
 
 def test_masks_move_with_their_images():
@@ -123,7 +123,7 @@ def test_an_exported_network_of_masks_comes_back_the_same(nuclei, tmp_path):
     with torch.no_grad():
         scores = plain["network"]()(images.validation[0])
     assert scores.shape[1:] == (2, 32, 32)
-    assert score(scores, images.validation[1]).mean().item() == pytest.approx(result.validation.float_accuracy)
+    assert foreground_iou(scores, images.validation[1]).mean().item() == pytest.approx(result.validation.float_accuracy)
     if can_write_onnx():
         session = pytest.importorskip("onnx.reference").ReferenceEvaluator(str(tmp_path / "out" / "network.onnx"))
         (found,) = session.run(None, {"images": images.validation[0].numpy()})

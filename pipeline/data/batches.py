@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.compute_device import compute_device
-from pipeline.data.spec import Augmentation, DatasetSpec, read_parts
+from pipeline.data.spec import Augmentation, DatasetSpec, check_augmentation, read_parts
+from pipeline.data.task import CLASSIFICATION, Task, task_of
 from pipeline.seeds import derive_seed
 
 Split = tuple[Tensor, Tensor]
@@ -22,12 +23,14 @@ class ImageSet:
     """Three splits of images (n, channels, height, width), float from 0 to 1, with labels (n,) or masks.
 
     Masks (n, height, width) give the class of each pixel. Networks learn from `train`, the search
-    uses `validation`, and `test` is only reported.
+    uses `validation`, and `test` is only reported. Inputs and labels of a user's own may have other shapes: (n, ...),
+    float or whole numbers.
     """
 
     train: Split
     validation: Split
     test: Split
+    task: Task = CLASSIFICATION
 
 
 @functools.lru_cache(maxsize=1)
@@ -43,14 +46,15 @@ def load_images(spec: DatasetSpec) -> ImageSet:
     """
     counts = (spec.train_images, spec.validation_images, spec.test_images)
     parts = {part: (torch.from_numpy(x), torch.from_numpy(y)) for part, (x, y) in read_parts(spec).items()}
+    task = task_of(spec)
     if "all" in parts:
         parts["train"], parts["validation"], parts["test"] = _split(*parts["all"], _SHARES)
     elif "validation" not in parts:
         share = spec.data_set.validation_share
         parts["train"], parts["validation"], _ = _split(*parts["train"], (1 - share, share))
     splits = (parts[name] for name in ("train", "validation", "test"))
-    train, validation, test = (_tensors(*split, count) for split, count in zip(splits, counts, strict=True))
-    return ImageSet(train=train, validation=validation, test=test)
+    train, validation, test = (_tensors(*split, count, task) for split, count in zip(splits, counts, strict=True))
+    return ImageSet(train=train, validation=validation, test=test, task=task)
 
 
 class ShuffledBatches:
@@ -62,12 +66,24 @@ class ShuffledBatches:
         seed: Order and augmentation depend on it and on the epoch.
         augment: See `TrainingSpec`.
         epoch: Number of the first epoch.
+        outside: Value in masks of pixels that move in from outside the image.
+
+    Raises:
+        ValueError: If inputs that are no images are to be augmented.
     """
 
     def __init__(
-        self, split: Split, batch_size: int, seed: int, augment: Augmentation = "none", epoch: int = 0
+        self,
+        split: Split,
+        batch_size: int,
+        seed: int,
+        augment: Augmentation = "none",
+        epoch: int = 0,
+        outside: int = 0,
     ) -> None:
         self._images, self._labels = split
+        self._outside = outside
+        check_augmentation(augment, self._images.shape[1:])
         self._batch_size = min(batch_size, len(self._labels))
         self._seed, self._augment, self._epoch = seed, augment, epoch
 
@@ -81,10 +97,11 @@ class ShuffledBatches:
         for batch in order[: len(self) * self._batch_size].split(self._batch_size):
             images, labels = self._images[batch], self._labels[batch]
             if self._augment != "none":
-                masks = labels.unsqueeze(1) if labels.dim() > 1 else images[:, :0]  # are shifted with their images
+                has_masks = labels.dim() == 3
+                masks = labels.unsqueeze(1) - self._outside if has_masks else images[:, :0]  # shifted with their images
                 both = moved(torch.cat([images, masks], 1), self._augment == "crop_and_flip", generator)
                 images = both[:, : images.shape[1]]
-                labels = both[:, -1].long() if labels.dim() > 1 else labels
+                labels = both[:, -1].to(labels.dtype) + self._outside if has_masks else labels
             yield images, labels
 
 
@@ -120,8 +137,11 @@ def _split(images: Tensor, labels: Tensor, shares: tuple[float, float]) -> tuple
     return (images[train], labels[train]), (images[validation], labels[validation]), (images[test], labels[test])
 
 
-def _tensors(images: Tensor, labels: Tensor, count: int | None) -> Split:
-    """The first `count` images, scaled to 0 to 1: inputs of analog layers are unsigned."""
-    images = images[:count]
-    scaled = images.float() if images.is_floating_point() else images.float().div_(255)
-    return scaled.contiguous().to(compute_device()), labels[:count].long().to(compute_device())
+def _tensors(inputs: Tensor, labels: Tensor, count: int | None, task: Task) -> Split:
+    """The first `count` inputs; pixels of 0 to 255 are scaled to 0 to 1: inputs of analog layers are unsigned."""
+    inputs = inputs[:count]
+    if inputs.dtype is torch.uint8:
+        inputs = inputs.float().div_(255)
+    elif inputs.is_floating_point():
+        inputs = inputs.float()
+    return inputs.contiguous().to(compute_device()), task.stored(labels[:count]).to(compute_device())

@@ -7,6 +7,7 @@ from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
+from pydantic import ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -17,7 +18,7 @@ from pipeline.design.metrics import METRICS
 from pipeline.optuna_private import study_id
 from pipeline.samplers import make_sampler
 from pipeline.study.built_space import BuiltSpace
-from pipeline.study.study_file import SCHEMA_VERSION, StudyDefinition, identity_of
+from pipeline.study.study_file import SCHEMA_VERSION, StudyDefinition, first_problem, identity_of
 from pipeline.study.study_spec import StudySpec
 
 _CHANGED_FILES = {  # key of an identity -> what it is the hash of
@@ -115,11 +116,20 @@ def load_study_read_only(url: str, name: str | None = None) -> optuna.Study:
 def stored_spec(study: optuna.Study, data_dir: str | None, folder: Path = Path()) -> StudySpec:
     """The settings that the study was made with, whatever its file says now.
 
-    `data_dir` replaces the data folder, and `folder` is where the paths of a network's files start.
+    Args:
+        study: The study.
+        data_dir: Replaces the data folder.
+        folder: Where the paths of users' files start: the study file's folder.
+
+    Raises:
+        StudyError: If a file with a function has changed since, or a setting is not allowed any more.
     """
     identity = {key: value for key, value in study.user_attrs["identity"].items() if key != "devices"}
     identity["dataset"] = identity["dataset"] | {"data_dir": data_dir}
-    spec = StudySpec.model_validate(identity)
+    try:
+        spec = StudySpec.model_validate(identity, context={"folder": folder})
+    except ValidationError as error:
+        raise StudyError(f"study {study.study_name!r}: {first_problem(error)}") from error
     if isinstance(spec.network, BuiltSpace):
         return spec.model_copy(update={"network": spec.network.model_copy(update={"folder": folder})})
     return spec

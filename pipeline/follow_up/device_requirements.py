@@ -115,7 +115,7 @@ def requirements(
         hardware, time_s = step
         at_time = variation.model_copy(update={"drift_time_s": time_s})
         network = network_on(hardware, images)
-        return accuracy_under_variation(network, [images.test], at_time, spec.seed, recalibration)[0]
+        return accuracy_under_variation(network, [images.test], at_time, spec.seed, recalibration, task=images.task)[0]
 
     for each in _properties(design, spec.variation.drift_time_s):
         yield _bound(each, accuracy, measure)

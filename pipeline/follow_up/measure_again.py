@@ -71,7 +71,7 @@ def measure_again(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -
         network = networks.moved_network(network, networks.scaled_sigma(design, settings.sigma_scale), images)
     recalibration = images.train[0][:RECALIBRATION_IMAGES]
     splits = [images.validation, images.test]
-    return tuple(accuracy_under_variation(network, splits, spec.variation, spec.seed, recalibration))
+    return tuple(accuracy_under_variation(network, splits, spec.variation, spec.seed, recalibration, task=images.task))
 
 
 def measurement(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import optuna
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, create_trial
 
+from pipeline.data.spec import DatasetSpec
 from pipeline.database.trials import ParetoReport, pareto_report, remeasured
 from pipeline.design.pareto import to_losses
 from pipeline.report.evaluated import Evaluated
@@ -41,6 +42,11 @@ class Findings:
     front: tuple[Evaluated, ...]
     chosen: tuple[Evaluated, ...]
     importance: dict[str, dict[str, float]]
+
+    @property
+    def dataset(self) -> DatasetSpec:
+        """The study's data and task, as stored."""
+        return DatasetSpec.model_validate(self.identity["dataset"])
 
     @property
     def devices(self) -> list[str]:

@@ -27,7 +27,7 @@ def _images_note(findings: Findings) -> str:
     chips = sorted({len(trial.validation.per_chip) for trial in findings.evaluated})
     range_of_chips = f"{chips[0]}" if len(chips) == 1 else f"{chips[0]} to {chips[-1]}"
     return (
-        f"Data set: {findings.identity['dataset']['name']}. The search sees the accuracy on "
+        f"Data set: {findings.dataset.title}. The search sees the accuracy on "
         f"{first.validation.n_images} validation images. Accuracy on {first.test.n_images} test images is reported "
         f"beside it and never guides the search. Each design is measured on {range_of_chips} simulated chips, the same "
         "ones for all designs. ± and bars are 95 % intervals of the mean over chips (Student's t) for these images; "

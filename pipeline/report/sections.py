@@ -50,7 +50,7 @@ def _best(findings: Findings, name: str) -> str:
 
 def noise_section(findings: Findings) -> Section:
     """Accuracy with device errors against accuracy without: values, ranks, and at other programming errors."""
-    styles, dataset = device_styles(findings.devices), findings.identity["dataset"]["name"]
+    styles, dataset = device_styles(findings.devices), findings.dataset.title
     parts = [Plot("noise", noise_figure(findings.evaluated, findings.front, styles, dataset))]
     if len(findings.evaluated) > 1:
         title = "Ranks by accuracy: without device errors on the left, with them on the right"

@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from hw_models.accelerator import Accelerator
 from hw_models.errors import InfeasibleDesign
 from hw_models.number_format import FixedPoint
-from pipeline.data.spec import image_of
+from pipeline.data.spec import check_augmentation, image_of
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec
 from pipeline.design.topology import topology
 from pipeline.networks.workload import workload_of
@@ -49,7 +49,7 @@ class SearchSpace:
         return {name: dimension for name, dimension in self.dimensions().items() if not dimension.is_fixed}
 
     def check(self) -> None:
-        """Make sure that the space holds a design, and that each value of each parameter is allowed.
+        """Make sure that the space holds a design, and that each value of each parameter and the data are allowed.
 
         Raises:
             ValueError: If a value is out of its range, or no chip or no network can exist; names the file.
@@ -57,7 +57,9 @@ class SearchSpace:
         network = self.definition.spec.network
         dimensions = self.dimensions()
         values = {name: dimension.values[0] for name, dimension in dimensions.items()}
+        spec = self.definition.spec
         try:
+            check_augmentation(spec.recipe.augment, image_of(spec.dataset).input_shape)
             values = self._first_feasible(values, dimensions)
             if isinstance(network, BuiltSpace):
                 check_networks(network, image_of(self.definition.spec.dataset))

@@ -64,7 +64,7 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
     if data_dir is not None and isinstance(content.setdefault("dataset", {}), dict):
         content["dataset"] = content["dataset"] | {"data_dir": data_dir}
     try:
-        spec = StudySpec.model_validate(content)
+        spec = StudySpec.model_validate(content, context={"folder": path.parent})
         for part in ("accuracy", "network"):
             for name in sorted(getattr(spec, part).model_fields_set & _SET_BY_A_RUN):
                 raise ValueError(f"unknown key '{part}.{name}'; a run sets it itself")
@@ -72,7 +72,7 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
             spec = spec.model_copy(update={"network": spec.network.beside(path.parent)})
         cards = _read_cards(spec, path)
     except ValidationError as error:
-        raise ValueError(f"{path}: {_first_problem(error)}") from error
+        raise ValueError(f"{path}: {first_problem(error)}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     devices = {name: card.device for name, card in cards.items()}
@@ -101,7 +101,8 @@ def study_schema() -> dict[str, Any]:
     return StudySpec.model_json_schema()
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a study file's content: the key, the value, and what is allowed."""
     problem = error.errors()[0]
     model: Any = StudySpec
     fields = _fields(model)

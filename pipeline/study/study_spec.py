@@ -137,7 +137,7 @@ class StudySpec(StrictModel):
     @model_validator(mode="after")
     def _parts_suit_one_another(self) -> "StudySpec":
         plain = self.network if isinstance(self.network, NetworkSpace) else None
-        if self.dataset.data_set.masks and plain and (plain.hidden or not plain.convs):
+        if self.dataset.masks and plain and (plain.hidden or not plain.convs):
             raise ValueError("network: masks come from convolutions; name convs and remove hidden")
         if self.training == "none":
             self._check_without_training()

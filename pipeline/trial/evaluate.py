@@ -95,7 +95,7 @@ def trained_network(
     if spec.training == "none":
         return network.to(compute_device()).eval()
     seed = derive_seed(spec.seed, trial_number, "training") % 2**32
-    train(network, images.train, spec.training, seed, after_epoch)
+    train(network, images.train, spec.training, seed, after_epoch, images.task)
     return network
 
 

@@ -16,6 +16,8 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.analog.model import set_noise_strength
 from pipeline.compute_device import compute_device, round_products
 from pipeline.data.batches import ImageSet, ShuffledBatches, Split
+from pipeline.data.spec import image_of
+from pipeline.data.task import task_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrainingDiverged
 from pipeline.design.topology import topology
@@ -49,6 +51,7 @@ def train_supernet(
 
     Raises:
         TrainingDiverged: If the loss stops being finite.
+        ValueError: If labels or outputs are not those of the task.
     """
     spec = definition.spec
     training = _Training(definition, train_split)
@@ -76,7 +79,8 @@ def inherited_network(design: DesignPoint, spec: StudySpec, trial_number: int, i
     _settle(network, ShuffledBatches(images.train, spec.recipe.batch_size, seed), spec.recipe.noise_strength)
     if epochs := spec.accuracy.fine_tune_epochs:
         rate = spec.recipe.learning_rate * FINE_TUNING_RATE
-        train(network, images.train, spec.recipe.model_copy(update={"epochs": epochs, "learning_rate": rate}), seed)
+        training = spec.recipe.model_copy(update={"epochs": epochs, "learning_rate": rate})
+        train(network, images.train, training, seed, task=images.task)
     return network.eval()
 
 
@@ -96,6 +100,8 @@ class _Training:
 
     def __init__(self, definition: StudyDefinition, split: Split) -> None:
         self._spec, self._space, self._split = definition.spec, SearchSpace(definition), split
+        self._task = task_of(definition.spec.dataset)
+        self._task.check_labels(split[1], len(split[0]), image_of(definition.spec.dataset).outputs, "training labels")
         self._seed = derive_seed(definition.spec.seed, "supernet")
         self._device = compute_device()
         fresh = shared_weights(definition.spec, torch.Generator().manual_seed(self._seed))
@@ -107,8 +113,8 @@ class _Training:
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, rate, total_steps=self._steps)
 
     def _batches(self) -> ShuffledBatches:
-        training = self._spec.recipe
-        return ShuffledBatches(self._split, training.batch_size, self._seed, training.augment, self.epoch)
+        training, outside = self._spec.recipe, self._task.ignore_index or 0
+        return ShuffledBatches(self._split, training.batch_size, self._seed, training.augment, self.epoch, outside)
 
     def run_epoch(self) -> float:
         """Train one pass over the images, each batch with a new design; returns the mean loss."""
@@ -133,7 +139,8 @@ class _Training:
         ramp = self._spec.recipe.noise_ramp
         set_noise_strength(network, self._spec.recipe.noise_strength * (min(1.0, progress / ramp) if ramp else 1.0))
         logits = functional_call(network, part_of(self.shared, design, network), (images,))
-        return nn.functional.cross_entropy(logits, labels)
+        self._task.check_outputs(logits, labels)
+        return self._task.loss(logits, labels)
 
     def state(self) -> dict[str, Any]:
         """All that the next epoch depends on."""

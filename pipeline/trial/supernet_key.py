@@ -6,6 +6,7 @@ import json
 from pipeline.data.spec import read_parts
 from pipeline.study.study_file import StudyDefinition
 
+_NOT_TRAINED_ON = ("build", "parameters", "validation_images", "test_images")  # their data's content counts instead
 _FORMAT = 1  # of the shared weights; raise it when their meaning changes
 
 
@@ -15,13 +16,13 @@ def supernet_key(definition: StudyDefinition) -> str:
     The number of trials, the objectives, the sampler and how variation is measured have no influence.
     """
     identity = definition.identity()
-    dataset = {key: identity["dataset"][key] for key in ("name", "image_size", "channels", "train_images")}
+    dataset = {key: value for key, value in identity["dataset"].items() if key not in _NOT_TRAINED_ON}
     training = {key: value for key, value in identity["training"].items() if key != "epochs"}
     parts = {key: identity[key] for key in ("hardware", "network", "devices", "seed")}
     epochs = definition.spec.accuracy.supernet_epochs
     content = parts | {"dataset": dataset, "training": training, "epochs": epochs, "format": _FORMAT}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-    if definition.spec.dataset.data_set.is_users_own:  # the others never change
+    if definition.spec.dataset.is_users_own:  # the others never change
         for array in read_parts(definition.spec.dataset)["train"]:
             digest.update(array.tobytes())
     return digest.hexdigest()[:12]

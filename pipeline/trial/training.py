@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pipeline.analog.model import set_noise_strength
 from pipeline.compute_device import compute_device, round_products
 from pipeline.data.batches import ShuffledBatches, Split
+from pipeline.data.task import CLASSIFICATION, Task
 from pipeline.design.results import TrainingDiverged
 from pipeline.phase import say
 from pipeline.study.study_spec import TrainingSpec
@@ -21,16 +22,25 @@ from pipeline.study.study_spec import TrainingSpec
 AfterEpoch = Callable[[nn.Module, int], bool]  # the network and the epochs done so far -> whether to stop
 
 
-class NoisyClassifier(pl.LightningModule):
-    """Cross-entropy training of a network with crossbar layers: Adam, learning rate warmed up and annealed (one cycle).
+class NoisyTraining(pl.LightningModule):
+    """Training of a network with crossbar layers: Adam, learning rate warmed up and annealed (one cycle).
 
     Each step draws fresh weight noise of `noise_strength` times the device's own programming error. The noise rises
     linearly to that strength over the first fraction `noise_ramp` of the training.
     """
 
-    def __init__(self, network: nn.Module, spec: TrainingSpec, steps: int, after_epoch: AfterEpoch | None) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        all_labels: Tensor,
+        spec: TrainingSpec,
+        steps: int,
+        after_epoch: AfterEpoch | None,
+    ) -> None:
         super().__init__()
-        self.network, self.spec, self.steps, self.after_epoch = network, spec, steps, after_epoch
+        self.network, self.task, self.all_labels = network, task, all_labels
+        self.spec, self.steps, self.after_epoch = spec, steps, after_epoch
 
     def on_train_epoch_start(self) -> None:
         round_products(True)
@@ -43,7 +53,10 @@ class NoisyClassifier(pl.LightningModule):
 
     def training_step(self, batch: Split, batch_index: int) -> Tensor:
         images, labels = batch
-        loss = nn.functional.cross_entropy(self.network(images), labels)
+        outputs = self.network(images)
+        if not self.global_step:
+            self.task.check_fit(outputs, labels, self.all_labels, "training labels")
+        loss = self.task.loss(outputs, labels)
         if not math.isfinite(loss.item()):
             raise TrainingDiverged(f"loss is {loss.item()} in epoch {self.current_epoch}; lower training.learning_rate")
         return loss
@@ -60,7 +73,12 @@ class NoisyClassifier(pl.LightningModule):
 
 
 def train(
-    network: nn.Module, data: Split, spec: TrainingSpec, seed: int, after_epoch: AfterEpoch | None = None
+    network: nn.Module,
+    data: Split,
+    spec: TrainingSpec,
+    seed: int,
+    after_epoch: AfterEpoch | None = None,
+    task: Task = CLASSIFICATION,
 ) -> None:
     """Train `network` in place, on a GPU where there is one.
 
@@ -69,11 +87,13 @@ def train(
 
     Raises:
         TrainingDiverged: If the loss stops being finite.
+        ValueError: If labels or the outputs of the first batch are not those of the task.
     """
+    task.check_labels(data[1], len(data[0]), None, "training labels")
     pl.seed_everything(seed, verbose=False)
-    batches = ShuffledBatches(data, spec.batch_size, seed, spec.augment)
+    batches = ShuffledBatches(data, spec.batch_size, seed, spec.augment, outside=task.ignore_index or 0)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = NoisyClassifier(network, spec, spec.epochs * len(batches), after_epoch)
+    module = NoisyTraining(network, task, data[1], spec, spec.epochs * len(batches), after_epoch)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on loggers, workers and schedules, which a search does not need
