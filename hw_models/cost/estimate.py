@@ -160,6 +160,8 @@ def _outside_reference(chip: Chip, adc_model: AdcModel) -> tuple[str, ...]:
         reasons.append("weight_bits differ between layers")
     if any(mapped.layer.groups > 1 for mapped in chip.mapping.layers):
         reasons.append("layers with groups, which the reference does not know")
+    if any(not isinstance(mapped.layer.kernel, int) for mapped in chip.mapping.layers):
+        reasons.append("kernels that are not square, which no network of the reference has")
     if chip.accumulate_wide_weights and accelerator.cells_per_weight > accelerator.cols_per_adc:
         reasons.append("a weight has more columns than share a converter, whose accumulation the reference leaves out")
     if adc_model != "reference":

@@ -47,7 +47,7 @@ def read_networks(path: Path) -> dict[str, tuple[MvmLayer, ...]]:
     is NeuroSim's own table of one network, which also gets the file's name.
 
     Raises:
-        ValueError: If the file has another form.
+        ValueError: If the file has another form, or a layer cannot be; the message names the file, layer and value.
     """
     try:
         if path.suffix == ".csv":
@@ -56,51 +56,90 @@ def read_networks(path: Path) -> dict[str, tuple[MvmLayer, ...]]:
         if "layers" in content:
             return {path.stem: network_from_dict(content)}
         return {name: network_from_dict(network) for name, network in content.items()}
-    except (json.JSONDecodeError, csv.Error, KeyError, TypeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, csv.Error, AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"{path}: not a file of networks ({type(error).__name__}: {reason}); see docs/cost_model.md"
         ) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+_READ_KEYS = ("H", "W", "Cin", "K", "Cout", "groups", "stride", "num_vectors", "maxpool2x2_after", "layer")
+_NOTES = ("type", "weights", "macs_same_padding")  # in NeuroSim's table's own file; they follow from the others
 
 
 def network_from_dict(network: Mapping[str, Any]) -> tuple[MvmLayer, ...]:
-    """Layers of a NeuroSim network, each with H, W, Cin, K, Cout, maxpool2x2_after and num_vectors.
+    """Layers of a NeuroSim network.
+
+    Each has H, W, Cin, K (one side of a square kernel, or both sides along H and W) and Cout, and may have groups,
+    stride, num_vectors, maxpool2x2_after and layer (its name).
 
     Quirk: `num_vectors` windows run (those inside the image, at least one), but the operations of all H x W pixels
     count.
+
+    Raises:
+        ValueError: If a value is not a whole number of 1 or more, or a layer has a key with another meaning; the
+            message names the layer.
     """
-    return tuple(
-        MvmLayer(
-            name=str(layer.get("layer", index)),
-            in_height=layer["H"],
-            in_width=layer["W"],
-            in_channels=layer["Cin"],
-            kernel=layer["K"],
-            out_channels=layer["Cout"],
-            windows=max(1, layer.get("num_vectors") or _windows_inside(layer)),
-            pooled=bool(layer.get("maxpool2x2_after", False)),
-            counted_windows=layer["H"] * layer["W"],
-        )
-        for index, layer in enumerate(network["layers"], start=1)
+    return tuple(_layer(index, values) for index, values in enumerate(network["layers"], start=1))
+
+
+def _layer(index: int, values: Mapping[str, Any]) -> MvmLayer:
+    name = str(values.get("layer", index))
+    if unknown := [key for key in values if key not in _READ_KEYS + _NOTES]:
+        raise ValueError(f"layer {name} has the key {unknown[0]!r}, but only these are read: {', '.join(_READ_KEYS)}")
+    height, width = _size(name, "H", values["H"]), _size(name, "W", values["W"])
+    kernel = _kernel(name, values["K"])
+    vectors = values.get("num_vectors")
+    stride = _size(name, "stride", values.get("stride", 1))
+    return MvmLayer(
+        name=name,
+        in_height=height,
+        in_width=width,
+        in_channels=_size(name, "Cin", values["Cin"]),
+        kernel=kernel,
+        out_channels=_size(name, "Cout", values["Cout"]),
+        windows=_size(name, "num_vectors", vectors) if vectors else _windows_inside((height, width), kernel, stride),
+        pooled=bool(values.get("maxpool2x2_after", False)),
+        counted_windows=height * width,
+        groups=_size(name, "groups", values.get("groups", 1)),
     )
+
+
+def _size(name: str, key: str, value: Any) -> int:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or value < 1 or not float(value).is_integer():
+        raise ValueError(f"{key} of layer {name} must be a whole number of 1 or more, got {value!r}")
+    return int(value)
+
+
+def _kernel(name: str, value: Any) -> tuple[int, int]:
+    sides = value if isinstance(value, list | tuple) else [value, value]
+    if len(sides) != 2:
+        raise ValueError(f"K of layer {name} must be one side or [side along H, side along W], got {value!r}")
+    return _size(name, "K", sides[0]), _size(name, "K", sides[1])
+
+
+def _windows_inside(image: tuple[int, int], kernel: tuple[int, int], stride: int) -> int:
+    high, wide = (max(0, size - side + 1) for size, side in zip(image, kernel, strict=True))
+    return max(1, int(high / stride * wide / stride))
 
 
 _NETWORK_COLUMNS = ("H", "W", "Cin", "K", "K of the other side", "Cout", "maxpool2x2_after", "stride")
 
 
-def _table_layers(path: Path) -> list[dict[str, int]]:
+def _table_layers(path: Path) -> list[dict[str, Any]]:
     """Layers of NeuroSim's own table: one row of whole numbers each, without a header."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
     try:
-        return [dict(zip(_NETWORK_COLUMNS, map(int, row), strict=True)) for row in rows]
+        layers: list[dict[str, Any]] = [dict(zip(_NETWORK_COLUMNS, map(int, row), strict=True)) for row in rows]
     except ValueError as error:
         raise TypeError(f"each row needs {len(_NETWORK_COLUMNS)} whole numbers: {error}") from error
-
-
-def _windows_inside(layer: Mapping[str, Any]) -> int:
-    stride = layer.get("stride", 1)
-    return int((layer["H"] - layer["K"] + 1) / stride * (layer["W"] - layer["K"] + 1) / stride)
+    for layer in layers:
+        layer["K"] = [layer["K"], layer.pop("K of the other side")]
+    return layers
 
 
 def accelerator_from_row(row: Row) -> Accelerator:
