@@ -38,21 +38,29 @@ class LayerMapping:
     Attributes:
         mapped_as: The mapping of this layer, which may differ from the accelerator's (see `map_network`).
         crossbar_size: Cells per side of a crossbar.
-        columns: Used columns, of all packs: `out_channels` x `columns_per_weight`, with both polarities.
-        groups_per_pack: Groups that share a crossbar; 1 for a layer without groups.
+        packs: Matrices of this layer, which share no crossbar and no input; 1 for a layer without groups.
+        pack_columns: Used columns of a pack, with both polarities, group after group.
+        kernel_positions: Kernel positions into which the novel mapping splits the rows; 1 for the conventional one.
+        rows_per_position: Rows of a pack that belong to each kernel position.
         input_cycles: Cycles to apply one input vector.
         tile_size, pe_size: Cells per side of a conventional tile and of its PEs; for a novel layer, both are the PE's.
         row_tiles, col_tiles: Tiles along the rows and along the columns of a pack.
         pe_places, crossbar_places: (places along rows, places along columns) for a pack on the PEs of a tile, and on
-            the crossbars of a PE. Copies of the matrix take the places that are left.
+            the crossbars of a PE.
+        places: Places for a pack on a tile, or on the tiles that a larger pack needs.
+        tiles: Tiles of this layer.
+        speedup: Copies of the matrix, on the places that are left. They work in parallel: they divide the latency and
+            change neither tiles nor energy.
     """
 
     layer: MvmLayer
     mapped_as: Mapping
     crossbar_size: int
-    columns: int
+    packs: int
+    pack_columns: int
+    kernel_positions: int
+    rows_per_position: int
     columns_per_weight: int
-    groups_per_pack: int = 1
     input_cycles: int
     tile_size: int
     pe_size: int
@@ -60,21 +68,24 @@ class LayerMapping:
     col_tiles: int
     pe_places: tuple[int, int]
     crossbar_places: tuple[int, int]
+    places: int
+    tiles: int
+    speedup: int
 
     @property
-    def packs(self) -> int:
-        """Matrices of this layer, which share no crossbar and no input; 1 for a layer without groups."""
-        return self.layer.groups // self.groups_per_pack
+    def groups_per_pack(self) -> int:
+        """Groups that share a crossbar; 1 for a layer without groups."""
+        return self.layer.groups // self.packs
 
     @property
     def pack_rows(self) -> int:
         """Rows of a pack, group after group."""
-        return self.groups_per_pack * self.layer.rows
+        return self.rows_per_position * self.kernel_positions
 
     @property
-    def pack_columns(self) -> int:
-        """Columns of a pack, group after group."""
-        return self.columns // self.packs
+    def columns(self) -> int:
+        """Used columns, of all packs: `out_channels` x `columns_per_weight`, with both polarities."""
+        return self.packs * self.pack_columns
 
     @property
     def row_order(self) -> RowOrder:
@@ -84,16 +95,6 @@ class LayerMapping:
         channels of a pack one group after the other; `kernel_major` is (kernel row, kernel column, channel).
         """
         return "kernel_major" if self.mapped_as == "novel" else "channel_major"
-
-    @property
-    def kernel_positions(self) -> int:
-        """Kernel positions into which the novel mapping splits the rows; 1 for the conventional one."""
-        return self.layer.positions if self.mapped_as == "novel" else 1
-
-    @property
-    def rows_per_position(self) -> int:
-        """Rows of a pack that belong to each kernel position."""
-        return self.pack_rows // self.kernel_positions
 
     @property
     def row_blocks(self) -> tuple[tuple[int, int], ...]:
@@ -116,24 +117,9 @@ class LayerMapping:
         return self.layer.windows * self.input_cycles * self.row_block_count * self.columns
 
     @property
-    def tiles(self) -> int:
-        """Tiles of this layer."""
-        return self.row_tiles * self.col_tiles * math.ceil(self.packs / self.places)
-
-    @property
-    def places(self) -> int:
-        """Places for a pack on a tile, or on the tiles that a larger pack needs."""
-        return math.prod(self.pe_places) * math.prod(self.crossbar_places)
-
-    @property
     def cells(self) -> int:
         """Cells of this layer's tiles, used or not."""
         return self.tiles * self.kernel_positions * self.tile_size**2
-
-    @property
-    def speedup(self) -> int:
-        """Copies of the matrix that work in parallel. They divide the latency and change neither tiles nor energy."""
-        return math.ceil(self.packs / self.places) * self.places // self.packs
 
     @property
     def utilisation(self) -> float:
@@ -242,22 +228,32 @@ def _matrix(accelerator: Accelerator, layer: MvmLayer, is_novel: bool) -> Matrix
 def _map_layer(
     accelerator: Accelerator, plan: Floorplan, layer: MvmLayer, matrix: Matrix, is_novel: bool
 ) -> LayerMapping:
-    rows, columns, tile_size, pe_size = matrix.rows, matrix.columns, plan.tile_size, plan.pe_size
+    tile_size, pe_size = plan.tile_size, plan.pe_size
     if is_novel:
         assert plan.novel_pe_size is not None, "a novel layer has a novel floorplan"
         tile_size, pe_size = plan.novel_pe_size, plan.novel_pe_size
+    rows, columns = matrix.rows, matrix.columns
+    pe_places, crossbar_places = (
+        copies(rows, columns, side, part) for side, part in ((tile_size, pe_size), (pe_size, plan.crossbar_size))
+    )
+    places = math.prod(pe_places) * math.prod(crossbar_places)
     return LayerMapping(
         layer=layer,
         mapped_as="novel" if is_novel else "conventional",
         crossbar_size=plan.crossbar_size,
-        columns=columns * matrix.packs,
+        packs=matrix.packs,
+        pack_columns=columns,
+        kernel_positions=matrix.positions,
+        rows_per_position=rows,
         columns_per_weight=accelerator.columns_per_weight(layer.weight_bits),
-        groups_per_pack=layer.groups // matrix.packs,
         input_cycles=accelerator.input_cycles,
         tile_size=tile_size,
         pe_size=pe_size,
         row_tiles=math.ceil(rows / tile_size),
         col_tiles=math.ceil(columns / tile_size),
-        pe_places=copies(rows, columns, tile_size, pe_size),
-        crossbar_places=copies(rows, columns, pe_size, plan.crossbar_size),
+        pe_places=pe_places,
+        crossbar_places=crossbar_places,
+        places=places,
+        tiles=matrix.tiles(tile_size, places),
+        speedup=math.ceil(matrix.packs / places) * places // matrix.packs,
     )
