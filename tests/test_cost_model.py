@@ -22,16 +22,15 @@ from hw_models.cost.activity import (
     Activity,
     LayerActivity,
     assumed_activity,
+    assumed_levels,
     normal_levels,
     rectified_planes,
     spread_density,
     tilt_levels,
-    with_zeros_beside_groups,
     zero_levels,
 )
 from hw_models.cost.column_energy import ConversionEnergy
 from hw_models.devices import load_card
-from hw_models.mapping import map_network
 from pipeline.analog.cells import CellCode
 
 NODES = (45, 32, 22, 14, 10, 7)
@@ -273,22 +272,20 @@ def test_weights_of_zero_are_the_cells_that_the_crossbar_layers_write(changes):
 
 def test_zeros_beside_groups_take_their_share_of_the_cells():
     # 8 groups on a crossbar: an eighth of the cells are weights; zeros of 8 bits in 2-bit cells are 2, 0, 0, 0
-    layer = conv("a", 32, 32, groups=32)
-    mapped = map_network(chip(crossbar_size=128), [layer]).layers[0]
-    weights = LayerActivity(plane_densities=(0.5,), level_shares=(0.0, 1.0, 0.0, 0.0))
-    mixed = with_zeros_beside_groups(weights, chip(crossbar_size=128), mapped).level_shares
-    assert mixed == near((7 / 8 * 3 / 4, 1 / 8, 7 / 8 / 4, 0))
+    accelerator, layer = chip(crossbar_size=128), conv("a", 32, 32, groups=32)
+    weights, mixed = normal_levels(accelerator), assumed_levels(accelerator, layer)
+    zeros = (3 / 4, 0, 1 / 4, 0)
+    assert mixed == near(tuple(weight / 8 + zero * 7 / 8 for weight, zero in zip(weights, zeros, strict=True)))
+    assert assumed_activity(accelerator, [layer]).layers[0].level_shares == mixed
+    assert assumed_levels(accelerator, conv("a", 32, 32)) == weights
 
 
 def test_groups_on_one_crossbar_cost_what_the_matrix_with_its_zeros_costs():
     # 4 groups of 2 channels: 72 rows x 32 columns on 128 x 128; the dense matrix computes four times the operations
     accelerator = chip(crossbar_size=128, mapping="conventional")
-    grouped, dense_layer = conv("a", 8, 8, groups=4), conv("a", 8, 8)
-    activity = assumed_activity(accelerator, [grouped])
-    mapped = map_network(accelerator, [grouped]).layers[0]
-    with_zeros = with_zeros_beside_groups(activity.layers[0], accelerator, mapped)
-    ours = estimate_cost(accelerator, [grouped], activity=activity)
-    whole = estimate_cost(accelerator, [dense_layer], activity=Activity(layers=(with_zeros,)))
+    grouped = conv("a", 8, 8, groups=4)
+    ours = estimate_cost(accelerator, [grouped])
+    whole = estimate_cost(accelerator, [conv("a", 8, 8)], activity=assumed_activity(accelerator, [grouped]))
     assert 4 * ours.ops == whole.ops
     assert 4 * ours.utilisation == whole.utilisation
     for name in ("area_m2", "latency_s", "dynamic_energy_j", "energy_by_component_j", "latency_by_component_s"):

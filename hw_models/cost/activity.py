@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from hw_models.accelerator import Accelerator
 from hw_models.layers import MvmLayer
-from hw_models.mapping import LayerMapping
+from hw_models.mapping import groups_per_pack
 
 INPUT_SIGMA = 0.25  # standard deviation before rectification, relative to the largest code
 WEIGHT_SIGMA = 0.3  # standard deviation of weights, relative to the largest code
@@ -27,8 +27,8 @@ class LayerActivity:
     Attributes:
         plane_densities: Share of ones in each bit-plane of the inputs, most significant first; 0 for a plane without
             ones, such as the sign of a rectified input.
-        level_shares: Share of the weights' cells at each level, lowest conductance first; they sum to 1. The zeros
-            beside the groups of a layer are left out: the cost model adds them.
+        level_shares: Share of the used cells at each level, lowest conductance first; they sum to 1. The weights of 0
+            beside groups (`hw_models.mapping`) are used cells.
 
     Raises:
         ValueError: If a share is outside 0 to 1, or `level_shares` do not sum to 1.
@@ -68,11 +68,11 @@ def assumed_activity(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Ac
     """The default, for a network whose activity is not measured.
 
     In the first layer, half of the input bits are 1. In the others, inputs are unsigned codes of a rectified Gaussian,
-    half of them zero. Weights are normal.
+    half of them zero. Weights are normal, beside groups 0.
     """
     bits = accelerator.input_cycles
     planes = [(0.5,) * bits] + [rectified_planes(bits, 0.0)] * (len(layers) - 1)
-    levels = [normal_levels(accelerator, layer.weight_bits) for layer in layers]
+    levels = [assumed_levels(accelerator, layer) for layer in layers]
     records = [LayerActivity(plane_densities=p, level_shares=s) for p, s in zip(planes, levels, strict=True)]
     return Activity(layers=tuple(records))
 
@@ -166,14 +166,14 @@ def _normal_codes(weight_bits: int) -> list[tuple[int, float]]:
     return [(code + code // step * 2654435761 % step, tails[i] - tails[i + 1]) for i, code in enumerate(codes)]
 
 
-def with_zeros_beside_groups(activity: LayerActivity, accelerator: Accelerator, mapped: LayerMapping) -> LayerActivity:
-    """The activity with the weights of 0 that fill a pack beside its groups."""
-    if mapped.groups_per_pack == 1:
-        return activity
-    zeros = zero_levels(accelerator, mapped.layer.weight_bits)
-    weights = 1 / mapped.groups_per_pack
-    shares = [weights * w + (1 - weights) * zero for w, zero in zip(activity.level_shares, zeros, strict=True)]
-    return dataclasses.replace(activity, level_shares=tuple(shares))
+def assumed_levels(accelerator: Accelerator, layer: MvmLayer) -> tuple[float, ...]:
+    """Share of a layer's used cells at each level: normal weights, and the weights of 0 beside its groups."""
+    weights = normal_levels(accelerator, layer.weight_bits)
+    together = groups_per_pack(accelerator.crossbar_size, layer, accelerator.columns_per_weight(layer.weight_bits))
+    if together == 1:
+        return weights
+    zeros = zero_levels(accelerator, layer.weight_bits)
+    return tuple(weight / together + zero * (1 - 1 / together) for weight, zero in zip(weights, zeros, strict=True))
 
 
 def zero_levels(accelerator: Accelerator, weight_bits: int | None = None) -> tuple[float, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from hw_models.circuits.chip import GLOBAL_CORE_SIDE, Chip
 from hw_models.circuits.technology import linear_curve
-from hw_models.cost.activity import Activity, LayerActivity, with_zeros_beside_groups
+from hw_models.cost.activity import Activity, LayerActivity
 from hw_models.cost.column_energy import ConversionEnergy
 from hw_models.cost.layer_uses import LayerUses, Piece, pes_of
 from hw_models.cost.report import LayerCost
@@ -29,8 +29,7 @@ def costs_of_layers(chip: Chip, activity: Activity, conversions: ConversionEnerg
         if inputs := uses.last_pe_tree_inputs():
             tree_inputs[uses.mapped.mapped_as] = inputs
     costs = []
-    for uses, weights_only in zip(layers, activity.layers, strict=True):
-        data = with_zeros_beside_groups(weights_only, chip.accelerator, uses.mapped)
+    for uses, data in zip(layers, activity.layers, strict=True):
         kind = uses.mapped.mapped_as
         inputs = uses.last_pe_tree_inputs() or tree_inputs.get(kind) or uses.tile.pe.crossbars_per_side
         tree_inputs[kind] = inputs

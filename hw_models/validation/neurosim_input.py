@@ -17,7 +17,7 @@ from hw_models.accelerator import Accelerator, AdcType
 from hw_models.cost.activity import (
     Activity,
     LayerActivity,
-    normal_levels,
+    assumed_levels,
     rectified_planes,
     spread_density,
     tilt_levels,
@@ -295,7 +295,7 @@ def activity_from_row(
     records, bits = [], accelerator.input_bits
     for index, (layer, density) in enumerate(zip(layers, per_layer, strict=True)):
         planes = spread_density(density, bits, signed=True) if index else (density,) * bits
-        levels = normal_levels(accelerator, layer.weight_bits)
+        levels = assumed_levels(accelerator, layer)
         levels = levels if level is None else tilt_levels(levels, level)
         records.append(LayerActivity(plane_densities=planes, level_shares=levels))
     return Activity(layers=tuple(records))

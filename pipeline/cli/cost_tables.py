@@ -16,7 +16,7 @@ from hw_models.cost.activity import (
     Activity,
     LayerActivity,
     assumed_activity,
-    normal_levels,
+    assumed_levels,
     spread_density,
     tilt_levels,
 )
@@ -87,7 +87,7 @@ def _read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer])
         raise ValueError(f"{path}: {len(rows)} rows for {len(layers)} layers; give one row per layer, in order")
     records = []
     for line, (row, layer) in enumerate(zip(rows, layers, strict=True), start=2):
-        levels = normal_levels(accelerator, layer.weight_bits)
+        levels = assumed_levels(accelerator, layer)
         try:
             planes = spread_density(float(row["bit_density"]), accelerator.input_cycles)
             if row.get("mean_level"):
