@@ -196,7 +196,8 @@ def _bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | Non
     outputs, first, second = weight.shape
     matrix = weight.transpose(1, 2).reshape(outputs * second, first)
     y = (F.linear(input1, matrix).unflatten(-1, (outputs, second)) * input2.unsqueeze(-2)).sum(-1)
-    return y if bias is None else y + bias
+    z: Tensor = y if bias is None else y + bias
+    return z
 
 
 def _attention(

@@ -40,7 +40,7 @@ def build_network(design: DesignPoint, weights: Path | None = None, weights_hash
     if weights is not None:
         load_weights(model, weights, weights_hash)
     bits = {layer.name: layer.weight_bits for layer in workload_of(design).layers if layer.weight_bits is not None}
-    return to_analog(model, design.accelerator, example_of(design.image), weight_bits=bits)  # type: ignore[call-arg]
+    return to_analog(model, design.accelerator, example_of(design.image), weight_bits=bits)
 
 
 def plain_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Sequential:
