@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from hw_models.accelerator import Accelerator
-from pipeline.analog.crossbars import Crossbars, crossbars_of
+from pipeline.analog.analog_class import adopt, crossbars_of, leave
+from pipeline.analog.crossbars import Crossbars
 from pipeline.analog.layers import NoisyConv2d, NoisyLinear
 from pipeline.analog.tracing import UntraceableModel
 
@@ -44,7 +45,7 @@ def to_analog(
         raise UntraceableModel("the model, or a part of it, is analog already; give the digital model (to_digital)")
     model = copy.deepcopy(model)
     crossbars = Crossbars(model, hardware, dict(weight_bits or {}), tuple(allow_digital))
-    crossbars.adopt(model)
+    adopt(model, crossbars, True)
     if inputs:
         crossbars.trace(*inputs)
     return model
@@ -54,8 +55,8 @@ def to_digital(model: nn.Module) -> nn.Module:
     """A copy of a model without crossbars, with the same (float) weights."""
     model = copy.deepcopy(model)
     for each in model.modules():
-        if (crossbars := crossbars_of(each)) is not None:
-            crossbars.leave(each)
+        if crossbars_of(each) is not None:
+            leave(each)
     new = {each: _to_digital(each) for each in model.modules() if isinstance(each, NoisyConv2d | NoisyLinear)}
     if model in new:
         return new[model]

@@ -1,37 +1,22 @@
-"""The crossbars of a traced model, and the classes that make the model use them."""
+"""The crossbars of a traced model."""
 
 import contextlib
 import dataclasses
 import fnmatch
-import functools
-import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from torch import Tensor, nn
 
 from hw_models.accelerator import Accelerator
 from hw_models.mapping import map_network
+from pipeline.analog.analog_class import adopt
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.following import Following, named_tensors, tensors_in
 from pipeline.analog.matrix import Matrix
 from pipeline.analog.products import UnknownProduct, product_of
 from pipeline.analog.tracing import WEIGHT_BY_PLACE, Traced, UntraceableModel, matrix_keys, trace
-
-_PLACE = "_crossbars"  # attribute of the model, and of its modules that compute products, that holds the crossbars
-
-
-def crossbars_of(module: nn.Module) -> "Crossbars | None":
-    """The crossbars that a module's products run on; None: it is digital, or a crossbar layer itself."""
-    found: Crossbars | None = vars(module).get(_PLACE)
-    return found
-
-
-def is_root(module: nn.Module) -> bool:
-    """Whether a module is a model that `to_analog` gave, and not one of its parts."""
-    found = crossbars_of(module)
-    return found is not None and found.model is module
 
 
 class Crossbars:
@@ -41,13 +26,14 @@ class Crossbars:
         model: The model. It holds this record, and its weights; so this record is no module of it.
         layers: The matrices; empty before `trace`.
         traced: What the trace found; None before.
+        told: What was warned of already.
     """
 
     def __init__(
         self, model: nn.Module, hardware: Accelerator, weight_bits: dict[str, int], allow_digital: tuple[str, ...]
     ) -> None:
         self.model, self.hardware = model, hardware
-        self._weight_bits, self._allow_digital = weight_bits, allow_digital
+        self._weight_bits, self.allow_digital = weight_bits, allow_digital
         self.layers: list[Matrix] = []
         self.traced: Traced | None = None
         self._by_key: dict[Any, Matrix | None] = {}  # None: several matrices have this key
@@ -57,20 +43,7 @@ class Crossbars:
         self._state: dict[str, Any] = {}  # ranges loaded before the trace
         self._first_index = 0
         self._running = False
-        self._told: set[str] = set()
-
-    # Becoming analog, and digital again
-
-    def adopt(self, module: nn.Module) -> None:
-        """Have the calls of a module run on these crossbars."""
-        if crossbars_of(module) is None:
-            vars(module)[_PLACE] = self
-            module.__class__ = _analog_class(cast(Any, type(module)), module is self.model)
-
-    def leave(self, module: nn.Module) -> None:
-        """Give a module its own class back."""
-        del vars(module)[_PLACE]
-        module.__class__ = type(module).digital_class  # type: ignore[attr-defined]
+        self.told: set[str] = set()
 
     def trace(self, *inputs: Any, **named: Any) -> None:
         """Find the model's matrices and lay them out.
@@ -83,13 +56,24 @@ class Crossbars:
             traced = self._traced_on_one(inputs, named)
         finally:
             self._running = False
-        names = [each.layer.name for each in traced.matrices]
+        names = [each.name for each in traced.workload.layers]
         for pattern in self._weight_bits:
             if not fnmatch.filter(names, pattern):
                 raise UntraceableModel(f"weight_bits: no matrix is named {pattern!r}; there are {', '.join(names)}")
-        layers = [self._with_bits(each) for each in traced.workload.layers]
+        layers = tuple(self._with_bits(each) for each in traced.workload.layers)
+        self.traced = dataclasses.replace(traced, workload=dataclasses.replace(traced.workload, layers=layers))
+        self._outside = _Outside(dict(traced.outside))
+        self._lay_out(self.traced)
+        self.number_from(self._first_index)
+        for setting in self._awaiting:
+            self.apply_to_layers(setting)
+        self._load_ranges()
+        if traced.uncounted:
+            warnings.warn(f"the cost of digital operations is not known: {', '.join(traced.uncounted)}", stacklevel=2)
+
+    def _lay_out(self, traced: Traced) -> None:
         own = set(self.model.modules())
-        mapping = map_network(self.hardware, layers)
+        mapping = map_network(self.hardware, traced.workload.layers)
         for index, (each, place) in enumerate(zip(traced.matrices, mapping.layers, strict=True)):
             outputs = place.layer.out_channels
             layer = Matrix(place.layer.name, outputs, self.hardware, place, index).to(each.weight.device)
@@ -97,28 +81,16 @@ class Crossbars:
             self._modules[layer] = next((module for module in each.modules if module in own), self.model)
             for key in set(each.keys):
                 self._by_key[key] = None if key in self._by_key else layer
-        self.traced = dataclasses.replace(traced, workload=dataclasses.replace(traced.workload, layers=tuple(layers)))
-        self._outside = _Outside(dict(traced.outside))
-        for module in {module for each in traced.matrices for module in each.modules}:
-            if module in own:
-                self.adopt(module)
-        self.number_from(self._first_index)
-        for setting in self._awaiting:
-            for layer in self.layers:
-                setting(layer)
-        self._load_ranges()
-        if traced.uncounted:
-            warnings.warn(
-                f"the cost of these digital operations is not known: {', '.join(traced.uncounted)}", stacklevel=2
-            )
+            for module in own.intersection(each.modules):
+                adopt(module, self, False)
 
     def _traced_on_one(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Traced:
         """A trace on the first of a batch, or on the whole batch if the model does not take one alone."""
         lengths = {len(each) if each.dim() else 0 for each in tensors_in(inputs, named)}
         if len(lengths) == 1 and lengths.pop() > 1:
             with contextlib.suppress(Exception):
-                return trace(self.model, *_first(inputs), named=_first(named), allow_digital=self._allow_digital)
-        return trace(self.model, *inputs, named=named, allow_digital=self._allow_digital)
+                return trace(self.model, *_first(inputs), named=_first(named), allow_digital=self.allow_digital)
+        return trace(self.model, *inputs, named=named, allow_digital=self.allow_digital)
 
     def _with_bits(self, layer: Any) -> Any:
         bits = [value for pattern, value in self._weight_bits.items() if fnmatch.fnmatchcase(layer.name, pattern)]
@@ -149,24 +121,6 @@ class Crossbars:
         if layer is not None:
             layer.training = self._modules[layer].training
         return layer
-
-    def untraced(self, roots: frozenset[str]) -> None:
-        """A product whose matrix the trace did not meet stays digital in training, where the model may do more.
-
-        Raises:
-            UntraceableModel: If it is met in evaluation.
-        """
-        name = ", ".join(sorted(roots)) or "a constant"
-        if any(fnmatch.fnmatchcase(root, pattern) for root in roots for pattern in self._allow_digital):
-            return
-        if not self.model.training:
-            raise UntraceableModel(
-                f"the product with {name} was not there when the model was traced, so it has no crossbars; trace with "
-                "inputs that take this path (to_analog(model, hardware, *inputs))"
-            )
-        if name not in self._told:
-            self._told.add(name)
-            warnings.warn(f"{name} is used in training only; it stays digital and trains without noise", stacklevel=2)
 
     def number_from(self, first: int) -> None:
         """Number the layers from `first` on, now or as soon as they are known."""
@@ -256,71 +210,24 @@ class _Running(Following):
             return self.other(name, func, args, kwargs)
         layer = self._crossbars.find(matrix_keys(product, origin))
         if layer is None:
-            self._crossbars.untraced(origin.roots)
+            self._untraced(origin.roots)
             return self.other(name, func, args, kwargs)
         return layer.compute(product)
 
+    def _untraced(self, roots: frozenset[str]) -> None:
+        """A product whose matrix the trace did not meet stays digital in training, where the model may do more.
 
-class _Analog:
-    """Added to the class of each module that computes products: its calls run on the model's crossbars."""
-
-    digital_class: type[nn.Module]
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with vars(self)[_PLACE].running(args, kwargs):
-            return super().__call__(*args, **kwargs)  # type: ignore[misc]
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        crossbars = vars(self)[_PLACE]
-        return _new_analog, (self.digital_class, crossbars.model is self), self.__dict__
-
-
-class _AnalogRoot(_Analog):
-    """Added to the class of the model: its state dict holds the ranges too, and they move with it."""
-
-    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[misc]
-        destination.update({f"{prefix}{name}": value for name, value in vars(self)[_PLACE].state().items()})
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        vars(self)[_PLACE].load_state(state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[misc]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        for layer in vars(self)[_PLACE].layers:
-            layer._apply(fn)
-        return super()._apply(fn, recurse)  # type: ignore[misc]
-
-
-@functools.cache
-def _analog_class(digital: Any, root: bool) -> Any:
-    """`digital` with calls on crossbars. Other methods of the user's class run on them too."""
-    methods = {
-        name: _on_crossbars(method)
-        for klass in reversed(digital.__mro__)
-        if not klass.__module__.startswith(("torch.", "builtins"))
-        for name, method in vars(klass).items()
-        if inspect.isfunction(method) and not name.startswith("_") and name not in vars(nn.Module)
-    }
-    methods.pop("forward", None)
-    mixin = _AnalogRoot if root else _Analog
-    about = {"digital_class": digital, "__module__": digital.__module__, "__doc__": digital.__doc__}
-    return type(digital.__name__, (mixin, digital), methods | about)
-
-
-def _on_crossbars(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def run(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        crossbars = vars(self)[_PLACE]
-        if crossbars.traced is None:  # only a call of the model can be traced
-            return method(self, *args, **kwargs)
-        with crossbars.running(args, kwargs):
-            return method(self, *args, **kwargs)
-
-    return run
-
-
-def _new_analog(digital: type[nn.Module], root: bool) -> nn.Module:
-    kind = _analog_class(cast(Any, digital), root)
-    model: nn.Module = kind.__new__(kind)
-    return model
+        Raises:
+            UntraceableModel: If it is met in evaluation.
+        """
+        crossbars, name = self._crossbars, ", ".join(sorted(roots)) or "a constant"
+        if any(fnmatch.fnmatchcase(root, pattern) for root in roots for pattern in crossbars.allow_digital):
+            return
+        if not crossbars.model.training:
+            raise UntraceableModel(
+                f"the product with {name} was not there when the model was traced, so it has no crossbars; trace with "
+                "inputs that take this path (to_analog(model, hardware, *inputs))"
+            )
+        if name not in crossbars.told:
+            crossbars.told.add(name)
+            warnings.warn(f"{name} is used in training only; it stays digital and trains without noise", stacklevel=2)

@@ -11,8 +11,9 @@ from hw_models.mapping import LayerMapping
 from hw_models.number_format import FixedPoint
 from pipeline.analog import adc
 from pipeline.analog.base import NoisyLayer
-from pipeline.analog.input_vectors import InputVectors, Rows
+from pipeline.analog.input_vectors import InputVectors
 from pipeline.analog.simulated_chip import one_after_another, side_by_side
+from pipeline.analog.windows import Windows, vectors_of_last_side
 
 
 class NoisyConv2d(NoisyLayer):
@@ -58,13 +59,8 @@ class NoisyConv2d(NoisyLayer):
         return height, width
 
     def input_vectors(self, codes: Tensor) -> InputVectors:
-        kernel, channels, pad = self.weight.shape[-1], codes.shape[1], self.padding
-        height, width = (side + 2 * pad for side in codes.shape[2:])
-        step = channels * self.stride
-        pixels = InputVectors.room((len(codes), height, width, channels), step, codes.device)
-        pixels[:, pad : height - pad, pad : width - pad] = codes.permute(0, 2, 3, 1)
-        rows = Rows.of_windows((kernel, kernel), channels, width, self.mapping.row_order == "kernel_major")
-        return InputVectors(codes=pixels, rows=rows, grid=(*self._out_size(codes), width * step, step))
+        sides = (self.stride,) * 2, (self.padding,) * 2, (1, 1)
+        return Windows(*sides).input_vectors(codes, self.weight.shape[2:], self.mapping.row_order == "kernel_major")
 
     def from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         return y.view(len(y), *self._out_size(x), -1).permute(0, 3, 1, 2)
@@ -102,10 +98,7 @@ class NoisyLinear(NoisyLayer):
         return (y if bias is None else y + bias).reshape(*x.shape[:-1], -1)
 
     def input_vectors(self, codes: Tensor) -> InputVectors:
-        features = codes.shape[-1]
-        vectors = InputVectors.room(tuple(codes.shape), features, codes.device).copy_(codes)
-        grid = (1, codes[0].numel() // features, 0, features)
-        return InputVectors(codes=vectors, rows=Rows.of_windows((1, 1), features, 1, True), grid=grid)
+        return vectors_of_last_side(codes)
 
     def from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         return y.reshape(*x.shape[:-1], -1)

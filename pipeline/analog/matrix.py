@@ -10,9 +10,10 @@ from hw_models.accelerator import Accelerator
 from hw_models.mapping import LayerMapping
 from pipeline.analog import adc
 from pipeline.analog.base import NoisyLayer
-from pipeline.analog.input_vectors import InputVectors, Rows
-from pipeline.analog.products import Product, Windows, convolution
+from pipeline.analog.input_vectors import InputVectors
+from pipeline.analog.products import Product
 from pipeline.analog.programmed_cells import ProgrammedCells
+from pipeline.analog.windows import Windows, vectors_of_last_side
 
 
 class Matrix(NoisyLayer):
@@ -38,7 +39,7 @@ class Matrix(NoisyLayer):
 
     def hand(self, weight: Tensor | None, bias: Tensor | None) -> None:
         """Set the weight and bias of the next use. They are not parameters of this layer, but of the model."""
-        vars(self)["weight"], vars(self)["bias"] = weight, bias
+        self.__dict__.update(weight=weight, bias=bias)
         self._followed = False
 
     def compute(self, product: Product) -> Tensor:
@@ -81,7 +82,7 @@ class Matrix(NoisyLayer):
     def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.windows is None:
             return F.linear(x, weight, bias)
-        return convolution(x, weight, bias, self.windows, self.packs)
+        return self.windows.convolution(x, weight, bias, self.packs)
 
     def products(self, x: Tensor, weights: list[Tensor], bias: Tensor | None) -> Tensor:
         raise ValueError(f"{self.name}: {len(weights)} chips are programmed; a traced model runs on one chip at a time")
@@ -121,63 +122,13 @@ class Matrix(NoisyLayer):
 
     def input_vectors(self, codes: Tensor) -> InputVectors:
         if self.windows is None:
-            features = codes.shape[-1]
-            vectors = InputVectors.room(tuple(codes.shape), features, codes.device).copy_(codes)
-            grid = (1, codes[0].numel() // features, 0, features)
-            return InputVectors(codes=vectors, rows=Rows.of_windows((1, 1), features, 1, True), grid=grid)
-        images, windows = self._flat(codes)
-        return self._vectors_of_images(images, windows)
-
-    def _kernel(self) -> tuple[int, ...]:
-        return tuple(self.weight.shape[2:])
-
-    def _flat(self, codes: Tensor) -> tuple[Tensor, Windows]:
-        """The same convolution over images with two sides: a kernel's depth becomes channels."""
-        assert self.windows is not None
-        sides = len(self._kernel())
-        if sides == 2:
-            return codes, self.windows
-        stride, padding, dilation = self.windows.stride, self.windows.padding, self.windows.dilation
-        if sides == 1:
-            return codes.unsqueeze(2), Windows((1, *stride), (0, *padding), (1, *dilation))
-        codes = F.pad(codes, (0, 0, 0, 0, padding[0], padding[0]))
-        depth = (codes.shape[2] - dilation[0] * (self._kernel()[0] - 1) - 1) // stride[0] + 1
-        slices = [
-            codes[:, :, dilation[0] * k : dilation[0] * k + (depth - 1) * stride[0] + 1 : stride[0]]
-            for k in range(self._kernel()[0])
-        ]
-        # (n, channels, kernel depth, depth, height, width) -> (n x depth, channels x kernel depth, height, width)
-        images = torch.stack(slices, 2).permute(0, 3, 1, 2, 4, 5).flatten(2, 3).flatten(0, 1)
-        return images, Windows(stride[1:], padding[1:], dilation[1:])
-
-    def _vectors_of_images(self, images: Tensor, windows: Windows) -> InputVectors:
-        kernel = (1, *self._kernel())[-2:]
-        count, channels, *size = images.shape
-        height, width = (side + 2 * pad for side, pad in zip(size, windows.padding, strict=True))
-        (top, left), (down, right) = windows.padding, windows.stride
-        step = channels * right
-        pixels = InputVectors.room((count, height, width, channels), step, images.device)
-        pixels[:, top : height - top, left : width - left] = images.permute(0, 2, 3, 1)
-        kernel_major = self.mapping.row_order == "kernel_major"
-        rows = Rows.of_windows((kernel[0], kernel[1]), channels, width, kernel_major, windows.dilation[:2])
-        out = [
-            (side - spread * (length - 1) - 1) // jump + 1
-            for side, length, jump, spread in zip(
-                (height, width), kernel, windows.stride, windows.dilation, strict=True
-            )
-        ]
-        return InputVectors(codes=pixels, rows=rows, grid=(out[0], out[1], width * channels * down, step))
-
-    def _out_size(self, x: Tensor) -> list[int]:
-        assert self.windows is not None
-        w = self.windows
-        sides = zip(x.shape[2:], self._kernel(), w.stride, w.padding, w.dilation, strict=True)
-        return [(side + 2 * pad - far * (size - 1) - 1) // jump + 1 for side, size, jump, pad, far in sides]
+            return vectors_of_last_side(codes)
+        return self.windows.input_vectors(codes, self.weight.shape[2:], self.mapping.row_order == "kernel_major")
 
     def from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         if self.windows is None:
             return y.reshape(*x.shape[:-1], -1)
-        return y.reshape(len(x), *self._out_size(x), -1).movedim(-1, 1)
+        return y.reshape(len(x), *self.windows.out_size(x.shape[2:], self.weight.shape[2:]), -1).movedim(-1, 1)
 
     def to_windows(self, y: Tensor) -> Tensor:
         if self.windows is None:
@@ -189,4 +140,4 @@ class Matrix(NoisyLayer):
         if self.windows is None:
             return self.to_windows(power).sum(-1, keepdim=True)
         ones = torch.ones_like(self.weight[:1, :1])
-        return self.to_windows(convolution(power.sum(1, keepdim=True), ones, None, self.windows, 1))
+        return self.to_windows(self.windows.convolution(power.sum(1, keepdim=True), ones))

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
+from pipeline.analog.analog_class import crossbars_of, is_root
 from pipeline.analog.base import Fidelity, NoisyLayer
-from pipeline.analog.crossbars import crossbars_of, is_root
 from pipeline.analog.matrix import Matrix
 from pipeline.analog.simulated_chip import SimulatedChip
 

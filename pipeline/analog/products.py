@@ -15,19 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.analog.einsum import as_matmul
+from pipeline.analog.windows import Windows
 
 Reshape = Callable[[Tensor], Tensor]
-_CONVOLUTIONS: tuple[Callable[..., Tensor], ...] = (F.conv1d, F.conv2d, F.conv3d)
 _TRANSPOSED: tuple[Callable[..., Tensor], ...] = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
-
-
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """How the windows of a convolution lie, one number per side of the kernel."""
-
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,12 +44,6 @@ class Product:
     windows: Windows | None = None
     groups: int = 1
     finish: Reshape = lambda y: y
-
-
-def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, windows: Windows, groups: int) -> Tensor:
-    """The convolution of torch.nn.functional with as many sides as the weight has."""
-    settings = windows.stride, windows.padding, windows.dilation, groups
-    return _CONVOLUTIONS[weight.dim() - 3](x, weight, bias, *settings)
 
 
 IsStatic = Callable[[Tensor], bool]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hw_models.accelerator import Accelerator
 from hw_models.number_format import FixedPoint
 from pipeline.analog.cells import CellCode, code_sigma
+from pipeline.analog.layer_shape import LayerShape
 from pipeline.analog.step_search import best_step, spread
 
 RangeRule = Literal["rms", "error"]
@@ -53,7 +54,7 @@ def cut_energy(x: Tensor, step: Tensor, bounds: tuple[int, int]) -> float:
     return float(cut.square().sum() / values.square().sum().clamp(min=1e-30))
 
 
-class QuantisedLayer(nn.Module):
+class QuantisedLayer(LayerShape):
     """A convolution or linear layer with quantised inputs and weights. Codes are computed in float32.
 
     Attributes:
@@ -107,10 +108,6 @@ class QuantisedLayer(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
-
-    def product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The layer's product of an input and a weight in plain torch."""
-        raise NotImplementedError
 
     @property
     def weight_bounds(self) -> tuple[int, int]:

@@ -37,14 +37,12 @@ class MatrixUse:
         keys: `matrix_keys` of its products.
         layer: Its description; `windows` counts all uses.
         modules: The innermost modules that use it.
-        groups: Of the canonical product.
         weight: The canonical weight in this pass.
     """
 
     keys: tuple[Any, Any]
     layer: MvmLayer
     modules: tuple[nn.Module, ...]
-    groups: int
     weight: Tensor
 
 
@@ -99,7 +97,7 @@ def trace(
             f"a matrix product of {', '.join(sorted(counter.hidden))} runs in compiled code, where it cannot be "
             "followed; give the model in Python, not scripted or compiled"
         )
-    return tracer.result(counter)
+    return _described(tracer, counter)
 
 
 def _pass(
@@ -116,6 +114,33 @@ def _pass(
     with tracer.modules_told(), counter, tracer:
         model(*inputs, **named)
     return tracer, counter
+
+
+def _described(tracer: "_Tracer", counter: DigitalCounter) -> Traced:
+    found = tracer.found.values()
+    if not found:
+        raise UntraceableModel("the model multiplies its input with no matrix; there is nothing to put on crossbars")
+    matrices = tuple(
+        MatrixUse(
+            keys=each.keys,
+            layer=_layer(name, each),
+            modules=tuple(each.modules),
+            weight=each.product.weight,
+        )
+        for name, each in zip(_names_of(list(found)), found, strict=True)
+    )
+    digital = tuple(
+        DigitalOperation(kind=kind, count=count, name=name or "model")  # type: ignore[arg-type]
+        for (name, kind), count in counter.counts.items()
+        if count
+    )
+    return Traced(
+        workload=Workload(layers=tuple(each.layer for each in matrices), digital=digital),
+        matrices=matrices,
+        digital=tuple(sorted(tracer.digital)),
+        uncounted=tuple(sorted(counter.unknown)),
+        outside=tracer.outside,
+    )
 
 
 def _refuse_scripted(model: nn.Module) -> None:
@@ -162,9 +187,9 @@ class _Tracer(Following):
         self.unknown: dict[int, Tensor] = {}
         self.outside: dict[str, Tensor] = {}
         self._depending: dict[int, Tensor] = {}  # tensors that depend on the input; holding them keeps their ids
-        self._found: dict[Any, _Found] = {}
+        self.found: dict[Any, _Found] = {}
         self._made_by: dict[int, _Found] = {}
-        self._digital: set[str] = set()
+        self.digital: set[str] = set()
         self._modules: list[nn.Module] = [model]
         self.inside: str | None = None
 
@@ -258,49 +283,15 @@ class _Tracer(Following):
         if self._is_allowed(self.path, *origin.roots):
             return None
         keys = matrix_keys(product, origin)
-        found = self._found.setdefault(keys[0], _Found(origin, product, keys, {}))
+        found = self.found.setdefault(keys[0], _Found(origin, product, keys, {}))
         found.modules.setdefault(self._modules[-1], self.path)
         found.windows += _vectors(product)
         return found
 
     def _is_allowed(self, *names: str) -> bool:
         hits = [name for name in names for pattern in self._allowed if fnmatch.fnmatchcase(name, pattern)]
-        self._digital.update(hits)
+        self.digital.update(hits)
         return bool(hits)
-
-    def result(self, counter: DigitalCounter) -> Traced:
-        """What the pass found.
-
-        Raises:
-            UntraceableModel: If there is no matrix.
-        """
-        if not self._found:
-            raise UntraceableModel(
-                "the model multiplies its input with no matrix; there is nothing to put on crossbars"
-            )
-        names = _names_of(list(self._found.values()))
-        matrices = tuple(
-            MatrixUse(
-                keys=found.keys,
-                layer=_layer(name, found),
-                modules=tuple(found.modules),
-                groups=found.product.groups,
-                weight=found.product.weight,
-            )
-            for name, found in zip(names, self._found.values(), strict=True)
-        )
-        digital = tuple(
-            DigitalOperation(kind=kind, count=count, name=name or type(self._model).__name__)  # type: ignore[arg-type]
-            for (name, kind), count in counter.counts.items()
-            if count
-        )
-        return Traced(
-            workload=Workload(layers=tuple(each.layer for each in matrices), digital=digital),
-            matrices=matrices,
-            digital=tuple(sorted(self._digital)),
-            uncounted=tuple(sorted(counter.unknown)),
-            outside=self.outside,
-        )
 
 
 def _is_part_of_layer(maker: _Found, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -329,14 +320,7 @@ def _vectors(product: Product) -> int:
     """Input vectors of one use."""
     if product.windows is None:
         return product.x.numel() // product.weight.shape[1]
-    return product.x.shape[0] * math.prod(_out_size(product))
-
-
-def _out_size(product: Product) -> list[int]:
-    w = product.windows
-    assert w is not None
-    sides = zip(product.x.shape[2:], product.weight.shape[2:], w.stride, w.padding, w.dilation, strict=True)
-    return [(side + 2 * pad - far * (size - 1) - 1) // jump + 1 for side, size, jump, pad, far in sides]
+    return product.x.shape[0] * math.prod(product.windows.out_size(product.x.shape[2:], product.weight.shape[2:]))
 
 
 def _layer(name: str, found: _Found) -> MvmLayer:

@@ -77,7 +77,7 @@ def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> Workload
 
 
 def _workload_of_model(network: BuiltNetwork, image: ImageSpec, model: "nn.Module", example: "Tensor") -> Workload:
-    from pipeline.analog.tracing import trace  # type: ignore[import-not-found]
+    from pipeline.analog.tracing import trace
 
     _check_output(network, image, model(example))
     workload: Workload = trace(model, example).workload
