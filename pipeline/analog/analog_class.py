@@ -75,7 +75,7 @@ def _analog_class(digital: Any, root: bool) -> Any:
         for name, method in vars(klass).items()
         if inspect.isfunction(method) and not name.startswith("_") and name not in vars(nn.Module)
     }
-    methods.pop("forward", None)
+    methods["forward"] = _on_crossbars(digital.forward)
     mixin = _AnalogRoot if root else _Analog
     about = {"digital_class": digital, "__module__": digital.__module__, "__doc__": digital.__doc__}
     return type(digital.__name__, (mixin, digital), methods | about)
@@ -85,7 +85,7 @@ def _on_crossbars(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         crossbars = vars(self)[_PLACE]
-        if crossbars.traced is None:  # only a call of the model can be traced
+        if crossbars.traced is None and method.__name__ != "forward":  # only a pass of the model can be traced
             return method(self, *args, **kwargs)
         with crossbars.running(args, kwargs):
             return method(self, *args, **kwargs)

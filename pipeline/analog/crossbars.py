@@ -202,7 +202,7 @@ class _Running(Following):
 
     def product(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
-            product = product_of(name, args, kwargs, lambda x: self.origin(x) is not None)
+            product = product_of(name, args, kwargs, self.is_static)
         except UnknownProduct:  # the trace has refused it, unless it is allowed to stay digital
             product = None
         origin = None if product is None else self.origin(product.source)

@@ -40,6 +40,7 @@ class Following(TorchFunctionMode):
 
     def __init__(self, named: Mapping[str, Tensor]) -> None:
         super().__init__()
+        self._in_recurrent = False
         # id -> tensor, which keeps the id its own, and origin
         self._known = {id(each): (each, Origin(name, frozenset([name]))) for name, each in named.items()}
 
@@ -69,7 +70,7 @@ class Following(TorchFunctionMode):
         if name in PRODUCT_NAMES:
             return self.product(name, func, args, kwargs)
         if name in _COMPOSED and (name != "scaled_dot_product_attention" or self._has_static_operand(args)):
-            return self.composed(_COMPOSED[name], args, kwargs)
+            return self.composed(name, args, kwargs)
         return self.other(name, func, args, kwargs)
 
     def _has_static_operand(self, args: tuple[Any, ...]) -> bool:
@@ -77,10 +78,22 @@ class Following(TorchFunctionMode):
         origins = [self.origin(each) for each in args[:3]]
         return any(origins) and not all(origins)
 
-    def composed(self, inside: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def composed(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that consists of several torch calls, each of which is followed."""
-        with self:
-            return inside(*args, **kwargs)
+        before, self._in_recurrent = self._in_recurrent, self._in_recurrent or name in recurrent.CALLS
+        try:
+            with self:
+                return _COMPOSED[name](*args, **kwargs)
+        finally:
+            self._in_recurrent = before
+
+    def is_static(self, x: Tensor) -> bool:
+        """Whether an operand of a product does not depend on the model's input.
+
+        The first state of a recurrent layer counts as one that does, even if it is zero: its matrix runs at each step.
+        """
+        origin = self.origin(x)
+        return origin is not None and bool(origin.roots or not self._in_recurrent)
 
     def follow(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> bool:
         """Note whether the result of a call depends on the model's input; True if it does."""

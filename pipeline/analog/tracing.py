@@ -264,7 +264,7 @@ class _Tracer(Following):
     def _matrix(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Found | None:
         """The matrix of a product, one use added; None if the product has no static matrix that lies on crossbars."""
         try:
-            product = product_of(name, args, kwargs, lambda x: self.origin(x) is not None)
+            product = product_of(name, args, kwargs, self.is_static)
         except UnknownProduct as error:
             roots = frozenset().union(*(o.roots for x in tensors_in(args, kwargs) if (o := self.origin(x)) is not None))
             if not self._is_allowed(self.path, *roots):

@@ -1,6 +1,7 @@
 """Statistics of a trained network for the cost model: densities of its input bits, shares of its cells' levels."""
 
 import contextlib
+import math
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +19,21 @@ def measured_activity(network: nn.Module, images: Tensor) -> Activity:
         network: A calibrated network, programmed on the nominal chip.
         images: (n, channels, height, width); a few dozen are enough.
     """
-    planes: dict[NoisyLayer, tuple[float, ...]] = {}
+    layers = noisy_layers(network)
+    planes: dict[NoisyLayer, list[tuple[float, ...]]] = {layer: [] for layer in layers}
 
     def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, NoisyLayer)
-        planes[layer] = _plane_densities(layer, inputs[0])
+        planes[layer].append(_plane_densities(layer, inputs[0]))
 
-    layers = noisy_layers(network)
     with contextlib.ExitStack() as hooks:
         for layer in layers:
             hooks.enter_context(layer.register_forward_pre_hook(look))
         network.eval()(images)
-    measured = (LayerActivity(plane_densities=planes[layer], level_shares=_level_shares(layer)) for layer in layers)
+    uses = {
+        layer: tuple(math.fsum(plane) / len(plane) for plane in zip(*planes[layer], strict=True)) for layer in layers
+    }
+    measured = (LayerActivity(plane_densities=uses[layer], level_shares=_level_shares(layer)) for layer in layers)
     return Activity(layers=tuple(measured))
 
 
