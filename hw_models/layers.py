@@ -27,6 +27,8 @@ class MvmLayer:
             windows inside the image but counts those of a padded image (docs/cost_model.md).
         groups: As in torch.nn.Conv2d: `groups` matrices, each of which has its own share of the input channels and of
             the filters, one after the other; `in_channels` for a depthwise convolution.
+        windows_overlap: Whether neighbouring windows share inputs, which the novel mapping reuses. False where the
+            stride is at least the kernel, as in the patches of a transformer.
 
     Raises:
         ValueError: If a size is below 1, or `groups` does not divide `in_channels` and `out_channels`.
@@ -44,6 +46,7 @@ class MvmLayer:
     weight_bits: int | None = None
     counted_windows: int | None = None
     groups: int = 1
+    windows_overlap: bool = True
 
     def __post_init__(self) -> None:
         for field in ("in_height", "in_width", "in_channels", "out_channels", "windows", "groups"):

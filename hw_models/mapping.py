@@ -165,8 +165,13 @@ class NetworkMapping:
         return sum(mapped.utilisation * mapped.tiles for mapped in self.layers) / self.tiles
 
 
+def _reusing_kernel(layer: MvmLayer) -> int:
+    """Side of the kernel if the novel mapping can reuse inputs between its windows, else 1."""
+    return layer.kernel if isinstance(layer.kernel, int) and layer.groups == 1 and layer.windows_overlap else 1
+
+
 def _novel_layers(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> list[bool]:
-    kernels = [layer.kernel if isinstance(layer.kernel, int) and layer.groups == 1 else 1 for layer in layers]
+    kernels = [_reusing_kernel(layer) for layer in layers]
     frequent = Counter(kernel for kernel in kernels if kernel > 1).most_common(1)
     if not frequent or accelerator.mapping != "novel":
         return [False] * len(layers)
@@ -197,7 +202,7 @@ def map_network(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Network
 
     With `accelerator.mapping == "novel"`, a layer is novel if its kernel is the most frequent one above 1 (the first on
     a tie) and its matrix has at least as many rows as a crossbar. All other layers are conventional, and so are all
-    layers with groups and with kernels that are not square.
+    layers with groups, with kernels that are not square, or with windows that do not overlap.
 
     Raises:
         ValueError: If there is no layer.

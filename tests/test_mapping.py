@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from hw_models.devices import load_card
 from hw_models.floorplan import copies
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
+from pipeline.analog.tracing import trace
 
 RRAM = load_card("rram").device
 
@@ -154,12 +156,19 @@ def test_a_group_larger_than_a_crossbar_has_row_blocks_of_its_own():
     assert (mapped.tiles, mapped.speedup) == (2, 1)
 
 
-def test_groups_and_kernels_that_are_not_square_are_conventional():
+def test_a_layer_without_inputs_to_reuse_or_a_square_kernel_is_conventional():
     layers = [conv("wide", 64, 64, (3, 5)), conv("square", 64, 64), conv("grouped", 64, 64, groups=2)]
     layers += [conv("volume", 64, 64, (3, 3, 3)), conv("sequence", 64, 64, (7,))]
+    layers += [conv("patches", 64, 64, windows_overlap=False)]
     mapped = map_network(chip(), layers).layers
-    assert [each.mapped_as for each in mapped] == ["conventional", "novel"] + 3 * ["conventional"]
-    assert [each.layer.rows for each in mapped] == [64 * 15, 64 * 9, 32 * 9, 64 * 27, 64 * 7]
+    assert [each.mapped_as for each in mapped] == ["conventional", "novel"] + 4 * ["conventional"]
+    assert [each.layer.rows for each in mapped] == [64 * 15, 64 * 9, 32 * 9, 64 * 27, 64 * 7, 64 * 9]
+
+
+@pytest.mark.parametrize(("stride", "overlap"), [(2, True), ((4, 3), True), (4, False), (5, False)])
+def test_a_traced_convolution_tells_whether_its_windows_overlap(stride, overlap):
+    traced = trace(torch.nn.Conv2d(3, 8, 4, stride), torch.zeros(1, 3, 16, 16))
+    assert traced.workload.layers[0].windows_overlap == overlap
 
 
 @pytest.mark.parametrize(

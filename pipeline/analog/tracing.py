@@ -325,6 +325,7 @@ def _vectors(product: Product) -> int:
 
 def _layer(name: str, found: _Found) -> MvmLayer:
     product, sides = found.product, (1, 1)
+    kernel, strides = tuple(product.weight.shape[2:]), product.windows.stride if product.windows else ()
     if product.windows is not None:
         *depth, width = product.x.shape[2:]
         sides = math.prod(depth), width
@@ -335,10 +336,11 @@ def _layer(name: str, found: _Found) -> MvmLayer:
         in_height=sides[0],
         in_width=sides[1],
         in_channels=product.weight.shape[1] * product.groups,
-        kernel=tuple(product.weight.shape[2:]) or 1,
+        kernel=kernel or 1,
         out_channels=product.weight.shape[0],
         windows=found.windows,
         groups=product.groups,
+        windows_overlap=any(stride < side for stride, side in zip(strides, kernel, strict=True)),
         pooled=found.pooled,
         relu=found.relu,
     )
