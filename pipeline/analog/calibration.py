@@ -38,7 +38,7 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
     if len(images) < 2:
         raise ValueError(f"calibration needs 2 images or more, better 64 to 256, got {len(images)}")
     model.eval()
-    find_matrices(model, images[:1])
+    find_matrices(model, images)
     hardware = [layer.accelerator for layer in noisy_layers(model)]
     with contextlib.ExitStack() as hooks:
         for layer in noisy_layers(model):

@@ -128,7 +128,8 @@ class Matrix(NoisyLayer):
     def from_windows(self, y: Tensor, x: Tensor) -> Tensor:
         if self.windows is None:
             return y.reshape(*x.shape[:-1], -1)
-        return y.reshape(len(x), *self.windows.out_size(x.shape[2:], self.weight.shape[2:]), -1).movedim(-1, 1)
+        y = y.reshape(len(x), *self.windows.out_size(x.shape[2:], self.weight.shape[2:]), -1).movedim(-1, 1)
+        return y.contiguous() if x.is_contiguous() else y  # as torch does: models may call view() on it
 
     def to_windows(self, y: Tensor) -> Tensor:
         if self.windows is None:

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import fnmatch
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -351,11 +352,18 @@ def _names_of(matrices: Sequence[_Found]) -> list[str]:
     paths = [next(iter(found.modules.values())) for found in matrices]
     names = []
     for path, found in zip(paths, matrices, strict=True):
-        root = min(found.origin.roots, default="", key=len)
-        names.append(path if path and paths.count(path) == 1 else root.removesuffix(".weight") or path or "model")
+        root = min((_plain_name(root) for root in found.origin.roots), default="", key=len)
+        names.append(path if path and paths.count(path) == 1 else root or path or "model")
     seen: Counter[str] = Counter()
     unique = []
     for name in names:
         seen[name] += 1
         unique.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
     return unique
+
+
+def _plain_name(root: str) -> str:
+    """The name of a weight's module, or of a parameter with another name; reparametrised weights have their plain one."""
+    plain = re.sub(r"parametrizations\.(\w+)\..*", r"\1", root)
+    plain = re.sub(r"_(orig|mask|v|g|u)$", "", plain)
+    return plain.removesuffix("weight").removesuffix(".")
