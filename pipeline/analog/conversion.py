@@ -10,7 +10,7 @@ from hw_models.accelerator import Accelerator
 from pipeline.analog.analog_class import adopt, crossbars_of, leave
 from pipeline.analog.crossbars import Crossbars
 from pipeline.analog.layers import NoisyConv2d, NoisyLinear
-from pipeline.analog.tracing import UntraceableModel
+from pipeline.analog.tracing import UntraceableModel, refuse_scripted
 
 
 def to_analog(
@@ -41,6 +41,7 @@ def to_analog(
         UntraceableModel: If a matrix cannot be put on crossbars; names it and the way out. Without `inputs`, the first
             call raises it.
     """
+    refuse_scripted(model)
     if any(crossbars_of(each) is not None for each in model.modules()):
         raise UntraceableModel("the model, or a part of it, is analog already; give the digital model (to_digital)")
     model = copy.deepcopy(model)

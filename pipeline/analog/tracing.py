@@ -88,7 +88,7 @@ def trace(
     Raises:
         UntraceableModel: If a matrix cannot be put on crossbars, or the model has none; names it and the way out.
     """
-    _refuse_scripted(model)
+    refuse_scripted(model)
     with _in_evaluation(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         tracer, counter = _pass(model, inputs, named or {}, allow_digital, {})
         if tracer.unknown:
@@ -144,7 +144,8 @@ def _described(tracer: "_Tracer", counter: DigitalCounter) -> Traced:
     )
 
 
-def _refuse_scripted(model: nn.Module) -> None:
+def refuse_scripted(model: nn.Module) -> None:
+    """Raise an UntraceableModel if the model, or a part of it, is scripted or compiled."""
     for name, each in model.named_modules():
         if isinstance(each, torch.jit.ScriptModule):
             place = f"its module {name!r} is" if name else "it is"
@@ -363,7 +364,6 @@ def _names_of(matrices: Sequence[_Found]) -> list[str]:
 
 
 def _plain_name(root: str) -> str:
-    """The name of a weight's module, or of a parameter with another name; reparametrised weights have their plain one."""
+    """The name of a weight's module, reparametrised or not, or that of a parameter with another name."""
     plain = re.sub(r"parametrizations\.(\w+)\..*", r"\1", root)
-    plain = re.sub(r"_(orig|mask|v|g|u)$", "", plain)
-    return plain.removesuffix("weight").removesuffix(".")
+    return re.sub(r"(^|\.)weight(_orig|_mask|_v|_g|_u)?$", "", plain)
