@@ -13,8 +13,9 @@ from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
 from hw_models.number_format import FixedPoint
 from pipeline.analog.adc import adc_step, convert
-from pipeline.analog.calibration import ErrorSums, calibrate
+from pipeline.analog.calibration import calibrate
 from pipeline.analog.cells import code_sigma
+from pipeline.analog.converter_errors import ErrorSums
 from pipeline.analog.layers import NoisyConv2d, NoisyLinear
 from pipeline.analog.model import noisy_layers, program_chip, set_noise_strength
 from pipeline.analog.quantise import quantised
@@ -149,7 +150,7 @@ def test_adc_saturates_and_its_range_is_frozen_over_batches():
 def test_errors_of_converters_are_summed_over_parts():
     torch.manual_seed(0)
     error, ideal = torch.randn(600, 3) * torch.tensor([1.0, 2.0, 3.0]) + 0.5, torch.randn(600, 3) * 20
-    sums = ErrorSums()
+    sums = ErrorSums(None)
     for part in (slice(0, 100), slice(100, 600)):
         sums.add(error[part], ideal[part])
     ratio, bias, std, common_std = sums.statistics()

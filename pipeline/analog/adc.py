@@ -13,7 +13,7 @@ _FULL_SCALE_STEPS = 39  # full scales tried, from 5 % to 100 % of the largest su
 def convert(sums: Tensor, full_scale: Tensor, adc_bits: int) -> Tensor:
     """ADC codes of column sums: 0 to 2**adc_bits - 1 for 0 to `full_scale`, rounded half to even, saturating."""
     top_code = (1 << adc_bits) - 1
-    return torch.round(sums * (top_code / full_scale)).clamp_(0, top_code)
+    return (sums * (top_code / full_scale)).round_().clamp_(0, top_code)
 
 
 def adc_step(full_scale: Tensor, adc_bits: int) -> Tensor:

@@ -13,7 +13,7 @@ product with the programmed weights, plus read noise and the converters' error a
 Layers whose converter error is too large or not random run exactly instead.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -33,24 +33,10 @@ FAST_ERROR_LIMIT = 0.15  # converter error over signal, above which `fast` is no
 class NoisyLayer(ProgrammedLayer):
     """What `NoisyConv2d` and `NoisyLinear` share. The module's docstring gives the forward pass.
 
-    `calibrate` sets the buffers named `adc_...`. Those of the converters' error have two entries: 0 for chips with
-    ideal cells, 1 for chips whose cells have errors.
-
     Attributes:
-        adc_full_scale: Full scale of the layer's converters in levels, scalar; 0: not calibrated.
-        adc_bias, adc_std: Mean and standard deviation of the converters' error, in codes, (2, out_channels).
-        adc_common_std: Standard deviation of the error that all outputs of a window share, (2,): columns see the same
-            inputs, so their offsets round and saturate together. `adc_std` leaves this part out.
-        adc_error_ratio: Standard deviation of the converters' error over that of the outputs, (2,).
         fidelity: How the layer runs outside training.
         compiled: Use `pipeline.analog.kernels` on a CPU; False keeps to torch, with the same results.
     """
-
-    adc_full_scale: Tensor
-    adc_bias: Tensor
-    adc_std: Tensor
-    adc_common_std: Tensor
-    adc_error_ratio: Tensor
 
     def __init__(
         self,
@@ -63,21 +49,9 @@ class NoisyLayer(ProgrammedLayer):
         range_rule: RangeRule = "rms",
     ) -> None:
         bits = weight_format.bits if weight_format else weight_bits or accelerator.weight_bits
-        super().__init__(accelerator, bits, mapping, weight_format, index, range_rule)
-        errors = {"adc_bias": (2, outputs), "adc_std": (2, outputs), "adc_common_std": (2,), "adc_error_ratio": (2,)}
-        for name, size in {"adc_full_scale": (), **errors}.items():
-            self.register_buffer(name, torch.zeros(size))
+        super().__init__(outputs, accelerator, bits, mapping, weight_format, index, range_rule)
         self.fidelity: Fidelity = "fast"
         self.compiled = True
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Also accept a digital layer's state, which has no ranges (this layer's stay), and early checkpoints, whose
-        single converter error fills both entries."""
-        for name, value in self.named_buffers(recurse=False):
-            found = state_dict.setdefault(prefix + name, value)
-            if name.startswith("adc_") and found.dim() == value.dim() - 1:
-                state_dict[prefix + name] = found.expand_as(value)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fidelity == "float" and not self.training:
@@ -94,6 +68,8 @@ class NoisyLayer(ProgrammedLayer):
         if not self._chips[0]:
             raise RuntimeError("no chip is programmed; call pipeline.analog.model.program_chip first")
         self.follow_weight()
+        if self.stale:
+            raise RuntimeError(self.stale)
         if len(x) % (chips := len(self.programmed)):
             raise ValueError(f"{len(x)} images are no equal shares of {chips} chips; program one, or others")
         codes, bias = self.input_codes(x), None if self.bias is None else self.bias.detach().float()

@@ -1,32 +1,39 @@
 """Calibration: input ranges, converter ranges and converter errors of a model, fixed once for all chips."""
 
 import contextlib
-import math
+import warnings
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.analog import adc
 from pipeline.analog.base import NoisyLayer
-from pipeline.analog.model import find_matrices, noisy_layers, program_chip
+from pipeline.analog.converter_errors import ErrorSums, SampledErrorSums
+from pipeline.analog.full_scale import FullScaleInputs, best_full_scale
+from pipeline.analog.model import find_matrices, noisy_layers, number_layers, program_chip
 from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.analog.step_search import cut_energy, spread
 
 CALIBRATION_IMAGES = 128  # assumed: training images that fix input and ADC ranges
+CUT_ENERGY_LIMIT = 0.01  # assumed: share of the energy beyond the last codes of which `calibrate` warns
 _CHIPS = 4  # assumed: chips on which the converters' error is measured, each with its share of the images
-_PRODUCTS = 2**23  # assumed: multiplications spent on the column sums from which a full scale is chosen
-_VECTORS = 256  # assumed: least number of input vectors for these sums
-_SUMS = 2**17  # assumed: sums per layer drawn from them
+_LARGE = {"rms": 2**42, "error": 2**37}  # assumed: products in a layer's exact pass above which errors are sampled
+_MANY_CELLS = 2**27  # assumed: cells of a layer above which errors are sampled
+_VALUES_OF_USE = 2**13  # assumed: inputs of each use from which the range of a reused layer is chosen
 
 
 @torch.no_grad()
 def calibrate(model: nn.Module, images: Tensor) -> None:
-    """Fix each layer's ADC full scale, once, on training images and ideal cells; all chips keep it.
+    """Fix each layer's input range and ADC full scale, once, on training images and ideal cells; all chips keep them.
 
-    Of 39 full scales from 5 % to 100 % of a layer's largest column sum, it takes the one with the least squared error
-    of the layer's digital output. The remaining converter error, which the `fast` fidelity adds at the output, is
-    measured on four chips simulated for this alone, each with a quarter of the images. Input ranges that training has
-    not set (a converted digital model) are set here: to the smaller of the largest input and four times the rms,
-    signed if any input is negative.
+    An input range that training set stays; all others (of a converted digital model) are set by the layer's
+    `range_rule`, signed if any input is negative, and so is the full scale (docs/noise_model.md). The remaining
+    converter error, which the `fast` fidelity adds at the output, is measured on four chips simulated for this alone,
+    each with a quarter of the images. A layer that runs several times in one pass has ranges for all its uses together.
+    Layers too large for exact passes are measured on samples of their outputs and input vectors.
+
+    Layers with the rule `error` warn where more than 1 % of the energy of weights or inputs is cut, and where the
+    images reach less than half or more than twice a range that training set.
 
     Args:
         model: A model with crossbar layers.
@@ -39,87 +46,138 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
         raise ValueError(f"calibration needs 2 images or more, better 64 to 256, got {len(images)}")
     model.eval()
     find_matrices(model, images)
-    hardware = [layer.accelerator for layer in noisy_layers(model)]
-    with contextlib.ExitStack() as hooks:
-        for layer in noisy_layers(model):
-            hooks.enter_context(layer.register_forward_pre_hook(_set_ranges))
-        _measure_errors(model, [SimulatedChip.nominal()], images)
-    if any(each.device.is_noisy and each.adc_bits is not None for each in hardware):
-        _measure_errors(model, [SimulatedChip.for_calibration(index) for index in range(_CHIPS)], images)
+    with torch.autocast(images.device.type, enabled=False):  # codes and column sums need float32
+        _fix_ranges(model, images)
     program_chip(model, SimulatedChip.nominal(), "exact")
 
 
-def _set_ranges(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Set a layer's ranges just before it runs, on inputs that carry the converter errors of the layers before it."""
-    assert isinstance(layer, NoisyLayer)
-    if not layer.input_range:
-        layer.observe_range(inputs[0].detach(), 1.0)
-    if layer.accelerator.adc_bits is not None:
-        layer.adc_full_scale.copy_(_full_scale(layer, layer.input_codes(inputs[0]), layer.accelerator.adc_bits))
+def _fix_ranges(model: nn.Module, images: Tensor) -> None:
+    """Set the ranges and converter errors of all layers."""
+    number_layers(model)
+    uses = _uses(model, images)
+    layers = [layer for layer in uses if uses[layer]]
+    for layer in layers:
+        if layer.calibrated_range:
+            layer.input_range.zero_()
+            layer.signed_inputs.fill_(False)
+    reused = [layer for layer in layers if len(uses[layer]) > 1]
+    if reused:
+        _set_ranges_of_all_uses(model, reused, images)
+    sampled = {layer for layer in layers if _is_large(layer, sum(uses[layer]))}
+    with _before_each([layer for layer in layers if layer not in reused], _set_ranges):
+        _measure_errors(model, [SimulatedChip.nominal()], images, sampled)
+    if any(layer.accelerator.device.is_noisy and layer.accelerator.adc_bits is not None for layer in layers):
+        chips = [SimulatedChip.for_calibration(index) for index in range(_CHIPS)]
+        _measure_errors(model, chips, images, sampled)
+    for layer in layers:
+        _warn_of_cut(layer, "weights", layer.weight, layer.weight_step, layer.weight_bounds)
 
 
-def _full_scale(layer: NoisyLayer, codes: Tensor, adc_bits: int) -> Tensor:
-    """The best full scale for column sums of random input vectors, each weighed by its slice and cycle."""
-    value = layer.code.significance().square()
-    chance, share = torch.Generator().manual_seed(0), math.ceil(_SUMS / len(layer.mapping.row_blocks))
-    cycles = adc.cycle_values(layer.accelerator, bool(layer.signed_inputs)).square()
-    samples, weights = [], []
-    for cells, inputs, _ in layer.parts(layer.programmed[0], codes):
-        vectors = layer.input_vectors(inputs).sample(max(_VECTORS, _PRODUCTS // layer.weight.numel()), chance)
-        for _, sums in cells.column_sums(vectors):
-            weight = (cycles[:, None, None, None] * value[:, None]).to(sums).expand(sums.shape)
-            picks = torch.randint(sums.numel(), (share,), generator=chance).to(sums.device)
-            samples.append(sums.flatten()[picks])
-            weights.append(weight.flatten()[picks])
-    return adc.best_full_scale(torch.cat(samples), torch.cat(weights), adc_bits)
+def _uses(model: nn.Module, images: Tensor) -> dict[NoisyLayer, list[int]]:
+    """For each layer the products of an exact pass over all images, use by use: counted for two images, or for all if
+    the model does not take two."""
+    uses: dict[NoisyLayer, list[int]] = {layer: [] for layer in noisy_layers(model)}
 
-
-def _measure_errors(model: nn.Module, chips: list[SimulatedChip], images: Tensor) -> None:
-    """Measure the layers' converter errors on such chips and store them; each chip sees its share of the images."""
-    errors = [(layer, ErrorSums()) for layer in noisy_layers(model)]
-    with contextlib.ExitStack() as hooks:
-        for layer, sums in errors:
-            hooks.enter_context(layer.register_forward_hook(sums.compare))
-        for chip, part in zip(chips, images.chunk(len(chips)), strict=False):  # fewer images than chips are enough
-            program_chip(model, chip, "exact")
-            model(part)
-    for layer, sums in errors:
-        if sums.count:  # the model uses the layer
-            entry = layer.error_entry
-            ratio, bias, std, common_std = sums.statistics()
-            layer.adc_error_ratio[entry], layer.adc_common_std[entry] = ratio, common_std
-            layer.adc_bias[entry], layer.adc_std[entry] = bias, std
-
-
-class ErrorSums:
-    """Sums over the converters' errors at a layer's outputs; the errors themselves would not fit into memory."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._sums: Tensor | float = 0.0
-
-    def compare(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Add the errors of an exact pass, as a forward hook of the layer."""
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(layer, NoisyLayer)
-        scale, codes = layer.output_step, layer.input_codes(inputs[0])
-        bias = None if layer.bias is None else layer.bias.detach().float()
-        ideal = layer.to_windows(layer.product(codes, layer.programmed[0].folded * scale, bias))
-        self.add((layer.to_windows(output) - ideal).flatten(0, -2) / scale, ideal.flatten(0, -2) / scale)
+        products = output.numel() * layer.weight[0].numel() * layer.code.columns * layer.accelerator.input_cycles
+        uses[layer].append(products)
 
-    def add(self, error: Tensor, ideal: Tensor) -> None:
-        """Add errors, and outputs without them, both in codes, (windows, out_channels)."""
-        error, ideal = error.double(), ideal.double()
-        common = error.mean(1, keepdim=True).expand_as(error)
-        parts = (error, ideal, common, error.square(), ideal.square(), common.square(), error * common)
-        self.count += len(error)
-        self._sums = self._sums + torch.stack([part.sum(0) for part in parts])
+    with contextlib.ExitStack() as hooks:
+        for layer in uses:
+            layer.fidelity = "float"
+            hooks.enter_context(layer.register_forward_hook(count))
+        try:
+            model(images[:2])
+        except Exception:
+            uses.update({layer: [] for layer in uses})
+            model(images)
+            return uses
+    return {layer: [products * len(images) // 2 for products in each] for layer, each in uses.items()}
 
-    def statistics(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`NoisyLayer.adc_error_ratio`, `adc_bias`, `adc_std` and `adc_common_std` from the sums."""
-        assert isinstance(self._sums, Tensor)
-        error, ideal, common = self._sums[:3] / self.count
-        squares = self._sums[3:] / self.count
-        var, ideal_var, common_var = squares[:3] - torch.stack([error, ideal, common]).square()
-        rest = var + common_var - 2 * (squares[3] - error * common)
-        ratio = (var.mean() / ideal_var.mean().clamp(1e-18)).clamp(0).sqrt()
-        return ratio, error, rest.clamp(0).sqrt(), common_var[0].clamp(0).sqrt()
+
+def _is_large(layer: NoisyLayer, products: int) -> bool:
+    return products > _LARGE[layer.range_rule] or layer.weight.numel() * layer.code.columns > _MANY_CELLS
+
+
+def _set_ranges_of_all_uses(model: nn.Module, reused: list[NoisyLayer], images: Tensor) -> None:
+    """Set the ranges of layers that run several times, from two passes in plain torch: input ranges, then full scales.
+
+    Their inputs carry no converter errors, unlike those of other layers.
+    """
+    inputs: dict[NoisyLayer, list[Tensor]] = {layer: [] for layer in reused}
+
+    def look(layer: NoisyLayer, x: Tensor) -> None:
+        inputs[layer] += [spread(x, _VALUES_OF_USE), torch.stack(torch.aminmax(x.detach())).float()]
+
+    with _before_each(reused, look):
+        model(images)
+    for layer in reused:
+        _set_input_range(layer, torch.cat(inputs[layer]))
+    vectors = {layer: FullScaleInputs(layer) for layer in reused if layer.accelerator.adc_bits is not None}
+    with _before_each(list(vectors), lambda layer, x: vectors[layer].add(layer.input_codes(x))):
+        model(images)
+    for layer, drawn in vectors.items():
+        assert layer.accelerator.adc_bits is not None
+        layer.set_full_scale(drawn.best_full_scale(layer.accelerator.adc_bits))
+
+
+def _set_ranges(layer: NoisyLayer, x: Tensor) -> None:
+    """Set a layer's ranges just before it runs, on inputs that carry the converter errors of the layers before it."""
+    _set_input_range(layer, x)
+    if layer.accelerator.adc_bits is not None:
+        layer.set_full_scale(best_full_scale(layer, layer.input_codes(x), layer.accelerator.adc_bits))
+
+
+def _set_input_range(layer: NoisyLayer, x: Tensor) -> None:
+    """Set the input range for `x`, unless training did, and warn where it does not suit."""
+    if not layer.input_range:
+        layer.observe_range(x.detach(), 1.0)
+        layer.calibrated_range.fill_(True)
+    elif layer.range_rule == "error":
+        reach = float(layer.range_of(x.detach()) / layer.input_range)
+        if not 0.5 <= reach <= 2:
+            warnings.warn(
+                f"{layer.label}: calibration inputs reach {reach:.2g} times the input range that training set, which "
+                "stays; are they scaled as in training?",
+                stacklevel=2,
+            )
+    _warn_of_cut(layer, "inputs", x, layer.input_step, layer.input_bounds)
+
+
+def _warn_of_cut(layer: NoisyLayer, what: str, x: Tensor, step: Tensor, bounds: tuple[int, int]) -> None:
+    if layer.range_rule == "error" and (cut := cut_energy(x, step, bounds)) > CUT_ENERGY_LIMIT:
+        warnings.warn(
+            f"{layer.label}: {cut:.1%} of the energy of its {what} lies beyond the largest code and is cut; "
+            "more bits would keep it",
+            stacklevel=2,
+        )
+
+
+@contextlib.contextmanager
+def _before_each(layers: list[NoisyLayer], look: Callable[[NoisyLayer, Tensor], None]) -> Iterator[None]:
+    """Within the block, `look` sees each input of these layers before they run."""
+
+    def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, NoisyLayer)
+        look(layer, inputs[0])
+
+    with contextlib.ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_pre_hook(hook))
+        yield
+
+
+def _measure_errors(model: nn.Module, chips: list[SimulatedChip], images: Tensor, sampled: set[NoisyLayer]) -> None:
+    """Measure the layers' converter errors on such chips and store them; each chip sees its share of the images."""
+    errors = [(SampledErrorSums if layer in sampled else ErrorSums)(layer) for layer in noisy_layers(model)]
+    with contextlib.ExitStack() as all_listen:
+        for each in errors:
+            all_listen.enter_context(each.listening())
+        for chip, part in zip(chips, images.chunk(len(chips)), strict=False):  # fewer images than chips are enough
+            for each in errors:
+                each.program(chip)
+            model(part)
+    for each in errors:
+        if each.count:  # the model uses the layer
+            each.store(0 if chips[0].ideal_cells else 1)

@@ -14,12 +14,15 @@ and subtracts it.
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import torch
 from torch import Tensor
 
 from hw_models.accelerator import Accelerator
+
+_CODES_AT_ONCE = 2**18  # so that they stay in a processor's cache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +36,11 @@ class CellCode:
     def max_code(self) -> int:
         """Largest weight code."""
         return int(2 ** (self.weight_bits - 1)) - 1
+
+    @property
+    def columns(self) -> int:
+        """Cells of one weight, both polarities counted."""
+        return self.accelerator.columns_per_weight(self.weight_bits)
 
     @property
     def offset(self) -> int:
@@ -58,9 +66,15 @@ class CellCode:
     def digits(self, codes: Tensor) -> Tensor:
         """Digits of integer codes, shape (columns, *codes.shape), float."""
         bits, slices = self.accelerator.cell_bits, self.accelerator.slices(self.weight_bits)
-        whole = codes.long()
-        groups = [whole + self.offset] if self.offset else [whole.clamp(min=0), (-whole).clamp(min=0)]
-        return torch.stack([(group >> (bits * k)) & (2**bits - 1) for group in groups for k in range(slices)]).float()
+        whole = codes.flatten()
+        found = torch.empty(self.columns, len(whole), device=codes.device)
+        for start in range(0, len(whole), _CODES_AT_ONCE):
+            part = slice(start, start + _CODES_AT_ONCE)
+            some = whole[part].int()
+            groups = [some + self.offset] if self.offset else [some.clamp(min=0), (-some).clamp(min=0)]
+            for column, (group, k) in enumerate(itertools.product(groups, range(slices))):
+                found[column, part] = (group >> (bits * k)) & (2**bits - 1)
+        return found.view(-1, *codes.shape)
 
     def fold(self, levels: Tensor) -> Tensor:
         """Weight codes that `levels` amount to, (columns, ...) -> (...): the inverse of `digits`, for real levels too.

@@ -74,7 +74,7 @@ def program_chips(
     A batch then holds the images of the first chip, then those of the second, and so on, equally many of each. Either
     all chips have ideal cells or none.
     """
-    _number_layers(model)
+    number_layers(model)
 
     def program(layer: NoisyLayer) -> None:
         layer.fidelity = fidelity
@@ -83,7 +83,7 @@ def program_chips(
     for_each_layer(model, program)
 
 
-def _number_layers(model: nn.Module) -> None:
+def number_layers(model: nn.Module) -> None:
     """Give each layer a number of its own, also where parts of the model were converted one by one."""
     parts = [crossbars for each in model.modules() if is_root(each) and (crossbars := crossbars_of(each))]
     for place, crossbars in enumerate(parts):

@@ -8,13 +8,14 @@ from torch import Tensor
 from hw_models.accelerator import Accelerator
 from hw_models.mapping import LayerMapping
 from hw_models.number_format import FixedPoint
+from pipeline.analog.calibration_state import CalibratedLayer
 from pipeline.analog.programmed_cells import ProgrammedCells, written_cells
-from pipeline.analog.quantise import QuantisedLayer, RangeRule
+from pipeline.analog.quantise import RangeRule
 from pipeline.analog.simulated_chip import SimulatedChip
 
 
-class ProgrammedLayer(QuantisedLayer):
-    """A quantised layer whose weight is written into the cells of chips.
+class ProgrammedLayer(CalibratedLayer):
+    """A layer whose weight is written into the cells of chips.
 
     Attributes:
         mapping: Where the layer lies on crossbars.
@@ -24,6 +25,7 @@ class ProgrammedLayer(QuantisedLayer):
 
     def __init__(
         self,
+        outputs: int,
         accelerator: Accelerator,
         weight_bits: int,
         mapping: LayerMapping,
@@ -31,7 +33,7 @@ class ProgrammedLayer(QuantisedLayer):
         index: int,
         range_rule: RangeRule,
     ) -> None:
-        super().__init__(accelerator, weight_bits, weight_format, index, range_rule)
+        super().__init__(outputs, accelerator, weight_bits, weight_format, index, range_rule)
         self.mapping = mapping
         self.programmed: list[ProgrammedCells] = []
         self._chips: tuple[Sequence[SimulatedChip], float | None] = ((), None)  # and the time since programming
@@ -63,6 +65,7 @@ class ProgrammedLayer(QuantisedLayer):
             self._write(*self._chips)
 
     def _write(self, chips: Sequence[SimulatedChip], drift_time_s: float | None) -> None:
+        self.check_calibration()
         # Keep the weight's strides: with one input channel they may change, and convolutions would round differently.
         codes = torch.empty_like(self.weight, requires_grad=False, dtype=torch.float32).copy_(self.weight_codes())
         self._programmed_step = self.weight_step.item()

@@ -1,8 +1,7 @@
 """Layers with quantised inputs and weights, trained with straight-through gradients and noise on the weights."""
 
 import math
-from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +10,12 @@ from hw_models.accelerator import Accelerator
 from hw_models.number_format import FixedPoint
 from pipeline.analog.cells import CellCode, code_sigma
 from pipeline.analog.layer_shape import LayerShape
-from pipeline.analog.step_search import best_step, spread
+from pipeline.analog.step_search import StepSearch
 
 RangeRule = Literal["rms", "error"]
 WEIGHT_CLIP_RMS = 2.5  # as IBM aihwkit's LAYER_GAUSSIAN weight clipping; outliers would coarsen the steps
 INPUT_CLIP_RMS = 4.0  # assumed: activations are clipped at four times their rms
-CUT_ENERGY_LIMIT = 0.01  # assumed: share of the energy beyond the largest code of which `calibrate` warns
 _RANGE_MOMENTUM = 0.1  # assumed: of the running input range, as in torch.nn.BatchNorm2d
-_SAMPLE = 2**17  # assumed: values on which a step of least error is searched
-_TRAINING_SAMPLE = 1024  # assumed: the same in training
-_SEARCH_EVERY = 4  # assumed: training passes from one search to the next; between them clips follow the largest value
 
 
 class _StraightThrough(torch.autograd.Function):
@@ -46,20 +41,14 @@ def quantised(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
     return y
 
 
-def cut_energy(x: Tensor, step: Tensor, bounds: tuple[int, int]) -> float:
-    """Share of the energy (sum of squares) of `x` that lies beyond the last codes, rounding apart; from a sample."""
-    values = torch.cat([spread(x, _SAMPLE), *(end.float()[None] for end in torch.aminmax(x.detach()))])
-    low, high = ((bound + half) * step for bound, half in zip(bounds, (-0.5, 0.5), strict=True))
-    cut = values - torch.maximum(torch.minimum(values, high), low)
-    return float(cut.square().sum() / values.square().sum().clamp(min=1e-30))
-
-
 class QuantisedLayer(LayerShape):
     """A convolution or linear layer with quantised inputs and weights. Codes are computed in float32.
 
     Attributes:
         weight, bias: As in torch.nn: Parameters of the layer (`own_weight`), or tensors handed to it at each call.
         input_range: Input at which clipping begins, scalar; 0: not set. It follows the data in training only.
+        calibrated_range: Whether `calibrate` set the input range. The next `calibrate` then sets it anew; a range from
+            training stays.
         signed_inputs: Whether a negative input has been seen. If so, codes are in two's complement; otherwise negative
             inputs are clipped to 0.
         range_rule: How weight and input steps and the converters' full scale are chosen. `rms` clips at multiples of
@@ -72,6 +61,7 @@ class QuantisedLayer(LayerShape):
     weight: Tensor
     bias: Tensor | None
     input_range: Tensor
+    calibrated_range: Tensor
     signed_inputs: Tensor
 
     def __init__(
@@ -84,24 +74,14 @@ class QuantisedLayer(LayerShape):
     ) -> None:
         super().__init__()
         self.register_buffer("input_range", torch.tensor(0.0))
+        self.register_buffer("calibrated_range", torch.tensor(False))
         self.register_buffer("signed_inputs", torch.tensor(False))
         self.accelerator, self.weight_format, self.index = accelerator, weight_format, index
         self.code = CellCode(accelerator=accelerator, weight_bits=weight_bits)
         self.range_rule: RangeRule = range_rule
         self.noise_strength = 0.0
         self.label = f"layer {index}"
-        self._passes = 0  # of training
-        self._step_over_top: dict[tuple[str, tuple[int, int]], Tensor] = {}  # in training, at the last search
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """Move the layer; its ranges stay in float32 whatever type the model is cast to."""
-        before = dict(self._buffers)
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, old in before.items():
-            new = self._buffers[name]
-            if old is not None and new is not None and new.dtype != old.dtype:
-                self._buffers[name] = old.to(new.device)
-        return self
+        self.search = StepSearch()
 
     def own_weight(self, shape: tuple[int, ...], bias: bool) -> None:
         """Give the layer a fresh weight (He et al., 2015), and a bias of zeros if it has one."""
@@ -123,19 +103,10 @@ class QuantisedLayer(LayerShape):
         if self.weight_format:
             return weight.new_tensor(2.0**-self.weight_format.fraction_bits)
         if self.range_rule == "error":
-            return self._best_step(weight, torch.aminmax(weight), "weight", self.weight_bounds).clamp(min=1e-12)
+            values = weight, torch.aminmax(weight), self.weight_bounds
+            return self.search.step("weight", *values, self.training).clamp(min=1e-12)
         rms = weight.square().mean().sqrt()
         return (WEIGHT_CLIP_RMS * rms / self.code.max_code).clamp(min=1e-12)
-
-    def _best_step(self, x: Tensor, ends: tuple[Tensor, Tensor], what: str, bounds: tuple[int, int]) -> Tensor:
-        """The step of least error for values from `ends[0]` to `ends[1]`, scalar."""
-        if not self.training:
-            return best_step(spread(x, _SAMPLE), ends, bounds)
-        top = torch.maximum(ends[1], -ends[0]).float()
-        if self._passes % _SEARCH_EVERY == 0 or (what, bounds) not in self._step_over_top:
-            step = best_step(spread(x, _TRAINING_SAMPLE), ends, bounds, quick=True)
-            self._step_over_top[what, bounds] = step / top.clamp(min=1e-30)
-        return top * self._step_over_top[what, bounds]
 
     @property
     def input_bounds(self) -> tuple[int, int]:
@@ -151,9 +122,10 @@ class QuantisedLayer(LayerShape):
     def _step_to(self, highest: int) -> Tensor:
         return (self.input_range / max(highest, 1)).clamp(min=1e-12)
 
-    def weight_codes(self) -> Tensor:
-        """Integer weight codes, float, the weight's shape."""
-        return torch.round(self.weight.detach().float() / self.weight_step).clamp(*self.weight_bounds)
+    def weight_codes(self, outputs: Tensor | None = None) -> Tensor:
+        """Integer weight codes, float, the weight's shape; only those of some `outputs`, if these are given."""
+        weight = self.weight.detach() if outputs is None else self.weight.detach()[outputs]
+        return torch.round(weight.float() / self.weight_step).clamp(*self.weight_bounds)
 
     def input_codes(self, x: Tensor) -> Tensor:
         """Integer input codes, float, within `input_bounds`, the shape of `x`."""
@@ -176,14 +148,15 @@ class QuantisedLayer(LayerShape):
                     "put a ReLU before the layer or change the accelerator"
                 )
             self.signed_inputs.fill_(True)
-        top = self._range_of(x, low, high)
+        top = self.range_of(x, (low, high))
         self.input_range.copy_(torch.where(self.input_range > 0, self.input_range.lerp(top, momentum), top))
 
-    def _range_of(self, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The input range for inputs from `low` to `high` alone, scalar."""
+    def range_of(self, x: Tensor, ends: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The input range for `x` alone, scalar; `ends` are its least and greatest value, if they are known."""
+        low, high = ends or torch.aminmax(x)
         if self.range_rule == "error":
             bounds = self.input_bounds
-            return self._best_step(x, (low, high), "input", bounds) * max(bounds[1], 1)
+            return self.search.step("input", x, (low, high), bounds, self.training) * max(bounds[1], 1)
         rms = torch.linalg.vector_norm(x, dtype=torch.float32) / math.sqrt(x.numel())  # float32 even under autocast
         return torch.minimum(torch.maximum(high, -low).float(), INPUT_CLIP_RMS * rms)
 
@@ -191,11 +164,12 @@ class QuantisedLayer(LayerShape):
         """The output with quantised inputs and weights and fresh weight noise; the input range follows `x`."""
         with torch.no_grad():
             self.observe_range(x, _RANGE_MOMENTUM)
+            self.calibrated_range.fill_(False)
         low, high = self.input_bounds
         x = quantised(x.float(), self._step_to(high), low, high)
         step, (lowest, highest) = self.weight_step, self.weight_bounds
         weight = quantised(self.weight.float(), step, lowest, highest)
-        self._passes += 1
+        self.search.passes += 1
         if self.noise_strength:
             codes = torch.round(weight.detach() / step).long() - lowest
             sigma = code_sigma(self.code, lowest).to(weight.device)[codes] * (step * self.noise_strength)

@@ -13,7 +13,34 @@ _PROBES = 64  # assumed: values that a grid must hold before it is tried on all
 _ON_GRID = 1e-3  # assumed: distance from a whole step, in steps, that float rounding explains
 _EXACT = 1e-10  # assumed: share of the energy below which an error is float rounding
 _FEW_CODES = 15  # assumed: up to this code all grids are tried, since values near a grid lose much off it
-_AT_ONCE = 2**20  # candidates x values compared in one piece
+_AT_ONCE = 2**17  # candidates x values compared in one piece, so that they stay in a processor's cache
+SAMPLE = 2**16  # assumed: values on which a step of least error is searched
+_TRAINING_SAMPLE = 1024  # assumed: the same in training
+_SEARCH_EVERY = 4  # assumed: training passes from one search to the next; between them clips follow the largest value
+
+
+class StepSearch:
+    """Steps of least error for a layer's weights and inputs, found anew at each call, or seldom in training.
+
+    Attributes:
+        passes: Training passes so far.
+    """
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self._step_over_top: dict[tuple[str, tuple[int, int]], Tensor] = {}  # in training, at the last search
+
+    def step(
+        self, what: str, x: Tensor, ends: tuple[Tensor, Tensor], bounds: tuple[int, int], training: bool
+    ) -> Tensor:
+        """`best_step` for the values `x`, from `ends[0]` to `ends[1]`; `what` tells weights from inputs."""
+        if not training:
+            return best_step(spread(x, SAMPLE), ends, bounds)
+        top, key = torch.maximum(ends[1], -ends[0]).float(), (what, bounds)
+        if self.passes % _SEARCH_EVERY == 0 or key not in self._step_over_top:
+            step = best_step(spread(x, _TRAINING_SAMPLE), ends, bounds, quick=True)
+            self._step_over_top[key] = step / top.clamp(min=1e-30)
+        return top * self._step_over_top[key]
 
 
 def spread(x: Tensor, count: int) -> Tensor:
@@ -25,6 +52,14 @@ def spread(x: Tensor, count: int) -> Tensor:
     dense = values.is_contiguous() or (x.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last))
     flat = values.as_strided((values.numel(),), (1,)) if dense else values.reshape(-1)
     return (flat if len(flat) <= count else flat[_places(len(flat), count, flat.device)]).float()
+
+
+def cut_energy(x: Tensor, step: Tensor, bounds: tuple[int, int]) -> float:
+    """Share of the energy (sum of squares) of `x` that lies beyond the last codes, rounding apart; from a sample."""
+    values = torch.cat([spread(x, SAMPLE), *(end.float()[None] for end in torch.aminmax(x.detach()))])
+    low, high = ((bound + half) * step for bound, half in zip(bounds, (-0.5, 0.5), strict=True))
+    cut = values - torch.maximum(torch.minimum(values, high), low)
+    return float(cut.square().sum() / values.square().sum().clamp(min=1e-30))
 
 
 @functools.lru_cache(maxsize=256)
@@ -80,5 +115,5 @@ def _finest_grid(unit: Tensor, low: int, high: int) -> Tensor:
 def _errors(unit: Tensor, counts: Tensor, low: int, high: int) -> Tensor:
     """Summed squared error for each number of steps, in units of the largest magnitude squared."""
     steps = unit * counts[:, None]
-    error = steps - steps.round().clamp_(low, high)
-    return error.square().sum(1) / counts.square()
+    error = steps.round().clamp_(low, high).sub_(steps)
+    return error.square_().sum(1) / counts.square()
