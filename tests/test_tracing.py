@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from test_analog_layers import design_with, run
 from torch import nn
+from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.analog.calibration import calibrate
@@ -267,3 +268,32 @@ def test_bits_per_matrix_and_matrices_that_may_stay_digital():
 def test_what_cannot_be_put_on_crossbars_is_refused_by_name(model, complaint):
     with pytest.raises(UntraceableModel, match=complaint):
         to_analog(model, COARSE, torch.rand(1, 8))
+
+
+@pytest.mark.parametrize(
+    "reparametrised",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        lambda layer: prune.l1_unstructured(layer, "weight", 0.5),
+    ],
+    ids=["weight_norm by hooks", "spectral_norm by hooks", "weight_norm", "spectral_norm", "pruned"],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_weights_computed_from_parameters_train_on_crossbars(reparametrised):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(reparametrised(nn.Linear(8, 5))), torch.rand(6, 8)
+    model(x).sum().backward()  # the computed weight now has a history, which torch does not copy
+    analog = to_analog(model, FINE).train()
+    optimizer, losses = torch.optim.SGD(analog.parameters(), 0.1), []
+    for _ in range(20):
+        optimizer.zero_grad()
+        losses.append(loss := analog(x).square().mean())
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.5 * losses[0]
+    calibrate(analog, x)
+    back = to_digital(analog).eval()
+    assert (analog(x) - back(x)).norm() < 5e-3 * back(x).norm()

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from hw_models.accelerator import Accelerator
 from pipeline.analog.analog_class import adopt, crossbars_of, leave
@@ -44,7 +44,7 @@ def to_analog(
     refuse_scripted(model)
     if any(crossbars_of(each) is not None for each in model.modules()):
         raise UntraceableModel("the model, or a part of it, is analog already; give the digital model (to_digital)")
-    model = copy.deepcopy(model)
+    model = copy_of(model)
     crossbars = Crossbars(model, hardware, dict(weight_bits or {}), tuple(allow_digital))
     adopt(model, crossbars, True)
     if inputs:
@@ -54,7 +54,7 @@ def to_analog(
 
 def to_digital(model: nn.Module) -> nn.Module:
     """A copy of a model without crossbars, with the same (float) weights."""
-    model = copy.deepcopy(model)
+    model = copy_of(model)
     for each in model.modules():
         if crossbars_of(each) is not None:
             leave(each)
@@ -66,6 +66,18 @@ def to_digital(model: nn.Module) -> nn.Module:
             if child in new:
                 setattr(parent, name, new[child])
     return model
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """A deep copy. Weights that hooks compute at each pass (pruning, weight norm) are copied without their gradient's
+    history, which torch cannot copy."""
+    computed = [
+        value
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    ]
+    return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
 
 
 def _to_digital(layer: NoisyConv2d | NoisyLinear) -> nn.Conv2d | nn.Linear:

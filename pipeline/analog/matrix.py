@@ -50,6 +50,8 @@ class Matrix(NoisyLayer):
             self.follow_weight()
         y: Tensor = self(product.x)
         self.uses += 1
+        if self.training:  # keep the weight, but not its gradient's history
+            self.hand(self.weight.detach(), None if self.bias is None else self.bias.detach())
         return product.finish(y)
 
     def follow_weight(self) -> None:

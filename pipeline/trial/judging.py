@@ -1,12 +1,12 @@
 """The chips and images on which a network is judged: all of them after training, fewer midway."""
 
-import copy
 import dataclasses
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
+from pipeline.analog.conversion import copy_of
 from pipeline.data.batches import ImageSet
 from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import VariationReport, accuracies
@@ -63,7 +63,7 @@ class Midway:
             return False
         judging = Judging(self._images, self._spec, midway=True)
         with torch.random.fork_rng():
-            network = copy.deepcopy(network)
+            network = copy_of(network)
             calibrate(network, judging.calibration)
             accuracy = accuracies(*judging.reports(network, test=False))  # test images must not steer the search
         self.curve.append({"epoch": epoch} | accuracy)
