@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-data = typer.Typer(no_args_is_help=True, help="List data sets, or fetch one.")
+from pipeline.cli.options import DataDir, StudyFile
+
+data = typer.Typer(no_args_is_help=True, help="List data sets, look at one, or fetch one.")
 
 
 @data.command("list")
@@ -26,6 +28,30 @@ def list_sets(
             presence = "yes" if is_whole(name, data_dir) else "no"
         table.add_row(name, data_set.about, url, *([presence] if data_dir else []))
     Console().print(table)
+
+
+@data.command("look")
+def look(study_file: StudyFile, data_dir: DataDir = None) -> None:
+    """Show what the networks of a study see: inputs and labels of each split, the task and its score."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.data.batches import load_images
+    from pipeline.data.spec import check_data, image_of
+    from pipeline.study.study_file import load_study
+
+    spec = load_study(study_file, data_dir=data_dir).spec.dataset
+    check_data(spec)
+    images, image = load_images(spec), image_of(spec)
+    table = Table("split", "inputs", "type", "range", "labels", "type", "range")
+    for name in ("train", "validation", "test"):
+        cells = []
+        for each in getattr(images, name):
+            shape = f"({', '.join(map(str, each.shape))})"
+            cells += [shape, str(each.dtype).removeprefix("torch."), f"{each.min():.4g} to {each.max():.4g}"]
+        table.add_row(name, *cells)
+    Console().print(table)
+    print(f"{spec.title}: task {images.task.name}, score {spec.score_name}, outputs of a network {image.outputs}")
 
 
 @data.command("get")

@@ -46,6 +46,8 @@ def run(
     definition = load_study(study_file, seed, data_dir)
     if not (quiet or as_json):  # before the slow imports
         print(f"study     {definition.spec.name} ({study_file})", flush=True)
+        if (score := definition.spec.dataset.score_name) != "accuracy":
+            print(f"accuracy  here: {score}", flush=True)
     folder, url = options.checked_places(definition, storage, out)
     from pipeline.database.lock import run_lock
     from pipeline.database.open_study import open_study

@@ -33,7 +33,7 @@ def trial_page(spec: StudySpec, trial: FrozenTrial, again: Sequence[dict[str, An
         Text.assemble((f"Trial {shown.number}", "bold"), f" of study {spec.name}: {shown.device}"),
         _design(shown),
         _layers(shown),
-        _accuracy(shown),
+        _accuracy(shown, spec.dataset.score_name),
         *([_again(again)] if again else []),
         _totals(shown),
         _shares("Cost by component", [component_parts(shown, name) for name in _TOTALS]),
@@ -90,8 +90,8 @@ def _built_layers(shown: Evaluated, network: BuiltNetwork) -> RenderableType:
     return table
 
 
-def _accuracy(shown: Evaluated) -> Table:
-    table = _table("Accuracy over simulated chips [%]", "", "validation", "test")
+def _accuracy(shown: Evaluated, score: str) -> Table:
+    table = _table(f"{score[0].upper()}{score[1:]} over simulated chips [%]", "", "validation", "test")
     reports = (shown.validation, shown.test)
     table.add_row("mean, 95 % interval", *map(show_mean, reports))
     for label, name in (

@@ -38,6 +38,9 @@ def built_parts(spec: DatasetSpec) -> dict[str, Part]:
         FileFunctionError: If the function fails; names file and line.
     """
     counts = (spec.train_images, spec.validation_images, spec.test_images)
+    assert spec.build is not None
+    with _seeded():
+        spec.build.load()  # a process does it once; what it draws must not shift what the function draws
     with _seeded():
         splits = _splits(_call(spec), spec)
         parts = {

@@ -19,6 +19,15 @@ from pipeline.strict_model import KeyOf, StrictModel
 
 Augmentation = Literal["none", "crop", "crop_and_flip"]
 TaskName = Literal["classification", "binary", "multilabel", "segmentation", "foreground_segmentation", "regression"]
+SCORES: dict[str, str] = {  # what is measured, for people
+    "classification": "accuracy",
+    "binary": "accuracy",
+    "multilabel": "mean average precision",
+    "segmentation": "mean IoU",
+    "foreground_segmentation": "mean IoU of class 1",
+    "regression": "R2",
+}
+_EACH_INPUT = ("classification", "binary", "foreground_segmentation")  # whose score is a mean over inputs
 _OF_MASKS = ("segmentation", "foreground_segmentation")
 _OF_BUILT = ("parameters", "outputs")  # keys that belong to `build`
 _OF_NAMED = ("name", "image_size", "channels")  # keys that do not
@@ -105,6 +114,16 @@ class DatasetSpec(StrictModel):
         if self.task is not None:
             return self.task
         return "foreground_segmentation" if self.build is None and self.data_set.masks else "classification"
+
+    @property
+    def score_name(self) -> str:
+        """What is measured, for people: `accuracy`, `mean IoU` or the function of a user's score."""
+        return self.the_task.score.function if isinstance(self.the_task, OwnTask) else SCORES[self.the_task]
+
+    @property
+    def scores_each_input(self) -> bool:
+        """Whether the score is a mean of scores from 0 to 1 of each input."""
+        return self.the_task in _EACH_INPUT
 
     @property
     def masks(self) -> bool:

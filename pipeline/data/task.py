@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.data import scores
-from pipeline.data.dataset_spec import DatasetSpec, OwnTask
+from pipeline.data.dataset_spec import SCORES, DatasetSpec, OwnTask
 
 Labels = Literal["class", "mask", "flag", "flags", "targets", "any"]
 _SHOWN = 4  # classes or labels that a message names
@@ -22,7 +22,6 @@ class Task:
 
     Attributes:
         name: As study files name it; `own` for functions of a user's file.
-        score_name: Of the score, for people.
         loss: Of outputs (n, ...) and labels (n, ...), a scalar.
         judge: Of outputs and labels, what the score keeps of each input, (n, ...).
         total: The score of what `judge` kept of all inputs (n, ...) and of their labels. None: the mean of `judge`.
@@ -33,13 +32,17 @@ class Task:
     """
 
     name: str
-    score_name: str
     loss: Callable[[Tensor, Tensor], Tensor]
     judge: Callable[[Tensor, Tensor], Tensor]
     total: Callable[[Tensor, Tensor], float] | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
     labels: Labels
     ignore_index: int | None = None
+
+    @property
+    def score_name(self) -> str:
+        """Of the score, for people."""
+        return SCORES.get(self.name, "score")
 
     def stored(self, labels: Tensor) -> Tensor:
         """Labels in the type that loss and score take: whole numbers for classes, else float."""
@@ -186,21 +189,18 @@ _TASKS = {
     for task in (
         Task(
             name="classification",
-            score_name="accuracy",
             loss=scores.cross_entropy,
             judge=scores.correct,
             labels="class",
         ),
         Task(
             name="binary",
-            score_name="accuracy",
             loss=scores.binary_cross_entropy,
             judge=scores.correct_sign,
             labels="flag",
         ),
         Task(
             name="multilabel",
-            score_name="mean average precision",
             loss=scores.binary_cross_entropy,
             judge=_outputs_alone,
             total=scores.mean_average_precision,
@@ -208,7 +208,6 @@ _TASKS = {
         ),
         Task(
             name="segmentation",
-            score_name="mean IoU",
             loss=scores.cross_entropy,
             judge=scores.overlaps,
             total=scores.mean_iou,
@@ -216,14 +215,12 @@ _TASKS = {
         ),
         Task(
             name="foreground_segmentation",
-            score_name="mean IoU of class 1",
             loss=scores.cross_entropy,
             judge=scores.foreground_iou,
             labels="mask",
         ),
         Task(
             name="regression",
-            score_name="R2",
             loss=scores.squared_error,
             judge=_outputs_alone,
             total=scores.r2,
@@ -258,7 +255,6 @@ def task_of(spec: DatasetSpec) -> Task:
 
     return Task(
         name="own",
-        score_name=spec.the_task.score.function,
         loss=spec.the_task.loss.load(),
         judge=_outputs_alone,
         total=total,

@@ -11,6 +11,7 @@ from pipeline.design.metrics import METRICS
 from pipeline.report.content import Cell, Section, Table
 from pipeline.report.evaluated import Evaluated, best_by, two_digits
 from pipeline.report.findings import Findings
+from pipeline.report.score_words import named
 
 
 def definitions_section(studies: Sequence[Findings]) -> Section:
@@ -26,17 +27,20 @@ def _images_note(findings: Findings) -> str:
     first = findings.evaluated[0]
     chips = sorted({len(trial.validation.per_chip) for trial in findings.evaluated})
     range_of_chips = f"{chips[0]}" if len(chips) == 1 else f"{chips[0]} to {chips[-1]}"
-    return (
+    note = (
         f"Data set: {findings.dataset.title}. The search sees the accuracy on "
         f"{first.validation.n_images} validation images. Accuracy on {first.test.n_images} test images is reported "
         f"beside it and never guides the search. Each design is measured on {range_of_chips} simulated chips, the same "
         "ones for all designs. ± and bars are 95 % intervals of the mean over chips (Student's t) for these images; "
         f"{other_images(findings)}."
     )
+    return named(note, findings.dataset.score_name)
 
 
 def other_images(findings: Findings) -> str:
     """By how much other images would shift the best accuracy."""
+    if not findings.dataset.scores_each_input:
+        return "other images would shift the best accuracy too, by how much is not known"
     best = best_by(findings.evaluated, "accuracy_mean").validation
     mean = min(max(best.mean, 0.0), 1.0)  # estimates from few images a chip may leave 0 to 1
     points = two_digits(196 * math.sqrt(mean * (1 - mean) / best.n_images))

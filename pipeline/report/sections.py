@@ -7,6 +7,7 @@ from pipeline.report.figures.errors import noise_figure, rank_figure, sigma_figu
 from pipeline.report.figures.search import hypervolume_figure, importance_figure, parallel_figure
 from pipeline.report.figures.style import device_styles
 from pipeline.report.findings import Findings
+from pipeline.report.score_words import in_words_of
 from pipeline.report.section_designs import chips_section, cost_section
 from pipeline.report.section_devices import devices_section
 from pipeline.report.section_front import front_section
@@ -15,7 +16,8 @@ from pipeline.report.section_front import front_section
 def study_chapter(findings: Findings) -> Chapter:
     """What was found in a study; a summary alone if no design has been evaluated."""
     sections = _sections(findings) if findings.evaluated else []
-    return Chapter(sections, findings.name, findings.question, _summary(findings))
+    chapter = Chapter(sections, findings.name, findings.question, _summary(findings))
+    return in_words_of(findings.dataset.score_name, chapter)
 
 
 def _sections(findings: Findings) -> list[Section]:
