@@ -208,6 +208,9 @@ def test_a_change_of_type_and_a_checkpoint_that_does_not_say_its_hardware_keep_t
 def test_networks_of_studies_keep_the_flow_of_training_calibrating_and_training_on():
     network, images = network_of(design_with("rram", adc_bits=6))
     calibrate(network, images)
+    again, _ = network_of(design_with("rram", adc_bits=6), seed=1)
+    again.to(memory_format=torch.channels_last).load_state_dict(network.state_dict())
+    run(again, images, NOMINAL, "exact")
     trained_on = copy.deepcopy(network).train()
     for parameter in trained_on.parameters():
         parameter.data.add_(0.3 * torch.randn_like(parameter))

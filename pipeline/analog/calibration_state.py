@@ -93,7 +93,7 @@ class CalibratedLayer(QuantisedLayer):
     @property
     def _marks(self) -> Tensor:
         """Some of the weights, (_MARKS,); fewer weights are repeated."""
-        some = spread(self.weight, _MARKS)
+        some = spread(self.weight.contiguous(), _MARKS)  # the same ones whatever the memory format
         return some.repeat(-(-_MARKS // len(some)))[:_MARKS]
 
     def set_full_scale(self, full_scale: Tensor) -> None:
