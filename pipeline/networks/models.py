@@ -14,7 +14,7 @@ _NAMED = 5  # keys that a message lists
 
 
 def float_model(network: BuiltNetwork, image: ImageSpec, device: str = "cpu") -> nn.Module:
-    """The network as plain torch layers, ready for inference; torch's global generator draws its weights.
+    """The network as plain torch layers, ready for training; torch's global generator draws its weights.
 
     Args:
         network: What builds it.
@@ -27,7 +27,7 @@ def float_model(network: BuiltNetwork, image: ImageSpec, device: str = "cpu") ->
     """
     builder = load_builder(network.builder, network.folder, network.file_hash)
     with torch.device(device):
-        return build(builder, image.input_shape, image.outputs, dict(network.parameters)).eval()
+        return build(builder, image.input_shape, image.outputs, dict(network.parameters))
 
 
 def example_of(image: ImageSpec, device: str = "cpu") -> Tensor:

@@ -64,7 +64,7 @@ def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> Workload
 
     devices = ("meta", "cpu")  # a model that reads values of its tensors exists only with memory
     for device in devices:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=[]):
             try:
                 model = float_model(network, image, device)
                 return _workload_of_model(network, image, model, example_of(image, device))
@@ -79,9 +79,11 @@ def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> Workload
 def _workload_of_model(network: BuiltNetwork, image: ImageSpec, model: "nn.Module", example: "Tensor") -> Workload:
     from pipeline.analog.tracing import trace
 
-    _check_output(network, image, model(example))
-    workload: Workload = trace(model, example).workload
-    return workload
+    outputs: list[object] = []
+    with model.register_forward_hook(lambda module, inputs, output: outputs.append(output)):
+        traced = trace(model, example)
+    _check_output(network, image, outputs[-1])
+    return traced.workload
 
 
 def _check_output(network: BuiltNetwork, image: ImageSpec, output: object) -> None:

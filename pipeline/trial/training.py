@@ -11,6 +11,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment  # type:
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
+from pipeline.analog.analog_class import crossbars_of
 from pipeline.analog.model import set_noise_strength
 from pipeline.compute_device import compute_device, round_products
 from pipeline.data.batches import ShuffledBatches, Split
@@ -72,6 +73,12 @@ class NoisyTraining(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+def _to_fast_memory_format(network: nn.Module) -> None:
+    """Channels last, but for a traced model: it may ask for torch's usual format, as `x.view(len(x), -1)` does."""
+    if crossbars_of(network) is None:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def train(
     network: nn.Module,
     data: Split,
@@ -92,7 +99,7 @@ def train(
     task.check_labels(data[1], len(data[0]), None, "training labels")
     pl.seed_everything(seed, verbose=False)
     batches = ShuffledBatches(data, spec.batch_size, seed, spec.augment, outside=task.ignore_index or 0)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _to_fast_memory_format(network)
     module = NoisyTraining(network, task, data[1], spec, spec.epochs * len(batches), after_epoch)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
