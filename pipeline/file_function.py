@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
+from hw_models.errors import InfeasibleDesign
 from pipeline.files import did_you_mean
 
 _HASH_DIGITS = 12
@@ -60,7 +61,7 @@ class FileFunction:
         found = cls(file, function, known or None, folder)
         if folder is None:
             return found
-        now = found._hash()
+        now = hash_of(found.path)
         if known and known != now:
             raise FileFunctionError(
                 f"{found.path} has changed since the study was made (its hash was {known} and is {now}); put the file "
@@ -92,7 +93,7 @@ class FileFunction:
         Raises:
             FileFunctionError: If the file cannot be loaded, has changed since it was hashed, or has no such function.
         """
-        if self.content_hash is not None and self._hash() != self.content_hash:
+        if self.content_hash is not None and hash_of(self.path) != self.content_hash:
             raise FileFunctionError(f"{self.path} has changed since it was read; put it back, or start again")
         names = vars(_telling(_module, self.path)(self.path.resolve(), _content(self.path)))
         found = names.get(self.function)
@@ -102,9 +103,6 @@ class FileFunction:
                 f"{self.path} has no function {self.function!r}{did_you_mean(self.function, functions)}"
             )
         return _telling(found, self.path)
-
-    def _hash(self) -> str:
-        return hashlib.sha256(_content(self.path)).hexdigest()[:_HASH_DIGITS]
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -118,6 +116,11 @@ class FileFunction:
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: Any) -> dict[str, Any]:
         return {"type": "string", "pattern": _PATTERN}
+
+
+def hash_of(path: Path) -> str:
+    """Twelve hexadecimal digits of a file's content. Raises FileFunctionError if it cannot be read."""
+    return hashlib.sha256(_content(path)).hexdigest()[:_HASH_DIGITS]
 
 
 def _content(path: Path) -> bytes:
@@ -145,12 +148,14 @@ def _module(path: Path, content: bytes) -> types.ModuleType:
 
 
 def _telling(function: Callable[..., Any], path: Path) -> Callable[..., Any]:
-    """The function, whose exceptions come as a FileFunctionError."""
+    """The function, whose exceptions come as a FileFunctionError, but for a design that it says cannot exist."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
         try:
             return function(*arguments, **named)
+        except InfeasibleDesign:
+            raise
         except Exception as error:
             raise FileFunctionError(_said(error, path)) from error
 

@@ -15,7 +15,7 @@ from pipeline.analog.conversion import to_digital
 from pipeline.design.design_point import DesignPoint
 from pipeline.follow_up.exported_module import source_name, write_module
 from pipeline.follow_up.network_table import write_table
-from pipeline.networks.builders import FAMILIES
+from pipeline.networks.builders import FAMILIES, users_function
 from pipeline.networks.models import example_of
 from pipeline.trial.network import load_checkpoint
 
@@ -62,7 +62,7 @@ def _beside_its_file(design: DesignPoint) -> DesignPoint:
     network = design.network
     if network is None or network.builder in FAMILIES:
         return design
-    reference = f"{source_name(network)}:{network.builder.rpartition(':')[2]}"
+    reference = f"{source_name(network)}:{users_function(network.builder).function}"
     return dataclasses.replace(design, network=dataclasses.replace(network, builder=reference))
 
 

@@ -11,7 +11,7 @@ import hw_models.errors
 import hw_models.number_format
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.design_point import DesignPoint, ImageSpec
-from pipeline.networks.builders import FAMILIES, load_builder
+from pipeline.networks.builders import FAMILIES, load_builder, users_function
 
 _HEAD = '''"""{title}: the network in float, as plain torch layers. {needs}
 
@@ -56,13 +56,13 @@ def write_module(network: nn.Module, title: str, design: DesignPoint, folder: Pa
 
 def source_name(network: BuiltNetwork) -> str:
     """The name that the file of a network's function has beside `network.py`."""
-    name = network.builder if network.builder in FAMILIES else Path(network.builder.rpartition(":")[0]).stem
+    name = network.builder if network.builder in FAMILIES else Path(users_function(network.builder).file).stem
     return f"{name}_builder.py" if name == "network" else f"{name}.py"
 
 
 def _of_builder(network: BuiltNetwork, image: ImageSpec, file: str) -> dict[str, str]:
     is_family = network.builder in FAMILIES
-    function = "build" if is_family else network.builder.rpartition(":")[2]
+    function = "build" if is_family else users_function(network.builder).function
     arguments = "".join(f", {name}={value!r}" for name, value in network.parameters)
     return {
         "kind": "Module",

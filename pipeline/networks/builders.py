@@ -5,11 +5,7 @@ channels, height and width; `classes` is the number of outputs. It returns a `to
 """
 
 import dataclasses
-import functools
-import hashlib
 import inspect
-import sys
-import types
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hw_models.errors import InfeasibleDesign
 from pipeline.design.built_network import Value
+from pipeline.file_function import FileFunction, FileFunctionError
 from pipeline.files import did_you_mean
 
 if TYPE_CHECKING:
@@ -28,7 +25,6 @@ FAMILIES = {  # name -> what its networks are
     "unet": "an encoder and a decoder with skip connections, for masks",
     "vit": "a transformer on patches of the image",
 }
-_HASH_DIGITS = 12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +53,7 @@ def load_builder(reference: str, beside: Path, file_hash: str | None = None) -> 
     Args:
         reference: A family's name, or `FILE.py:FUNCTION`.
         beside: The folder where the file's path starts.
-        file_hash: What `hash_of` the file must be; None takes any.
+        file_hash: What the hash of the file's content must be; None takes any.
 
     Raises:
         ValueError: If there is no such family, file or function, the file cannot be loaded, its content is another one
@@ -66,38 +62,24 @@ def load_builder(reference: str, beside: Path, file_hash: str | None = None) -> 
     if reference in FAMILIES:
         module = import_module(f"pipeline.networks.families.{reference}")
         return Builder(name=reference, function=module.build, path=Path(str(module.__file__)))
-    path, name = file_and_function(reference, beside)
-    content = _content(path)
-    if file_hash is not None and _digits(content) != file_hash:
+    found = FileFunction.parse(f"{users_function(reference)}{f'@{file_hash}' if file_hash else ''}", beside)
+    function = found.load()
+    if len(_positional(function)) < 2:
         raise ValueError(
-            f"{path} has changed since this network was designed with it (hash {file_hash}, now {_digits(content)}); "
-            "put the file back, or give the study a new name"
+            f"{found.path}: {found.function} must take the input's shape and the number of classes, then its parameters"
         )
-    found = vars(_module(path, content)).get(name)
-    if not callable(found):
-        functions = [each for each, value in vars(_module(path, content)).items() if inspect.isfunction(value)]
-        raise ValueError(f"{path} has no function {name!r}{did_you_mean(name, functions)}")
-    builder = Builder(name=reference, function=found, path=path)
-    if len(_positional(found)) < 2:
-        raise ValueError(f"{path}: {name} must take the input's shape and the number of classes, then its parameters")
-    return builder
+    return Builder(name=reference, function=function, path=found.path)
 
 
-def file_and_function(reference: str, beside: Path) -> tuple[Path, str]:
-    """The two parts of `FILE.py:FUNCTION`. Raises ValueError for a text of another form."""
-    file, _, function = reference.rpartition(":")
-    if not file.endswith(".py") or not function.isidentifier():
-        known = ", ".join(FAMILIES)
+def users_function(reference: str) -> FileFunction:
+    """`FILE.py:FUNCTION`, not looked for. Raises ValueError for a text of another form."""
+    try:
+        return FileFunction.parse(reference)
+    except ValueError:
         raise ValueError(
             f"{reference!r} is neither FILE.py:FUNCTION nor a family{did_you_mean(reference, FAMILIES)}; "
-            f"the families are {known}"
-        )
-    return beside / file, function
-
-
-def hash_of(path: Path) -> str:
-    """Twelve hexadecimal digits of a file's content. Raises ValueError if it cannot be read."""
-    return _digits(_content(path))
+            f"the families are {', '.join(FAMILIES)}"
+        ) from None
 
 
 def check_parameters(builder: Builder, names: Sequence[str]) -> None:
@@ -140,7 +122,9 @@ def build(builder: Builder, input: tuple[int, ...], classes: int, parameters: Ma
     except InfeasibleDesign:
         raise
     except Exception as error:
-        raise ValueError(f"{builder.name}({shown}) for input {input}: {_said(error)}") from error
+        kind = "" if isinstance(error, FileFunctionError) else f"{type(error).__name__}: "
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{builder.name}({shown}) for input {input}: {kind}{reason}") from error
     if not isinstance(model, nn.Module):
         raise ValueError(f"{builder.name}({shown}) must return a torch.nn.Module, got {type(model).__name__}")
     return model
@@ -149,36 +133,3 @@ def build(builder: Builder, input: tuple[int, ...], classes: int, parameters: Ma
 def _positional(function: Callable[..., Any]) -> list[inspect.Parameter]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return [each for each in inspect.signature(function).parameters.values() if each.kind in kinds]
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}; paths start in the folder of the study file") from error
-
-
-def _digits(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:_HASH_DIGITS]
-
-
-@functools.lru_cache(maxsize=32)
-def _module(path: Path, content: bytes) -> types.ModuleType:
-    """A file's module, made of exactly this content: the import system might take an older one from its cache."""
-    module = types.ModuleType(f"nacim_network_{_digits(str(path.resolve()).encode() + content)}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look their classes up there
-    try:
-        exec(compile(content, str(path), "exec"), vars(module))
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{path}: {error}; the file may import installed packages alone, because only its own content is part of "
-            "the design"
-        ) from error
-    except Exception as error:
-        raise ValueError(f"{path} cannot be loaded: {_said(error)}") from error
-    return module
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

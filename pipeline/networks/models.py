@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.design_point import ImageSpec
-from pipeline.networks.builders import build, hash_of, load_builder
+from pipeline.file_function import hash_of
+from pipeline.networks.builders import build, load_builder
 
 _NAMED = 5  # keys that a message lists
 

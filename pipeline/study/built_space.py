@@ -8,8 +8,9 @@ from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from pipeline.design.built_network import BuiltNetwork
+from pipeline.file_function import hash_of
 from pipeline.files import did_you_mean
-from pipeline.networks.builders import FAMILIES, file_and_function, hash_of
+from pipeline.networks.builders import FAMILIES, users_function
 from pipeline.strict_model import StrictModel
 from pipeline.study.spaces import Dimension, Scalar, Value, Whole
 
@@ -48,7 +49,7 @@ class BuiltSpace(StrictModel):
         if self.family is not None and self.family not in FAMILIES:
             raise ValueError(f"no family {self.family!r}{did_you_mean(self.family, FAMILIES)}; choose from {families}")
         if self.build is not None:
-            file_and_function(self.build, Path())
+            users_function(self.build)
         for pattern, dimension in self.weight_bits.items():
             for bits in dimension.values:
                 if not 2 <= int(bits) <= 16:
@@ -63,7 +64,7 @@ class BuiltSpace(StrictModel):
         """
         known: dict[str, Any] = {"folder": folder}
         if self.build is not None:
-            known["build_hash"] = hash_of(file_and_function(self.build, folder)[0])
+            known["build_hash"] = hash_of(folder / users_function(self.build).file)
         if self.weights is not None:
             known["weights_hash"] = hash_of(folder / self.weights)
         return self.model_copy(update=known)
