@@ -155,6 +155,19 @@ def test_ranges_hold_for_all_uses_of_a_layer(adc_bits):
         assert off_by(analog, images, model(images).detach()) < (0.15 if adc_bits else 0.03)
 
 
+def test_in_training_the_range_of_a_reused_layer_follows_the_use_that_reaches_furthest():
+    torch.manual_seed(0)
+    dark = torch.rand(64, 2, 40) * torch.tensor([0.01, 1.0])[:, None]
+    model = Siamese()
+    analog = to_analog(model, hardware(adc_bits=None)).train()
+    for _ in range(20):
+        analog(dark)
+    assert 0.85 < noisy_layers(analog)[0].input_range <= 1
+    analog.eval()
+    calibrate(analog, dark)
+    assert off_by(analog, dark, model(dark).detach()) < 0.1
+
+
 def calibrated(chip: Accelerator, seed: int = 0) -> tuple[nn.Module, torch.Tensor]:
     torch.manual_seed(seed)
     analog, images = to_analog(nn.Sequential(nn.Linear(60, 50), nn.ReLU(), nn.Linear(50, 20)), chip), torch.rand(64, 60)

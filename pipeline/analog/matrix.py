@@ -45,6 +45,7 @@ class Matrix(NoisyLayer):
     def compute(self, product: Product) -> Tensor:
         """The product on crossbars."""
         self.windows = product.windows
+        self.reused = self.reused or self.uses > 0
         self.hand(self._in_packs(product), product.bias)
         if not self.training and self.fidelity != "float":
             self.follow_weight()

@@ -54,6 +54,8 @@ class QuantisedLayer(LayerShape):
         range_rule: How weight and input steps and the converters' full scale are chosen. `rms` clips at multiples of
             the root mean square; `error` takes what has the least squared error on the data at hand
             (docs/noise_model.md). A `weight_format` fixes the weight step under either.
+        reused: Whether the layer runs several times in a pass. In training its range then follows the use that reaches
+            furthest, not the mean.
         noise_strength: Weight noise in training, as a multiple of the device's own; 0 is plain training.
         label: The layer's name in messages.
     """
@@ -79,6 +81,7 @@ class QuantisedLayer(LayerShape):
         self.accelerator, self.weight_format, self.index = accelerator, weight_format, index
         self.code = CellCode(accelerator=accelerator, weight_bits=weight_bits)
         self.range_rule: RangeRule = range_rule
+        self.reused = False
         self.noise_strength = 0.0
         self.label = f"layer {index}"
         self.search = StepSearch()
@@ -132,7 +135,7 @@ class QuantisedLayer(LayerShape):
         low, high = self.input_bounds
         return (x.detach().float() * (1 / self._step_to(high))).round_().clamp_(low, high)
 
-    def observe_range(self, x: Tensor, momentum: float) -> None:
+    def observe_range(self, x: Tensor, momentum: float | Tensor) -> None:
         """Move the input range towards that of `x`; the first range is taken as it is.
 
         Raises:
@@ -149,6 +152,8 @@ class QuantisedLayer(LayerShape):
                 )
             self.signed_inputs.fill_(True)
         top = self.range_of(x, (low, high))
+        if self.reused:
+            momentum = torch.where(top > self.input_range, 1.0, momentum)
         self.input_range.copy_(torch.where(self.input_range > 0, self.input_range.lerp(top, momentum), top))
 
     def range_of(self, x: Tensor, ends: tuple[Tensor, Tensor] | None = None) -> Tensor:
