@@ -100,6 +100,7 @@ def train(
     pl.seed_everything(seed, verbose=False)
     batches = ShuffledBatches(data, spec.batch_size, seed, spec.augment, outside=task.ignore_index or 0)
     _to_fast_memory_format(network)
+    network.train()  # Lightning leaves modules in the mode in which it finds them
     module = NoisyTraining(network, task, data[1], spec, spec.epochs * len(batches), after_epoch)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
