@@ -76,8 +76,8 @@ def floorplan(crossbar_size: int, *, novel: list[Matrix], conventional: list[Mat
         )
     if not novel and wanted_tile < smallest_tile:
         reasons.append(f"no layer has as many columns ({wanted_tile}) as a tile of 4 x 4 crossbars ({smallest_tile})")
-    tile_size, utilisation = _best_size(conventional, max(wanted_tile, smallest_tile), smallest_tile, crossbar_size)
-    novel_pe_size, _ = _best_size(novel, max(wanted_pe, smallest_pe), smallest_pe, crossbar_size)
+    tile_size = _best_size(conventional, max(wanted_tile, smallest_tile), smallest_tile, crossbar_size)
+    novel_pe_size = _best_size(novel, max(wanted_pe, smallest_pe), smallest_pe, crossbar_size)
     reasons += [
         f"the {matrix.columns} columns of novel layer {matrix.name} do not fill tiles of {novel_pe_size} evenly"
         for matrix in novel
@@ -86,7 +86,7 @@ def floorplan(crossbar_size: int, *, novel: list[Matrix], conventional: list[Mat
     return Floorplan(
         crossbar_size=crossbar_size,
         tile_size=tile_size,
-        pe_size=_best_pe_size(conventional, tile_size, utilisation, smallest_pe, crossbar_size),
+        pe_size=_best_pe_size([m for m in conventional if m.packs == 1], tile_size, smallest_pe),
         novel_pe_size=novel_pe_size if novel else None,
         novel_kernel=math.isqrt(novel[0].positions) if novel else None,
         outside_reference=tuple(reasons),
@@ -97,14 +97,13 @@ def _power_of_two_columns(matrices: list[Matrix]) -> int:
     return max((2 ** math.ceil(math.log2(matrix.columns)) for matrix in matrices), default=0)
 
 
-def _best_size(matrices: list[Matrix], largest: int, floor: int, crossbar_size: int) -> tuple[int, float]:
-    """The best size and its utilisation, among `largest`, `largest / 2`, ... above `floor`; the largest one on a tie.
+def _best_size(matrices: list[Matrix], largest: int, floor: int, crossbar_size: int) -> int:
+    """The size of highest utilisation, among `largest`, `largest / 2`, ... above `floor`; the largest one on a tie.
 
     `floor` itself is a candidate only if it is `largest`.
     """
     sizes = [largest, *_halves_above(largest // 2, floor)]
-    utilisation, size = max((_utilisation(matrices, size, crossbar_size), size) for size in sizes)
-    return size, utilisation
+    return max((_utilisation(matrices, size, crossbar_size), size) for size in sizes)[1]
 
 
 def _halves_above(size: int, floor: int) -> Iterator[int]:
@@ -122,18 +121,18 @@ def _utilisation(matrices: list[Matrix], size: int, crossbar_size: int) -> float
     return used / cells if cells else 0.0
 
 
-def _best_pe_size(matrices: list[Matrix], tile_size: int, utilisation: float, floor: int, crossbar_size: int) -> int:
-    """Half the tile, or a smaller PE if copies of the matrices on the tile's PEs then use more cells."""
-    candidates = [(utilisation, tile_size // _PES_PER_TILE_SIDE)]
+def _best_pe_size(matrices: list[Matrix], tile_size: int, floor: int) -> int:
+    """Half the tile, or a smaller PE if copies of the matrices on the tile's PEs then use more cells.
+
+    Layers of several packs have no say: PEs of any size have about as many places for them.
+    """
+    candidates = [(_utilisation(matrices, tile_size, tile_size), tile_size // _PES_PER_TILE_SIDE)]
     for size in _halves_above(tile_size // _PES_PER_TILE_SIDE, floor):
         used = cells = 0
         for m in matrices:
-            places = math.prod(copies(m.rows, m.columns, tile_size, size))
-            if m.packs > 1:
-                places *= math.prod(copies(m.rows, m.columns, size, crossbar_size))
-            used += m.rows * m.columns * m.packs * (math.ceil(m.packs / places) * places // m.packs)
-            cells += m.tiles(tile_size, places) * tile_size**2
-        candidates.append((used / cells, size))
+            used += m.rows * m.columns * math.prod(copies(m.rows, m.columns, tile_size, size))
+            cells += m.tiles(tile_size, 1) * tile_size**2
+        candidates.append((used / cells if cells else 0.0, size))
     return max(candidates)[1]
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_mapping import RRAM, chip, conv, dense
 
 from hw_models.circuits.cell import cell_in_crossbar
+from hw_models.circuits.chip import build_chip
 from hw_models.circuits.converters import CurrentDecision, converters, survey_bound_j
 from hw_models.circuits.crossbar import crossbar
 from hw_models.circuits.digital import AdderTree, HTree
@@ -30,7 +31,9 @@ from hw_models.cost.activity import (
     zero_levels,
 )
 from hw_models.cost.column_energy import ConversionEnergy
+from hw_models.cost.layer_uses import LayerUses, Piece, tiles_of
 from hw_models.devices import load_card
+from hw_models.mapping import map_network
 from pipeline.analog.cells import CellCode
 
 NODES = (45, 32, 22, 14, 10, 7)
@@ -302,8 +305,51 @@ def test_each_pack_pays_for_crossbars_inputs_and_traffic_of_its_own():
     # the 16 copies of one pack share its windows; without copies, reading takes 16 times as long
     for name in ("adc", "registers"):
         assert many.latency_by_component_s[name] == near(16 * one.latency_by_component_s[name], rel=1e-3), name
+    # a pack on one crossbar leaves the adder trees idle, which leak no more for many packs
+    assert many.energy_by_component_j["adder_trees"] == one.energy_by_component_j["adder_trees"] == 0
+    assert many.leakage_power_w == one.leakage_power_w
     # bits in 63 rows, 7 sums out, and each crosses the chip and the tile
     assert many.energy_by_component_j["buffers"] == near(16 * one.energy_by_component_j["buffers"])
+
+
+def tree(inputs: int, width: int, side: int) -> AdderTree:
+    return AdderTree(tech=technology(22), inputs=inputs, width=width, trees=side // 8)
+
+
+def test_a_pack_over_two_pes_adds_their_sums():
+    # 3 groups of 180 rows x 80 columns; PEs of 128 cells, of which a tile has 2 x 2: 2 packs on a tile, 1 on another
+    layer = conv("a", 60, 60, groups=3, relu=False)
+    mapped = map_network(chip(), [layer]).layers[0]
+    assert tiles_of(mapped) == [Piece(180, 80, 1, 2), Piece(180, 80, 1, 1)]
+    # sums of 5 + 8 + 4 + 1 bits of 2 crossbars, in the first of a pack's PEs: 64 windows x 2 weights a scan;
+    # then of 2 PEs, once on each tile
+    expected = 3 * 128 * tree(2, 18, 128).use_j(2) + 2 * 128 * tree(2, 19, 128).use_j(2)
+    assert estimate_cost(chip(), [layer]).energy_by_component_j["adder_trees"] == near(expected)
+
+
+def test_packs_side_by_side_on_a_pe_share_its_adder_trees():
+    # 8 groups of 99 rows x 40 columns on the 2 x 2 crossbars of a PE: two packs on each of a tile's 4 PEs
+    layer = conv("a", 88, 80, groups=8, relu=False)
+    mapped = map_network(chip(), [layer]).layers[0]
+    assert (mapped.tiles, mapped.places, mapped.speedup) == (1, 8, 1)
+    expected = 4 * 128 * tree(2, 18, 128).use_j(2)
+    assert estimate_cost(chip(), [layer]).energy_by_component_j["adder_trees"] == near(expected)
+
+
+def test_rows_of_packs_on_a_tile_add_at_the_same_time_with_adders_of_their_own():
+    # a tile of 2 x 4 places for packs on its PEs, and each PE of 1 x 4: 16 packs side by side
+    mapping = map_network(chip(), [dense("a", 64, 16)])
+    mapped = dataclasses.replace(mapping.layers[0], pe_places=(2, 4), crossbar_places=(1, 4))
+    uses = LayerUses(build_chip(chip(), mapping, True), mapped)
+    assert [uses.pack_rows_of(Piece(300, 64, 1, packs)) for packs in (1, 16, 17, 32)] == [1, 1, 2, 2]
+
+
+def test_packs_on_pes_of_their_own_take_the_time_of_one():
+    # 3 groups of 99 rows x 80 columns take 3 of the 4 PEs of a tile; 99 x 64 x 8 bits in by 512 bits,
+    # 20 weights x 64 sums of 18 bits out by 144 bits
+    report = estimate_cost(chip(), [conv("a", 33, 60, groups=3, relu=False)])
+    assert (report.tiles, report.layers[0].speedup) == (1, 1)
+    assert report.latency_by_component_s["registers"] == near((99 + 160) * report.clock_s)
 
 
 def test_operations_of_a_padded_image_can_count_more_windows_than_run():

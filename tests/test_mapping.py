@@ -116,6 +116,19 @@ def test_a_layer_with_bits_of_its_own_has_columns_of_its_own():
     assert [each.columns for each in mapped] == [40, 30, 30]
 
 
+def test_packs_share_the_tiles_of_which_they_fill_most():
+    # 256 packs of 7 groups, 63 rows x 28 columns, fill 16 x 16 crossbars: a tile of 1024, or four of 512 as well
+    layers = [dense("wide", 1024, 256), conv("a", 1792, 1792, groups=1792)]
+    mapping = map_network(chip(mapping="conventional"), layers)
+    assert mapping.floorplan.tile_size == 1024
+    assert [(each.packs, each.tiles) for each in mapping.layers] == [(1, 1), (256, 1)]
+
+
+def test_a_network_of_packs_alone_has_a_floorplan():
+    plan = map_network(chip(), [conv("a", 256, 1024, 1, groups=4)]).floorplan
+    assert (plan.tile_size, plan.pe_size) == (512, 256)
+
+
 def test_groups_share_a_crossbar_along_its_diagonal():
     # depthwise 3 x 3: 14 groups of 9 rows fit 128 rows, and 8 is the largest divisor of 32 below; 8 x 4 columns
     mapped = map_network(chip(crossbar_size=128), [conv("a", 32, 32, groups=32)]).layers[0]
