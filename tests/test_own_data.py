@@ -338,7 +338,8 @@ def test_a_loss_and_a_score_of_ones_own_train_and_judge(built, tiny, write_study
         "import torch\n\n"
         "def loss(outputs, labels):\n    return torch.nn.functional.cross_entropy(outputs, (labels - 1) % 3)\n\n"
         "def before(outputs, labels):\n    return (outputs.argmax(1) == (labels - 1) % 3).float()\n\n"
-        "def infinite(outputs, labels):\n    return outputs.sum() / 0\n"
+        "def infinite(outputs, labels):\n    return outputs.sum() / 0\n\n"
+        "def points(outputs, labels):\n    return 70.0\n"
     )
     dataset = {"build": "my_data.py:make", "outputs": 3}
     tiny |= {"network": {"hidden": [{"units": 16}]}, "training": {"epochs": 60, "batch_size": 10}}
@@ -350,10 +351,10 @@ def test_a_loss_and_a_score_of_ones_own_train_and_judge(built, tiny, write_study
     assert first_result(of("before")).validation.float_accuracy == 1.0
     assert of("before").spec.dataset.score_name == "before"
     assert of("before").identity_hash != of("infinite").identity_hash
-    with pytest.raises(
-        ValueError, match=r"my_task.py:infinite must give a finite number, .*got (-?inf|nan) for 30 inputs"
-    ):
-        first_result(of("infinite"))
+    for score, found in (("infinite", "(-?inf|nan)"), ("points", "70")):
+        wanted = f"my_task.py:{score} must give a number of at most 1, .*; got values up to {found} for 30 inputs"
+        with pytest.raises(ValueError, match=wanted):
+            first_result(of(score))
 
 
 def test_a_network_of_ones_own_reads_words(built, tiny, write_study, tmp_path):

@@ -24,6 +24,11 @@ def test_what_is_minimized_counts_from_the_worst_seen():
     assert history == pytest.approx([0.0, 1e-6])
 
 
+def test_a_score_below_zero_adds_no_volume():
+    history = hypervolume_history(BOTH_UP, [(-0.5, 4.0), (0.5, 2.0), (-2.0, 9.0)])
+    assert history == pytest.approx([0.0, 1.0, 1.0])
+
+
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=30))
 def test_the_front_holds_exactly_what_nothing_dominates(values):
     losses = to_losses(BOTH_UP, values)

@@ -96,7 +96,7 @@ def _digest(parts: Mapping[str, Part]) -> str:
 def _seeded() -> Iterator[None]:
     """Within the block all global generators start from the same seed; afterwards they go on as before."""
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # the process of a run must not open a GPU
         torch.manual_seed(_SEED)
         np.random.seed(_SEED)  # noqa: NPY002
         random.seed(_SEED)

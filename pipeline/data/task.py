@@ -1,6 +1,7 @@
 """Tasks: what labels and outputs mean, the loss that training lowers, and the score that a search raises."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +26,7 @@ class Task:
         loss: Of outputs (n, ...) and labels (n, ...), a scalar.
         judge: Of outputs and labels, what the score keeps of each input, (n, ...).
         total: The score of what `judge` kept of all inputs (n, ...) and of their labels. None: the mean of `judge`.
-        bounds: Smallest and largest possible score; larger is better.
+        lowest: Smallest possible score; larger is better, and 1 is the largest.
         labels: What a label is: a class of the input, or of each pixel (`mask`); one value 0 or 1, or several; float
             targets; or `any` value that the user's functions take.
         ignore_index: A value in masks that no class is: such pixels do not count.
@@ -35,7 +36,7 @@ class Task:
     loss: Callable[[Tensor, Tensor], Tensor]
     judge: Callable[[Tensor, Tensor], Tensor]
     total: Callable[[Tensor, Tensor], float] | None = None
-    bounds: tuple[float, float] = (0.0, 1.0)
+    lowest: float = 0.0
     labels: Labels
     ignore_index: int | None = None
 
@@ -224,7 +225,7 @@ _TASKS = {
             loss=scores.squared_error,
             judge=_outputs_alone,
             total=scores.r2,
-            bounds=(-float("inf"), 1.0),
+            lowest=-math.inf,
             labels="targets",
         ),
     )
@@ -246,11 +247,11 @@ def task_of(spec: DatasetSpec) -> Task:
 
     def total(outputs: Tensor, labels: Tensor) -> float:
         value = torch.as_tensor(score(outputs, labels)).double()
-        if value.dim() > 1 or (value.dim() and len(value) != len(labels)) or not torch.isfinite(value).all():
-            raise ValueError(
-                f"{spec.the_task} must give a finite number, or one for each input, got "
-                f"{value.tolist() if value.dim() == 0 else tuple(value.shape)} for {len(labels)} inputs"
-            )
+        fits = value.dim() == 0 or value.shape == (len(labels),)
+        if not fits or not torch.isfinite(value).all() or value.max() > 1:
+            found = f"values up to {value.max():g}" if fits else f"the shape {tuple(value.shape)}"
+            wanted = "a number of at most 1, larger for better, or one for each input"
+            raise ValueError(f"{spec.the_task} must give {wanted}; got {found} for {len(labels)} inputs")
         return float(value.mean())
 
     return Task(
@@ -258,7 +259,7 @@ def task_of(spec: DatasetSpec) -> Task:
         loss=spec.the_task.loss.load(),
         judge=_outputs_alone,
         total=total,
-        bounds=(-float("inf"), float("inf")),
+        lowest=-math.inf,
         labels="any",
     )
 

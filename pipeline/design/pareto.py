@@ -42,7 +42,7 @@ def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[flo
         stays = nondominated(candidates)
         if stays[-1]:
             front = candidates[stays]
-            volume = hypervolume(front, reference)
+            volume = hypervolume(np.minimum(front, reference), reference)  # beyond it nothing adds volume
         history.append(volume)
     return history
 

@@ -16,7 +16,7 @@ class TrainingDiverged(RuntimeError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class VariationReport:
-    """Accuracy over simulated chips. Accuracies are fractions from 0 to 1.
+    """Accuracy over simulated chips: a fraction from 0 to 1, or another task's score of at most 1 (docs/data.md).
 
     Attributes:
         per_chip: Accuracy of each simulated chip, chip 0 first.

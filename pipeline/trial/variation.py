@@ -77,7 +77,7 @@ def accuracy_under_variation(
     program_chips(model, nominal, spec.fidelity)  # with one chip, any batch size works
     return [
         summarize(
-            [chip[i] for chip in per_chip], without_errors[i], float_accuracy[i], len(labels), spec, exam.task.bounds
+            [chip[i] for chip in per_chip], without_errors[i], float_accuracy[i], len(labels), spec, exam.task.lowest
         )
         for i, (_, labels) in enumerate(splits)
     ]
@@ -190,20 +190,19 @@ def summarize(
     float_accuracy: float,
     n_images: int,
     spec: VariationSpec,
-    bounds: tuple[float, float] = (0.0, 1.0),
+    lowest: float = 0.0,
 ) -> VariationReport:
-    """The statistics of the accuracies of all chips; `bounds` are the smallest and largest possible accuracy."""
-    low, high = bounds
+    """The statistics of the accuracies of all chips; `lowest` is the smallest possible accuracy."""
     mean, reach = float(np.mean(per_chip)), _half_width(per_chip)
     good = None if spec.required_accuracy is None else float(np.mean(np.array(per_chip) >= spec.required_accuracy))
     return VariationReport(
         per_chip=tuple(per_chip),
         mean=mean,
         std=float(np.std(per_chip, ddof=1)) if len(per_chip) > 1 else 0.0,
-        p05=max(low, float(np.percentile(per_chip, 5))),
-        worst=max(low, min(per_chip)),
-        mean_low=max(low, mean - reach),
-        mean_high=min(high, mean + reach),
+        p05=max(lowest, float(np.percentile(per_chip, 5))),
+        worst=max(lowest, min(per_chip)),
+        mean_low=max(lowest, mean - reach),
+        mean_high=min(1.0, mean + reach),
         noiseless=noiseless,
         float_accuracy=float_accuracy,
         required=spec.required_accuracy,
