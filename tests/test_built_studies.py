@@ -16,11 +16,13 @@ from pipeline.cli.app import app
 from pipeline.data.batches import load_images
 from pipeline.database.open_study import load_study_read_only, open_study
 from pipeline.database.storage import StudyError
-from pipeline.design.design_point import DesignPoint, load_design
+from pipeline.design.design_point import DesignPoint, ImageSpec, load_design
 from pipeline.design.results import VariationReport
 from pipeline.networks import workload as workload_module
 from pipeline.networks.models import float_model
 from pipeline.networks.workload import cost_of, workload_of
+from pipeline.study.built_space import BuiltSpace
+from pipeline.study.network_check import check_networks
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
@@ -149,6 +151,17 @@ def test_a_space_whose_first_network_cannot_exist_is_searched_for_one_that_can(t
     space["parameters"]["patch"] = [3, 5]
     with pytest.raises(ValueError, match=r"no network of this space can exist.* 5 x 5 do not divide"):
         SearchSpace(load_study(write(tmp_path, CONTENT | {"network": space}))).check()
+
+
+@pytest.mark.parametrize(
+    ("family", "masks", "told"),
+    [("unet", False, r"\(1, 3\).*got \(1, 3, 8, 8\)"), ("resnet", True, r"\(1, 3, 8, 8\).*got \(1, 3\)")],
+)
+def test_outputs_that_do_not_suit_the_data_are_refused_unless_the_loss_is_ones_own(family, masks, told):
+    space, image = BuiltSpace(family=family), ImageSpec(channels=1, height=8, width=8, classes=3, masks=masks)
+    with pytest.raises(ValueError, match=rf"{family} must give {told}"):
+        check_networks(space, image, any_output=False)
+    check_networks(space, image, any_output=True)
 
 
 # From the file to designs.

@@ -19,7 +19,7 @@ from pipeline.file_function import hash_of
 from pipeline.networks import workload as workload_module
 from pipeline.networks.builders import FAMILIES, build, load_builder
 from pipeline.networks.models import float_model, load_weights
-from pipeline.networks.workload import cost_before_training, workload_of
+from pipeline.networks.workload import cost_before_training, workload_of, workload_of_network
 
 DIGITS = ImageSpec(channels=1, height=8, width=8, classes=10)
 CIFAR = ImageSpec(channels=3, height=32, width=32, classes=10)
@@ -220,13 +220,6 @@ def test_a_model_that_reads_its_tensors_is_traced_with_memory(own):
     assert (layer.name, layer.rows, layer.out_channels) == ("fc", 64, 10)
 
 
-def test_an_output_of_another_shape_than_the_data_set_asks_for_is_refused(own):
-    with pytest.raises(ValueError, match=r"unet must give \(1, 10\) .* got \(1, 10, 8, 8\)"):
-        workload_of(design_of("unet"))
-    with pytest.raises(ValueError, match=r"resnet must give \(1, 2, 23, 15\) .* got \(1, 2\)"):
-        workload_of(design_of("resnet", MASKS))
-
-
 # The design.
 
 
@@ -280,7 +273,7 @@ def test_designs_that_differ_in_hardware_and_bits_alone_share_one_trace(monkeypa
     from pipeline.analog import tracing
 
     traced = []
-    monkeypatch.setattr(tracing, "trace", lambda *a, of=tracing.trace: traced.append(a) or of(*a))
+    monkeypatch.setattr(tracing, "trace", lambda *a, of=tracing.trace, **k: traced.append(a) or of(*a, **k))
     workload_module._traced.cache_clear()
     design = design_of("resnet", width1=12)
     wider = dataclasses.replace(design.accelerator, crossbar_size=128)
@@ -302,6 +295,13 @@ def test_tracing_draws_no_random_number():
     workload_module._traced.cache_clear()
     workload_of(design_of("resnet", width1=9))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_matrices_stay_digital_where_the_design_allows_it():
+    network = design_of("resnet").network
+    some = dataclasses.replace(network, allow_digital=("fc", "stages.*"))
+    assert [layer.name for layer in workload_of_network(some, DIGITS).layers] == ["stem"]
+    assert BuiltNetwork.from_dict(json.loads(json.dumps(some.to_dict()))) == some
 
 
 def test_large_networks_are_traced_without_memory(monkeypatch):

@@ -22,6 +22,7 @@ class BuiltNetwork:
         parameters: (name, value) pairs in the order of the names; the function's defaults hold for others.
         weight_bits: (pattern, bits) pairs. The first pattern that matches a layer's name decides about its weights;
             without one they have the accelerator's bits. Patterns are those of shells: `stages.2.*`.
+        allow_digital: Patterns of matrices that may stay digital, as in `pipeline.analog.to_analog`.
         folder: Where FILE's path starts. It is no part of the design: files may move.
 
     Raises:
@@ -32,6 +33,7 @@ class BuiltNetwork:
     file_hash: str | None = None
     parameters: tuple[tuple[str, Value], ...] = ()
     weight_bits: tuple[tuple[str, int], ...] = ()
+    allow_digital: tuple[str, ...] = ()
     folder: Path = dataclasses.field(default=Path(), compare=False)
 
     def __post_init__(self) -> None:
@@ -54,6 +56,7 @@ class BuiltNetwork:
             "file_hash": self.file_hash,
             "parameters": dict(self.parameters),
             "weight_bits": [list(pair) for pair in self.weight_bits],  # their order counts
+            "allow_digital": list(self.allow_digital),
         }
 
     @classmethod
@@ -67,5 +70,6 @@ class BuiltNetwork:
         lists = {
             "parameters": tuple(values.get("parameters", {}).items()),
             "weight_bits": tuple((pattern, bits) for pattern, bits in values.get("weight_bits", ())),
+            "allow_digital": tuple(values.get("allow_digital", ())),
         }
         return cls(**{**values, **lists, "folder": folder})

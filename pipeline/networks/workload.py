@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 from typing import TYPE_CHECKING
 
 from hw_models.cost import CostReport, estimate_cost
@@ -27,7 +28,7 @@ def workload_of(design: DesignPoint) -> Workload:
 
     Raises:
         InfeasibleDesign: If the network cannot exist.
-        ValueError: If it cannot be built or traced, or its output has another shape than the data set asks for.
+        ValueError: If it cannot be built or traced.
     """
     if design.network is None:
         return Workload(layers=tuple(mvm_layers(design)))
@@ -36,11 +37,16 @@ def workload_of(design: DesignPoint) -> Workload:
 
 def workload_of_network(network: BuiltNetwork, image: ImageSpec) -> Workload:
     """`workload_of` a design whose network a function builds."""
-    traced = _traced(dataclasses.replace(network, weight_bits=()), network.folder, image)
+    workload, _ = _traced(dataclasses.replace(network, weight_bits=()), network.folder, image)
     if not network.weight_bits:
-        return traced
-    layers = tuple(dataclasses.replace(layer, weight_bits=network.bits_of(layer.name)) for layer in traced.layers)
-    return dataclasses.replace(traced, layers=layers)
+        return workload
+    layers = tuple(dataclasses.replace(layer, weight_bits=network.bits_of(layer.name)) for layer in workload.layers)
+    return dataclasses.replace(workload, layers=layers)
+
+
+def output_of(network: BuiltNetwork, image: ImageSpec) -> tuple[int, ...] | None:
+    """Shape of what a network gives for a batch of one; None: no tensor. Raises what `workload_of` does."""
+    return _traced(dataclasses.replace(network, weight_bits=()), network.folder, image)[1]
 
 
 def cost_of(design: DesignPoint, activity: Activity | None = None) -> CostReport:
@@ -56,8 +62,8 @@ def cost_before_training(design: DesignPoint) -> dict[str, float]:
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> Workload:
-    """The workload of a network for one input. `folder` is the network's own, which does not tell networks apart."""
+def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> tuple[Workload, tuple[int, ...] | None]:
+    """Workload and output shape of a network for one input. `folder` is its own, which does not tell networks apart."""
     import torch
 
     from pipeline.networks.models import example_of, float_model
@@ -67,7 +73,7 @@ def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> Workload
         with torch.random.fork_rng(devices=[]):
             try:
                 model = float_model(network, image, device)
-                return _workload_of_model(network, image, model, example_of(image, device))
+                return _traced_model(network.builder, model, example_of(image, device), network.allow_digital)
             except InfeasibleDesign:
                 raise
             except Exception:
@@ -76,23 +82,18 @@ def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> Workload
     raise AssertionError("the last device returns or raises")
 
 
-def _workload_of_model(network: BuiltNetwork, image: ImageSpec, model: "nn.Module", example: "Tensor") -> Workload:
+def _traced_model(
+    name: str, model: "nn.Module", example: "Tensor", allow_digital: tuple[str, ...]
+) -> tuple[Workload, tuple[int, ...] | None]:
+    from torch import Tensor
+
     from pipeline.analog.tracing import trace
 
     outputs: list[object] = []
     with model.register_forward_hook(lambda module, inputs, output: outputs.append(output)):
-        traced = trace(model, example)
-    _check_output(network, image, outputs[-1])
-    return traced.workload
-
-
-def _check_output(network: BuiltNetwork, image: ImageSpec, output: object) -> None:
-    from torch import Tensor
-
-    expected = (1, image.outputs, *((image.height, image.width) if image.masks else ()))
-    found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    if found != expected:
-        what = "a score of each class for each pixel" if image.masks else "one value for each output"
-        raise ValueError(
-            f"{network.builder} must give {expected} for one input of shape {image.input_shape} ({what}), got {found}"
-        )
+        traced = trace(model, example, allow_digital=allow_digital)
+    if traced.uncounted:
+        unknown = ", ".join(traced.uncounted)
+        warnings.warn(f"{name}: the cost of these digital operations is not known: {unknown}", stacklevel=2)
+    output = outputs[-1]
+    return traced.workload, tuple(output.shape) if isinstance(output, Tensor) else None

@@ -32,6 +32,9 @@ class BuiltSpace(StrictModel):
         description="Pattern of layer names, such as 'stages.2.*' -> bits of their weights. The first pattern that "
         "matches a layer decides; the others have hardware.weight_bits.",
     )
+    allow_digital: list[str] = Field(
+        [], description="Patterns of matrices that may stay digital; others that crossbars cannot compute are refused."
+    )
     weights: str | None = Field(
         None,
         description="File of trained weights, written by torch.save(model.state_dict(), FILE). Training starts from "
@@ -82,6 +85,7 @@ class BuiltSpace(StrictModel):
             file_hash=self.build_hash,
             parameters=tuple((name, values[f"network_{name}"]) for name in self.parameters),
             weight_bits=(*bits, ("*", other_bits)) if bits else (),
+            allow_digital=tuple(self.allow_digital),
             folder=self.folder,
         )
 

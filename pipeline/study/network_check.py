@@ -10,7 +10,7 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.design_point import ImageSpec
 from pipeline.networks.builders import check_parameters, load_builder
-from pipeline.networks.workload import workload_of_network
+from pipeline.networks.workload import output_of, workload_of_network
 from pipeline.study.built_space import BuiltSpace
 
 _SOUGHT = 200  # assumed: networks tried until one can exist
@@ -18,13 +18,19 @@ _TRIED = 50  # assumed: networks tried beside it, so that the check takes second
 _ANY_BITS = 8  # bits change no layer's name or shape
 
 
-def check_networks(space: BuiltSpace, image: ImageSpec) -> None:
+def check_networks(space: BuiltSpace, image: ImageSpec, any_output: bool) -> None:
     """Build and trace some networks of a space: one that can exist, those that differ from it in one parameter, and
     the one with the last value of each parameter.
 
+    Args:
+        space: The networks.
+        image: Shape of an input, and number of outputs.
+        any_output: Whether networks may give outputs of any shape, because the loss is the user's own.
+
     Raises:
         ValueError: If a parameter is unknown or has a value that the builder refuses, no network can exist, a pattern
-            of `weight_bits` matches no layer of these networks, or trained weights do not fit one of them.
+            of `weight_bits` matches no layer of these networks, an output has another shape than the data set asks
+            for, or trained weights do not fit one of the networks.
     """
     check_parameters(load_builder(space.family or str(space.build), space.folder), list(space.parameters))
     first = _first_that_exists(space, image)
@@ -34,6 +40,8 @@ def check_networks(space: BuiltSpace, image: ImageSpec) -> None:
         with contextlib.suppress(InfeasibleDesign):
             names |= {layer.name for layer in workload_of_network(network, image).layers}
             _check_weights(space, network, image)
+            if not any_output:
+                _check_output(network, image)
     for pattern in space.weight_bits:
         if not fnmatch.filter(names, pattern):
             known = ", ".join(sorted(names))
@@ -68,3 +76,15 @@ def _check_weights(space: BuiltSpace, network: BuiltNetwork, image: ImageSpec) -
         from pipeline.networks.models import float_model, load_weights
 
         load_weights(float_model(network, image), space.weights_file, space.weights_hash)
+
+
+def _check_output(network: BuiltNetwork, image: ImageSpec) -> None:
+    pixels = (image.height, image.width) if image.masks else ()
+    expected = [(1, image.outputs, *pixels)] + ([(1,)] if image.outputs == 1 and not pixels else [])
+    found = output_of(network, image)
+    if found not in expected:
+        what = "a score of each class for each pixel" if pixels else "one value for each output"
+        raise ValueError(
+            f"{network.builder} must give {expected[0]} for one input of shape {image.input_shape} ({what}), got "
+            f"{found or 'no tensor'}"
+        )

@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from hw_models.accelerator import Accelerator
 from hw_models.errors import InfeasibleDesign
 from hw_models.number_format import FixedPoint
+from pipeline.data.dataset_spec import OwnTask
 from pipeline.data.spec import check_augmentation, image_of
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec
 from pipeline.design.topology import topology
@@ -62,7 +63,8 @@ class SearchSpace:
             check_augmentation(spec.recipe.augment, image_of(spec.dataset).input_shape)
             values = self._first_feasible(values, dimensions)
             if isinstance(network, BuiltSpace):
-                check_networks(network, image_of(self.definition.spec.dataset))
+                dataset = self.definition.spec.dataset
+                check_networks(network, image_of(dataset), any_output=isinstance(dataset.the_task, OwnTask))
             else:
                 topology(self.design(values | _least_shrinking(network)))
             for name, dimension in dimensions.items():

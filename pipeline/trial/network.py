@@ -40,7 +40,8 @@ def build_network(design: DesignPoint, weights: Path | None = None, weights_hash
     if weights is not None:
         load_weights(model, weights, weights_hash)
     bits = {layer.name: layer.weight_bits for layer in workload_of(design).layers if layer.weight_bits is not None}
-    return to_analog(model, design.accelerator, example_of(design.image), weight_bits=bits)
+    allowed = design.network.allow_digital
+    return to_analog(model, design.accelerator, example_of(design.image), weight_bits=bits, allow_digital=allowed)
 
 
 def plain_network(layers: Sequence[Layer], accelerator: Accelerator) -> nn.Sequential:
