@@ -3,12 +3,14 @@
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.converter_errors import ErrorSums, SampledErrorSums
+from pipeline.analog.following import batch_size, part_of_batch, tensors_in
 from pipeline.analog.full_scale import FullScaleInputs, best_full_scale
 from pipeline.analog.model import find_matrices, noisy_layers, number_layers, program_chip
 from pipeline.analog.simulated_chip import SimulatedChip
@@ -23,7 +25,7 @@ _VALUES_OF_USE = 2**13  # assumed: inputs of each use from which the range of a 
 
 
 @torch.no_grad()
-def calibrate(model: nn.Module, images: Tensor) -> None:
+def calibrate(model: nn.Module, *inputs: Any, **named: Any) -> None:
     """Fix each layer's input range and ADC full scale, once, on training images and ideal cells; all chips keep them.
 
     An input range that training set stays; all others (of a converted digital model) are set by the layer's
@@ -37,24 +39,51 @@ def calibrate(model: nn.Module, images: Tensor) -> None:
 
     Args:
         model: A model with crossbar layers.
-        images: Training images, (n, channels, height, width); 64 to 256 are enough.
+        inputs, named: What its forward pass takes: training images (n, channels, height, width), 64 to 256 are enough,
+            or inputs of any kind. If all tensors have the same first side, it is taken for the batch.
 
     Raises:
         ValueError: If there are fewer than 2 images, from which no deviation can be taken.
     """
-    if len(images) < 2:
-        raise ValueError(f"calibration needs 2 images or more, better 64 to 256, got {len(images)}")
+    batch = Batch(inputs, named)
+    if batch.size == 1 or batch.device is None:
+        raise ValueError(f"calibration needs 2 images or more, better 64 to 256, got {batch.size}")
     model.eval()
-    find_matrices(model, images)
-    with torch.autocast(images.device.type, enabled=False):  # codes and column sums need float32
-        _fix_ranges(model, images)
+    find_matrices(model, *inputs, **named)
+    with torch.autocast(batch.device.type, enabled=False):  # codes and column sums need float32
+        _fix_ranges(model, batch)
     program_chip(model, SimulatedChip.nominal(), "exact")
 
 
-def _fix_ranges(model: nn.Module, images: Tensor) -> None:
+class Batch:
+    """What a model's forward pass takes.
+
+    Attributes:
+        size: Length of the first side of all tensors; 0 if it is not one for all.
+        device: That of the tensors; None if there are none.
+    """
+
+    def __init__(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._inputs, self._named = inputs, named
+        self.size = batch_size(inputs, named)
+        self.device = next((each.device for each in tensors_in(inputs, named)), None)
+
+    def run(self, model: nn.Module, part: slice = slice(None)) -> None:
+        """Run a model on a part of the batch; on all of it if the parts cannot be told."""
+        if not self.size:
+            part = slice(None)
+        model(*part_of_batch(self._inputs, part), **part_of_batch(self._named, part))
+
+    def parts(self, count: int) -> list[slice]:
+        """At most `count` equal parts, the last one may be smaller."""
+        length = -(-self.size // count) or 1
+        return [slice(first, first + length) for first in range(0, self.size, length)] or [slice(None)] * count
+
+
+def _fix_ranges(model: nn.Module, batch: Batch) -> None:
     """Set the ranges and converter errors of all layers."""
     number_layers(model)
-    uses = _uses(model, images)
+    uses = _uses(model, batch)
     layers = [layer for layer in uses if uses[layer]]
     for layer in layers:
         if layer.calibrated_range:
@@ -62,18 +91,18 @@ def _fix_ranges(model: nn.Module, images: Tensor) -> None:
             layer.signed_inputs.fill_(False)
     reused = [layer for layer in layers if len(uses[layer]) > 1]
     if reused:
-        _set_ranges_of_all_uses(model, reused, images)
+        _set_ranges_of_all_uses(model, reused, batch)
     sampled = {layer for layer in layers if _is_large(layer, sum(uses[layer]))}
     with _before_each([layer for layer in layers if layer not in reused], _set_ranges):
-        _measure_errors(model, [SimulatedChip.nominal()], images, sampled)
+        _measure_errors(model, [SimulatedChip.nominal()], batch, sampled)
     if any(layer.accelerator.device.is_noisy and layer.accelerator.adc_bits is not None for layer in layers):
         chips = [SimulatedChip.for_calibration(index) for index in range(_CHIPS)]
-        _measure_errors(model, chips, images, sampled)
+        _measure_errors(model, chips, batch, sampled)
     for layer in layers:
         _warn_of_cut(layer, "weights", layer.weight, layer.weight_step, layer.weight_bounds)
 
 
-def _uses(model: nn.Module, images: Tensor) -> dict[NoisyLayer, list[int]]:
+def _uses(model: nn.Module, batch: Batch) -> dict[NoisyLayer, list[int]]:
     """For each layer the products of an exact pass over all images, use by use: counted for two images, or for all if
     the model does not take two."""
     uses: dict[NoisyLayer, list[int]] = {layer: [] for layer in noisy_layers(model)}
@@ -88,19 +117,19 @@ def _uses(model: nn.Module, images: Tensor) -> dict[NoisyLayer, list[int]]:
             layer.fidelity = "float"
             hooks.enter_context(layer.register_forward_hook(count))
         try:
-            model(images[:2])
+            batch.run(model, slice(2))
         except Exception:
             uses.update({layer: [] for layer in uses})
-            model(images)
+            batch.run(model)
             return uses
-    return {layer: [products * len(images) // 2 for products in each] for layer, each in uses.items()}
+    return {layer: [products * (batch.size or 2) // 2 for products in each] for layer, each in uses.items()}
 
 
 def _is_large(layer: NoisyLayer, products: int) -> bool:
     return products > _LARGE[layer.range_rule] or layer.weight.numel() * layer.code.columns > _MANY_CELLS
 
 
-def _set_ranges_of_all_uses(model: nn.Module, reused: list[NoisyLayer], images: Tensor) -> None:
+def _set_ranges_of_all_uses(model: nn.Module, reused: list[NoisyLayer], batch: Batch) -> None:
     """Set the ranges of layers that run several times, from two passes in plain torch: input ranges, then full scales.
 
     Their inputs carry no converter errors, unlike those of other layers.
@@ -111,12 +140,12 @@ def _set_ranges_of_all_uses(model: nn.Module, reused: list[NoisyLayer], images: 
         inputs[layer] += [spread(x, _VALUES_OF_USE), torch.stack(torch.aminmax(x.detach())).float()]
 
     with _before_each(reused, look):
-        model(images)
+        batch.run(model)
     for layer in reused:
         _set_input_range(layer, torch.cat(inputs[layer]))
     vectors = {layer: FullScaleInputs(layer) for layer in reused if layer.accelerator.adc_bits is not None}
     with _before_each(list(vectors), lambda layer, x: vectors[layer].add(layer.input_codes(x))):
-        model(images)
+        batch.run(model)
     for layer, drawn in vectors.items():
         assert layer.accelerator.adc_bits is not None
         layer.set_full_scale(drawn.best_full_scale(layer.accelerator.adc_bits))
@@ -131,6 +160,7 @@ def _set_ranges(layer: NoisyLayer, x: Tensor) -> None:
 
 def _set_input_range(layer: NoisyLayer, x: Tensor) -> None:
     """Set the input range for `x`, unless training did, and warn where it does not suit."""
+    layer.note_calibration()
     if not layer.input_range:
         layer.observe_range(x.detach(), 1.0)
         layer.calibrated_range.fill_(True)
@@ -168,16 +198,16 @@ def _before_each(layers: list[NoisyLayer], look: Callable[[NoisyLayer, Tensor], 
         yield
 
 
-def _measure_errors(model: nn.Module, chips: list[SimulatedChip], images: Tensor, sampled: set[NoisyLayer]) -> None:
+def _measure_errors(model: nn.Module, chips: list[SimulatedChip], batch: Batch, sampled: set[NoisyLayer]) -> None:
     """Measure the layers' converter errors on such chips and store them; each chip sees its share of the images."""
     errors = [(SampledErrorSums if layer in sampled else ErrorSums)(layer) for layer in noisy_layers(model)]
     with contextlib.ExitStack() as all_listen:
         for each in errors:
             all_listen.enter_context(each.listening())
-        for chip, part in zip(chips, images.chunk(len(chips)), strict=False):  # fewer images than chips are enough
+        for chip, part in zip(chips, batch.parts(len(chips)), strict=False):  # fewer images than chips are enough
             for each in errors:
                 each.program(chip)
-            model(part)
+            batch.run(model, part)
     for each in errors:
         if each.count:  # the model uses the layer
             each.store(0 if chips[0].ideal_cells else 1)

@@ -29,9 +29,9 @@ class CalibratedLayer(QuantisedLayer):
         adc_common_std: Standard deviation of the error that all outputs of a window share, (2,): columns see the same
             inputs, so their offsets round and saturate together. `adc_std` leaves this part out.
         adc_error_ratio: Standard deviation of the converters' error over that of the outputs, (2,).
-        calibrated_hardware: Fingerprint of the hardware that the converter range is for; 0: not known.
-        calibrated_weights: Some of the weights that the converter range is for, (256,).
-        stale: Why the converter range does not suit the weights that were last programmed, in a sentence, or None.
+        calibrated_hardware: Fingerprint of the hardware that the ranges are for; 0: not known.
+        calibrated_weights: Some of the weights that the ranges are for, (256,).
+        stale: Why the ranges do not suit the weights that were last programmed, in a sentence, or None.
     """
 
     adc_full_scale: Tensor
@@ -96,18 +96,22 @@ class CalibratedLayer(QuantisedLayer):
         some = spread(self.weight.contiguous(), _MARKS)  # the same ones whatever the memory format
         return some.repeat(-(-_MARKS // len(some)))[:_MARKS]
 
-    def set_full_scale(self, full_scale: Tensor) -> None:
-        """Take the full scale that suits the layer's weights and hardware."""
-        self.adc_full_scale.copy_(full_scale)
+    def note_calibration(self) -> None:
+        """The ranges suit the layer's weights and hardware as they are now."""
         self.calibrated_hardware.fill_(self.hardware_fingerprint)
         self.calibrated_weights.copy_(self._marks)
         self.stale = None
 
+    def set_full_scale(self, full_scale: Tensor) -> None:
+        """Take the full scale that suits the layer's weights and hardware."""
+        self.adc_full_scale.copy_(full_scale)
+        self.note_calibration()
+
     def check_calibration(self) -> None:
-        """Set `stale`, for the weights and the hardware that the layer has now. Ideal converters never are stale, nor
-        are ranges of early checkpoints, which do not say what they are for."""
+        """Set `stale`, for the weights and the hardware that the layer has now. Not stale are ranges that follow
+        training, if the converters are ideal, and those of early checkpoints, which do not say what they are for."""
         self.stale = None
-        if self.accelerator.adc_bits is None or not self.calibrated_hardware:
+        if not self.calibrated_hardware or (self.accelerator.adc_bits is None and not self.calibrated_range):
             return
         if self.calibrated_hardware != self.hardware_fingerprint:
             self.stale = f"the ranges of {self.label} were calibrated on other hardware; call calibrate again"

@@ -13,10 +13,10 @@ from hw_models.accelerator import Accelerator
 from hw_models.mapping import map_network
 from pipeline.analog.analog_class import adopt
 from pipeline.analog.base import NoisyLayer
-from pipeline.analog.following import Following, named_tensors, tensors_in
+from pipeline.analog.following import Following, named_tensors
 from pipeline.analog.matrix import Matrix
 from pipeline.analog.products import UnknownProduct, product_of
-from pipeline.analog.tracing import WEIGHT_BY_PLACE, Traced, UntraceableModel, matrix_keys, trace
+from pipeline.analog.tracing import WEIGHT_BY_PLACE, Traced, UntraceableModel, matrix_keys, trace_of_one
 
 
 class Crossbars:
@@ -53,7 +53,7 @@ class Crossbars:
         """
         self._running = True  # the calls of a trace run as they are
         try:
-            traced = self._traced_on_one(inputs, named)
+            traced = trace_of_one(self.model, inputs, named, self.allow_digital)
         finally:
             self._running = False
         names = [each.name for each in traced.workload.layers]
@@ -83,14 +83,6 @@ class Crossbars:
                 self._by_key[key] = None if key in self._by_key else layer
             for module in own.intersection(each.modules):
                 adopt(module, self, False)
-
-    def _traced_on_one(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Traced:
-        """A trace on the first of a batch, or on the whole batch if the model does not take one alone."""
-        lengths = {len(each) if each.dim() else 0 for each in tensors_in(inputs, named)}
-        if len(lengths) == 1 and lengths.pop() > 1:
-            with contextlib.suppress(Exception):
-                return trace(self.model, *_first(inputs), named=_first(named), allow_digital=self.allow_digital)
-        return trace(self.model, *inputs, named=named, allow_digital=self.allow_digital)
 
     def _with_bits(self, layer: Any) -> Any:
         bits = [value for pattern, value in self._weight_bits.items() if fnmatch.fnmatchcase(layer.name, pattern)]
@@ -179,18 +171,6 @@ class _Outside:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Outside":
         return _Outside({name: memo.get(id(each), each) for name, each in self.tensors.items()})
-
-
-def _first(values: Any) -> Any:
-    """The same structure with the first of each tensor's batch."""
-    if isinstance(values, Tensor):
-        return values[:1]
-    if isinstance(values, dict):
-        return type(values)((key, _first(each)) for key, each in values.items())
-    if isinstance(values, list | tuple):
-        parts = [_first(each) for each in values]
-        return type(values)(*parts) if hasattr(values, "_fields") else type(values)(parts)
-    return values
 
 
 class _Running(Following):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pipeline.analog import recurrent
+from pipeline.analog import chains, recurrent
 from pipeline.analog.products import PRODUCT_NAMES
 
 
@@ -67,16 +67,19 @@ class Following(TorchFunctionMode):
         name, kwargs = getattr(func, "__name__", ""), kwargs or {}
         if name == "__get__":  # a property such as `x.T`
             name = getattr(getattr(func, "__self__", None), "__name__", name)
+        if name in _COMPOSED and self._is_composed(name, args):
+            return self.composed(name, args, kwargs)
         if name in PRODUCT_NAMES:
             return self.product(name, func, args, kwargs)
-        if name in _COMPOSED and (name != "scaled_dot_product_attention" or self._has_static_operand(args)):
-            return self.composed(name, args, kwargs)
         return self.other(name, func, args, kwargs)
 
-    def _has_static_operand(self, args: tuple[Any, ...]) -> bool:
-        """Whether keys or values are weights: most attention has none, and is left to torch."""
-        origins = [self.origin(each) for each in args[:3]]
-        return any(origins) and not all(origins)
+    def _is_composed(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Whether a call has to be followed inside. Most attention has no weights as keys or values, and is left to
+        torch."""
+        if name == "scaled_dot_product_attention":
+            origins = [self.origin(each) for each in args[:3]]
+            return any(origins) and not all(origins)
+        return name != "einsum" or chains.has_many_operands(args)
 
     def composed(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that consists of several torch calls, each of which is followed."""
@@ -180,6 +183,24 @@ def tensors_in(args: Iterable[Any], kwargs: Mapping[str, Any] | None = None) -> 
     return (each for each in _flat(args, kwargs) if isinstance(each, Tensor))
 
 
+def batch_size(args: Iterable[Any], kwargs: Mapping[str, Any] | None = None) -> int:
+    """Length of the first side of all tensors among the arguments; 0 if it is not one for all."""
+    lengths = {len(each) if each.dim() else 0 for each in tensors_in(args, kwargs)}
+    return lengths.pop() if len(lengths) == 1 else 0
+
+
+def part_of_batch(values: Any, part: slice) -> Any:
+    """The same structure with a part of each tensor's first side."""
+    if isinstance(values, Tensor):
+        return values[part]
+    if isinstance(values, dict):
+        return type(values)((key, part_of_batch(each, part)) for key, each in values.items())
+    if isinstance(values, list | tuple):
+        parts = [part_of_batch(each, part) for each in values]
+        return type(values)(*parts) if hasattr(values, "_fields") else type(values)(parts)
+    return values
+
+
 def _flat(args: Iterable[Any], kwargs: Mapping[str, Any] | None) -> Iterator[Any]:
     for each in (*args, *kwargs.values()) if kwargs else args:
         if isinstance(each, list | tuple):
@@ -242,6 +263,7 @@ _COMPOSED: dict[str, Callable[..., Any]] = {
     "multi_head_attention_forward": _seen_through(F.multi_head_attention_forward),
     "bilinear": _bilinear,
     "scaled_dot_product_attention": _attention,
+    **chains.CALLS,
     **recurrent.CALLS,
 }
 

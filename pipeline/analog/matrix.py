@@ -43,13 +43,13 @@ class Matrix(NoisyLayer):
         self._followed = False
 
     def compute(self, product: Product) -> Tensor:
-        """The product on crossbars."""
+        """The product on crossbars; that of an empty batch needs none."""
         self.windows = product.windows
         self.reused = self.reused or self.uses > 0
         self.hand(self._in_packs(product), product.bias)
         if not self.training and self.fidelity != "float":
             self.follow_weight()
-        y: Tensor = self(product.x)
+        y: Tensor = self(product.x) if product.x.numel() else self.product(product.x, self.weight, self.bias)
         self.uses += 1
         if self.training:  # keep the weight, but not its gradient's history
             self.hand(self.weight.detach(), None if self.bias is None else self.bias.detach())

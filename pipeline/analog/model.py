@@ -1,6 +1,7 @@
 """All crossbar layers of a model at once: programming chips, noise in training, outputs of several chips."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,11 +34,15 @@ def noisy_layers(model: nn.Module) -> list[NoisyLayer]:
     return layers
 
 
-def find_matrices(model: nn.Module, inputs: Tensor) -> None:
-    """Trace a model that `to_analog` gave without inputs; others are left as they are."""
-    crossbars = crossbars_of(model)
-    if crossbars is not None and crossbars.traced is None:
-        crossbars.trace(inputs)
+def find_matrices(model: nn.Module, *inputs: Any, **named: Any) -> None:
+    """Trace what `to_analog` gave without inputs: the model, or parts of it; others are left as they are."""
+    parts = [crossbars for each in model.modules() if is_root(each) and (crossbars := crossbars_of(each))]
+    untraced = [crossbars for crossbars in parts if crossbars.traced is None]
+    if untraced and untraced[0].model is model:
+        untraced[0].trace(*inputs, **named)
+    elif untraced:
+        for_each_layer(model, lambda layer: setattr(layer, "fidelity", "float"))
+        model(*inputs, **named)  # each part is traced at its first call
 
 
 def for_each_layer(model: nn.Module, setting: Callable[[NoisyLayer], None]) -> None:

@@ -342,13 +342,8 @@ _FORMS: dict[str, Callable[..., Product | None]] = {
     "linalg_matmul": _named(_matmul, "input", "other"),
 }
 _REFUSED = (
-    "addbmm",
-    "chain_matmul",
     "conv_tbc",
-    "convolution",
     "_convolution",
-    "multi_dot",
-    "linalg_multi_dot",
     "cdist",
     "vdot",
     "linalg_vecdot",
@@ -356,9 +351,6 @@ _REFUSED = (
     "hspmm",
     "_sparse_mm",
     "quantized_linear",
-    "addmm_",
-    "baddbmm_",
-    "addmv_",
     "_addmm_activation",
 )
 PRODUCT_NAMES = frozenset([*_FORMS, *_REFUSED])

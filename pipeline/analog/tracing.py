@@ -20,7 +20,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from hw_models.layers import MvmLayer
 from hw_models.workload import DigitalOperation, Workload
 from pipeline.analog.digital_operations import DigitalCounter
-from pipeline.analog.following import Following, Origin, named_tensors, tensors_in
+from pipeline.analog.following import Following, Origin, batch_size, named_tensors, part_of_batch, tensors_in
 from pipeline.analog.products import Product, UnknownProduct, product_of
 
 WEIGHT_BY_PLACE = ("linear", *(f"conv{sides}d" for sides in (1, 2, 3)))  # calls that name one operand the weight
@@ -101,6 +101,20 @@ def trace(
     return _described(tracer, counter)
 
 
+def trace_of_one(
+    model: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], allow_digital: Sequence[str] = ()
+) -> Traced:
+    """A trace of one inference: on the first of a batch, if the model does the same with it as with all."""
+    whole = trace(model, *inputs, named=named, allow_digital=allow_digital)
+    if batch_size(inputs, named) > 1:
+        with contextlib.suppress(Exception):
+            first, others = part_of_batch(inputs, slice(0, 1)), part_of_batch(named, slice(0, 1))
+            alone = trace(model, *first, named=others, allow_digital=allow_digital)
+            if [each.keys for each in alone.matrices] == [each.keys for each in whole.matrices]:
+                return alone
+    return whole
+
+
 def _pass(
     model: nn.Module,
     inputs: Sequence[Any],
@@ -145,11 +159,18 @@ def _described(tracer: "_Tracer", counter: DigitalCounter) -> Traced:
 
 
 def refuse_scripted(model: nn.Module) -> None:
-    """Raise an UntraceableModel if the model, or a part of it, is scripted or compiled."""
+    """Raise an UntraceableModel if the model, or a part of it, is scripted, compiled or quantised."""
     for name, each in model.named_modules():
+        way_out = None
         if isinstance(each, torch.jit.ScriptModule):
+            way_out = "scripted; give the Python model"
+        elif type(each).__name__ == "OptimizedModule":
+            way_out = "compiled; give the model as it was before torch.compile"
+        elif type(each).__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")):
+            way_out = "quantised to integers by torch; give the float model"
+        if way_out:
             place = f"its module {name!r} is" if name else "it is"
-            raise UntraceableModel(f"the model cannot be traced: {place} scripted; give the Python model")
+            raise UntraceableModel(f"the model cannot be traced: {place} {way_out}")
 
 
 @contextlib.contextmanager
@@ -278,6 +299,11 @@ class _Tracer(Following):
             return None
         if product is None:
             return None
+        if torch._C._functorch.is_batchedtensor(product.x):
+            raise UntraceableModel(
+                f"{self.path or 'the model'}: torch.vmap hides how many vectors a matrix is multiplied with; "
+                "give the layer the whole batch"
+            )
         origin = self.origin(product.source)
         assert origin is not None
         if origin.is_product and name not in WEIGHT_BY_PLACE:  # a fixed activation, such as a learned query
