@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from test_mapping import RRAM, chip, conv, dense
 
 from hw_models.circuits.cell import cell_in_crossbar
-from hw_models.circuits.chip import build_chip
 from hw_models.circuits.converters import CurrentDecision, converters, survey_bound_j
 from hw_models.circuits.crossbar import crossbar
 from hw_models.circuits.digital import AdderTree, HTree
@@ -31,7 +30,7 @@ from hw_models.cost.activity import (
     zero_levels,
 )
 from hw_models.cost.column_energy import ConversionEnergy
-from hw_models.cost.layer_uses import LayerUses, Piece, tiles_of
+from hw_models.cost.layer_uses import Piece, tiles_of
 from hw_models.devices import load_card
 from hw_models.mapping import map_network
 from pipeline.analog.cells import CellCode
@@ -336,12 +335,16 @@ def test_packs_side_by_side_on_a_pe_share_its_adder_trees():
     assert estimate_cost(chip(), [layer]).energy_by_component_j["adder_trees"] == near(expected)
 
 
-def test_rows_of_packs_on_a_tile_add_at_the_same_time_with_adders_of_their_own():
-    # a tile of 2 x 4 places for packs on its PEs, and each PE of 1 x 4: 16 packs side by side
-    mapping = map_network(chip(), [dense("a", 64, 16)])
-    mapped = dataclasses.replace(mapping.layers[0], pe_places=(2, 4), crossbar_places=(1, 4))
-    uses = LayerUses(build_chip(chip(), mapping, True), mapped)
-    assert [uses.pack_rows_of(Piece(300, 64, 1, packs)) for packs in (1, 16, 17, 32)] == [1, 1, 2, 2]
+def test_rows_of_packs_on_a_tile_have_adders_of_their_own():
+    # 96 groups of 300 rows x 64 columns on tiles of 1024 and PEs of 256: a pack takes 2 PEs along the rows, and a PE
+    # has places for 4 side by side. So 3 tiles hold 2 rows of 16 packs each.
+    layers = [dense("wide", 1024, 256), dense("small", 200, 50), conv("a", 28800, 1536, 1, groups=96)]
+    accelerator = chip(mapping="conventional")
+    mapped = map_network(accelerator, layers).layers[2]
+    assert (mapped.tile_size, mapped.pe_size, mapped.tiles, mapped.places) == (1024, 256, 3, 32)
+    # 4 packs share a use of a PE's trees; in its other PE, a pack has 44 rows on one crossbar
+    expected = 96 * 128 / 4 * tree(4, 18, 256).use_j(4) + 3 * 2 * 128 * tree(4, 20, 256).use_j(2)
+    assert estimate_cost(accelerator, layers).layers[2].energy_by_component_j["adder_trees"] == near(expected)
 
 
 def test_packs_on_pes_of_their_own_take_the_time_of_one():
