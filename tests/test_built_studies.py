@@ -1,7 +1,9 @@
 """Studies over networks that functions build: checked, run, resumed, shown, exported, and over a trained model."""
 
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,10 @@ import torch
 import yaml
 from click.testing import Result
 from conftest import TINY_STUDY
+from PIL import Image
 from typer.testing import CliRunner
 
+from hw_models.errors import InfeasibleDesign
 from pipeline.cli.app import app
 from pipeline.data.batches import load_images
 from pipeline.database.open_study import load_study_read_only, open_study
@@ -99,7 +103,11 @@ def changed(**network) -> dict:
         pytest.param(
             {"parameters": {"width": [[1, 2]]}}, ["network.parameters.width", "[1, 2]"], id="a list as a choice"
         ),
-        pytest.param({"parameters": {"width": [4, -1]}}, ["little(", "width=-1", "Error"], id="a value that crashes"),
+        pytest.param(
+            {"parameters": {"width": [4, -1]}},
+            ["little(", "width=-1", "own.py:", "Error", "InfeasibleDesign"],
+            id="a value that crashes",
+        ),
         pytest.param({"weight_bits": {"depe": 4}}, ["'depe' matches no layer", "deep, fc, first"], id="no such layer"),
         pytest.param({"weight_bits": {"deep": [1]}}, ["weight_bits of deep", "2 to 16", "1"], id="one bit"),
         pytest.param({"weights": "gone.pt"}, ["gone.pt", "No such file"], id="no such weights"),
@@ -145,6 +153,18 @@ def test_a_pattern_may_match_layers_that_only_some_networks_have(tmp_path):
         SearchSpace(load_study(write(tmp_path, CONTENT | {"network": space}))).check()
 
 
+def test_a_combination_that_fails_only_later_is_infeasible_with_its_reason(tmp_path):
+    first_line = "    channels, height, size = input\n"
+    wrong = OWN_FILE.replace(first_line, f"    width = 'six' if width == 6 and kernel == 5 else width\n{first_line}")
+    content = changed(parameters={"width": [4, 6, 8], "kernel": [3, 5, 7]}, weight_bits={})
+    study = load_study(write(tmp_path, content, wrong))
+    space = SearchSpace(study)
+    space.check()
+    values = {name: dimension.values[0] for name, dimension in space.dimensions().items()}
+    with pytest.raises(InfeasibleDesign, match=r"little\(kernel=5, width=6\).*own\.py:\d+: TypeError"):
+        space.design_of(values | {"network_width": 6, "network_kernel": 5})
+
+
 def test_a_space_whose_first_network_cannot_exist_is_searched_for_one_that_can(tmp_path):
     space = {"family": "vit", "parameters": {"patch": [3, 5, 4], "depth": 1, "width": 8, "heads": 2}}
     SearchSpace(load_study(write(tmp_path, CONTENT | {"network": space}))).check()
@@ -162,6 +182,28 @@ def test_outputs_that_do_not_suit_the_data_are_refused_unless_the_loss_is_ones_o
     with pytest.raises(ValueError, match=rf"{family} must give {told}"):
         check_networks(space, image, any_output=False)
     check_networks(space, image, any_output=True)
+
+
+def test_the_example_of_the_documentation_gives_designs_and_trains(tmp_path):
+    page = (Path(__file__).parent.parent / "docs" / "network.md").read_text()
+    found = (textwrap.dedent(text).strip() + "\n" for text in re.findall(r"(?:^    .*\n|^\n)+", page, re.M))
+    blocks = {text.split()[0]: text for text in found if text.strip()}
+    (tmp_path / "my_networks.py").write_text(blocks["import"])
+    (tmp_path / "my_study.yaml").write_text(blocks["name:"])
+    for label in ("cat", "dog"):
+        (tmp_path / "pictures" / label).mkdir(parents=True)
+        for number in range(60):
+            picture = np.random.default_rng(number).integers(0, 100, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(picture + 100 * (label == "cat")).save(tmp_path / "pictures" / label / f"{number}.png")
+    study = load_study(tmp_path / "my_study.yaml", data_dir=str(tmp_path / "pictures"))
+    space = SearchSpace(study)
+    space.check()
+    design = space.design({name: dimension.values[0] for name, dimension in space.dimensions().items()})
+    fewer = {
+        "variation": study.spec.variation.model_copy(update={"min_chips": 2, "max_chips": 2}),
+        "training": study.spec.recipe.model_copy(update={"epochs": 4, "batch_size": 8}),
+    }
+    assert evaluate(design, study.spec.model_copy(update=fewer), 0).validation.float_accuracy > 0.7
 
 
 # From the file to designs.

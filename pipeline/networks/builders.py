@@ -27,6 +27,10 @@ FAMILIES = {  # name -> what its networks are
 }
 
 
+class BuilderFailed(ValueError):
+    """A builder refuses its parameters or fails; the message names it, the parameters and the reason."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Builder:
     """A function that builds networks.
@@ -111,7 +115,8 @@ def build(builder: Builder, input: tuple[int, ...], classes: int, parameters: Ma
 
     Raises:
         InfeasibleDesign: If the builder says that this combination cannot exist.
-        ValueError: If a parameter is unknown, missing or refused, or the function returns no module.
+        BuilderFailed: If the builder fails, or returns no module.
+        ValueError: If a parameter is unknown or missing.
     """
     from torch import nn
 
@@ -124,9 +129,9 @@ def build(builder: Builder, input: tuple[int, ...], classes: int, parameters: Ma
     except Exception as error:
         kind = "" if isinstance(error, FileFunctionError) else f"{type(error).__name__}: "
         reason = " ".join(str(error).split())
-        raise ValueError(f"{builder.name}({shown}) for input {input}: {kind}{reason}") from error
+        raise BuilderFailed(f"{builder.name}({shown}) for input {input}: {kind}{reason}") from error
     if not isinstance(model, nn.Module):
-        raise ValueError(f"{builder.name}({shown}) must return a torch.nn.Module, got {type(model).__name__}")
+        raise BuilderFailed(f"{builder.name}({shown}) must return a torch.nn.Module, got {type(model).__name__}")
     return model
 
 

@@ -11,13 +11,19 @@ from hw_models.errors import InfeasibleDesign
 from hw_models.workload import Workload
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.constraints import QUANTITIES
+from pipeline.design.describe import describe_network
 from pipeline.design.design_point import DesignPoint, ImageSpec
 from pipeline.design.topology import mvm_layers
+from pipeline.networks.builders import BuilderFailed, load_builder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _REMEMBERED = 2000  # assumed: networks kept with their workload, so that breeding traces each of them once
+
+
+class NetworkFailed(InfeasibleDesign):
+    """A network whose function or forward pass fails. A search leaves it out; a check before the run refuses it."""
 
 
 def workload_of(design: DesignPoint) -> Workload:
@@ -27,8 +33,8 @@ def workload_of(design: DesignPoint) -> Workload:
     for its weights where the model allows it, once for all designs that differ in hardware alone.
 
     Raises:
-        InfeasibleDesign: If the network cannot exist.
-        ValueError: If it cannot be built or traced.
+        InfeasibleDesign: If the network cannot exist; NetworkFailed if building or tracing it fails.
+        ValueError: If the file of its function is gone, broken or has changed.
     """
     if design.network is None:
         return Workload(layers=tuple(mvm_layers(design)))
@@ -68,6 +74,7 @@ def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> tuple[Wo
 
     from pipeline.networks.models import example_of, float_model
 
+    load_builder(network.builder, network.folder, network.file_hash)  # if it is gone, no network is to blame
     devices = ("meta", "cpu")  # a model that reads values of its tensors exists only with memory
     for device in devices:
         with torch.random.fork_rng(devices=[]):
@@ -76,10 +83,17 @@ def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> tuple[Wo
                 return _traced_model(network.builder, model, example_of(image, device), network.allow_digital)
             except InfeasibleDesign:
                 raise
-            except Exception:
+            except Exception as error:
                 if device == devices[-1]:
-                    raise
+                    raise _failure(network, error) from error
     raise AssertionError("the last device returns or raises")
+
+
+def _failure(network: BuiltNetwork, error: Exception) -> NetworkFailed:
+    if isinstance(error, BuilderFailed):
+        return NetworkFailed(str(error))
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return NetworkFailed(f"{describe_network(network)} cannot be traced: {kind}{' '.join(str(error).split())}")
 
 
 def _traced_model(

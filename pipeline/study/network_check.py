@@ -1,6 +1,5 @@
 """Whether the networks of a space can be built: tried on some of them before a run begins."""
 
-import contextlib
 import fnmatch
 import itertools
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from hw_models.errors import InfeasibleDesign
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.design_point import ImageSpec
 from pipeline.networks.builders import check_parameters, load_builder
-from pipeline.networks.workload import output_of, workload_of_network
+from pipeline.networks.workload import NetworkFailed, output_of, workload_of_network
 from pipeline.study.built_space import BuiltSpace
 
 _SOUGHT = 200  # assumed: networks tried until one can exist
@@ -37,11 +36,17 @@ def check_networks(space: BuiltSpace, image: ImageSpec, any_output: bool) -> Non
     names: set[str] = set()
     for values in itertools.islice(_around(space, first), _TRIED):
         network = space.network(values, _ANY_BITS)
-        with contextlib.suppress(InfeasibleDesign):
+        try:
             names |= {layer.name for layer in workload_of_network(network, image).layers}
-            _check_weights(space, network, image)
-            if not any_output:
-                _check_output(network, image)
+        except NetworkFailed as error:
+            raise ValueError(
+                f"{error}; raise hw_models.errors.InfeasibleDesign for combinations that cannot exist"
+            ) from error
+        except InfeasibleDesign:
+            continue
+        _check_weights(space, network, image)
+        if not any_output:
+            _check_output(network, image)
     for pattern in space.weight_bits:
         if not fnmatch.filter(names, pattern):
             known = ", ".join(sorted(names))
@@ -56,6 +61,8 @@ def _first_that_exists(space: BuiltSpace, image: ImageSpec) -> dict[str, Any]:
         try:
             workload_of_network(space.network(values, _ANY_BITS), image)
             return values
+        except NetworkFailed as error:
+            raise ValueError(str(error)) from error
         except InfeasibleDesign as error:
             problem = str(error)
     raise ValueError(f"network: no network of this space can exist, as far as tried: {problem}")
