@@ -1,8 +1,9 @@
-"""Compare the cost model with measured chips. Nothing is fitted to them.
+"""Compare the cost model, and the silicon estimate, with measured chips.
 
-A published macro is given by its rows, columns, bits, converters and node. The model covers square current-summing
-crossbars with SAR or flash converters at six nodes. A chip is modelled by the nearest such macro, or left out with a
-reason. Only the macro counts: cells, drivers, multiplexers, converters and shift-adders.
+A published macro is given by its rows, columns, bits, converters and node. The cost model, to which no chip was fitted,
+covers square current-summing crossbars with SAR or flash converters at six nodes. A chip is modelled by the nearest
+such macro, or left out with a reason. Only the macro counts: cells, drivers, multiplexers, converters and shift-adders.
+The silicon estimate (`hw_models.silicon`) describes all of them; its constants were fitted to these chips.
 
 Source of the chips: the in-memory-computing benchmark of UIUC (MIT licence, `Benchmarking_Data.csv`), and values
 digitised from publications (`measured_curves.csv`); docs/cost_model.md, "Silicon".
@@ -22,10 +23,13 @@ from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel
 from hw_models.devices import load_card
 from hw_models.errors import InfeasibleDesign
 from hw_models.layers import MvmLayer
+from hw_models.silicon.formulas import conversion_energy_j, converter_energy_j
+from hw_models.silicon.measured import BENCHMARK, CURVES, MeasuredMacro, benchmark_macros, curve_macro
 from hw_models.validation.neurosim_input import read_rows
 
 NODE_TOLERANCE = 0.15  # largest relative distance of a chip's node from the nearest one of the model
 LEAST_ACTIVE_SHARE = 0.25  # least share of rows read at once; reading fewer, almost row by row, is not modelled
+_ASSUMED_CONVERTER_V = 1.0  # supply of a converter whose source lists none
 MACRO = ("array", "precharge", "adc", "shift_add", "drivers", "multiplexers")
 # word in the name of a cell -> card
 _CARDS = {"sram": "sram", "mram": "stt_mram", "rram": "rram", "reram": "rram", "1t1r": "rram", "pcm": "pcm"}
@@ -40,6 +44,10 @@ class MeasuredChip:
         metric: `energy_efficiency` (TOPS/W at the chip's own bits) or `adc_energy_per_conversion` (J).
         cell: The cell, in the words of the source.
         active_rows: Rows that are read at once.
+        supply_v: None if the source lists none.
+        described: The chip as the silicon estimate describes it; None for a converter alone, and for a row that is
+            neither a macro of its families nor a processor built of them.
+        benchmark_row: Its place in `Benchmarking_Data.csv`, from 0; None for a figure from the curves.
     """
 
     chip: str
@@ -54,22 +62,41 @@ class MeasuredChip:
     input_bits: int
     adc_bits: int
     cols_per_adc: int
+    supply_v: float | None = None
+    described: MeasuredMacro | None = None
+    benchmark_row: int | None = None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Why the figure looks wrong or depends on data, in words."""
+        return self.described.flags if self.described else ()
+
+    def estimated(self, constants: Mapping[str, float] | None = None) -> float | None:
+        """The silicon estimate of `measured`; None if the chip is not described. Without `constants`, the table's."""
+        if self.metric == "adc_energy_per_conversion":
+            return converter_energy_j(self.node_nm, self.supply_v or _ASSUMED_CONVERTER_V, self.adc_bits, constants)
+        if self.described is None:
+            return None
+        macro = self.described.macro
+        return macro.operations / conversion_energy_j(macro, constants) / 1e12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A measured chip and the model's prediction.
+    """A measured chip and the predictions.
 
     Attributes:
         node_nm: Node at which it is modelled; None if it is left out.
-        predicted: Predicted value by ADC model; empty if it is left out.
-        left_out: Why it is left out; empty if it is not.
+        predicted: Value of the cost model by ADC model; empty if it is left out.
+        left_out: Why the cost model leaves it out; empty if it does not.
+        estimated: Silicon estimate; None if the chip is not described.
     """
 
     silicon: MeasuredChip
     node_nm: int | None
     predicted: Mapping[AdcModel, float]
     left_out: str
+    estimated: float | None
 
 
 def read_measured_chips(folder: Path) -> list[MeasuredChip]:
@@ -78,11 +105,14 @@ def read_measured_chips(folder: Path) -> list[MeasuredChip]:
     Raises:
         ValueError: If the folder holds neither of the two files.
     """
-    curves, benchmark = folder / "measured_curves.csv", folder / "Benchmarking_Data.csv"
+    curves, benchmark = folder / CURVES, folder / BENCHMARK
     if not curves.is_file() and not benchmark.is_file():
-        raise ValueError(f"{folder}: holds neither measured_curves.csv nor Benchmarking_Data.csv")
+        raise ValueError(f"{folder}: holds neither {CURVES} nor {BENCHMARK}")
     chips = [_from_curves(row) for row in read_rows(curves)] if curves.is_file() else []
-    chips += [_from_benchmark(row) for row in read_rows(benchmark)] if benchmark.is_file() else []
+    if benchmark.is_file():
+        rows = read_rows(benchmark)
+        for place, (row, described) in enumerate(zip(rows, benchmark_macros(rows), strict=True)):
+            chips.append(_from_benchmark(row, described, place))
     return [chip for chip in chips if chip is not None]
 
 
@@ -104,10 +134,12 @@ def _from_curves(row: Mapping[str, str]) -> MeasuredChip | None:
         input_bits=int(row["input_bits"] or 1),
         adc_bits=int(row["output_bits"]),
         cols_per_adc=1,
+        supply_v=float(row["vdd_v"]) if row["vdd_v"] else None,
+        described=curve_macro(row),
     )
 
 
-def _from_benchmark(row: Mapping[str, str]) -> MeasuredChip | None:
+def _from_benchmark(row: Mapping[str, str], described: MeasuredMacro | None, place: int) -> MeasuredChip | None:
     """The list normalises efficiencies to 1-bit operands: the chip's own is the listed one / (B_x B_w)."""
     try:
         weight_bits, input_bits = float(row["B_w"]), float(row["B_x"])
@@ -124,13 +156,16 @@ def _from_benchmark(row: Mapping[str, str]) -> MeasuredChip | None:
             input_bits=math.ceil(input_bits),
             adc_bits=int(row["B_ADC"]),
             cols_per_adc=int(row["C"]),
+            supply_v=described.macro.supply_v if described else None,
+            described=described,
+            benchmark_row=place,
         )
     except ValueError:
         return None
 
 
 def compare(chip: MeasuredChip) -> Comparison:
-    """Predict one chip with both ADC models, or leave it out with the reason."""
+    """Predict one chip with both ADC models, or leave it out with the reason; and estimate it."""
     node = min(TECH_NODES_NM, key=lambda node_nm: abs(math.log(node_nm / chip.node_nm)))
     left_out, predicted = _why_not(chip, node), {}
     try:
@@ -138,7 +173,13 @@ def compare(chip: MeasuredChip) -> Comparison:
             predicted = _predicted(chip, node)
     except InfeasibleDesign as error:
         left_out = str(error)
-    return Comparison(silicon=chip, node_nm=None if left_out else node, predicted=predicted, left_out=left_out)
+    return Comparison(
+        silicon=chip,
+        node_nm=None if left_out else node,
+        predicted=predicted,
+        left_out=left_out,
+        estimated=chip.estimated(),
+    )
 
 
 def _why_not(chip: MeasuredChip, node: int) -> str:
@@ -206,3 +247,9 @@ def geometric_mean_factor(comparisons: Iterable[Comparison], adc_model: AdcModel
     """Geometric mean of the factor (1 or more) between prediction and measurement; nan without a prediction."""
     logs = [abs(math.log(each.predicted[adc_model] / each.silicon.measured)) for each in comparisons if each.predicted]
     return math.exp(sum(logs) / len(logs)) if logs else math.nan
+
+
+def estimate_factors(comparisons: Iterable[Comparison]) -> list[float]:
+    """Factors (1 or more) between silicon estimate and measurement, in order."""
+    pairs = [(each.estimated, each.silicon.measured) for each in comparisons]
+    return sorted(max(ours / measured, measured / ours) for ours, measured in pairs if ours is not None)

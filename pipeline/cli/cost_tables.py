@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +23,21 @@ from hw_models.cost.activity import (
 )
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel
 from hw_models.layers import MvmLayer
+from hw_models.silicon import NetworkEstimate, silicon_estimate_of
 from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows
 from hw_models.validation.neurosim_table import evaluate_rows, write_rows
-from hw_models.validation.silicon import Comparison, compare, geometric_mean_factor, read_measured_chips
+from hw_models.validation.silicon import (
+    Comparison,
+    compare,
+    estimate_factors,
+    geometric_mean_factor,
+    read_measured_chips,
+)
 from pipeline.cli.options import print_json
 from pipeline.design.design_point import load_design
 from pipeline.networks.workload import workload_of
+
+_LEAST_WIDTH = 100  # of the table of measured chips; narrower ones cut their names
 
 
 def _existing(path: Path) -> Path:
@@ -69,6 +79,7 @@ def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Lit
         model: estimate_cost(design.accelerator, layers, digital=workload.digital, activity=activity, adc_model=model)
         for model in models
     }
+    silicon = silicon_estimate_of(design.accelerator, layers, clock_s=next(iter(reports.values())).clock_s)
     if as_json:
         plain = {model: report.to_dict() for model, report in reports.items()}
         print_json(plain if adc_model == "both" else plain[adc_model])
@@ -78,6 +89,9 @@ def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Lit
         for shown in (_totals(report, model), _components(report), _layers(report)):
             console.print(shown)
     _notes(console, next(iter(reports.values())), design.accelerator, layers, activity)
+    console.print(silicon_line(silicon), highlight=False)
+    for reason in silicon.reasons:
+        console.print(f"[yellow]outside measured chips:[/yellow] {reason}", highlight=False)
 
 
 def _read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer]) -> Activity:
@@ -186,40 +200,76 @@ def _scaled(accelerator: Accelerator, layers: list[MvmLayer], factor: float) -> 
     return Activity(layers=(first, *scaled))
 
 
+def silicon_line(silicon: NetworkEstimate) -> str:
+    """What silicon would reach, in one sentence."""
+    reached = silicon.tops_per_watt
+    return (
+        f"silicon: about {reached.value:.2g} TOPS/W (80 %: {reached.low(80):.2g} to {reached.high(80):.2g}; from "
+        f"{reached.bars.chips} {silicon.family} chips), not fitted to this design. Two designs of one family: ratio "
+        f"within {silicon.between_designs.factor_80:.2g}x (80 %)."
+    )
+
+
 def measured_chips(folder: Path, as_json: bool) -> None:
-    """Compare the model with the measured chips of a folder."""
+    """Compare the cost model and the silicon estimate with the measured chips of a folder."""
     comparisons = [compare(chip) for chip in read_measured_chips(_existing(folder))]
     predicted = [each for each in comparisons if each.predicted]
     factors = {model: geometric_mean_factor(predicted, model) for model in ("reference", "survey")}
+    silicon = {
+        which: estimate_factors(each for each in comparisons if bool(each.silicon.flags) == is_flagged)
+        for which, is_flagged in (("not flagged", False), ("flagged", True))
+    }
+    medians = {which: statistics.median(each) for which, each in silicon.items() if each}
     if as_json:
-        print_json({"anchors": [_plain(each) for each in comparisons], "geometric_mean_factor": factors})
+        print_json(
+            {
+                "anchors": [_plain(each) for each in comparisons],
+                "geometric_mean_factor": factors,
+                "silicon_median_factor": medians,
+            }
+        )
         return
     console = Console()
-    console.print(_silicon_table(predicted))
+    console.width = max(console.width, _LEAST_WIDTH)
+    console.print(_silicon_table(comparisons))
     for model, factor in factors.items():
         if not math.isnan(factor):
             print(f"geometric-mean factor, ADC model {model}: {factor:.3g} over {len(predicted)} measurements")
     print(f"left out: {len(comparisons) - len(predicted)} measurements beyond the model (--json gives the reasons)")
+    for which, median in medians.items():
+        print(f"silicon estimate, {which}: median factor {median:.3g} over {len(silicon[which])} measurements")
+    print("These chips are in the fit of the silicon estimate; benchmarks/silicon_fit.py leaves each out in turn.")
+    for reason in sorted({f"{each.silicon.chip}: {flag}" for each in comparisons for flag in each.silicon.flags}):
+        print(f"flagged: {reason}")
 
 
 def _plain(comparison: Comparison) -> dict[str, Any]:
+    chip = comparison.silicon
     found = {"predicted": dict(comparison.predicted), "left_out": comparison.left_out}
-    return dataclasses.asdict(comparison.silicon) | {"model_node_nm": comparison.node_nm} | found
+    plain = dataclasses.asdict(chip) | {"model_node_nm": comparison.node_nm, "flags": chip.flags} | found
+    return plain | {"silicon_estimate": comparison.estimated}
 
 
 def _silicon_table(comparisons: list[Comparison]) -> Table:
-    table = Table(title=f"Measured chips (survey: bound x {SURVEY_FACTOR:g})", title_justify="left", expand=True)
-    table.add_column("chip", no_wrap=True, ratio=1)
-    for heading in ("node nm", "W/I/ADC", "unit", "measured", "reference", "ratio", "survey", "ratio"):
-        table.add_column(heading, justify="left" if heading == "unit" else "right")
+    """All chips; ratios are estimated / measured, and empty where the cost model leaves a chip out."""
+    table = _narrow_table(
+        f"Measured chips: TOPS/W, or pJ of a conversion (survey: bound x {SURVEY_FACTOR:g}; ! flagged)"
+    )
+    table.add_column("chip", no_wrap=True, ratio=1, min_width=16)
+    for heading in ("nm", "W/I/ADC", "measured", "reference", "ratio", "survey", "ratio", "silicon", "ratio"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.expand = True
     for each in comparisons:
         silicon = each.silicon
-        scale, unit = (1.0, "TOPS/W") if silicon.metric == "energy_efficiency" else (1e12, "pJ/conversion")
-        cells = [f"{silicon.measured * scale:.3g}"]
-        for model in ("reference", "survey"):
-            value = each.predicted[model]
-            cells += [f"{value * scale:.3g}", f"{value / silicon.measured:.2f}"]
+        is_converter = silicon.metric == "adc_energy_per_conversion"
+        scale, unit = (1e12, " pJ") if is_converter else (1.0, "")
+        cells = [_short(silicon.measured * scale) + unit]
+        for value in (each.predicted.get("reference"), each.predicted.get("survey"), each.estimated):
+            cells += ["", ""] if value is None else [_short(value * scale), f"{value / silicon.measured:.2f}"]
         bits = f"{silicon.weight_bits}/{silicon.input_bits}/{silicon.adc_bits}"
-        node = f"{silicon.node_nm:g}" if each.node_nm == silicon.node_nm else f"{silicon.node_nm:g} as {each.node_nm}"
-        table.add_row(silicon.chip, node, bits, unit, *cells)
+        table.add_row("! " * bool(silicon.flags) + silicon.chip, f"{silicon.node_nm:g}", bits, *cells)
     return table
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"

@@ -1,0 +1,21 @@
+"""How many TOPS/W silicon would reach, with bars from measured chips. Public face: `Macro`, `silicon_estimate`,
+`silicon_estimate_of`.
+
+Ten constants are fitted to published chips; `benchmarks/silicon_fit.py` fits them and writes the tables that this room
+reads. Only totals are identified: there is no breakdown. docs/cost_model.md, "How far from silicon".
+"""
+
+from hw_models.silicon.estimate import Bars, Figure, SiliconEstimate, silicon_estimate
+from hw_models.silicon.macro import Family, Macro
+from hw_models.silicon.network import NetworkEstimate, silicon_estimate_of
+
+__all__ = [
+    "Bars",
+    "Family",
+    "Figure",
+    "Macro",
+    "NetworkEstimate",
+    "SiliconEstimate",
+    "silicon_estimate",
+    "silicon_estimate_of",
+]
