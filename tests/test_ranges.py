@@ -8,6 +8,7 @@ from torch import nn
 from pipeline.analog.calibration import calibrate
 from pipeline.analog.conversion import to_analog
 from pipeline.analog.layers import NoisyLinear
+from pipeline.analog.model import noisy_layers
 from pipeline.analog.simulated_chip import SimulatedChip
 from pipeline.analog.step_search import best_step, spread
 
@@ -83,7 +84,7 @@ def test_inputs_on_a_grid_are_exact(name):
 def test_no_step_on_a_fine_scale_has_a_smaller_error(bits, quick):
     torch.manual_seed(0)
     x, high = torch.randn(20_000), 2 ** (bits - 1) - 1
-    found = best_step(spread(x, 2**14), torch.aminmax(x), (-high, high), quick)
+    found = best_step(spread(x, 2**14), torch.aminmax(x), (-high, high), quick=quick)
 
     def error(step):
         return ((x / step).round().clamp(-high, high) * step - x).square().mean()
@@ -152,3 +153,21 @@ def test_layers_keep_the_rule_of_rms_unless_they_are_told():
     assert layer.weight_step == 2.5 * layer.weight.detach().square().mean().sqrt() / layer.code.max_code
     layer.observe_range(x := torch.rand(50, 30).square(), 1.0)
     assert layer.input_range == torch.minimum(x.max(), 4 * torch.linalg.vector_norm(x) / 1500**0.5)
+
+
+@pytest.mark.filterwarnings("ignore:.*of the energy of its weights")
+@pytest.mark.parametrize(("device", "cell_bits"), [("rram", 2), ("pcm", 4), ("stt_mram", 1)])
+def test_on_cells_that_err_the_weights_are_cut_where_it_pays(device, cell_bits):
+    """A wide clip makes the cells' errors weigh more."""
+    torch.manual_seed(0)
+    layer, x = nn.Linear(256, 64), torch.rand(64, 256)
+    nn.init.normal_(layer.weight)
+    hardware = design_with(device, cell_bits=cell_bits, weight_bits=8, input_bits=8, adc_bits=None).accelerator
+    errors = {}
+    for rule in ("rms", "error"):
+        analog = to_analog(layer, hardware, x)
+        noisy_layers(analog)[0].range_rule = rule
+        calibrate(analog, x)
+        found = torch.stack([run(analog, x, SimulatedChip.number(0, chip), "exact") for chip in range(4)])
+        errors[rule] = (found - layer(x).detach()).norm()
+    assert errors["error"] < 1.02 * errors["rms"]

@@ -178,8 +178,8 @@ def _set_input_range(layer: NoisyLayer, x: Tensor) -> None:
 def _warn_of_cut(layer: NoisyLayer, what: str, x: Tensor, step: Tensor, bounds: tuple[int, int]) -> None:
     if layer.range_rule == "error" and (cut := cut_energy(x, step, bounds)) > CUT_ENERGY_LIMIT:
         warnings.warn(
-            f"{layer.label}: {cut:.1%} of the energy of its {what} lies beyond the largest code and is cut; "
-            "more bits would keep it",
+            f"{layer.label}: {cut:.1%} of the energy of its {what} lies beyond the largest code and is cut, "
+            "which loses least on this hardware; more bits, or cells that err less, would keep it",
             stacklevel=2,
         )
 

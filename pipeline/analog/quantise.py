@@ -107,9 +107,13 @@ class QuantisedLayer(LayerShape):
             return weight.new_tensor(2.0**-self.weight_format.fraction_bits)
         if self.range_rule == "error":
             values = weight, torch.aminmax(weight), self.weight_bounds
-            return self.search.step("weight", *values, self.training).clamp(min=1e-12)
+            return self.search.step(*values, self.training, self._code_variance(weight.device)).clamp(min=1e-12)
         rms = weight.square().mean().sqrt()
         return (WEIGHT_CLIP_RMS * rms / self.code.max_code).clamp(min=1e-12)
+
+    def _code_variance(self, device: torch.device) -> Tensor:
+        """Variance of the programming error of each weight code, in codes squared."""
+        return code_sigma(self.code, self.weight_bounds[0]).square().to(device)
 
     @property
     def input_bounds(self) -> tuple[int, int]:
@@ -161,7 +165,7 @@ class QuantisedLayer(LayerShape):
         low, high = ends or torch.aminmax(x)
         if self.range_rule == "error":
             bounds = self.input_bounds
-            return self.search.step("input", x, (low, high), bounds, self.training) * max(bounds[1], 1)
+            return self.search.step(x, (low, high), bounds, self.training) * max(bounds[1], 1)
         rms = torch.linalg.vector_norm(x, dtype=torch.float32) / math.sqrt(x.numel())  # float32 even under autocast
         return torch.minimum(torch.maximum(high, -low).float(), INPUT_CLIP_RMS * rms)
 

@@ -28,17 +28,22 @@ class StepSearch:
 
     def __init__(self) -> None:
         self.passes = 0
-        self._step_over_top: dict[tuple[str, tuple[int, int]], Tensor] = {}  # in training, at the last search
+        self._step_over_top: dict[tuple[bool, tuple[int, int]], Tensor] = {}  # in training, at the last search
 
     def step(
-        self, what: str, x: Tensor, ends: tuple[Tensor, Tensor], bounds: tuple[int, int], training: bool
+        self,
+        x: Tensor,
+        ends: tuple[Tensor, Tensor],
+        bounds: tuple[int, int],
+        training: bool,
+        variance: Tensor | None = None,
     ) -> Tensor:
-        """`best_step` for the values `x`, from `ends[0]` to `ends[1]`; `what` tells weights from inputs."""
+        """`best_step` for the values `x`, from `ends[0]` to `ends[1]`; only weights have a `variance`."""
         if not training:
-            return best_step(spread(x, SAMPLE), ends, bounds)
-        top, key = torch.maximum(ends[1], -ends[0]).float(), (what, bounds)
+            return best_step(spread(x, SAMPLE), ends, bounds, variance)
+        top, key = torch.maximum(ends[1], -ends[0]).float(), (variance is None, bounds)
         if self.passes % _SEARCH_EVERY == 0 or key not in self._step_over_top:
-            step = best_step(spread(x, _TRAINING_SAMPLE), ends, bounds, quick=True)
+            step = best_step(spread(x, _TRAINING_SAMPLE), ends, bounds, variance, quick=True)
             self._step_over_top[key] = step / top.clamp(min=1e-30)
         return top * self._step_over_top[key]
 
@@ -68,7 +73,13 @@ def _places(total: int, count: int, device: torch.device) -> Tensor:
     return ((turns - turns.floor()) * total).long().clamp_(max=total - 1).to(device)
 
 
-def best_step(values: Tensor, ends: tuple[Tensor, Tensor], bounds: tuple[int, int], quick: bool = False) -> Tensor:
+def best_step(
+    values: Tensor,
+    ends: tuple[Tensor, Tensor],
+    bounds: tuple[int, int],
+    variance: Tensor | None = None,
+    quick: bool = False,
+) -> Tensor:
     """The step, scalar, with the least squared error of `values` rounded to steps and cut to codes within `bounds`.
 
     Candidates are clips from the largest magnitude to 1/128 of it, and steps of which the largest magnitude is a whole
@@ -79,6 +90,8 @@ def best_step(values: Tensor, ends: tuple[Tensor, Tensor], bounds: tuple[int, in
         values: Values, (n,), float32.
         ends: Least and greatest of all values, those not in `values` included, scalars.
         bounds: Lowest and highest code.
+        variance: Of the error that each code suffers later, from the lowest on, in codes squared, (codes,): wide steps
+            make it weigh more. None: there is no such error.
         quick: For training: a third of the clips, and grids only where codes are few.
     """
     low, high = bounds
@@ -88,7 +101,9 @@ def best_step(values: Tensor, ends: tuple[Tensor, Tensor], bounds: tuple[int, in
     counts = _clips(high, _CLIPS // 3 if quick else _CLIPS, unit.device)
     if not quick:
         counts = torch.cat([_finest_grid(unit, low, high), counts])
-    errors = torch.cat([_errors(unit, part, low, high) for part in counts.split(max(1, _AT_ONCE // len(unit)))])
+    errors = torch.cat(
+        [_errors(unit, part, low, high, variance) for part in counts.split(max(1, _AT_ONCE // len(unit)))]
+    )
     errors = torch.where(errors < _EXACT * unit.square().sum(), 0.0, errors)
     step: Tensor = top / counts[errors.argmin()]
     return step
@@ -112,8 +127,11 @@ def _finest_grid(unit: Tensor, low: int, high: int) -> Tensor:
     return torch.where((off < _ON_GRID).any(), counts[(off < _ON_GRID).int().argmax()], float(high))[None]
 
 
-def _errors(unit: Tensor, counts: Tensor, low: int, high: int) -> Tensor:
+def _errors(unit: Tensor, counts: Tensor, low: int, high: int, variance: Tensor | None) -> Tensor:
     """Summed squared error for each number of steps, in units of the largest magnitude squared."""
     steps = unit * counts[:, None]
-    error = steps.round().clamp_(low, high).sub_(steps)
-    return error.square_().sum(1) / counts.square()
+    codes = steps.round().clamp_(low, high)
+    error = (codes - steps).square_()
+    if variance is not None:
+        error += variance[codes.sub_(low).int()]
+    return error.sum(1) / counts.square()
