@@ -1,5 +1,6 @@
 """Data sets that a function in a user's file makes: called the same everywhere, checked, and part of the identity."""
 
+import random
 import re
 import sys
 import textwrap
@@ -196,10 +197,11 @@ def test_items_that_are_no_pairs_of_tensors_are_refused_by_their_number(built):
 def test_global_random_numbers_start_alike_at_each_call_and_go_on_afterwards(built):
     body = "return [(torch.rand(30, 4) + float(np.random.rand()) + random.random(), Y)] * 3"
     spec = built(body)
-    before = torch.get_rng_state(), np.random.get_state()[2]  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[2], random.getstate()  # noqa: NPY002
     check_data(spec)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[2] == before[1]  # noqa: NPY002
+    assert random.getstate() == before[2]
 
 
 def test_a_function_gets_its_parameters_a_seed_and_the_data_folder(built, tmp_path):
@@ -233,8 +235,10 @@ def test_files_of_one_name_do_not_collide_and_a_changed_file_is_loaded_anew(tmp_
     for folder, value in (("a", 1), ("b", 2)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "json.py").write_text(f"def make(): return {value}\n")
-    made = [FileFunction.parse("json.py:make", tmp_path / folder).load()() for folder in "ab"]
-    assert made == [1, 2]
+    made = [FileFunction.parse("json.py:make", tmp_path / folder).load() for folder in "ab"]
+    assert [make() for make in made] == [1, 2]
+    assert len({make.__module__ for make in made} - {"json"}) == 2
+    assert all(vars(sys.modules[make.__module__])["make"]() == make() for make in made)
     first = FileFunction.parse("json.py:make", tmp_path / "a")
     (tmp_path / "a" / "json.py").write_text("def make(): return 3\n")
     assert FileFunction.parse("json.py:make", tmp_path / "a").load()() == 3

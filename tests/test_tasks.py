@@ -233,6 +233,7 @@ def test_networks_learn_each_task(chance, task):
         float_model = nn.Sequential(nn.Conv2d(2, 16, 1), nn.ReLU(), nn.Conv2d(16, 2, 1))
     chosen = named_task(task, 255 if task == "segmentation" else None)
     network = pipeline.to_analog(float_model, NOISY)
+    network.eval()  # as a builder may leave it
     train(network, (inputs, labels[task]), TrainingSpec(epochs=40, batch_size=20, learning_rate=0.02), 0, task=chosen)
     calibrate(network, inputs[:64])
     (report,) = accuracy_under_variation(network, [(inputs, labels[task])], CHIPS, 0, task=chosen)
