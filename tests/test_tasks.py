@@ -131,6 +131,31 @@ def test_a_score_may_be_negative_where_its_task_allows(chance):
     assert summarize([-0.5], -0.5, -0.5, 9, CHIPS).worst == 0.0
 
 
+def test_whole_labels_of_any_type_mean_the_same(chance):
+    masks = torch.randint(0, 3, (20, 4, 4), generator=chance)
+    logits = torch.rand(20, 3, 4, 4, generator=chance)
+    network = passing_on(3, pixels=True)
+    wide, narrow = (judged(network, logits, masks.to(kind)) for kind in (torch.long, torch.uint8))
+    assert wide == narrow
+    spec = TrainingSpec(epochs=1, batch_size=10)
+    train(network, (logits, masks.to(torch.int16)), spec, 0, task=named_task("segmentation"))
+
+
+def test_several_outputs_and_no_inputs_are_refused():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = passing_on(3)
+
+        def forward(self, x):
+            return self.one(x), x
+
+    with pytest.raises(ValueError, match="must give one tensor, got tuple; wrap it in a module that picks one"):
+        judged(Two(), THREE, CLASSES)
+    with pytest.raises(ValueError, match="labels of split 0: there are no inputs"):
+        judged(passing_on(3), THREE[:0], CLASSES[:0])
+
+
 CLASSES = torch.arange(60) % 3
 MASKS = torch.randint(0, 2, (60, 4, 4), generator=torch.Generator().manual_seed(1))
 ONE, THREE, PIXELS = (

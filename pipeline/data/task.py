@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -62,8 +62,7 @@ class Task:
         Raises:
             ValueError: If they are not; says what was expected and found.
         """
-        if len(labels) != inputs:
-            raise ValueError(f"{what}: {len(labels)} labels for {inputs} inputs; each input needs one")
+        check_count(labels, inputs, what)
         if not torch.isfinite(labels).all():
             raise ValueError(f"{what} are NaN or infinite in places; give numbers, or leave these inputs out")
         expected, dims, types = _FORMS[self.labels]
@@ -100,10 +99,9 @@ class Task:
         Raises:
             ValueError: If they do not; says what was expected and found.
         """
+        _check_tensor(outputs)
         if self.labels == "any":
             return
-        if not isinstance(outputs, Tensor):
-            raise ValueError(f"the network must give a tensor for {self.name}, got {type(outputs).__name__}")
         rest, size = tuple(outputs.shape[1:]), tuple(labels.shape[1:])
         fits = len(outputs) == len(labels)
         if self.labels == "class":
@@ -167,6 +165,22 @@ def _some(labels: Tensor) -> str:
     values = labels.unique().tolist()
     shown = ", ".join(f"{value:g}" for value in values[:_SHOWN])
     return f"the values {shown}" + (f", ... up to {values[-1]:g}" if len(values) > _SHOWN else "")
+
+
+def _check_tensor(outputs: Any) -> None:
+    if not isinstance(outputs, Tensor):
+        raise ValueError(
+            f"the network must give one tensor, got {type(outputs).__name__}; wrap it in a module that picks one"
+        )
+
+
+def check_count(labels: Tensor, inputs: int, what: str) -> None:
+    """Raise ValueError unless there are inputs, and a label for each."""
+    if not inputs:
+        raise ValueError(f"{what}: there are no inputs; give one or more")
+    if labels.dim() == 0 or len(labels) != inputs:
+        found = len(labels) if labels.dim() else "one number for all"
+        raise ValueError(f"{what}: {found} labels for {inputs} inputs; each input needs one")
 
 
 def named_task(name: str, ignore_index: int | None = None) -> Task:
@@ -274,6 +288,7 @@ def infer_task(outputs: Tensor, labels: Tensor) -> Task:
     Raises:
         ValueError: If none or more than one suits; says what was found.
     """
+    _check_tensor(outputs)
     rest = tuple(outputs.shape[1:])
     is_float = labels.is_floating_point()
     zero_or_one = bool(((labels == 0) | (labels == 1)).all())

@@ -99,9 +99,10 @@ class _Training:
     """The state of a supernet's training between two epochs."""
 
     def __init__(self, definition: StudyDefinition, split: Split) -> None:
-        self._spec, self._space, self._split = definition.spec, SearchSpace(definition), split
+        self._spec, self._space = definition.spec, SearchSpace(definition)
         self._task = task_of(definition.spec.dataset)
         self._task.check_labels(split[1], len(split[0]), image_of(definition.spec.dataset).outputs, "training labels")
+        self._split = split[0], self._task.stored(split[1])
         self._seed = derive_seed(definition.spec.seed, "supernet")
         self._device = compute_device()
         fresh = shared_weights(definition.spec, torch.Generator().manual_seed(self._seed))

@@ -40,7 +40,8 @@ class NoisyTraining(pl.LightningModule):
         after_epoch: AfterEpoch | None,
     ) -> None:
         super().__init__()
-        self.network, self.task, self.all_labels = network, task, all_labels
+        self.network = network.train()  # Lightning leaves modules in the mode in which it finds them
+        self.task, self.all_labels = task, all_labels
         self.spec, self.steps, self.after_epoch = spec, steps, after_epoch
 
     def on_train_epoch_start(self) -> None:
@@ -97,10 +98,10 @@ def train(
         ValueError: If labels or the outputs of the first batch are not those of the task.
     """
     task.check_labels(data[1], len(data[0]), None, "training labels")
+    data = data[0], task.stored(data[1])
     pl.seed_everything(seed, verbose=False)
     batches = ShuffledBatches(data, spec.batch_size, seed, spec.augment, outside=task.ignore_index or 0)
     _to_fast_memory_format(network)
-    network.train()  # Lightning leaves modules in the mode in which it finds them
     module = NoisyTraining(network, task, data[1], spec, spec.epochs * len(batches), after_epoch)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():

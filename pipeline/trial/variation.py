@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pipeline.analog.base import Fidelity
 from pipeline.analog.model import BATCH, chips_run_together, logits_of_chips, noisy_layers, program_chips
 from pipeline.analog.simulated_chip import SimulatedChip
-from pipeline.data.task import Task, infer_task
+from pipeline.data.task import Task, check_count, infer_task
 from pipeline.design.results import VariationReport
 from pipeline.seeds import derive_seed
 from pipeline.study.study_spec import VariationSpec
@@ -66,7 +66,8 @@ def accuracy_under_variation(
     device = next(model.parameters()).device
     nominal = [SimulatedChip.nominal()]
     there = [(x.to(device), y.to(device)) for x, y in splits]
-    exam = _Exam(model, there, spec, recalibration_images, _checked_task(model, there, task))
+    task = _checked_task(model, there, task)
+    exam = _Exam(model, [(x, task.stored(y)) for x, y in there], spec, recalibration_images, task)
     float_accuracy = exam.accuracies(exam.judged(nominal, "float"))
     noiseless = exam.judged(nominal, spec.fidelity)
     without_errors = exam.accuracies(noiseless)
@@ -89,8 +90,7 @@ def _checked_task(model: nn.Module, splits: list[tuple[Tensor, Tensor]], task: T
     program_chips(model, [nominal], "float")
     for number, (inputs, labels) in enumerate(splits):
         what = f"labels of split {number}"
-        if len(labels) != len(inputs):
-            raise ValueError(f"{what}: {len(labels)} labels for {len(inputs)} inputs; each input needs one")
+        check_count(labels, len(inputs), what)
         first = torch.arange(min(_LOOK, len(inputs)))
         outputs = logits_of_chips(model, [nominal], inputs[: len(first)], first[None])
         task = task or infer_task(outputs, labels)
