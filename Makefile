@@ -6,9 +6,10 @@ STUDY ?= studies/digits.yaml
 DATA ?= data
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.tools
+ZOO := $(VENV)/.zoo
 
 .DEFAULT_GOAL := help
-.PHONY: help study report dashboard paper docs test test-all check format bench clean
+.PHONY: help study report dashboard paper docs test test-all test-zoo check format bench clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +18,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): 2 GB of packages, some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[onnx,png]"
+	@touch $@
+
+$(ZOO): $(TOOLS) # torchvision and timm, whose architectures are tried
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[zoo]"
 	@touch $@
 
 $(TOOLS): $(STAMP) # what tests, checks and documentation need beside
@@ -39,10 +44,13 @@ docs: $(TOOLS) ## build the documentation's site into site/, links checked
 	$(BIN)/mkdocs build --quiet --strict
 
 test: $(TOOLS) ## set up, then run the quick tests
-	$(BIN)/pytest -n auto --dist loadgroup -m "not slow"
+	$(BIN)/pytest -n auto --dist loadgroup -m "not slow and not zoo"
 
 test-all: test ## the quick tests, then those that are long by nature: kills, cluster, browser, many chips
-	$(BIN)/pytest -n auto --dist loadgroup -m slow
+	$(BIN)/pytest -n auto --dist loadgroup -m "slow and not zoo"
+
+test-zoo: $(ZOO) ## architectures of torchvision and timm on crossbars, about an hour on one core
+	$(BIN)/pytest -n auto -m zoo tests/test_zoo.py
 
 check: $(TOOLS) ## what CI asks beside the tests: format, lint, types
 	$(BIN)/ruff format --check .

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import flop_registry
@@ -98,12 +99,12 @@ class FakeQuantised(Products):
 
 @contextmanager
 def counted_operators() -> Iterator[None]:
-    """Keep torch to operators that the flop counter knows: no fused Transformer layer, no oneDNN LSTM."""
+    """Keep torch to operators that the flop counter knows: no fused attention, no oneDNN LSTM."""
     fused, one_dnn = torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
     torch.backends.mha.set_fastpath_enabled(False)
     torch._C._set_mkldnn_enabled(False)  # torch.backends.mkldnn.flags would warn of Intel GPUs
     try:
-        with torch.no_grad():
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
         torch._C._set_mkldnn_enabled(one_dnn)

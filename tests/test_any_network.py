@@ -22,7 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from product_counter import count_products
 
 REFUSED = {"mapped_over_the_batch": "torch.vmap"}  # form: what the refusal names
-NOT_COUNTED = {"bilinear", "augmented_addition"}  # forms with products that torch's flop counter does not know
+NOT_COUNTED = {
+    "bilinear",
+    "augmented_addition",
+    "numpy_between",
+}  # what torch's flop counter does not know, or cannot follow
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, of padding and of its LSTM
 
 
@@ -38,7 +42,7 @@ def test_on_ideal_crossbars_a_model_computes_what_it_computes_in_torch(form):
     with torch.no_grad():
         right = model(*copy.deepcopy(inputs))
     analog = to_analog(model, IDEAL)
-    assert isinstance(analog, type(model))
+    assert isinstance(analog, type(model)) or isinstance(model, torch.fx.GraphModule)
     calibrate(analog, *copy.deepcopy(inputs))
     for fidelity in ("float", "fast", "exact"):
         found = on_chip(analog, *inputs, fidelity=fidelity)
@@ -56,7 +60,7 @@ def test_every_product_with_a_static_matrix_lies_on_crossbars(form):
     workload = trace(model, *inputs).workload
     assert sum(layer.macs for layer in workload.layers) == expected.static + first_states
     digital = sum(each.count for each in workload.digital if each.kind == "multiply_accumulate")
-    assert digital >= expected.of_activations
+    assert digital == expected.of_activations
 
 
 @pytest.mark.parametrize(("form", "name"), REFUSED.items())

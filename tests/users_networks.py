@@ -548,3 +548,83 @@ add_forms(
         fc=nn.Linear(3, 4),
     ),
 )
+
+# Control flow that depends on the input, and steps aside from torch.
+
+
+def pair_of_layers() -> dict[str, nn.Module]:
+    return {"a": nn.Linear(8, 8), "b": nn.Linear(8, 8)}
+
+
+def _exits_early(model: Any, x: Tensor) -> Tensor:
+    y = model.a(x)
+    return model.b(y) if y.std() < 100 else y
+
+
+def _loops_until(model: Any, x: Tensor) -> Tensor:
+    while x.abs().max() > 0.1:
+        x = 0.3 * torch.tanh(model.a(x))
+    return x
+
+
+def _routed(model: Any, x: Tensor) -> Tensor:
+    y, chosen = torch.zeros(len(x), 5), model.gate(x).argmax(1)
+    for number, expert in enumerate(model.experts):
+        rows = (chosen == number).nonzero()[:, 0]
+        if len(rows):
+            y[rows] = expert(x[rows])
+    return y
+
+
+def _remembers(model: Any, x: Tensor) -> Tensor:
+    model.last = model.a(x)
+    return model.b(model.last)
+
+
+def _tells(model: Any, x: Tensor) -> Tensor:
+    y = model.a(x)
+    model.told = f"mean {y.mean().item():.3f}"
+    return model.b(y)
+
+
+def _tries(model: Any, x: Tensor) -> Tensor:
+    try:
+        return model.a(x[:, :3])
+    except RuntimeError:
+        return model.a(x)
+
+
+class Signs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.sign() * 0.5
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+def _keeps_features() -> nn.Module:
+    model = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 5))
+    features: list[Tensor] = []
+    model[0].register_forward_hook(lambda layer, inputs, output: features.append(output))
+    return Calls(lambda m, x: (m.body(x), features.pop()), body=model)
+
+
+add_forms(
+    VECTORS,
+    exits_early=lambda: Calls(_exits_early, **pair_of_layers()),
+    loops_until=lambda: Calls(_loops_until, **pair_of_layers()),
+    routed_experts=lambda: Calls(
+        _routed, gate=nn.Linear(8, 3), experts=nn.ModuleList(nn.Linear(8, 5) for _ in range(3))
+    ),
+    remembers=lambda: Calls(_remembers, **pair_of_layers()),
+    tells=lambda: Calls(_tells, **pair_of_layers()),
+    tries=lambda: Calls(_tries, **pair_of_layers()),
+    keeps_features=_keeps_features,
+    scaled_by_a_number=lambda: Calls(lambda m, x: m.a(x) * float(x.max()), **pair_of_layers()),
+    chosen_rows=lambda: Calls(lambda m, x: m.a(x[x[:, 0] > 0]), **pair_of_layers()),
+    own_gradient=lambda: Calls(lambda m, x: m.b(Signs.apply(m.a(x))), **pair_of_layers()),
+    numpy_between=lambda: Calls(lambda m, x: m.b(torch.from_numpy(m.a(x).detach().numpy().copy())), **pair_of_layers()),
+    symbolic_graph=lambda: torch.fx.symbolic_trace(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 5))),
+)

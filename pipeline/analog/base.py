@@ -70,6 +70,8 @@ class NoisyLayer(ProgrammedLayer):
         self.follow_weight()
         if self.stale:
             raise RuntimeError(self.stale)
+        if not self.input_range and not self.calibrated_hardware:
+            raise RuntimeError(f"{self.label} has no input range; call calibrate with inputs that the layer sees")
         if len(x) % (chips := len(self.programmed)):
             raise ValueError(f"{len(x)} images are no equal shares of {chips} chips; program one, or others")
         codes, bias = self.input_codes(x), None if self.bias is None else self.bias.detach().float()

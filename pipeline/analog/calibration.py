@@ -104,7 +104,7 @@ def _fix_ranges(model: nn.Module, batch: Batch) -> None:
 
 def _uses(model: nn.Module, batch: Batch) -> dict[NoisyLayer, list[int]]:
     """For each layer the products of an exact pass over all images, use by use: counted for two images, or for all if
-    the model does not take two."""
+    the model does not take two, or does not use all layers for two."""
     uses: dict[NoisyLayer, list[int]] = {layer: [] for layer in noisy_layers(model)}
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -116,13 +116,14 @@ def _uses(model: nn.Module, batch: Batch) -> dict[NoisyLayer, list[int]]:
         for layer in uses:
             layer.fidelity = "float"
             hooks.enter_context(layer.register_forward_hook(count))
-        try:
+        with contextlib.suppress(Exception):
             batch.run(model, slice(2))
-        except Exception:
-            uses.update({layer: [] for layer in uses})
-            batch.run(model)
-            return uses
-    return {layer: [products * (batch.size or 2) // 2 for products in each] for layer, each in uses.items()}
+            if all(uses.values()):
+                return {layer: [products * (batch.size or 2) // 2 for products in each] for layer, each in uses.items()}
+        for each in uses.values():
+            each.clear()
+        batch.run(model)
+    return uses
 
 
 def _is_large(layer: NoisyLayer, products: int) -> bool:

@@ -272,8 +272,8 @@ class _Tracer(Following):
         return result
 
     def product(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        found = self._matrix(name, args, kwargs)
-        if found is None:
+        product = self._on_crossbars(name, args, kwargs)
+        if product is None:
             return self.other(name, func, args, kwargs)
         self.inside = "product"
         try:
@@ -281,11 +281,11 @@ class _Tracer(Following):
         finally:
             self.inside = None
         self.depends(result)
-        self._made_by[id(result)] = found
+        self._made_by[id(result)] = self._used(product)
         return result
 
-    def _matrix(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Found | None:
-        """The matrix of a product, one use added; None if the product has no static matrix that lies on crossbars."""
+    def _on_crossbars(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Product | None:
+        """The product of a call; None if it has no static matrix that lies on crossbars."""
         try:
             product = product_of(name, args, kwargs, self.is_static)
         except UnknownProduct as error:
@@ -308,8 +308,12 @@ class _Tracer(Following):
         assert origin is not None
         if origin.is_product and name not in WEIGHT_BY_PLACE:  # a fixed activation, such as a learned query
             return None
-        if self._is_allowed(self.path, *origin.roots):
-            return None
+        return None if self._is_allowed(self.path, *origin.roots) else product
+
+    def _used(self, product: Product) -> _Found:
+        """The matrix of a product, one use added."""
+        origin = self.origin(product.source)
+        assert origin is not None
         keys = matrix_keys(product, origin)
         found = self.found.setdefault(keys[0], _Found(origin, product, keys, {}))
         found.modules.setdefault(self._modules[-1], self.path)
