@@ -128,7 +128,7 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise FileFunctionError(
-            f"{path}: {error.strerror or error}; the path starts in the study file's folder"
+            f"{path}: {error.strerror or error}; the path starts in the study file's folder, or where the command runs"
         ) from error
 
 

@@ -67,3 +67,12 @@ def write_study(tmp_path: Path):
         return path
 
     return write
+
+
+@pytest.fixture
+def hardware(tmp_path: Path) -> Path:
+    """A file with an accelerator alone."""
+    chip = {"device": "rram", "crossbar_size": 64, "cell_bits": 2, "weight_bits": 8, "input_bits": 6, "adc_bits": 7}
+    path = tmp_path / "hardware.yaml"
+    path.write_text(yaml.safe_dump({"accelerator": chip}))
+    return path

@@ -129,7 +129,7 @@ def test_anchors_print_ratios_and_a_factor(nacim):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param((), "exactly one of a design file, --table and --anchors", id="nothing to do"),
+        pytest.param((), "exactly one of a design file or network, --table and --anchors", id="nothing to do"),
         pytest.param(("nowhere.yaml",), "nowhere.yaml", id="no such design"),
         pytest.param(("--table", "nowhere.csv", "--out", "o.csv"), "nowhere.csv: no such file", id="no such table"),
         pytest.param(("--table", GOLDEN / "neurosim_sample.csv"), "--out FILE.csv", id="nowhere to write"),

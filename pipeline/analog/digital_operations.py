@@ -61,6 +61,12 @@ def _normalised(args: tuple[Any, ...], result: Any) -> Counts:
     return {"add": 3 * values, "multiply": 3 * values, "square_root": groups, "divide": groups}
 
 
+def _batch_norm(args: tuple[Any, ...], result: Any) -> Counts:
+    """A scale and a shift; with statistics of the batch, as in an instance normalisation, these as well."""
+    from_batch = len(args) > 5 and args[5] is True
+    return _normalised(args, result) if from_batch else {"multiply": _out(result), "add": _out(result)}
+
+
 def _product(args: tuple[Any, ...], result: Any) -> Counts:
     """Of two matrices that both depend on the input; the last argument but for options is the second matrix."""
     matrices = [each for each in args if isinstance(each, Tensor)][-2:]
@@ -142,7 +148,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("native_layer_norm", "native_group_norm", "_fused_rms_norm"), _normalised),
     **dict.fromkeys(
         ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "_batch_norm_no_update"),
-        _each_output(multiply=1, add=1),
+        _batch_norm,
     ),
     **dict.fromkeys(("mean", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d"), _mean),
     **dict.fromkeys(("sum", "nansum"), _each_input(add=1)),

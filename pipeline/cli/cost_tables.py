@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ from hw_models.validation.silicon import (
     geometric_mean_factor,
     read_measured_chips,
 )
+from hw_models.workload import Workload
 from pipeline.cli.options import print_json
 from pipeline.design.design_point import load_design
 from pipeline.networks.workload import workload_of
@@ -73,30 +75,26 @@ def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Lit
     design = load_design(path)
     workload = workload_of(design)
     layers = list(workload.layers)
-    activity = _read_activity(_existing(activity_file), design.accelerator, layers) if activity_file else None
+    activity = read_activity(activity_file, design.accelerator, layers) if activity_file else None
     models: tuple[AdcModel, ...] = ("reference", "survey") if adc_model == "both" else (adc_model,)
     reports = {
         model: estimate_cost(design.accelerator, layers, digital=workload.digital, activity=activity, adc_model=model)
         for model in models
     }
-    silicon = silicon_estimate_of(design.accelerator, layers, clock_s=next(iter(reports.values())).clock_s)
     if as_json:
         plain = {model: report.to_dict() for model, report in reports.items()}
         print_json(plain if adc_model == "both" else plain[adc_model])
         return
     console = Console()
     for model, report in reports.items():
-        for shown in (_totals(report, model), _components(report), _layers(report)):
+        for shown in (totals_table(report, model, workload), components_table(report), _layers(report)):
             console.print(shown)
-    _notes(console, next(iter(reports.values())), design.accelerator, layers, activity)
-    console.print(silicon_line(silicon), highlight=False)
-    for reason in silicon.reasons:
-        console.print(f"[yellow]outside measured chips:[/yellow] {reason}", highlight=False)
+    notes(console, next(iter(reports.values())), design.accelerator, workload, activity)
 
 
-def _read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer]) -> Activity:
+def read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer]) -> Activity:
     """Read measured statistics: a CSV row per layer, with bit_density and, if known, mean_level; codes are unsigned."""
-    rows = read_rows(path)
+    rows = read_rows(_existing(path))
     if len(rows) != len(layers):
         raise ValueError(f"{path}: {len(rows)} rows for {len(layers)} layers; give one row per layer, in order")
     records = []
@@ -112,7 +110,8 @@ def _read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer])
     return Activity(layers=tuple(records))
 
 
-def _totals(report: CostReport, adc_model: AdcModel) -> Table:
+def totals_table(report: CostReport, adc_model: AdcModel, workload: Workload) -> Table:
+    """Area, latency, energy and what follows from them, each with its definition."""
     heads = ("quantity", Column("value", justify="right"), Column("definition", style="dim"))
     table = Table(*heads, title=f"One inference, ADC model: {adc_model}", title_justify="left")
     for name, value, definition in (
@@ -135,15 +134,36 @@ def _totals(report: CostReport, adc_model: AdcModel) -> Table:
         ("conversions", f"{report.conversions:,}", "ADC results of one inference"),
     ):
         table.add_row(name, value, definition)
+    for row in _digital_rows(report, workload):
+        table.add_row(*row)
     return table
 
 
-def _narrow_table(title: str) -> Table:
+def _digital_rows(report: CostReport, workload: Workload) -> list[tuple[str, str, str]]:
+    """Operations on crossbars and beside them, if there are any beside."""
+    kinds: Counter[str] = Counter()
+    for each in workload.digital:
+        kinds[each.kind] += each.count
+    if not kinds:
+        return []
+    share = report.energy_by_component_j[DIGITAL] / report.dynamic_energy_j
+    counts = [(f"  {kind.replace('_', '-')}", f"{count:,}", "") for kind, count in kinds.most_common()]
+    return [
+        ("MACs on crossbars", f"{workload.macs:,}", "multiply-accumulates of the layers"),
+        ("digital operations", f"{kinds.total():,}", "of all kinds, beside the layers"),
+        *counts,
+        ("digital energy", f"{share:.1%}", "of the dynamic energy"),
+    ]
+
+
+def narrow_table(title: str) -> Table:
+    """An empty table for many columns."""
     return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
 
 
-def _components(report: CostReport) -> Table:
-    table = _narrow_table("By component (dynamic energy)")
+def components_table(report: CostReport) -> Table:
+    """Area, latency and dynamic energy of each part of the chip."""
+    table = narrow_table("By component (dynamic energy)")
     for heading in ("component", "area mm2", "%", "latency us", "%", "energy nJ", "%"):
         table.add_column(heading, justify="left" if heading == "component" else "right", overflow="fold")
     for name in report.area_by_component_m2:
@@ -159,7 +179,7 @@ def _components(report: CostReport) -> Table:
 
 
 def _layers(report: CostReport) -> Table:
-    table = _narrow_table("By layer")
+    table = narrow_table("By layer")
     for heading in ("layer", "mapping", "tiles", "copies", "used", "area mm2", "latency us", "%", "energy nJ", "%"):
         is_name = heading in ("layer", "mapping")
         table.add_column(heading, justify="left" if is_name else "right", overflow="fold", no_wrap=is_name)
@@ -178,19 +198,25 @@ def _layers(report: CostReport) -> Table:
     return table
 
 
-def _notes(
-    console: Console, report: CostReport, accelerator: Accelerator, layers: list[MvmLayer], activity: Activity | None
+def notes(
+    console: Console, report: CostReport, accelerator: Accelerator, workload: Workload, activity: Activity | None
 ) -> None:
+    """Print what is outside the reference's range, what the energy would be with other data, and silicon's."""
     for reason in report.outside_reference:
         console.print(f"[yellow]outside NeuroSim's range:[/yellow] {reason}")
+    layers = list(workload.layers)
     scaled = [_scaled(accelerator, layers, factor) for factor in (0.5, 2.0)]
-    spread = [estimate_cost(accelerator, layers, activity=each).energy_j for each in scaled]
+    spread = [estimate_cost(accelerator, layers, digital=workload.digital, activity=each).energy_j for each in scaled]
     source = "measured" if activity else "assumed (half of the hidden activations are zero; see docs/cost_model.md)"
     console.print(
         f"activity: {source}. If hidden activations had half or twice as many ones as assumed, the energy would be "
         f"{spread[0] * 1e9:.4g} or {spread[1] * 1e9:.4g} nJ.",
         highlight=False,
     )
+    silicon = silicon_estimate_of(accelerator, layers, clock_s=report.clock_s)
+    console.print(silicon_line(silicon), highlight=False)
+    for reason in silicon.reasons:
+        console.print(f"[yellow]outside measured chips:[/yellow] {reason}", highlight=False)
 
 
 def _scaled(accelerator: Accelerator, layers: list[MvmLayer], factor: float) -> Activity:
@@ -252,7 +278,7 @@ def _plain(comparison: Comparison) -> dict[str, Any]:
 
 def _silicon_table(comparisons: list[Comparison]) -> Table:
     """All chips; ratios are estimated / measured, and empty where the cost model leaves a chip out."""
-    table = _narrow_table(
+    table = narrow_table(
         f"Measured chips: TOPS/W, or pJ of a conversion (survey: bound x {SURVEY_FACTOR:g}; ! flagged)"
     )
     table.add_column("chip", no_wrap=True, ratio=1, min_width=16)

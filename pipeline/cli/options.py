@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -26,6 +27,51 @@ _HEARTBEAT_HELP = "Seconds between heartbeats; the same for all workers. A worke
 Heartbeat = Annotated[int, typer.Option(help=_HEARTBEAT_HELP)]
 _GOAL_HELP = "Total of evaluated trials at which all workers end; the study file's otherwise."
 Goal = Annotated[int | None, typer.Option("--trials", help=_GOAL_HELP)]
+
+HardwareFile = Annotated[
+    Path | None,
+    typer.Option("--hardware", metavar="FILE.yaml", help="A design file, or one with the accelerator alone."),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Parameter of the function; may be repeated.")
+]
+AllowDigital = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Name of a matrix that may stay digital, such as 'head.*'; may be repeated."),
+]
+
+
+def settings_by_name(settings: Sequence[str]) -> dict[str, Any]:
+    """The values of `--set NAME=VALUE`, read as YAML reads them: `14` is a number, `true` a flag.
+
+    Raises:
+        ValueError: If a setting has another form, or its value is no number, flag or text.
+    """
+    import yaml
+
+    found: dict[str, Any] = {}
+    for each in settings:
+        name, equals, text = each.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        if not equals or not name.strip().isidentifier() or not isinstance(value, str | int | float):
+            raise ValueError(f"--set must be NAME=VALUE with a number, true, false or a text, got {each!r}")
+        found[name.strip()] = value
+    return found
+
+
+def sizes_by_name(inputs: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """The sizes of `--input [NAME=]3x32x32` by name, which is empty where none is given. Raises ValueError."""
+    found: dict[str, tuple[int, ...]] = {}
+    for each in inputs:
+        name, _, text = each.rpartition("=")
+        sizes = text.lower().split("x")
+        if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+            raise ValueError(f"--input must be sizes of 1 or more, such as 3x32x32, got {each!r}")
+        found[name] = tuple(map(int, sizes))
+    return found
 
 
 def within(option: str, value: float | None, low: int, high: int | None = None) -> None:

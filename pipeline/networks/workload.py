@@ -22,6 +22,23 @@ if TYPE_CHECKING:
 _REMEMBERED = 2000  # assumed: networks kept with their workload, so that breeding traces each of them once
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class TracedNetwork:
+    """What is known of a network for one input.
+
+    Attributes:
+        workload: Its layers, with the accelerator's bits, and its digital operations.
+        output: Shape of what it gives for a batch of one; None: no tensor.
+        uncounted: Digital operations whose cost is not known, and not charged.
+        digital: Matrices that stay digital because the network's `allow_digital` names them.
+    """
+
+    workload: Workload
+    output: tuple[int, ...] | None
+    uncounted: tuple[str, ...]
+    digital: tuple[str, ...]
+
+
 class NetworkFailed(InfeasibleDesign):
     """A network whose function or forward pass fails. A search leaves it out; a check before the run refuses it."""
 
@@ -43,7 +60,7 @@ def workload_of(design: DesignPoint) -> Workload:
 
 def workload_of_network(network: BuiltNetwork, image: ImageSpec) -> Workload:
     """`workload_of` a design whose network a function builds."""
-    workload, _ = _traced(dataclasses.replace(network, weight_bits=()), network.folder, image)
+    workload = traced_network(network, image).workload
     if not network.weight_bits:
         return workload
     layers = tuple(dataclasses.replace(layer, weight_bits=network.bits_of(layer.name)) for layer in workload.layers)
@@ -52,7 +69,12 @@ def workload_of_network(network: BuiltNetwork, image: ImageSpec) -> Workload:
 
 def output_of(network: BuiltNetwork, image: ImageSpec) -> tuple[int, ...] | None:
     """Shape of what a network gives for a batch of one; None: no tensor. Raises what `workload_of` does."""
-    return _traced(dataclasses.replace(network, weight_bits=()), network.folder, image)[1]
+    return traced_network(network, image).output
+
+
+def traced_network(network: BuiltNetwork, image: ImageSpec) -> TracedNetwork:
+    """What a trace of a network finds. Raises what `workload_of` does."""
+    return _traced(dataclasses.replace(network, weight_bits=()), network.folder, image)
 
 
 def cost_of(design: DesignPoint, activity: Activity | None = None) -> CostReport:
@@ -68,8 +90,8 @@ def cost_before_training(design: DesignPoint) -> dict[str, float]:
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)
-def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> tuple[Workload, tuple[int, ...] | None]:
-    """Workload and output shape of a network for one input. `folder` is its own, which does not tell networks apart."""
+def _traced(network: BuiltNetwork, folder: object, image: ImageSpec) -> TracedNetwork:
+    """`traced_network`, remembered. `folder` is the network's own, which does not tell networks apart."""
     import torch
 
     from pipeline.networks.models import example_of, float_model
@@ -96,9 +118,7 @@ def _failure(network: BuiltNetwork, error: Exception) -> NetworkFailed:
     return NetworkFailed(f"{describe_network(network)} cannot be traced: {kind}{' '.join(str(error).split())}")
 
 
-def _traced_model(
-    name: str, model: "nn.Module", example: "Tensor", allow_digital: tuple[str, ...]
-) -> tuple[Workload, tuple[int, ...] | None]:
+def _traced_model(name: str, model: "nn.Module", example: "Tensor", allow_digital: tuple[str, ...]) -> TracedNetwork:
     from torch import Tensor
 
     from pipeline.analog.tracing import trace
@@ -110,4 +130,9 @@ def _traced_model(
         unknown = ", ".join(traced.uncounted)
         warnings.warn(f"{name}: the cost of these digital operations is not known: {unknown}", stacklevel=2)
     output = outputs[-1]
-    return traced.workload, tuple(output.shape) if isinstance(output, Tensor) else None
+    return TracedNetwork(
+        workload=traced.workload,
+        output=tuple(output.shape) if isinstance(output, Tensor) else None,
+        uncounted=traced.uncounted,
+        digital=traced.digital,
+    )
