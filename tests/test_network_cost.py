@@ -99,7 +99,7 @@ def test_a_family_and_an_input_of_whole_numbers_have_a_cost(network, hardware, n
         pytest.param(("N:bild", "--hardware", "H"), "did you mean 'build'", id="another function"),
         pytest.param(("N:build", "--hardware", "H", "--input", "3by8"), "such as 3x32x32, got '3by8'", id="no size"),
         pytest.param(("N:build", "--hardware", "H", "--input", "x=3x8x8"), "only inputs of ONNX", id="a named input"),
-        pytest.param(("N:broken", "--hardware", "H", "--input", "3x8x8"), "cannot be traced: RuntimeError", id="broken"),
+        pytest.param(("N:broken", "--hardware", "H", "--input", "3x8x8"), "cannot be traced", id="broken"),
         pytest.param(
             ("N:build", "--hardware", "H", "--input", "3x8x8", "--set", "dept=2"), "did you mean 'depth'", id="unknown"
         ),
