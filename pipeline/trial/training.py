@@ -106,18 +106,21 @@ def train(
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on loggers, workers and schedules, which a search does not need
-        trainer = pl.Trainer(
-            max_epochs=spec.epochs,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            plugins=[LightningEnvironment()],
-        )
         try:
-            trainer.fit(module, batches)
+            _silent_trainer(spec.epochs).fit(module, batches)
         finally:
             round_products(False)
     network.to(compute_device()).eval()  # Lightning leaves it on the CPU
+
+
+def _silent_trainer(epochs: int) -> pl.Trainer:
+    return pl.Trainer(
+        max_epochs=epochs,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        plugins=[LightningEnvironment()],
+    )
