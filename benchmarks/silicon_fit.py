@@ -1,7 +1,7 @@
 """Fit the constants of the silicon estimate to measured chips, and say how far it is from chips that it has not seen.
 
 python benchmarks/silicon_fit.py FOLDER            print the tables
-python benchmarks/silicon_fit.py FOLDER --write    also write hw_models/tables/silicon_*.csv
+python benchmarks/silicon_fit.py FOLDER --write    also write hw_models/tables/silicon_*.csv and docs/silicon.md
 
 FOLDER holds Benchmarking_Data.csv and, for the anchors, measured_curves.csv; tests/golden has a small copy of both.
 Every figure is of a chip that was left out of the fit, with the papers on the same chip.
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from markdown_tables import table
+from markdown_tables import table, write_block
 from scipy.optimize import least_squares
 
 from hw_models.silicon import formulas, gates
@@ -35,6 +35,7 @@ from hw_models.validation.silicon import read_measured_chips
 
 FAMILIES = ("charge", "discharge", "divider", "conducting", "digital")
 FIELDS = ("node_nm", "supply_v", "inputs", "input_bits", "weight_bits", "adc_bits", "use_s")
+PAGE = Path(__file__).parents[1] / "docs" / "silicon.md"
 SHARES = (0.5, 0.8, 0.9)
 SCATTER = 0.8  # spread of ln(model / chip) at which a residual begins to count linearly instead of squared; assumed
 
@@ -364,7 +365,8 @@ def goals(judged: Judged, hits: np.ndarray) -> list[tuple[str, float, str, bool]
 
 def _line(name: str, errors: np.ndarray, chips: int | str = "", factors: Sequence[float] = ()) -> list[str]:
     shares = [f"{100 * within(errors, factor):.0f} %" for factor in (2, 3)]
-    return [name, str(len(errors)), str(chips), f"{median_factor(errors):.2f}", *shares, *(f"{f:.1f}" for f in factors)]
+    numbers = [*shares, *([f"{factor:.1f}" for factor in factors] or [""] * len(SHARES))]
+    return [name, str(len(errors)), str(chips), f"{median_factor(errors):.2f}", *numbers]
 
 
 def _family_lines(data: Chips, errors: np.ndarray) -> list[list[str]]:
@@ -480,6 +482,8 @@ def main() -> None:
     judged = judge(options.folder)
     if options.write:
         write_tables(judged)
+        write_block(PAGE, "silicon", accuracy_table(judged))
+        write_block(PAGE, "density", density_table(judged))
     hits = nested_hits(judged.energy)
     print(accuracy_table(judged), density_table(judged), sep="\n\n")
     print(f"\nnested coverage of the 50, 80 and 90 % bars: {', '.join(f'{100 * s:.0f} %' for s in hits.mean(0))}\n")

@@ -50,6 +50,15 @@ def test_a_design_prints_totals_components_and_layers(design, nacim):
         assert word in done.stdout
 
 
+def test_a_design_is_told_what_silicon_would_reach(design, nacim):
+    printed = " ".join(nacim("cost", design).stdout.split())
+    silicon = json.loads(nacim("cost", design, "--json").stdout)["silicon"]
+    reached = silicon["tops_per_watt"]
+    assert f"silicon: about {reached['value']:.2g} TOPS/W (80 %: " in printed
+    assert f"from {reached['bars']['chips']} conducting chips" in printed
+    assert reached["bars"]["factor_80"] > silicon["between_designs"]["factor_80"] > 1
+
+
 def test_json_has_both_adc_models(design, nacim):
     plain = json.loads(nacim("cost", design, "--adc-model", "both", "--json").stdout)
     assert plain["reference"]["area_m2"] == plain["survey"]["area_m2"]
@@ -120,10 +129,16 @@ def test_a_network_may_be_a_path(tmp_path, nacim):
     assert by_path["latency_ns"] == by_name["latency_ns"] != ""
 
 
-def test_anchors_print_ratios_and_a_factor(nacim):
+def test_anchors_print_ratios_and_factors_of_all_chips(nacim):
     done = nacim("cost", "--anchors", GOLDEN)
     assert "geometric-mean factor" in done.stdout
-    assert json.loads(nacim("cost", "--anchors", GOLDEN, "--json").stdout)["geometric_mean_factor"]["reference"] > 1
+    assert "HERMES-core" in done.stdout
+    assert "silicon estimate, flagged: median factor" in done.stdout
+    assert "supply 4.2 V at 130 nm" in done.stdout
+    found = json.loads(nacim("cost", "--anchors", GOLDEN, "--json").stdout)
+    assert found["geometric_mean_factor"]["reference"] > 1
+    assert len(found["anchors"]) == 92
+    assert all(anchor["silicon_estimate"] for anchor in found["anchors"])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 `silicon_estimate_of`.
 
 Ten constants are fitted to published chips; `benchmarks/silicon_fit.py` fits them and writes the tables that this room
-reads. Only totals are identified: there is no breakdown. docs/cost_model.md, "How far from silicon".
+reads. Only totals are identified: there is no breakdown. docs/silicon.md.
 """
 
 from hw_models.silicon.estimate import Bars, Figure, SiliconEstimate, silicon_estimate

@@ -83,7 +83,7 @@ def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Lit
     }
     if as_json:
         plain = {model: report.to_dict() for model, report in reports.items()}
-        print_json(plain if adc_model == "both" else plain[adc_model])
+        print_json((plain if adc_model == "both" else plain[adc_model]) | {"silicon": silicon.to_dict()})
         return
     console = Console()
     for model, report in reports.items():
