@@ -8,9 +8,9 @@ import torch
 from pipeline.analog.model import noisy_layers, program_chip
 from pipeline.analog.simulated_chip import SimulatedChip
 from pipeline.design.results import TrainingDiverged
+from pipeline.networks import workload
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
-from pipeline.trial import evaluate as objective
 from pipeline.trial import judging, training
 from pipeline.trial.evaluate import evaluate
 from pipeline.trial.network import load_checkpoint
@@ -32,7 +32,7 @@ def a_design(study, **values):
 def test_cost_and_accuracy_come_from_the_very_same_hardware(study, monkeypatch):
     """What the evaluated network really converts is what the cost model was told and charges."""
     seen = {}
-    estimate, measure = objective.estimate_cost, judging.accuracy_under_variation
+    estimate, measure = workload.estimate_cost, judging.accuracy_under_variation
 
     def spy_on_cost(accelerator, layers, **options):
         seen["charged"] = estimate(accelerator, layers, **options)
@@ -43,7 +43,7 @@ def test_cost_and_accuracy_come_from_the_very_same_hardware(study, monkeypatch):
         seen["network"], seen["images"] = network, splits[0][0]
         return measure(network, splits, *rest)
 
-    monkeypatch.setattr(objective, "estimate_cost", spy_on_cost)
+    monkeypatch.setattr(workload, "estimate_cost", spy_on_cost)
     monkeypatch.setattr(judging, "accuracy_under_variation", spy_on_accuracy)
     design = a_design(study)
     result = evaluate(design, study.spec, 0)

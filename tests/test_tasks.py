@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, jaccard_score, r2_score
@@ -16,6 +17,8 @@ from pipeline.analog.simulated_chip import SimulatedChip
 from pipeline.data.batches import ShuffledBatches
 from pipeline.data.scores import correct_sign, mean_average_precision, mean_iou, overlaps, r2
 from pipeline.data.task import infer_task, named_task
+from pipeline.report.content import Chapter, Plot, Section, Table
+from pipeline.report.score_words import in_words_of
 from pipeline.study.study_spec import TrainingSpec, VariationSpec
 from pipeline.trial.training import train
 from pipeline.trial.variation import accuracy_under_variation, summarize
@@ -271,3 +274,22 @@ def test_pixels_that_move_in_count_for_nothing_where_a_value_is_ignored():
     for x, y in ShuffledBatches((images, masks), 10, 0, "crop", outside=255):
         assert torch.equal(y == 255, x[:, 0] == 0)
         assert set(y.unique().tolist()) == {1, 255}
+
+
+def test_reports_name_the_score_where_they_speak_of_accuracy():
+    figure = go.Figure().update_layout(xaxis={"title": {"text": "accuracy [%]"}})
+    table = Table(["best accuracy [%]", "accuracy_mean"], [["accuracy", "1"]], "Both accuracies fall.")
+    section = Section("Accuracy by device", "Mean accuracy.", [Plot("noise", figure, "accuracy"), table])
+    chapter = Chapter([section], "accuracy", "Which accuracy is enough?", "best accuracy 71 %")
+    assert in_words_of("accuracy", chapter) is chapter
+    found = in_words_of("mean IoU", chapter)
+    plot, rows = found.sections[0].parts
+    assert (found.sections[0].heading, found.sections[0].note) == ("Mean IoU by device", "Mean mean IoU.")
+    assert (plot.heading, plot.figure.layout.xaxis.title.text) == ("mean IoU", "mean IoU [%]")
+    assert (rows.heads, rows.caption) == (["best mean IoU [%]", "accuracy_mean"], "Both mean IoU fall.")
+    assert (found.title, found.question, found.summary) == (
+        "accuracy",
+        "Which accuracy is enough?",
+        "best mean IoU 71 %",
+    )
+    assert rows.rows == table.rows

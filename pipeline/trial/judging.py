@@ -40,9 +40,8 @@ class Judging:
             x, labels, variation = x[:_MIDWAY_IMAGES], labels[:_MIDWAY_IMAGES], variation.model_copy(update=chips)
         splits = [(x, labels), self.images.test] if test else [(x, labels)]
         recalibration = self.images.train[0][:RECALIBRATION_IMAGES]
-        return accuracy_under_variation(
-            network, splits, variation, self.spec.seed, recalibration, task=self.images.task
-        )
+        task = self.images.task
+        return accuracy_under_variation(network, splits, variation, self.spec.seed, recalibration, None, task)
 
 
 class Midway:
