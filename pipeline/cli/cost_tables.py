@@ -83,6 +83,7 @@ def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Lit
     }
     if as_json:
         plain = {model: report.to_dict() for model, report in reports.items()}
+        silicon = silicon_estimate_of(design.accelerator, layers, clock_s=next(iter(reports.values())).clock_s)
         print_json((plain if adc_model == "both" else plain[adc_model]) | {"silicon": silicon.to_dict()})
         return
     console = Console()

@@ -16,6 +16,7 @@ from hw_models.cost import DIGITAL, CostReport, estimate_cost
 from hw_models.cost.activity import Activity
 from hw_models.cost.column_energy import AdcModel
 from hw_models.mapping import map_network
+from hw_models.silicon import silicon_estimate_of
 from hw_models.workload import Workload
 from pipeline.cli.cost_tables import components_table, narrow_table, notes, read_activity, totals_table
 from pipeline.cli.options import console_of_tables, print_json, settings_by_name, sizes_by_name
@@ -84,7 +85,9 @@ def network_cost(
         _write(out, rows)
     if as_json:
         plain = {model: report.to_dict() for model, report in reports.items()}
-        print_json((plain if adc_model == "both" else plain[adc_model]) | {"network": _plain(found)})
+        silicon = silicon_estimate_of(accelerator, layers, clock_s=next(iter(reports.values())).clock_s)
+        shown = plain if adc_model == "both" else plain[adc_model]
+        print_json(shown | {"network": _plain(found), "silicon": silicon.to_dict()})
         return
     _print(found, rows, reports, accelerator, activity)
 
