@@ -126,8 +126,11 @@ def _best_pe_size(matrices: list[Matrix], tile_size: int, floor: int) -> int:
 
     Layers of several packs have no say: PEs of any size have about as many places for them.
     """
-    candidates = [(_utilisation(matrices, tile_size, tile_size), tile_size // _PES_PER_TILE_SIDE)]
-    for size in _halves_above(tile_size // _PES_PER_TILE_SIDE, floor):
+    half = tile_size // _PES_PER_TILE_SIDE
+    if half <= floor:
+        return half
+    candidates = [(_utilisation(matrices, tile_size, tile_size), half)]
+    for size in _halves_above(half, floor):
         used = cells = 0
         for m in matrices:
             used += m.rows * m.columns * math.prod(copies(m.rows, m.columns, tile_size, size))

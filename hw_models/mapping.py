@@ -171,9 +171,11 @@ def _reusing_kernel(layer: MvmLayer) -> int:
 
 
 def _novel_layers(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> list[bool]:
+    if accelerator.mapping != "novel":
+        return [False] * len(layers)
     kernels = [_reusing_kernel(layer) for layer in layers]
     frequent = Counter(kernel for kernel in kernels if kernel > 1).most_common(1)
-    if not frequent or accelerator.mapping != "novel":
+    if not frequent:
         return [False] * len(layers)
     return [
         kernel == frequent[0][0] and layer.rows >= accelerator.crossbar_size
@@ -214,6 +216,8 @@ def map_network(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Network
 
 def groups_per_pack(crossbar_size: int, layer: MvmLayer, columns_per_weight: int) -> int:
     """The largest divisor of `layer.groups` for which so many groups fit one crossbar along its diagonal, or 1."""
+    if layer.groups == 1:
+        return 1
     largest = crossbar_size // max(layer.rows, layer.out_channels // layer.groups * columns_per_weight)
     return next((g for g in range(min(largest, layer.groups), 1, -1) if layer.groups % g == 0), 1)
 
