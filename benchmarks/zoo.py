@@ -44,7 +44,6 @@ _TORCHVISION = {  # side of the image: names
     64: "resnet18 resnet50 resnext50_32x4d densenet121 squeezenet1_1 mobilenet_v2 mobilenet_v3_small "
     "mnasnet0_5 efficientnet_b0 efficientnet_v2_s shufflenet_v2_x0_5 regnet_x_400mf regnet_y_400mf convnext_tiny "
     "swin_t swin_v2_t alexnet",
-    224: "maxvit_t vit_b_32",
 }
 _AUXILIARY = {"inception_v3": 80, "googlenet": 64}
 _SEGMENTATION = ("fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")

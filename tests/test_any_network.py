@@ -21,11 +21,19 @@ from pipeline.analog.tracing import UntraceableModel, trace
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from product_counter import count_products
 
-REFUSED = {"mapped_over_the_batch": "torch.vmap"}  # form: what the refusal names
+REFUSED = {  # form: what the refusal names
+    "mapped_over_the_batch": "torch.vmap",
+    "complex_numbers": "matmul of complex64 numbers",
+    "whole_numbers": "matmul of int64 numbers",
+    "sparse_weight": "_sparse_mm",
+    "distances": "cdist",
+    "numpy_weight": "the weight of linear is made outside torch",
+}
 NOT_COUNTED = {
     "bilinear",
     "augmented_addition",
     "numpy_between",
+    "learned_queries",
 }  # what torch's flop counter does not know, or cannot follow
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # torch's own, of padding and of its LSTM
 

@@ -628,3 +628,48 @@ add_forms(
     numpy_between=lambda: Calls(lambda m, x: m.b(torch.from_numpy(m.a(x).detach().numpy().copy())), **pair_of_layers()),
     symbolic_graph=lambda: torch.fx.symbolic_trace(nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 5))),
 )
+
+
+# Weights that other products, constants or steps aside from torch make.
+
+
+def _by_hand(model: Any, x: Tensor) -> Tensor:
+    state = torch.zeros(x.shape[1], 6)
+    for step in x:
+        state = torch.tanh(model.of_input(step) + model.of_state(state))
+    return state
+
+
+add_forms(
+    VECTORS,
+    folded_weights=lambda: Calls(lambda m, x: F.linear(x, m.w @ m.v), w=_w(5, 3), v=_w(3, 8)),
+    folded_weights_on_the_right=lambda: Calls(lambda m, x: x @ (m.v @ m.w), v=_w(8, 3), w=_w(3, 5)),
+    merged_low_rank=lambda: Calls(
+        lambda m, x: F.linear(x, m.a.weight + m.w @ m.v), a=nn.Linear(8, 5), w=_w(5, 3), v=_w(3, 8)
+    ),
+    weight_of_a_code=lambda: Calls(
+        lambda m, x: F.linear(x, m.make(m.code).view(5, 8)), make=nn.Linear(4, 40), code=_w(4)
+    ),
+    circulant=lambda: Calls(lambda m, x: F.linear(x, torch.stack([m.w.roll(i) for i in range(8)])), w=_w(8)),
+    constant_transform=lambda: Calls(
+        lambda m, x: m.a(x @ torch.cos(0.3 * torch.arange(8.0)[:, None] * torch.arange(8.0))), a=nn.Linear(8, 5)
+    ),
+    mix_of_layers=lambda: Calls(
+        lambda m, x: torch.einsum("l,lbd->bd", m.w.softmax(0), torch.stack([x, x**2])), w=_w(2)
+    ),
+    cosine_classifier=lambda: Calls(lambda m, x: F.linear(F.normalize(x), F.normalize(m.w)), w=_w(5, 8)),
+    layer_of_a_constant=lambda: Calls(lambda m, x: m.a(torch.ones(2, 8)).sum() + m.b(x), **pair_of_layers()),
+    held_outside_of_torch=lambda: Calls(lambda m, x: F.linear(x, m.box[0]), box=[torch.randn(5, 8)]),
+    complex_numbers=lambda: Calls(lambda m, x: (torch.fft.fft(x) @ torch.view_as_complex(m.w)).abs(), w=_w(8, 5, 2)),
+    whole_numbers=lambda: Calls(lambda m, x: (9 * x).long() @ (9 * m.w).long(), w=_w(8, 5)),
+    sparse_weight=lambda: Calls(lambda m, x: torch.sparse.mm(m.w.to_sparse(), x.T), w=_w(5, 8)),
+    distances=lambda: Calls(lambda m, x: torch.cdist(x, m.w), w=_w(5, 8)),
+    numpy_weight=lambda: Calls(lambda m, x: F.linear(x, torch.from_numpy(m.n)), n=torch.randn(5, 8).numpy()),
+)
+add_forms(
+    SEQUENCES,
+    recurrence_by_hand=lambda: Calls(_by_hand, of_input=nn.Linear(8, 6), of_state=nn.Linear(6, 6)),
+    learned_queries=lambda: Calls(
+        lambda m, x: m.mha(m.tokens.expand(-1, x.shape[1], -1), x, x)[0], tokens=_w(3, 1, 8), mha=attention()
+    ),
+)

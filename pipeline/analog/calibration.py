@@ -103,8 +103,7 @@ def _fix_ranges(model: nn.Module, batch: Batch) -> None:
 
 
 def _uses(model: nn.Module, batch: Batch) -> dict[NoisyLayer, list[int]]:
-    """For each layer the products of an exact pass over all images, use by use: counted for two images, or for all if
-    the model does not take two, or does not use all layers for two."""
+    """For each layer the products of an exact pass over all images, use by use."""
     uses: dict[NoisyLayer, list[int]] = {layer: [] for layer in noisy_layers(model)}
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -116,12 +115,6 @@ def _uses(model: nn.Module, batch: Batch) -> dict[NoisyLayer, list[int]]:
         for layer in uses:
             layer.fidelity = "float"
             hooks.enter_context(layer.register_forward_hook(count))
-        with contextlib.suppress(Exception):
-            batch.run(model, slice(2))
-            if all(uses.values()):
-                return {layer: [products * (batch.size or 2) // 2 for products in each] for layer, each in uses.items()}
-        for each in uses.values():
-            each.clear()
         batch.run(model)
     return uses
 

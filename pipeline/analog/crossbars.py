@@ -16,7 +16,7 @@ from pipeline.analog.base import NoisyLayer
 from pipeline.analog.following import Following, named_tensors
 from pipeline.analog.matrix import Matrix
 from pipeline.analog.products import UnknownProduct, product_of
-from pipeline.analog.tracing import WEIGHT_BY_PLACE, Traced, UntraceableModel, matrix_keys, trace_of_one
+from pipeline.analog.tracing import Traced, UntraceableModel, is_fixed_activation, matrix_keys, trace_of_one
 
 
 class Crossbars:
@@ -68,6 +68,11 @@ class Crossbars:
         for setting in self._awaiting:
             self.apply_to_layers(setting)
         self._load_ranges()
+        if traced.fixed:
+            warnings.warn(
+                f"{', '.join(traced.fixed)}: products with what weights alone give (learned queries) are digital",
+                stacklevel=2,
+            )
         if traced.uncounted:
             warnings.warn(f"the cost of digital operations is not known: {', '.join(traced.uncounted)}", stacklevel=2)
 
@@ -186,7 +191,7 @@ class _Running(Following):
         except UnknownProduct:  # the trace has refused it, unless it is allowed to stay digital
             product = None
         origin = None if product is None else self.origin(product.source)
-        if product is None or origin is None or (origin.is_product and name not in WEIGHT_BY_PLACE):
+        if product is None or origin is None or is_fixed_activation(name, product, origin):
             return self.other(name, func, args, kwargs)
         layer = self._crossbars.find(matrix_keys(product, origin))
         if layer is None:

@@ -59,12 +59,20 @@ def product_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], is_stat
     Raises:
         UnknownProduct: If there is such a product, but in a form that is not known here.
     """
-    if name not in _FORMS:
-        operands = [each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)]
-        if any(is_static(each) for each in operands) and not all(is_static(each) for each in operands):
+    given = [
+        part for each in (*args, *kwargs.values()) for part in (each if isinstance(each, list | tuple) else [each])
+    ]
+    operands = [each for each in given if isinstance(each, Tensor)]
+    static = [is_static(each) for each in operands]
+    if any(static) and not all(static):
+        if name not in _FORMS:
             raise UnknownProduct(f"torch.{name}")
-        return None
-    return _FORMS[name](is_static, *args, **kwargs)
+        for each in operands:
+            if each.layout is not torch.strided:
+                raise UnknownProduct(f"torch.{name} with a sparse matrix")
+            if not each.is_floating_point():
+                raise UnknownProduct(f"torch.{name} of {str(each.dtype).removeprefix('torch.')} numbers")
+    return _FORMS[name](is_static, *args, **kwargs) if name in _FORMS else None
 
 
 PRODUCT_NAMES: frozenset[str]  # of all torch calls that this module reads or refuses

@@ -56,6 +56,7 @@ class Traced:
         matrices: One per layer of the workload.
         digital: Static matrices that stay digital because the caller allowed it, by name.
         uncounted: Names of torch operations whose digital cost is not known, and not charged.
+        fixed: Modules with products of an activation and a fixed activation (`is_fixed_activation`).
         outside: Name -> tensor, of parameters and constants that the model uses but does not hold as its own.
     """
 
@@ -63,7 +64,14 @@ class Traced:
     matrices: tuple[MatrixUse, ...]
     digital: tuple[str, ...]
     uncounted: tuple[str, ...]
+    fixed: tuple[str, ...]
     outside: Mapping[str, Tensor]
+
+
+def is_fixed_activation(name: str, product: Product, origin: Origin) -> bool:
+    """Whether the static operand is what weights give alone, batch by batch, such as the queries of learned tokens: its
+    product with an activation is one of two activations, and digital."""
+    return origin.is_product and name not in WEIGHT_BY_PLACE and product.source.dim() > 2
 
 
 def matrix_keys(product: Product, origin: Origin) -> tuple[Any, Any]:
@@ -154,6 +162,7 @@ def _described(tracer: "_Tracer", counter: DigitalCounter) -> Traced:
         matrices=matrices,
         digital=tuple(sorted(tracer.digital)),
         uncounted=tuple(sorted(counter.unknown)),
+        fixed=tuple(sorted(tracer.fixed)),
         outside=tracer.outside,
     )
 
@@ -213,6 +222,7 @@ class _Tracer(Following):
         self.found: dict[Any, _Found] = {}
         self._made_by: dict[int, _Found] = {}
         self.digital: set[str] = set()
+        self.fixed: set[str] = set()
         self._modules: list[nn.Module] = [model]
         self.inside: str | None = None
 
@@ -298,6 +308,7 @@ class _Tracer(Following):
                 ) from error
             return None
         if product is None:
+            self._refuse_unseen_weight(name, args, kwargs)
             return None
         if torch._C._functorch.is_batchedtensor(product.x):
             raise UntraceableModel(
@@ -306,9 +317,20 @@ class _Tracer(Following):
             )
         origin = self.origin(product.source)
         assert origin is not None
-        if origin.is_product and name not in WEIGHT_BY_PLACE:  # a fixed activation, such as a learned query
+        if is_fixed_activation(name, product, origin):
+            self.fixed.add(self.path)
             return None
         return None if self._is_allowed(self.path, *origin.roots) else product
+
+    def _refuse_unseen_weight(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise an UntraceableModel if a layer's weight comes from outside torch at each call, such as from NumPy."""
+        weight = args[1] if len(args) > 1 else kwargs.get("weight")
+        made_anew = self._outside_before and id(weight) in self.unknown
+        if name in WEIGHT_BY_PLACE and made_anew and not self._is_allowed(self.path):
+            raise UntraceableModel(
+                f"{self.path or 'the model'}: the weight of {name} is made outside torch at each call, so it is not "
+                "known whether it depends on the input; hold it as a tensor, or name the module in allow_digital"
+            )
 
     def _used(self, product: Product) -> _Found:
         """The matrix of a product, one use added."""
