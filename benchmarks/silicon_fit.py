@@ -14,13 +14,15 @@ import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from markdown_tables import table, write_block
 from scipy.optimize import least_squares
 
 from hw_models.silicon import formulas, gates
-from hw_models.silicon.estimate import ALL, DENSITY, EFFICIENCY, WITHIN_CHIP
+from hw_models.silicon.estimate import ALL, DENSITY, EFFICIENCY, WITHIN_CHIP, silicon_estimate
+from hw_models.silicon.macro import Family, Macro
 from hw_models.silicon.measured import (
     BENCHMARK,
     CURVES,
@@ -35,6 +37,7 @@ from hw_models.validation.silicon import read_measured_chips
 
 FAMILIES = ("charge", "discharge", "divider", "conducting", "digital")
 FIELDS = ("node_nm", "supply_v", "inputs", "input_bits", "weight_bits", "adc_bits", "use_s")
+LATER = Path(__file__).with_name("silicon_later.csv")  # chips of other sources, in no fit
 PAGE = Path(__file__).parents[1] / "docs" / "silicon.md"
 SHARES = (0.5, 0.8, 0.9)
 SCATTER = 0.8  # spread of ln(model / chip) at which a residual begins to count linearly instead of squared; assumed
@@ -417,6 +420,29 @@ def density_table(judged: Judged) -> str:
     return table(heads, [*_family_lines(data, errors), _line("all", errors, len(set(data.chips)))])
 
 
+def later_chips() -> list[tuple[str, Macro, float]]:
+    """(chip, macro, measured TOPS/W) of chips that are in no fit: `silicon_later.csv`."""
+    found = []
+    for row in read_rows(LATER):
+        numbers = {name: float(row[name]) for name in FIELDS if row[name]}
+        macro = Macro(family=cast(Family, row["family"]), **numbers)
+        found.append((row["chip"], macro, float(row["tops_per_watt"])))
+    return found
+
+
+def later_table() -> str:
+    """What the tables of hw_models estimate for chips that are in no fit."""
+    lines = []
+    for chip, macro, measured in later_chips():
+        found = silicon_estimate(macro).tops_per_watt
+        is_held = found.low(80) <= measured <= found.high(80)
+        numbers = (f"{value:.3g}" for value in (measured, found.value, found.value / measured))
+        setting = f"{macro.inputs:g} inputs, {macro.weight_bits:g}-bit weights, {macro.supply_v:g} V"
+        lines.append((chip, macro.family, setting, *numbers, "yes" if is_held else "no"))
+    heads = ("chip", "family", "setting", "measured TOPS/W", "estimated", "ratio", "in the 80 % bar")
+    return table(heads, lines)
+
+
 def write_tables(judged: Judged) -> None:
     """Write constants, bars and the ranges that each family's chips cover."""
     values = {}
@@ -484,8 +510,9 @@ def main() -> None:
         write_tables(judged)
         write_block(PAGE, "silicon", accuracy_table(judged))
         write_block(PAGE, "density", density_table(judged))
+        write_block(PAGE, "later", later_table())  # of the tables as they were read: once written, run it again
     hits = nested_hits(judged.energy)
-    print(accuracy_table(judged), density_table(judged), sep="\n\n")
+    print(accuracy_table(judged), density_table(judged), later_table(), sep="\n\n")
     print(f"\nnested coverage of the 50, 80 and 90 % bars: {', '.join(f'{100 * s:.0f} %' for s in hits.mean(0))}\n")
     for words, value, limit, is_met in goals(judged, hits):
         print(f"{'met   ' if is_met else 'MISSED'}  {words}: {value:.3g} ({limit})")

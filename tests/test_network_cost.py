@@ -85,7 +85,12 @@ def test_a_design_with_a_network_costs_what_its_parts_cost(network, tmp_path, na
 
 def test_a_family_and_an_input_of_whole_numbers_have_a_cost(network, hardware, nacim):
     asked = ("cost", "resnet", "--hardware", hardware, "--input", "3x16x16", "--set", "stages=2", "--json")
-    assert json.loads(nacim(*asked, "--adc-model", "both").stdout).keys() == {"reference", "survey", "network", "silicon"}
+    assert json.loads(nacim(*asked, "--adc-model", "both").stdout).keys() == {
+        "reference",
+        "survey",
+        "network",
+        "silicon",
+    }
     asked = ("cost", f"{network}:words", "--hardware", hardware, "--input", "7", "--integers", "--json")
     found = json.loads(nacim(*asked).stdout)["network"]
     assert [(each["name"], each["windows"]) for each in found["layers"]] == [("1", 7)]

@@ -246,6 +246,14 @@ def test_a_chip_never_takes_part_in_its_own_estimate(judged):
         assert errors[mine] == pytest.approx(judged.errors[mine] + 3.0, abs=1e-3)
 
 
+def test_later_chips_with_all_rows_driven_are_within_their_bars_and_an_array_without_trees_is_not():
+    found = {chip: silicon_estimate(macro).tops_per_watt for chip, macro, _ in silicon_fit.later_chips()}
+    measured = {chip: value for chip, _, value in silicon_fit.later_chips()}  # a chip's last row: all rows driven
+    held = {chip for chip, each in found.items() if each.low(80) <= measured[chip] <= each.high(80)}
+    assert held == {"Li, A-SSCC 2025", "Yao, ESSERC 2024", "Wei, SSC-L 2025"}
+    assert found.keys() - held == {"Colonnade"}
+
+
 def test_a_bar_counts_chips_not_figures():
     errors, chips = np.array([1.0, -2.0, 3.0, 4.0]), np.array(["a", "b", "c", "d"])
     assert silicon_fit.bar(errors, chips, 0.8) == pytest.approx(4)  # rank 4 of 4 + 1
