@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import DataDir, StudyFile
+from pipeline.cli.options import DataDir, StudyFile, console_of_tables
 
 data = typer.Typer(no_args_is_help=True, help="List data sets, look at one, or fetch one.")
 
@@ -27,13 +27,17 @@ def list_sets(
         if data_dir and data_set.checksums:
             presence = "yes" if is_whole(name, data_dir) else "no"
         table.add_row(name, data_set.about, url, *([presence] if data_dir else []))
+    table.add_row(
+        "build: FILE.py:FUNCTION",
+        "your own, in place of a name: what a function gives, see docs/data.md",
+        *[""] * (len(table.columns) - 2),
+    )
     Console().print(table)
 
 
 @data.command("look")
 def look(study_file: StudyFile, data_dir: DataDir = None) -> None:
     """Show what the networks of a study see: inputs and labels of each split, the task and its score."""
-    from rich.console import Console
     from rich.table import Table
 
     from pipeline.data.batches import load_images
@@ -50,7 +54,7 @@ def look(study_file: StudyFile, data_dir: DataDir = None) -> None:
             shape = f"({', '.join(map(str, each.shape))})"
             cells += [shape, str(each.dtype).removeprefix("torch."), f"{each.min():.4g} to {each.max():.4g}"]
         table.add_row(name, *cells)
-    Console().print(table)
+    console_of_tables().print(table)
     print(f"{spec.title}: task {images.task.name}, score {spec.score_name}, outputs of a network {image.outputs}")
 
 
