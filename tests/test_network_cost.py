@@ -57,8 +57,6 @@ def test_the_numbers_are_those_of_the_cost_model(network, hardware, tmp_path, na
     plain = json.loads(nacim(*asked, "--json").stdout)
     assert plain["network"]["macs"] == 36 * (27 * 4 + 9 * 4) + 4 * 5
     assert [each["name"] for each in plain["network"]["layers"]] == ["0", "2", "3.2"]
-    accelerator, image = load_hardware(hardware)
-    assert image is None
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["layer"] for row in rows] == ["0", "2", "3.2", "digital"]
@@ -67,7 +65,6 @@ def test_the_numbers_are_those_of_the_cost_model(network, hardware, tmp_path, na
     # 36 vectors x 6 input bits x 1 row block x 4 filters x 4 columns of a weight
     assert int(rows[0]["conversions"]) == 36 * 6 * 1 * 4 * 4
     assert sum(float(row["energy_j"]) for row in rows) == pytest.approx(plain["energy_j"])
-    assert accelerator.crossbar_size == 64
 
 
 def test_a_design_with_a_network_costs_what_its_parts_cost(network, tmp_path, nacim):
@@ -76,8 +73,10 @@ def test_a_design_with_a_network_costs_what_its_parts_cost(network, tmp_path, na
     path = tmp_path / "design.yaml"
     path.write_text(yaml.safe_dump(design))
     whole = json.loads(nacim("cost", path, "--json").stdout)
-    parts = json.loads(nacim("cost", f"{network}:build", "--hardware", path, "--set", "width=8", "--json").stdout)
-    assert parts["energy_j"] == whole["energy_j"]
+    parts = json.loads(nacim("cost", f"{network}:build", "--hardware", path, "--json").stdout)
+    assert parts["energy_j"] == whole["energy_j"], "the design's parameters hold for its own function"
+    other = nacim("cost", f"{network}:build", "--hardware", path, "--set", "width=6", "--json").stdout
+    assert json.loads(other)["network"]["layers"][0]["out_channels"] == 6
     found = load_design(path)
     workload = workload_of(found)
     assert whole["energy_j"] == estimate_cost(found.accelerator, workload.layers, digital=workload.digital).energy_j

@@ -1,4 +1,7 @@
-"""`nacim evaluate`: measure finished trials again. `evaluate` is long because its signature defines the options."""
+"""`nacim evaluate`: measure finished trials again, or a trained model without a study.
+
+`evaluate` is long because its signature defines the options.
+"""
 
 import dataclasses
 import functools
@@ -6,16 +9,28 @@ import itertools
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import AsJson, DataDir, OutFolder, StorageUrl, StudyFile, print_json, within
+from pipeline.cli.options import (
+    AllowDigital,
+    AsJson,
+    DataDir,
+    HardwareFile,
+    OutFolder,
+    Settings,
+    StorageUrl,
+    print_json,
+    within,
+)
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from pipeline.follow_up.measure_again import Settings
+    from pipeline.design.results import VariationReport
+    from pipeline.follow_up.measure_again import Settings as Measurement
     from pipeline.follow_up.stored import StoredStudy
 
 REPLAY_DIFFERS = 5  # exit code
@@ -35,11 +50,29 @@ Epochs = Annotated[
     int | None, typer.Option(help="Train the network anew for this many epochs, without a supernet's weights.")
 ]
 TrainImages = Annotated[int | None, typer.Option(help="With --epochs: training images; the study's number otherwise.")]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="FILE.py:FUNCTION", help="A trained model in place of a study; its function, or a family."),
+]
+Weights = Annotated[
+    Path | None, typer.Option(help="With --model: file that torch.save(model.state_dict(), FILE) wrote.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(help="With --model: a data set's name, FILE.py:FUNCTION, or a folder with a folder for each class."),
+]
+TaskOfData = Annotated[
+    str | None, typer.Option("--task", help="With --model: what is learnt; classification if left out.")
+]
+ImageSize = Annotated[int | None, typer.Option(help="With --model: side in pixels to which pictures are resized.")]
+Channels = Annotated[int | None, typer.Option(help="With --model: 1 reads pictures as grey.")]
+Seed = Annotated[int, typer.Option(help="With --model: seed of the simulated chips.")]
+OptionalStudy = Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]", help="A study file; none with --model.")]
 Replayed = Annotated[bool, typer.Option("--replay", help="Train anew as in the search and compare with the database.")]
 
 
 def evaluate(
-    study_file: StudyFile,
+    study_file: OptionalStudy = None,
     trial: Numbers = None,
     front: Front = False,
     chips: Chips = 100,
@@ -51,22 +84,87 @@ def evaluate(
     epochs: Epochs = None,
     train_images: TrainImages = None,
     replay: Replayed = False,
+    model: Model = None,
+    weights: Weights = None,
+    hardware: HardwareFile = None,
+    data: Data = None,
+    settings: Settings = None,
+    task: TaskOfData = None,
+    image_size: ImageSize = None,
+    channels: Channels = None,
+    seed: Seed = 0,
+    allow_digital: AllowDigital = None,
     storage: StorageUrl = None,
     out: OutFolder = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Re-measure trials; store the results alongside. The values that the search used do not change."""
+    """Re-measure trials; store the results alongside. The values that the search used do not change.
+
+    With --model: measure a trained model of your own, without a study.
+    """
     within("--chips", chips, 2)
     counts = {"--images-per-chip": images_per_chip, "--test-images": test_images}
     for option, count in (counts | {"--epochs": epochs, "--train-images": train_images}).items():
         within(option, count, 1)
+    of_trials = {
+        "STUDY.yaml": study_file,
+        "--trial": trial,
+        "--front": front,
+        "--epochs": epochs,
+        "--train-images": train_images,
+        "--replay": replay,
+        "--storage": storage,
+        "--out": out,
+    }
+    of_models = {
+        "--weights": weights,
+        "--hardware": hardware,
+        "--data": data,
+        "--set": settings,
+        "--task": task,
+        "--image-size": image_size,
+        "--channels": channels,
+        "--seed": seed,
+        "--allow-digital": allow_digital,
+    }
+    for option, given in (of_trials if model else of_models).items():
+        if given:
+            way_out = "belongs to a study, not to --model; remove it" if model else "needs --model FILE.py:FUNCTION"
+            raise ValueError(f"{option} {way_out}")
     if train_images and not epochs:
         raise ValueError(f"--train-images {train_images} needs --epochs: only a new training sees other images")
     for option, values in (("--drift-time", drift_time), ("--sigma-scale", sigma_scale)):
         for value in values or ():
             within(option, value, 0)
-    from pipeline.follow_up.measure_again import Settings
+    if model is not None:
+        from pipeline.cli.evaluate_model import Asked, evaluate_model
+
+        asked = Asked(
+            model=model,
+            weights=weights,
+            hardware=hardware,
+            data=data,
+            settings=tuple(settings or ()),
+            task=task,
+            image_size=image_size,
+            channels=channels,
+            data_dir=data_dir,
+            test_images=test_images,
+            seed=seed,
+            allow_digital=tuple(allow_digital or ()),
+        )
+        variation: dict[str, Any] = {
+            "min_chips": chips,
+            "max_chips": chips,
+            "images_per_chip": images_per_chip,
+            "fidelity": "exact" if exact else "fast",
+        }
+        evaluate_model(asked, variation, sigma_scale or [1.0], drift_time or [None], as_json)
+        return
+    if study_file is None:
+        raise ValueError("give a study file, or a trained model: --model FILE.py:FUNCTION; see nacim evaluate --help")
+    from pipeline.follow_up.measure_again import Settings as Measurement
     from pipeline.follow_up.stored import stored_study
 
     stored = stored_study(study_file, storage, out, data_dir)
@@ -75,7 +173,7 @@ def evaluate(
         _replay(stored, chosen, as_json)
         return
     spec = stored.spec
-    first = Settings(
+    first = Measurement(
         chips=chips,
         images_per_chip=images_per_chip or spec.variation.images_per_chip,
         fidelity="exact" if exact else "fast",
@@ -84,15 +182,15 @@ def evaluate(
         test_images=test_images or spec.dataset.test_images,
     )
     times: Sequence[float | None] = drift_time or [spec.variation.drift_time_s]
-    settings = [
+    each = [
         dataclasses.replace(first, sigma_scale=scale, drift_time_s=time_s)
         for scale, time_s in itertools.product(sigma_scale or [1.0], times)
     ]
-    _measure(stored, chosen, settings, as_json)
+    _measure(stored, chosen, each, as_json)
 
 
 def _measure(
-    stored: "StoredStudy", trials: "Iterable[FrozenTrial]", settings: "Iterable[Settings]", as_json: bool
+    stored: "StoredStudy", trials: "Iterable[FrozenTrial]", settings: "Iterable[Measurement]", as_json: bool
 ) -> None:
     from pipeline.database.patience import Patience
     from pipeline.database.trials import add_remeasured
@@ -118,13 +216,17 @@ def _print_entry(entry: dict[str, Any]) -> None:
 
     print(f"trial {entry['trial']}: {describe_settings(entry['settings'])}")
     for name in ("validation", "test"):
-        result = VariationReport.from_dict(entry[name])
-        print(
-            f"  {name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), "
-            f"std {result.std:.2%}, 5th percentile {result.p05:.2%}, worst {result.worst:.2%}, "
-            f"no device errors {result.noiseless:.2%}, {len(result.per_chip)} chips, {result.n_images} images, "
-            f"{result.fidelity}"
-        )
+        print(report_line(name, VariationReport.from_dict(entry[name])))
+
+
+def report_line(name: str, result: "VariationReport") -> str:
+    """Accuracy over chips of one split in one line."""
+    return (
+        f"  {name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), "
+        f"std {result.std:.2%}, 5th percentile {result.p05:.2%}, worst {result.worst:.2%}, "
+        f"no device errors {result.noiseless:.2%}, {len(result.per_chip)} chips, {result.n_images} images, "
+        f"{result.fidelity}"
+    )
 
 
 def _replay(stored: "StoredStudy", trials: "Iterable[FrozenTrial]", as_json: bool) -> None:

@@ -20,10 +20,9 @@ from hw_models.silicon import silicon_estimate_of
 from hw_models.workload import Workload
 from pipeline.cli.cost_tables import components_table, narrow_table, notes, read_activity, totals_table
 from pipeline.cli.options import console_of_tables, print_json, settings_by_name, sizes_by_name
-from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.describe import describe_network
 from pipeline.design.design_point import ImageSpec
-from pipeline.design.hardware_file import load_hardware
+from pipeline.design.hardware_file import HardwareFile, load_hardware
 from pipeline.files import write_whole
 from pipeline.networks.builders import load_builder
 from pipeline.networks.workload import traced_network
@@ -71,8 +70,9 @@ def network_cost(
         )
     if out is not None and adc_model == "both":
         raise ValueError("--out has one energy per layer: choose the ADC model, reference or survey")
-    accelerator, image = load_hardware(asked.hardware)
-    found = _of_onnx(asked) if asked.network.endswith(".onnx") else _of_function(asked, image)
+    hardware = load_hardware(asked.hardware)
+    accelerator = hardware.accelerator
+    found = _of_onnx(asked) if asked.network.endswith(".onnx") else _of_function(asked, hardware)
     layers = list(found.workload.layers)
     activity = read_activity(activity_file, accelerator, layers) if activity_file else None
     models: tuple[AdcModel, ...] = ("reference", "survey") if adc_model == "both" else (adc_model,)
@@ -110,15 +110,12 @@ def _print(
     notes(console, next(iter(reports.values())), accelerator, found.workload, activity)
 
 
-def _of_function(asked: Asked, image: ImageSpec | None) -> _Found:
+def _of_function(asked: Asked, hardware: HardwareFile) -> _Found:
     load_builder(asked.network, Path())  # its message about a wrong name comes first
     if len(asked.inputs) > 1:
         raise ValueError(f"--input is given {len(asked.inputs)} times; the function gets the size of one input")
-    network = BuiltNetwork(
-        builder=asked.network,
-        parameters=tuple(settings_by_name(asked.settings).items()),
-        allow_digital=asked.allow_digital,
-    )
+    network = hardware.network_of(asked.network, settings_by_name(asked.settings), asked.allow_digital)
+    image = hardware.image
     if asked.inputs:
         ((name, size),) = sizes_by_name(asked.inputs).items()
         if name:

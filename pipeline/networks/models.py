@@ -52,6 +52,8 @@ def load_weights(model: nn.Module, path: Path, file_hash: str | None = None) -> 
         found = torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split()).split(". ")[0]
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds a whole model or other objects, and loading these would run code"
         raise ValueError(f"{path} cannot be read as weights ({reason}); write it with {_WRITTEN}") from error
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path} holds no weights by name; write it with {_WRITTEN}")

@@ -28,7 +28,7 @@ from pipeline.trial.network import build_network, save_checkpoint
 from pipeline.trial.supernet import inherited_network
 from pipeline.trial.training import AfterEpoch, train
 
-_ACTIVITY_IMAGES = 32  # training images on which bit densities are counted
+ACTIVITY_IMAGES = 32  # training images on which bit densities are counted
 _LIBRARIES = ("nacim", "torch", "pytorch-lightning", "optuna", "numpy")
 _Step = ParamSpec("_Step")
 _Result = TypeVar("_Result")
@@ -101,7 +101,7 @@ def trained_network(
 
 def _cost_of_own_data(design: DesignPoint, network: nn.Module, images: ImageSet) -> CostReport:
     """Cost at the activity measured in the trained network."""
-    activity = measured_activity(network, images.train[0][:_ACTIVITY_IMAGES])
+    activity = measured_activity(network, images.train[0][:ACTIVITY_IMAGES])
     return cost_of(design, activity)
 
 
