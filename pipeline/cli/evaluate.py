@@ -29,7 +29,6 @@ from pipeline.cli.options import (
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from pipeline.design.results import VariationReport
     from pipeline.follow_up.measure_again import Settings as Measurement
     from pipeline.follow_up.stored import StoredStudy
 
@@ -211,22 +210,13 @@ def _measure(
 
 
 def _print_entry(entry: dict[str, Any]) -> None:
+    from pipeline.cli.evaluate_model import report_line
     from pipeline.database.trials import describe_settings
     from pipeline.design.results import VariationReport
 
     print(f"trial {entry['trial']}: {describe_settings(entry['settings'])}")
     for name in ("validation", "test"):
         print(report_line(name, VariationReport.from_dict(entry[name])))
-
-
-def report_line(name: str, result: "VariationReport") -> str:
-    """Accuracy over chips of one split in one line."""
-    return (
-        f"  {name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), "
-        f"std {result.std:.2%}, 5th percentile {result.p05:.2%}, worst {result.worst:.2%}, "
-        f"no device errors {result.noiseless:.2%}, {len(result.per_chip)} chips, {result.n_images} images, "
-        f"{result.fidelity}"
-    )
 
 
 def _replay(stored: "StoredStudy", trials: "Iterable[FrozenTrial]", as_json: bool) -> None:

@@ -14,6 +14,7 @@ from pipeline.cli.options import print_json, settings_by_name
 if TYPE_CHECKING:
     from pipeline.data.dataset_spec import DatasetSpec
     from pipeline.design.design_point import DesignPoint
+    from pipeline.design.results import VariationReport
     from pipeline.follow_up.own_model import OwnMeasurement
 
 
@@ -137,7 +138,6 @@ def _dataset(asked: Asked, side: int | None) -> "DatasetSpec":
 
 
 def _print(design: "DesignPoint", settings: Mapping[str, Any], found: "OwnMeasurement") -> None:
-    from pipeline.cli.evaluate import report_line
     from pipeline.design.describe import describe
 
     parts = [f"{settings['max_chips']} chips", settings["fidelity"]]
@@ -159,3 +159,13 @@ def _print(design: "DesignPoint", settings: Mapping[str, Any], found: "OwnMeasur
         print(f"  outside NeuroSim's range: {reason}")
     if found.uncounted:
         print(f"  operations whose cost is not known, and not charged: {', '.join(found.uncounted)}")
+
+
+def report_line(name: str, result: "VariationReport") -> str:
+    """Accuracy over chips of one split in one line."""
+    return (
+        f"  {name}: {result.mean:.2%} (95 % interval {result.mean_low:.2%} to {result.mean_high:.2%}), "
+        f"std {result.std:.2%}, 5th percentile {result.p05:.2%}, worst {result.worst:.2%}, "
+        f"no device errors {result.noiseless:.2%}, {len(result.per_chip)} chips, {result.n_images} images, "
+        f"{result.fidelity}"
+    )
