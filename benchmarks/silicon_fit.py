@@ -237,6 +237,24 @@ def within_chip(errors: np.ndarray, chips: np.ndarray) -> tuple[np.ndarray, np.n
     return np.array([each for each, _ in pairs]), np.array([chip for _, chip in pairs])
 
 
+def near_pairs(measured: Sequence[MeasuredMacro]) -> np.ndarray:
+    """ln of the ratio of 1-bit TOPS/W of chips that differ hardly in what a macro is described by."""
+    nearly = {"node_nm": 1.3, "supply_v": 1.15, "inputs": 2.0, "input_bits": 2.0, "weight_bits": 2.0}
+
+    def alike(one: Macro, other: Macro) -> bool:
+        steps = (abs(math.log(getattr(one, name) / getattr(other, name))) - math.log(nearly[name]) for name in nearly)
+        converters = abs((one.adc_bits or 0) - (other.adc_bits or 0)) <= 1
+        return one.family == other.family and converters and max(steps) < 1e-9
+
+    return np.array(
+        [
+            math.log(one.tops_per_watt_1bit / other.tops_per_watt_1bit)
+            for one, other in itertools.combinations(measured, 2)
+            if one.chip != other.chip and alike(one.macro, other.macro)
+        ]
+    )
+
+
 def later(data: Chips, years: np.ndarray, last: int) -> np.ndarray:
     """Errors of chips published after `last`, of a fit to those published by then."""
     train = years <= last
@@ -409,6 +427,7 @@ def accuracy_table(judged: Judged) -> str:
             ),
             _line("digital from gates, nothing fitted", from_gates(judged.measured)),
             _line("baseline: median of the family's 1-bit TOPS/W", family_medians(judged.measured, data)),
+            _line("two chips that hardly differ in their description", near_pairs(judged.measured)),
         ],
     )
 

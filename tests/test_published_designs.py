@@ -32,8 +32,9 @@ def test_isaac_conversion_lies_above_both_adc_models():
     assert comparison.predicted["survey"] / comparison.silicon.measured > 0.4
 
 
-# A 7 nm SRAM macro that sums charge, not current (Sinangil et al., JSSC 2021): the model cannot know its 351 TOPS/W.
-def test_a_charge_domain_macro_is_far_better_than_a_current_summing_one():
+# A 7 nm SRAM macro (Sinangil et al., JSSC 2021) converts once for four input bits and four columns. The model makes 16
+# conversions, so that it is far from its 351 TOPS/W.
+def test_a_macro_that_converts_once_for_all_bits_is_far_better_than_the_model():
     comparison = compare(chips_of("Sinangil")[0])
     assert comparison.predicted["reference"] < 0.1 * comparison.silicon.measured
 

@@ -6,10 +6,13 @@ import pytest
 from made_up import CONTENT, made_up_study
 from rich.console import Console
 
+from hw_models.cost import estimate_cost
+from hw_models.silicon import silicon_estimate_of
 from pipeline.cli.trial_page import trial_page
 from pipeline.database.trials import pareto_report
 from pipeline.design.metrics import METRICS
 from pipeline.design.topology import topology
+from pipeline.networks.workload import workload_of
 from pipeline.report.cost_parts import component_parts
 from pipeline.report.evaluated import Evaluated
 from pipeline.study.study_spec import StudySpec
@@ -78,3 +81,12 @@ def test_the_page_shows_accuracy_with_its_interval_and_its_origin(trial, lines):
     assert "training 3.5 s" in text
     assert "nacim 0.1.0" in text
     assert trial.user_attrs["design_hash"] in text
+
+
+def test_the_page_tells_what_silicon_would_reach(trial, lines):
+    shown = Evaluated.from_trial(trial)
+    found = silicon_estimate_of(shown.design.accelerator, workload_of(shown.design).layers)
+    assert f"about {found.tops_per_watt.value:.2g} TOPS/W" in line_of(lines, "Silicon:")
+    assert trial.user_attrs["cost"]["clock_s"] == pytest.approx(
+        estimate_cost(shown.design.accelerator, workload_of(shown.design).layers).clock_s
+    )

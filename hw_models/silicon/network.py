@@ -40,6 +40,16 @@ class NetworkEstimate:
     assumptions: tuple[str, ...]
     reasons: tuple[str, ...]
 
+    @property
+    def sentence(self) -> str:
+        """What silicon would reach, in words."""
+        reached, narrow = self.tops_per_watt, self.between_designs.factor(80)
+        return (
+            f"silicon: about {reached.value:.2g} TOPS/W (80 %: {reached.low(80):.2g} to {reached.high(80):.2g}; from "
+            f"{reached.bars.chips} {self.family} chips), not fitted to this design. Two designs of one family: ratio "
+            f"within {narrow:.2g}x (80 %)."
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)

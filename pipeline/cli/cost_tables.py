@@ -24,7 +24,7 @@ from hw_models.cost.activity import (
 )
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel
 from hw_models.layers import MvmLayer
-from hw_models.silicon import NetworkEstimate, silicon_estimate_of
+from hw_models.silicon import silicon_estimate_of
 from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows
 from hw_models.validation.neurosim_table import evaluate_rows, write_rows
 from hw_models.validation.silicon import (
@@ -215,7 +215,7 @@ def notes(
         highlight=False,
     )
     silicon = silicon_estimate_of(accelerator, layers, clock_s=report.clock_s)
-    console.print(silicon_line(silicon), highlight=False)
+    console.print(silicon.sentence, highlight=False)
     for reason in silicon.reasons:
         console.print(f"[yellow]outside measured chips:[/yellow] {reason}", highlight=False)
 
@@ -225,16 +225,6 @@ def _scaled(accelerator: Accelerator, layers: list[MvmLayer], factor: float) -> 
     planes = [spread_density(min(1.0, factor * each.bit_density), accelerator.input_cycles) for each in hidden]
     scaled = [dataclasses.replace(each, plane_densities=p) for each, p in zip(hidden, planes, strict=True)]
     return Activity(layers=(first, *scaled))
-
-
-def silicon_line(silicon: NetworkEstimate) -> str:
-    """What silicon would reach, in one sentence."""
-    reached = silicon.tops_per_watt
-    return (
-        f"silicon: about {reached.value:.2g} TOPS/W (80 %: {reached.low(80):.2g} to {reached.high(80):.2g}; from "
-        f"{reached.bars.chips} {silicon.family} chips), not fitted to this design. Two designs of one family: ratio "
-        f"within {silicon.between_designs.factor_80:.2g}x (80 %)."
-    )
 
 
 def measured_chips(folder: Path, as_json: bool) -> None:

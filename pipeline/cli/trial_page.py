@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from hw_models.silicon import silicon_estimate_of
 from pipeline.database.trials import describe_settings
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.describe import describe_network, design_columns
@@ -39,6 +40,7 @@ def trial_page(spec: StudySpec, trial: FrozenTrial, again: Sequence[dict[str, An
         _shares("Cost by component", [component_parts(shown, name) for name in _TOTALS]),
         _shares("Cost by layer", [layer_parts(shown, name) for name in _TOTALS]),
         _outside(shown),
+        _silicon(shown),
         _origin(spec, shown, trial.user_attrs["design_hash"]),
     )
 
@@ -146,6 +148,17 @@ def _outside(shown: Evaluated) -> Text:
     if not reasons:
         return Text("This design is inside NeuroSim's range.\n")
     return Text("\n".join(["Outside NeuroSim's range:", *(f"- {reason}" for reason in reasons), ""]))
+
+
+def _silicon(shown: Evaluated) -> Text:
+    """What silicon would reach; nothing if the network cannot be built here."""
+    try:
+        layers = workload_of(shown.design).layers
+    except ValueError:
+        return Text()
+    found = silicon_estimate_of(shown.design.accelerator, layers, clock_s=shown.cost["clock_s"])
+    reasons = (f"- outside measured chips: {reason}" for reason in found.reasons)
+    return Text("\n".join([f"{found.sentence[0].upper()}{found.sentence[1:]}", *reasons, ""]))
 
 
 def _origin(spec: StudySpec, shown: Evaluated, design_hash: str) -> Table:
