@@ -16,13 +16,17 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hw_models.errors import InfeasibleDesign
+from pipeline.analog.conversion import to_digital
 from pipeline.cli.app import app
 from pipeline.data.batches import load_images
 from pipeline.database.open_study import load_study_read_only, open_study
 from pipeline.database.storage import StudyError
+from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.design_point import DesignPoint, ImageSpec, load_design
 from pipeline.design.results import VariationReport
+from pipeline.follow_up.export import export_design
 from pipeline.networks import workload as workload_module
+from pipeline.networks.builders import FAMILIES
 from pipeline.networks.models import float_model
 from pipeline.networks.workload import cost_of, workload_of
 from pipeline.study.built_space import BuiltSpace
@@ -31,7 +35,7 @@ from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
 from pipeline.trial.evaluate import evaluate, trained_network
-from pipeline.trial.network import load_checkpoint
+from pipeline.trial.network import build_network, load_checkpoint, save_checkpoint
 from pipeline.trial.variation import accuracy_under_variation
 
 OWN_FILE = '''
@@ -412,3 +416,46 @@ def test_the_identity_holds_the_content_of_the_weights(pretrained, tmp_path):
         model.fc.bias.add_(1)
     torch.save(model.state_dict(), tmp_path / "trained.pt")
     assert load_study(study.path).identity_hash != study.identity_hash
+
+
+# The families, exported.
+
+
+def untrained(family: str, folder: Path) -> tuple[DesignPoint, torch.nn.Module]:
+    """A design of a family with its parameters' defaults, and its network, whose checkpoint is in the folder."""
+    image = ImageSpec(channels=1, height=8, width=8, classes=3, masks=family == "unet")
+    chip = SearchSpace(load_study(write(folder, CONTENT)))
+    values = {name: dimension.values[0] for name, dimension in chip.dimensions().items()}
+    design = DesignPoint(accelerator=chip.design(values).accelerator, image=image, network=BuiltNetwork(builder=family))
+    save_checkpoint(build_network(design), folder / "trial.pt")
+    return design, to_digital(load_checkpoint(design, folder / "trial.pt"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_comes_back_from_its_checkpoint_as_plain_torch(family, tmp_path):
+    design, network = untrained(family, tmp_path)
+    model = float_model(design.network, design.image)
+    assert type(network) is type(model)
+    model.load_state_dict(network.state_dict())
+    images = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(network.eval()(images), model.eval()(images))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_familys_module_needs_torch_alone_and_its_onnx_gives_the_same_scores(family, tmp_path):
+    onnx = pytest.importorskip("onnx.reference", reason="the extra `onnx` is not installed")
+    design, network = untrained(family, tmp_path)
+    files, missing = export_design("x", design, tmp_path / "trial.pt", tmp_path / "out")
+    assert [each.split(":")[0] for each in missing] == ["no network_table.csv"] * (family == "mobilenet")
+    assert (tmp_path / "out" / f"{family}.py") in files
+    images = torch.rand(3, 1, 8, 8)
+    torch.save(images, tmp_path / "images.pt")
+    command = [sys.executable, "-c", ALONE, tmp_path / "out", tmp_path / "images.pt", tmp_path / "scores.pt"]
+    subprocess.run(command, check=True)
+    scores = torch.load(tmp_path / "scores.pt", weights_only=True)
+    with torch.no_grad():
+        assert torch.equal(scores, network.eval()(images))
+    (found,) = onnx.ReferenceEvaluator(str(tmp_path / "out" / "network.onnx")).run(None, {"images": images.numpy()})
+    np.testing.assert_allclose(found, scores.numpy(), rtol=1e-4, atol=1e-5)

@@ -148,7 +148,7 @@ def _described(tracer: "_Tracer", counter: DigitalCounter) -> Traced:
             keys=each.keys,
             layer=_layer(name, each),
             modules=tuple(each.modules),
-            weight=each.product.weight,
+            weight=each.product.weight.detach(),  # copies of the model would refuse a stale view
         )
         for name, each in zip(_names_of(list(found)), found, strict=True)
     )

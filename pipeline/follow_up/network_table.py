@@ -18,6 +18,8 @@ TABLE_COLUMNS = (
 def write_table(design: DesignPoint, path: Path) -> None:
     """Write one row a layer, no header. NeuroSim's manual describes the columns, which leave out zero padding.
 
+    The table has the matrices alone: sums of branches and attention, which are digital, have no place in it.
+
     Raises:
         ValueError: If the table cannot describe a layer; names it.
     """
