@@ -47,6 +47,7 @@ _TORCHVISION = {  # side of the image: names
 }
 _AUXILIARY = {"inception_v3": 80, "googlenet": 64}
 _SEGMENTATION = ("fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
+RESAMPLING = {*_SEGMENTATION, "raft_small"}  # bilinear interpolation is products that the flop counter leaves out
 _VIDEO = {"r3d_18": (4, 32), "mc3_18": (4, 32), "r2plus1d_18": (4, 32), "swin3d_t": (4, 64)}  # frames, side
 _TIMM = {
     64: "nf_resnet26 test_nfnet nfnet_l0 eca_nfnet_l0 convnext_atto convnextv2_atto efficientnet_lite0 "

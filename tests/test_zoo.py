@@ -14,7 +14,7 @@ if missing := [library for library in ("torchvision", "timm") if find_spec(libra
     pytest.skip(f"{' and '.join(missing)} not installed: the zoo is NOT tested", allow_module_level=True)
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from zoo import LIMIT, architectures, measure
+from zoo import LIMIT, RESAMPLING, architectures, measure
 
 pytestmark = [pytest.mark.zoo, pytest.mark.filterwarnings("ignore")]  # warnings of the libraries
 MOST_COST_S = 1.0  # process time of tracing on the meta device and of the cost model
@@ -28,8 +28,9 @@ def test_the_zoo_has_at_least_40_public_architectures():
 def test_an_architecture_on_ideal_crossbars_is_what_torch_computes_and_its_products_are_all_charged(name):
     found = measure(architectures()[name])
     assert found.macs == found.expected_macs
-    assert found.digital_macs == found.expected_digital_macs
+    more = found.digital_macs - found.expected_digital_macs
+    assert more > 0 if name in RESAMPLING else more == 0
     assert found.trace_s + found.cost_s < MOST_COST_S
     assert found.errors[12] <= max(LIMIT, 1.5 * found.rounding), "12 bits: no more than rounding makes in torch"
     assert found.errors.get(16, 0.0) <= LIMIT
-    assert not [each for each in found.named if "cut" in each]
+    assert not found.named, "no matrix stays digital, no operation is free without reason, nothing is cut"

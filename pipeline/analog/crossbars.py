@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hw_models.accelerator import Accelerator
@@ -63,7 +64,8 @@ class Crossbars:
         layers = tuple(self._with_bits(each) for each in traced.workload.layers)
         self.traced = dataclasses.replace(traced, workload=dataclasses.replace(traced.workload, layers=layers))
         self._outside = _Outside(dict(traced.outside))
-        self._lay_out(self.traced)
+        with torch.inference_mode(False):  # the layers' ranges may change later
+            self._lay_out(self.traced)
         self.number_from(self._first_index)
         for setting in self._awaiting:
             self.apply_to_layers(setting)

@@ -191,7 +191,7 @@ _FREE = frozenset(
         "native_dropout bernoulli rand randn rand_like randn_like randperm one_hot repeat_interleave unfold_copy "
         "empty_strided detach nonzero diag_embed eye linspace isfinite _embedding_bag _efficientzerotensor "
         "masked_select unique_consecutive meshgrid take_along_dim native_channel_shuffle _pack_padded_sequence "
-        "narrow_copy masked_scatter affine_grid_generator index_add index_copy is_same_size "
+        "narrow_copy as_strided masked_scatter affine_grid_generator index_add index_copy is_same_size "
     )
 )
 
