@@ -2,7 +2,7 @@
 
 A bar is a factor: 80 of 100 chips are expected within value / factor to value x factor. Bars against silicon are wide.
 They come from chips that the fit had not seen (one chip left out after the other), by family. Most of that error is
-common to a family: designs of one family compare with each other far better, and the narrow bar says how well.
+common to a chip's figures: variants of one macro compare with each other far better, and the narrow bar says how well.
 """
 
 import dataclasses
@@ -74,7 +74,8 @@ class SiliconEstimate:
         tops_per_watt_1bit: `tops_per_watt` x input bits x weight bits.
         tops_per_mm2: At the bits of one conversion; None if the size, the converters or the time of one use are not
             known. Its bar is much wider.
-        between_designs: Factors for the ratio of two designs of this family, from points of one chip.
+        between_designs: Factors for the ratio of two designs of this family, as variants of one macro: measured between
+            figures of one chip. Two chips of different teams differ by more.
         calibrated_by: Number of measured macros of this family that scale the estimate. Above 0, the bars are
             `between_designs`.
         reasons: Where the macro lies outside the chips of its family, in words; empty if it does not.

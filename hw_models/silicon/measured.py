@@ -115,7 +115,7 @@ def _of_row(row: Mapping[str, str]) -> MeasuredMacro | None:
         use_s=None if use_ns is None else use_ns * 1e-9,
         is_processor=row["IMC_Processor"].strip() == "Y",
         stored_bits=None if kilobits is None else kilobits * 1024,
-        converters=_number(row["N_ADC"]) or _ASSUMED_CONVERTERS,
+        converters=listed("N_ADC", "converters", _ASSUMED_CONVERTERS),
         cores=_number(row["N_core"]) or 1.0,
     )
     index = row["Index"].strip()

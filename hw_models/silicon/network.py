@@ -25,7 +25,7 @@ class NetworkEstimate:
         energy_j: Of all conversions of one inference, in a processor.
         tops_per_watt: Of a processor: with buffers, control and digital units, as far as those of measured ones.
         macro_tops_per_watt: Of the macros alone.
-        between_designs: Factors for the ratio of two designs of this family.
+        between_designs: Factors for the ratio of two designs of this family, as variants of one macro.
         calibrated_by: Number of measured macros that scale the estimate; see `silicon_estimate`.
         assumptions: What each field of the macro was taken from, in words.
         reasons: Where the macros lie outside the chips of their family, in words.
@@ -46,8 +46,8 @@ class NetworkEstimate:
         reached, narrow = self.tops_per_watt, self.between_designs.factor(80)
         return (
             f"silicon: about {reached.value:.2g} TOPS/W (80 %: {reached.low(80):.2g} to {reached.high(80):.2g}; from "
-            f"{reached.bars.chips} {self.family} chips), not fitted to this design. Two designs of one family: ratio "
-            f"within {narrow:.2g}x (80 %)."
+            f"{reached.bars.chips} {self.family} chips), not fitted to this design. Two variants of one macro: "
+            f"ratio within {narrow:.2g}x (80 %)."
         )
 
     def to_dict(self) -> dict[str, Any]:
