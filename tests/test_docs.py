@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import TINY_STUDY
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OWN_NETWORK = ROOT / "docs" / "own_network.md"  # its commands need the files that it shows
 _PROGRAMS = ("nacim", "make", "cp")
 ELSEWHERE = {  # commands shown that this test does not run, and what does
     "make": "CI runs `make check` and `make test`; `make help` and the targets: tests/test_repository.py",
@@ -65,17 +67,48 @@ def clone(folder: Path) -> None:
         (folder / "studies" / f"{name}.yaml").write_text(yaml.safe_dump(tiny))
 
 
+def run_all(lines: list[str], folder: Path) -> subprocess.CompletedProcess:
+    """Run commands in one process, which loads the libraries once."""
+    command = [sys.executable, "-W", "ignore", "-c", RUN_ALL]
+    done = subprocess.run(command, cwd=folder, input=json.dumps(lines), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done
+
+
 def test_every_command_shown_runs(tmp_path):
     clone(tmp_path)
     lines = ["nacim run studies/mine.yaml --quiet", *shown_commands(ROOT / "docs" / "tour.md")]
-    lines += [line for page in PAGES for line in shown_commands(page)]
+    lines += [line for page in PAGES if page != OWN_NETWORK for line in shown_commands(page)]
     lines = [line for line in dict.fromkeys(lines) if not runs_elsewhere(line)]
-    command = [sys.executable, "-W", "ignore", "-c", RUN_ALL]  # one process: it loads the libraries once
-    done = subprocess.run(command, cwd=tmp_path, input=json.dumps(lines), capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    done = run_all(lines, tmp_path)
     assert done.stdout.startswith(f"$ {lines[0]}\n$ {lines[1]}\n"), "a quiet run prints nothing"
     table = set(re.findall(r"`([a-z_]+\.(?:pt|py|yaml|onnx|csv))`", (ROOT / "docs" / "tour.md").read_text()))
     assert {path.name for path in (tmp_path / "exported" / "digits-0").iterdir()} == table
+
+
+def test_the_page_on_ones_own_network_can_be_followed_word_by_word(tmp_path):
+    """Its files and commands, with fewer trials and pictures."""
+    text = OWN_NETWORK.read_text()
+    files = dict(re.findall(r"Save\s+this\s+as\s+`([\w.]+)`:\n\n```\w+\n(.*?)```", text, re.S))
+    assert list(files) == ["my_networks.py", "my_study.yaml", "hardware.yaml"]
+    files["my_study.yaml"] = (
+        files["my_study.yaml"].replace("trials: 20", "trials: 1").replace("epochs: 10", "epochs: 1")
+    )
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    colours = {"cat": (200, 60, 60), "dog": (60, 60, 200)}
+    for name, colour in colours.items():
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(20):
+            picture = Image.new("RGB", (20 + number, 24), tuple(channel + number for channel in colour))
+            picture.save(tmp_path / "pictures" / name / f"{number:03}.png")
+    lines = [line.replace("--chips 20", "--chips 2") for line in shown_commands(OWN_NETWORK)]
+    subcommands = [*("data", "run", "report", "show", "export"), *["cost"] * 3, "evaluate"]
+    assert [line.split()[1] for line in lines] == subcommands
+    run_all(lines, tmp_path)
+    assert (tmp_path / "results" / "my_pictures" / "my_pictures-report.html").is_file()
+    named = set(re.findall(r"`(\w+\.(?:pt|py|yaml|onnx))`", text.split("## 5.")[1].split("## 6.")[0]))
+    assert named <= {path.name for path in (tmp_path / "exported" / "my_pictures-0").iterdir()}
 
 
 def test_every_make_target_shown_exists():
