@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from hw_models.accelerator import Accelerator
+from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
 from pipeline.analog.analog_class import adopt
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.following import Following, named_tensors
 from pipeline.analog.matrix import Matrix
 from pipeline.analog.products import UnknownProduct, product_of
-from pipeline.analog.tracing import Traced, UntraceableModel, is_fixed_activation, matrix_keys, trace_of_one
+from pipeline.analog.tracing import MatrixUse, Traced, UntraceableModel, is_fixed_activation, matrix_keys, trace_of_one
 
 
 class Crossbars:
@@ -62,10 +63,11 @@ class Crossbars:
             if not fnmatch.filter(names, pattern):
                 raise UntraceableModel(f"weight_bits: no matrix is named {pattern!r}; there are {', '.join(names)}")
         layers = tuple(self._with_bits(each) for each in traced.workload.layers)
-        self.traced = dataclasses.replace(traced, workload=dataclasses.replace(traced.workload, layers=layers))
+        workload = dataclasses.replace(traced.workload, layers=layers)
+        self.traced = dataclasses.replace(traced, workload=workload, matrices=())  # they would keep weights alive
         self._outside = _Outside(dict(traced.outside))
         with torch.inference_mode(False):  # the layers' ranges may change later
-            self._lay_out(self.traced)
+            self._lay_out(traced.matrices, layers)
         self.number_from(self._first_index)
         for setting in self._awaiting:
             self.apply_to_layers(setting)
@@ -78,10 +80,10 @@ class Crossbars:
         if traced.uncounted:
             warnings.warn(f"the cost of digital operations is not known: {', '.join(traced.uncounted)}", stacklevel=2)
 
-    def _lay_out(self, traced: Traced) -> None:
+    def _lay_out(self, matrices: tuple[MatrixUse, ...], layers: tuple[MvmLayer, ...]) -> None:
         own = set(self.model.modules())
-        mapping = map_network(self.hardware, traced.workload.layers)
-        for index, (each, place) in enumerate(zip(traced.matrices, mapping.layers, strict=True)):
+        mapping = map_network(self.hardware, layers)
+        for index, (each, place) in enumerate(zip(matrices, mapping.layers, strict=True)):
             outputs = place.layer.out_channels
             layer = Matrix(place.layer.name, outputs, self.hardware, place, index).to(each.weight.device)
             self.layers.append(layer)
@@ -91,7 +93,7 @@ class Crossbars:
             for module in own.intersection(each.modules):
                 adopt(module, self, False)
 
-    def _with_bits(self, layer: Any) -> Any:
+    def _with_bits(self, layer: MvmLayer) -> MvmLayer:
         bits = [value for pattern, value in self._weight_bits.items() if fnmatch.fnmatchcase(layer.name, pattern)]
         return dataclasses.replace(layer, weight_bits=bits[-1]) if bits else layer
 
