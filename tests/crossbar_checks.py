@@ -14,6 +14,7 @@ from pipeline.analog.simulated_chip import SimulatedChip
 
 IDEAL = design_with("rram", quiet=True, input_bits=16, weight_bits=16, cell_bits=4, adc_bits=None).accelerator
 NOISY = design_with("rram", input_bits=8, weight_bits=8, adc_bits=None).accelerator
+COARSE = design_with("rram", quiet=True, adc_bits=6).accelerator
 LIMIT = 1e-3  # relative error on ideal hardware; 16 bits leave 1e-4 after a few layers
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from crossbar_checks import IDEAL, LIMIT, error, on_chip
+from crossbar_checks import COARSE, IDEAL, LIMIT, error, on_chip
 from torch import nn
 from users_networks import FORMS
 
+from hw_models.mapping import map_network
 from pipeline.analog.calibration import calibrate
 from pipeline.analog.conversion import to_analog
+from pipeline.analog.model import noisy_layers
 from pipeline.analog.tracing import UntraceableModel, trace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -69,6 +71,17 @@ def test_every_product_with_a_static_matrix_lies_on_crossbars(form):
     assert sum(layer.macs for layer in workload.layers) == expected.static + first_states
     digital = sum(each.count for each in workload.digital if each.kind == "multiply_accumulate")
     assert digital == expected.of_activations
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in REFUSED])
+def test_each_matrix_makes_the_conversions_that_are_charged(form):
+    """So no product is digital in silence."""
+    model, inputs = network(form)
+    charged = map_network(COARSE, trace(model, *copy.deepcopy(inputs)).workload.layers).layers
+    analog = to_analog(model, COARSE)
+    calibrate(analog, *copy.deepcopy(inputs))
+    on_chip(analog, *inputs)
+    assert [layer.conversions for layer in noisy_layers(analog)] == [place.conversions for place in charged]
 
 
 @pytest.mark.parametrize(("form", "name"), REFUSED.items())

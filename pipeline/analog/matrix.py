@@ -43,7 +43,14 @@ class Matrix(NoisyLayer):
         self._followed = False
 
     def compute(self, product: Product) -> Tensor:
-        """The product on crossbars; that of an empty batch needs none."""
+        """The product on crossbars; that of an empty batch needs none.
+
+        Raises:
+            RuntimeError: If the inputs do not fit the weight, as in torch.
+        """
+        given, taken = product.x.shape[-1 if product.windows is None else 1], product.weight.shape[1] * product.groups
+        if given != taken:
+            raise RuntimeError(f"{self.label} takes {taken} inputs, got {given}")
         self.windows = product.windows
         self.reused = self.reused or self.uses > 0
         self.hand(self._in_packs(product), product.bias)
