@@ -1,6 +1,7 @@
 """An analog model is still the user's model: its class, attributes, names, methods, parts, training."""
 
 import copy
+import functools
 import pickle
 
 import pytest
@@ -138,6 +139,63 @@ def test_an_analog_model_can_be_copied_and_pickled():
     right = on_chip(analog, x, chip=SimulatedChip.number(0, 0))
     for twin in (copy.deepcopy(analog), pickle.loads(pickle.dumps(analog))):
         assert error(on_chip(twin, x, chip=SimulatedChip.number(0, 0)), right) == 0
+
+
+class Functions(nn.Module):
+    """A model whose layers are used by functions that it holds."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.fc, self.head = nn.Linear(8, 8), nn.Linear(8, 5)
+        layer = self.fc
+        if kind == "function of self":
+            self.block = lambda x: torch.relu(self.fc(x))
+        elif kind == "function of a layer":
+            self.block = lambda x: torch.relu(layer(x))
+        elif kind == "default":
+            self.block = lambda x, layer=layer: torch.relu(layer(x))
+        elif kind == "list of functions":
+            self.all = [lambda x: layer(x), torch.relu]
+            self.block = lambda x: self.all[1](self.all[0](x))
+        elif kind == "function of a function":
+            inner = lambda x: layer(x)  # noqa: E731
+            self.block = lambda x: torch.relu(inner(x))
+        elif kind == "bound method":
+            call = self.fc.forward
+            self.block = lambda x: torch.relu(call(x))
+        elif kind == "partial":
+            self.block = functools.partial(lambda fc, x: torch.relu(fc(x)), self.fc)
+        elif kind == "hook":
+            self.block = nn.Identity()
+            self.block.register_forward_hook(lambda module, inputs, output: torch.relu(layer(output)))
+        elif kind == "forward":
+            self.block, before = layer, self.forward
+            self.forward = lambda x: before(x).relu()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.block(x))
+
+
+HOLDERS = ("function of self", "function of a layer", "default", "list of functions", "function of a function")
+HOLDERS += ("bound method", "partial", "hook", "forward")
+
+
+@pytest.mark.parametrize("kind", HOLDERS)
+def test_an_analog_model_uses_its_own_weights_where_functions_use_layers(kind):
+    torch.manual_seed(0)
+    model, x = Functions(kind).eval(), torch.randn(16, 8)
+    with torch.no_grad():
+        right = model(x)
+    analog = to_analog(model, IDEAL)
+    for own in analog.parameters():
+        own.data.zero_()
+    with torch.no_grad():
+        assert error(model(x), right) == 0
+    analog.load_state_dict(model.state_dict())
+    for theirs in model.parameters():
+        theirs.data.zero_()
+    calibrate(analog, x)
+    assert error(on_chip(analog, x), right) < 1e-3
 
 
 # Two converted parts of one model.

@@ -1,13 +1,13 @@
 """Moves any torch model onto crossbars, and back."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from hw_models.accelerator import Accelerator
 from pipeline.analog.analog_class import adopt, crossbars_of, leave
+from pipeline.analog.copies import copy_of
 from pipeline.analog.crossbars import Crossbars
 from pipeline.analog.layers import NoisyConv2d, NoisyLinear
 from pipeline.analog.tracing import UntraceableModel, refuse_scripted
@@ -66,18 +66,6 @@ def to_digital(model: nn.Module) -> nn.Module:
             if child in new:
                 setattr(parent, name, new[child])
     return model
-
-
-def copy_of(model: nn.Module) -> nn.Module:
-    """A deep copy. Weights that hooks compute at each pass (pruning, weight norm) are copied without their gradient's
-    history, which torch cannot copy."""
-    computed = [
-        value
-        for module in model.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    ]
-    return copy.deepcopy(model, {id(value): value.detach().clone() for value in computed})
 
 
 def _to_digital(layer: NoisyConv2d | NoisyLinear) -> nn.Conv2d | nn.Linear:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
-from pipeline.analog.conversion import copy_of
+from pipeline.analog.copies import copy_of
 from pipeline.data.batches import ImageSet
 from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import VariationReport, accuracies
