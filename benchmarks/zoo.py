@@ -282,6 +282,10 @@ def export_time(architecture: Architecture) -> tuple[float | None, str]:
     return time.process_time() - start, ""
 
 
+HEADS = ("architecture", "from", "10^6 parameters", "matrices", "10^6 MACs on crossbars", "digital 10^6 MACs")
+HEADS += ("error, 12 bits", "16 bits", "rounding to 12 bits", "trace and cost, s", "torch.export, s")
+
+
 def rows(found: dict[str, Found], all: dict[str, Architecture]) -> list[list[object]]:
     """The table's rows."""
     return [
@@ -309,9 +313,7 @@ def main() -> None:
             exported = export_time(architecture)
             found[name] = dataclasses.replace(measure(architecture), export_s=exported[0], export_refusal=exported[1])
             print(name, found[name], flush=True)
-    heads = ("architecture", "from", "10^6 parameters", "matrices", "10^6 MACs on crossbars", "digital 10^6 MACs")
-    heads += ("error, 12 bits", "16 bits", "rounding to 12 bits", "trace and cost, s", "torch.export, s")
-    text = table(heads, rows(found, all))
+    text = table(HEADS, rows(found, all))
     if options.words:
         print(text)
     else:
