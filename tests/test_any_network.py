@@ -29,6 +29,7 @@ REFUSED = {  # form: what the refusal names
     "whole_numbers": "matmul of int64 numbers",
     "sparse_weight": "_sparse_mm",
     "distances": "cdist",
+    "scripted_function": "runs in compiled code",
     "numpy_weight": "the weight of linear is made outside torch",
 }
 NOT_COUNTED = {

@@ -673,3 +673,40 @@ add_forms(
         lambda m, x: m.mha(m.tokens.expand(-1, x.shape[1], -1), x, x)[0], tokens=_w(3, 1, 8), mha=attention()
     ),
 )
+
+
+class OwnLinear(torch.autograd.Function):
+    """A product with a gradient of its own, as quantisation libraries have it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return x.mm(weight.t()) + bias
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        return gradient @ weight, gradient.t() @ x, gradient.sum(0)
+
+
+class PassesOn(torch.overrides.TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
+
+
+def _under_own_mode(model: Any, x: Tensor) -> Tensor:
+    with PassesOn():
+        return model.a(x)
+
+
+def _scripted_function() -> nn.Module:
+    script = torch.jit.CompilationUnit("def product(x, w):\n    return torch.relu(x @ w)\n").product
+    return Calls(lambda m, x: script(x, m.w) + m.a(x), w=_w(8, 8), a=nn.Linear(8, 8))
+
+
+add_forms(
+    VECTORS,
+    own_linear_gradient=lambda: Calls(lambda m, x: OwnLinear.apply(x, m.w, m.b), w=_w(5, 8), b=_w(5)),
+    under_own_mode=lambda: Calls(_under_own_mode, **pair_of_layers()),
+    scripted_function=_scripted_function,
+)
