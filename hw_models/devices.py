@@ -246,8 +246,10 @@ def load_card(name_or_path: str | Path) -> DeviceCard:
 def _parse_card(text: str, origin: str) -> DeviceCard:
     import yaml
 
+    from hw_models.yaml_loaders import FastLoader
+
     try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.load(text, Loader=FastLoader)
     except yaml.YAMLError as error:
         raise CardError(f"{origin}: not a YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("values"), dict):

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from hw_models.yaml_loaders import SafeLoader
+
 
 def write_whole(path: Path, content: str | bytes | Callable[[Path], Any], durable: bool = False) -> None:
     """Write a file whole or not at all. Several processes may write the same one: the last wins.
@@ -40,10 +42,10 @@ def read_yaml(path: Path, kind: str) -> Any:
     """The content of a user's YAML (or JSON) file; messages call it a `kind` file, such as `study` or `design`.
 
     Raises:
-        ValueError: If it is missing or cannot be read; names the file.
+        ValueError: If it is missing, cannot be read, or gives a key twice in one mapping; names the file.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=SafeLoader)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such {kind} file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -2,16 +2,42 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationInfo, field_validator
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+
+_PLAIN: set[Any] = {bool, int, float, str}
 
 
 class StrictModel(BaseModel):
-    """Unknown keys and infinite numbers are errors; a record does not change."""
+    """Unknown keys, infinite numbers, and flags or texts in the place of numbers are errors; a record does not change.
+
+    YAML reads `yes` as a flag and `"3"` as a text. Pydantic would take both for numbers.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        kinds = _kinds(cls.model_fields[info.field_name].annotation)
+        for each in value if isinstance(value, list) else [value]:
+            if type(each) in (bool, str) and type(each) not in kinds and kinds & {int, float}:
+                remedy = "; remove the quotes" if isinstance(each, str) else ", which is what YAML reads yes and no as"
+                raise ValueError(f"must be a number, got {str(each)[:80]!r}{remedy}")
+            if type(each) in (int, float, str) and type(each) not in kinds and bool in kinds:
+                raise ValueError(f"must be true or false, got {str(each)[:80]!r}")
+        return value
+
+
+def _kinds(annotation: Any) -> set[type]:
+    """The classes of values that an annotation names, also inside lists; of a Literal those of its values."""
+    parts = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return {type(part) for part in parts}
+    return {kind for part in parts for kind in _kinds(part)} if parts else {annotation} & _PLAIN
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hw_models.devices import load_card
+from pipeline.files import read_yaml
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study, study_schema
 
@@ -27,6 +29,11 @@ def set_key(content: dict, dotted: str, value: object) -> dict:
 @pytest.mark.parametrize(
     ("key", "value", "parts"),
     [
+        pytest.param("trials", True, ["trials: must be a number, got 'True'", "YAML reads yes"], id="yes for a number"),
+        pytest.param("trials", "3", ["trials: must be a number, got '3'", "quotes"], id="a number in quotes"),
+        pytest.param("training.epochs", True, ["training", "epochs", "must be a number"], id="true for a number below"),
+        pytest.param("early_stopping", {"checkpoints": ["0.2"]}, ["checkpoints", "quotes"], id="quotes in a list"),
+        pytest.param("network.batch_norm", "yes", ["batch_norm", "must be true or false", "yes"], id="a quoted flag"),
         pytest.param("trails", 5, ["trails", "did you mean 'trials'"], id="unknown key, nearest one offered"),
         pytest.param("hardware.adcbits", 5, ["hardware.adcbits", "did you mean 'adc_bits'"], id="unknown hardware key"),
         pytest.param(
@@ -118,6 +125,29 @@ def test_a_space_in_which_no_crossbar_holds_a_weight_is_refused(tiny, write_stud
     path = write_study(tiny | {"hardware": space})
     with pytest.raises(ValueError, match="one weight takes 22 columns, more than the crossbar's 16"):
         SearchSpace(load_study(path)).check()
+
+
+def test_a_key_that_is_given_twice_is_refused_with_both_lines(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("name: twice\nseed: 1\nhardware: {device: rram}\nseed: 2\n")
+    with pytest.raises(ValueError, match=r"study\.yaml: .*key 'seed' is given twice, in lines 2 and 4; remove one"):
+        load_study(path)
+    path.write_text("name: x\nhardware:\n  device: rram\n  adc_bits: 4\n  adc_bits: 5\n")
+    with pytest.raises(ValueError, match="'adc_bits' is given twice, in lines 4 and 5"):
+        load_study(path)
+
+
+def test_a_key_that_a_merge_brings_may_be_given_again(tmp_path):
+    path = tmp_path / "any.yaml"
+    path.write_text("base: &base {a: 1, b: 2}\nnext: &next {<<: *base, a: 3}\nlast: {<<: *next, b: 4}\n")
+    assert read_yaml(path, "study")["last"] == {"a": 3, "b": 4}
+
+
+def test_a_card_that_gives_a_key_twice_is_refused(tmp_path):
+    card = tmp_path / "mine.yaml"
+    card.write_text(SHIPPED_RRAM.read_text() + "\nname: again\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml: .*'name' is given twice"):
+        load_card(str(card))
 
 
 def test_files_that_are_not_there_or_not_yaml_are_refused(tmp_path):
