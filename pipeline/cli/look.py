@@ -94,13 +94,14 @@ def export(
     out: options.OutFolder = None,
 ) -> None:
     """Write a trial as checkpoint (weights only), design file, plain PyTorch module, ONNX and network table."""
+    from pipeline.database.trials import checkpoint_of
     from pipeline.follow_up.export import export_design
     from pipeline.follow_up.stored import design_of, stored_study
 
     stored = stored_study(study_file, storage, out)
     found = stored.trial(trial)
     design = design_of(stored.spec, found)
-    checkpoint = stored.checkpoints / str(found.user_attrs["checkpoint"])
+    checkpoint = stored.checkpoints / str(checkpoint_of(found))
     title = f"Trial {found.number} of the study {stored.spec.name}"
     files, missing = export_design(title, design, checkpoint, to / f"{stored.spec.name}-{found.number}")
     for path in files:
@@ -115,6 +116,9 @@ def dashboard(
     out: options.OutFolder = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 8080,
     writable: Annotated[bool, typer.Option("--writable", help="Let every visitor change and delete studies.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Host name of a proxy before it; may be repeated.")
+    ] = None,
 ) -> None:
     """Open optuna-dashboard on a study's database, on this machine only and read-only unless asked."""
     from pipeline.report.dashboard_notes import artifact_folder
@@ -122,7 +126,7 @@ def dashboard(
 
     options.within("--port", port, 1, 65535)
     _, folder, url = options.read_only_study(study_file, storage, out)
-    serve(url, port, writable, artifact_folder(folder))
+    serve(url, port, writable, artifact_folder(folder), allow_host or [])
 
 
 def schema() -> None:

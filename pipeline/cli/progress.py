@@ -64,7 +64,7 @@ class Progress:
         self._console = console
         self._checkpoints = checkpoints
         self._earlier = len(earlier)
-        self._counts = dict.fromkeys(KINDS[1:-1], 0)  # how a trial may end
+        self._counts = dict.fromkeys(KINDS[1:-2], 0)  # how a trial of a run may end
         self._running: dict[int, DesignPoint] = {}
         self._history: list[float] = []
         self._goal = self._done_before = 0

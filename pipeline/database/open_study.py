@@ -126,6 +126,8 @@ def stored_spec(study: optuna.Study, data_dir: str | None, folder: Path = Path()
     """
     identity = {key: value for key, value in study.user_attrs["identity"].items() if key != "devices"}
     identity["dataset"] = identity["dataset"] | {"data_dir": data_dir}
+    if "accuracy" in identity:  # the supernet's file lies in the output folder, never where a database says
+        identity["accuracy"] = {key: value for key, value in identity["accuracy"].items() if key != "checkpoint"}
     try:
         spec = StudySpec.model_validate(identity, context={"folder": folder})
     except ValidationError as error:

@@ -1,6 +1,7 @@
 """Trials as the database holds them: the kind of each, the front, and what was measured after the search."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ from pipeline.design.metrics import METRICS, Metric
 from pipeline.design.pareto import nondominated, to_losses
 from pipeline.optuna_private import lock_study
 
-KINDS = ("evaluated", "stopped early", "reused", "infeasible", "failed", "running")
+KINDS = ("evaluated", "stopped early", "reused", "infeasible", "failed", "running", "foreign")
+_OF_RESULTS = {"design", "design_hash", "cost", "variation", "checkpoint"}  # attributes that a recorded result has
 _MARKS = {"reused_from": "reused", "infeasible": "infeasible", "stopped_early": "stopped early"}
 _STATES = {TrialState.PRUNED: "infeasible", TrialState.FAIL: "failed"}
 
@@ -34,13 +36,15 @@ class ParetoReport:
 def kind_of(trial: FrozenTrial) -> str:
     """The one of `KINDS` that a trial is. Only an `evaluated` one is a result: on fronts, in figures and in counts.
 
-    Optuna also marks infeasible, stopped and reused trials COMPLETE; they are not results.
+    Optuna also marks infeasible, stopped and reused trials COMPLETE; they are not results. Nor is a `foreign` one,
+    which another program has added to the study, with values but without a measured design.
     """
     if "duplicate_of" in trial.user_attrs:
         return "reused"
     if trial.state is not TrialState.COMPLETE:
         return _STATES.get(trial.state, "running")
-    return next((kind for mark, kind in _MARKS.items() if mark in trial.user_attrs), "evaluated")
+    ours = "evaluated" if trial.user_attrs.keys() >= _OF_RESULTS else "foreign"
+    return next((kind for mark, kind in _MARKS.items() if mark in trial.user_attrs), ours)
 
 
 def reason_of(trial: FrozenTrial) -> str:
@@ -52,7 +56,24 @@ def reason_of(trial: FrozenTrial) -> str:
         )
     if (other := trial.user_attrs.get("duplicate_of")) is not None:
         return f"its design was running as trial {other}"
+    if kind_of(trial) == "foreign":
+        return "another program than nacim added it to the study"
     return trial.user_attrs.get("error") or trial.user_attrs.get("infeasible") or "it has not finished"
+
+
+def checkpoint_of(trial: FrozenTrial) -> str | None:
+    """Name of the file of a trial's weights in the study's folder `checkpoints`; None if they were not kept.
+
+    Raises:
+        ValueError: If the database holds anything else, such as a path that leads out of that folder.
+    """
+    name = trial.user_attrs["checkpoint"]
+    if name is None or (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*\.pt", name)):
+        return name
+    raise ValueError(
+        f"trial {trial.number}: its checkpoint {str(name)[:80]!r} is no file name as nacim writes them; another "
+        "program has changed the database, so do not trust it"
+    )
 
 
 def pareto_report(study: optuna.Study) -> ParetoReport:

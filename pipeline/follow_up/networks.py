@@ -11,6 +11,7 @@ from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
 from pipeline.analog.model import noisy_layers
 from pipeline.compute_device import compute_device
 from pipeline.data.batches import ImageSet
+from pipeline.database.trials import checkpoint_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.follow_up.stored import design_of
 from pipeline.study.study_spec import AccuracySpec, StudySpec
@@ -21,7 +22,7 @@ from pipeline.trial.network import build_network, load_checkpoint, save_checkpoi
 def finished_network(spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet) -> nn.Module:
     """The trained and calibrated network of a trial: from its checkpoint, or trained again where that is gone."""
     design = design_of(spec, trial)
-    path = checkpoints / str(trial.user_attrs["checkpoint"])
+    path = checkpoints / str(checkpoint_of(trial))
     return load_checkpoint(design, path) if path.is_file() else new_network(spec, draws_of(trial), design, images)
 
 
@@ -30,7 +31,7 @@ def retrained_network(
 ) -> nn.Module:
     """A trial's network trained alone for `epochs`; kept beside its checkpoint, and read from there next time."""
     design = design_of(spec, trial)
-    stem = Path(str(trial.user_attrs["checkpoint"])).stem
+    stem = Path(str(checkpoint_of(trial))).stem
     path = checkpoints / f"{stem}-{epochs}-epochs-{len(images.train[1])}-images.pt"
     if path.is_file():
         return load_checkpoint(design, path)

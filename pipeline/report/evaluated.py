@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from pipeline.database.trials import checkpoint_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.results import VariationReport, stored_values
@@ -43,7 +44,11 @@ class Evaluated:
 
     @classmethod
     def from_trial(cls, trial: FrozenTrial, remeasured: Sequence[dict[str, Any]] = ()) -> "Evaluated":
-        """Read a complete trial that was not reused; the inverse of `pipeline.database.records.record`."""
+        """Read a complete trial that was not reused; the inverse of `pipeline.database.records.record`.
+
+        Raises:
+            ValueError: If its checkpoint is no file name.
+        """
         attributes = trial.user_attrs
         return cls(
             number=trial.number,
@@ -56,7 +61,7 @@ class Evaluated:
             versions=attributes["versions"],
             started=trial.datetime_start,
             finished=trial.datetime_complete,
-            checkpoint=attributes["checkpoint"],
+            checkpoint=checkpoint_of(trial),
             remeasured=tuple(remeasured),
         )
 

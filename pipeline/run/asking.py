@@ -4,19 +4,21 @@ import dataclasses
 from collections.abc import Set
 
 import optuna
+from optuna.distributions import check_distribution_compatibility
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.orm import Session
 
 from hw_models.errors import InfeasibleDesign
 from pipeline.database import records
 from pipeline.database.heartbeat import HeartbeatThread, this_process
+from pipeline.database.storage import StudyError
 from pipeline.database.transaction import set_user_attributes, transaction
 from pipeline.design.constraints import Constraint, untrained_values
 from pipeline.design.design_point import DesignPoint
 from pipeline.networks.workload import cost_before_training, workload_of
-from pipeline.optuna_private import show_violations, trial_id
+from pipeline.optuna_private import show_violations, storage_of, trial_id
 from pipeline.run.queue import Queue
-from pipeline.study.search_space import SearchSpace
+from pipeline.study.search_space import SearchSpace, distribution_of
 from pipeline.study.study_file import StudyDefinition
 
 
@@ -43,6 +45,7 @@ class Asking:
         self._queue = queue
         self._heartbeat = heartbeat
         self._space = SearchSpace(definition)
+        _check_distributions(study, self._space)
         self._objectives = definition.spec.objectives
         self._constraints = [Constraint.parse(text) for text in definition.spec.constraints]
         self.last_infeasible = ""
@@ -68,6 +71,9 @@ class Asking:
         taken_up = {"interrupted": False} if trial.user_attrs.get("interrupted") else {}
         worker = this_process() | {"heartbeat_s": self._heartbeat.interval_s}
         set_user_attributes(session, trial_id(trial), {"worker": worker} | taken_up)
+        if misfit := self._misfit(storage_of(self._study).get_trial(trial_id(trial))):
+            reasons = {"error": f"added from outside with values that do not fit: {misfit}"}
+            return Asked(trial=trial, finished=records.fail(self._study, session, trial_id(trial), reasons))
         try:
             design = self._space.suggest(trial)
             workload_of(design)
@@ -79,6 +85,16 @@ class Asking:
         set_user_attributes(session, trial_id(trial), {"design_hash": key, "design": design.to_dict()})
         finished = self._end_without_evaluation(session, trial, design, key)
         return Asked(trial=trial, finished=finished) if finished else Asked(trial=trial, design=design)
+
+    def _misfit(self, trial: FrozenTrial) -> str:
+        """Why what another program chose for a trial is outside the space; empty if nothing is."""
+        if misfit := self._space.misfit({**trial.system_attrs.get("fixed_params", {}), **trial.params}):
+            return misfit
+        searched = self._space.searched()
+        others = (
+            n for n, each in trial.distributions.items() if n not in searched or each != distribution_of(searched[n])
+        )
+        return next((f"{name} was drawn from other values than the study's" for name in others), "")
 
     def _end_without_evaluation(
         self, session: Session, trial: optuna.Trial, design: DesignPoint, key: str
@@ -111,3 +127,22 @@ class Asking:
         self.last_infeasible = "; ".join(broken)
         trial.set_user_attr("infeasible", self.last_infeasible)
         return self._study.tell(trial, untrained_values(self._objectives, cost))
+
+
+def _check_distributions(study: optuna.Study, space: SearchSpace) -> None:
+    """Raise StudyError if another program added a trial whose choices of a parameter are others than the study's.
+
+    Optuna allows one set of choices in a study, that of the first trial, and would refuse all later trials.
+    """
+    searched = {name: distribution_of(dimension) for name, dimension in space.searched().items()}
+    for trial in study.get_trials(deepcopy=False):
+        if "worker" in trial.user_attrs:  # a run asked for it
+            continue
+        for name in trial.distributions.keys() & searched.keys():
+            try:
+                check_distribution_compatibility(trial.distributions[name], searched[name])
+            except ValueError:
+                raise StudyError(
+                    f"trial {trial.number}, which another program added, has other choices of {name} than the study, "
+                    "and Optuna allows only those of the first trial; give the study a new name"
+                ) from None

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from pipeline.database import GRACE_BEATS, HEARTBEAT_S, records
 from pipeline.database.heartbeat import heartbeats
+from pipeline.database.trials import kind_of
 from pipeline.optuna_private import lock_study, storage_of, trial_id
 from pipeline.run.pool import View
 from pipeline.samplers import generation_of
@@ -75,7 +76,8 @@ class LoneQueue(Queue):
     def may_ask(self, own: Set[int]) -> bool:
         if not own or not self._sampler.has_generations or self._left_over(own):
             return True
-        seen = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+        seen = [trial for trial in trials if kind_of(trial) != "foreign"]
         current = max(generation_of(trial) for trial in seen if trial.number in own)
         filled = sum(trial.state is TrialState.COMPLETE and generation_of(trial) == current for trial in seen)
         return filled + len(own) < self._sampler.population_size

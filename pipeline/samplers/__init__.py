@@ -28,3 +28,8 @@ def make_sampler(definition: StudyDefinition) -> "BaseSampler":
 def generation_of(trial: "FrozenTrial") -> int:
     """The generation to which the sampler assigned a trial; 0 for samplers without generations."""
     return next((int(value) for key, value in trial.system_attrs.items() if key.endswith(":generation")), 0)
+
+
+def has_generation(trial: "FrozenTrial") -> bool:
+    """Whether a sampler with generations proposed the trial."""
+    return any(key.endswith(":generation") for key in trial.system_attrs)

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.pareto import to_losses
 from pipeline.optuna_private import cached_trials, reseed
-from pipeline.samplers import generation_of
+from pipeline.samplers import generation_of, has_generation
 from pipeline.samplers.breeding import child, rank_and_crowding, tournament
 from pipeline.samplers.genome import Genes, Genome
 from pipeline.samplers.preselection import Preselection
@@ -93,12 +93,16 @@ class _Evolution(BaseGASampler):
         if self._read and next(reversed(self._read)) >= number:
             self._read, self._proposed, self._generations = {}, {None}, {}
         for trial in cached_trials(study)[:number]:
-            if trial.number not in self._read and len(trial.params) == len(self._genome.names):
+            if trial.number not in self._read and self._is_own(trial):
                 genes = self._genome.genes(trial.params)
                 self._read[trial.number] = None
                 self._proposed.add(self._genome.design(genes))
                 self._generations.setdefault(generation_of(trial), {})[trial.number] = genes
         return self._proposed
+
+    def _is_own(self, trial: FrozenTrial) -> bool:
+        """Whether a trial has genes and came from this sampler; other programs may add trials to a study."""
+        return has_generation(trial) and self._genome.holds(trial.params)
 
     def _first_individual(self, rng: np.random.Generator, number: int, proposed: Proposed) -> Genes:
         """Trial `number` of the first generation; a random one if that was proposed before or is not allowed."""
@@ -155,7 +159,7 @@ class _Evolution(BaseGASampler):
     def _preselection(self, study: optuna.Study, generation: int) -> Preselection | None:
         """A surrogate of the earlier generations; None if nothing in them was trained to the end."""
         complete = cached_trials(study, (TrialState.COMPLETE,))
-        earlier = [trial for trial in complete if generation_of(trial) < generation]
+        earlier = [trial for trial in complete if self._is_own(trial) and generation_of(trial) < generation]
         trained = [trial for trial in earlier if not {"infeasible", "stopped_early"} & trial.user_attrs.keys()]
         return Preselection(self._genome, trained) if trained else None
 

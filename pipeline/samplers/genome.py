@@ -53,6 +53,10 @@ class Genome:
         """The inverse of `parameters`."""
         return np.array([self.values[k].index(parameters[name]) for k, name in enumerate(self.names)])
 
+    def holds(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether `genes` knows all values; those of a trial that another program added may be others."""
+        return all(name in parameters and parameters[name] in self.values[k] for k, name in enumerate(self.names))
+
     def random(self, rng: np.random.Generator) -> Genes:
         return np.asarray(rng.integers(self.sizes))
 

@@ -62,7 +62,7 @@ class ReinforceSampler(BaseSampler):
     def _learn(self, study: optuna.Study) -> None:
         done = cached_trials(study, (TrialState.COMPLETE, TrialState.PRUNED))
         # Duplicates of a design running elsewhere ended without a reward.
-        done = [trial for trial in done if "duplicate_of" not in trial.user_attrs]
+        done = [trial for trial in done if "duplicate_of" not in trial.user_attrs and self._genome.holds(trial.params)]
         done.sort(key=lambda trial: (trial.datetime_complete, trial.number))
         numbers = [trial.number for trial in done]
         if numbers[: len(self._learnt)] != self._learnt:

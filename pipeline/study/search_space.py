@@ -16,6 +16,7 @@ from pipeline.data.dataset_spec import OwnTask
 from pipeline.data.spec import check_augmentation, image_of
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec
 from pipeline.design.topology import topology
+from pipeline.files import did_you_mean
 from pipeline.networks.workload import workload_of
 from pipeline.strict_model import StrictModel
 from pipeline.study.built_space import BuiltSpace
@@ -92,6 +93,18 @@ class SearchSpace:
             InfeasibleDesign: If the values make no chip; the trial then holds all parameters.
         """
         return self.design({name: _suggest(trial, name, dimension) for name, dimension in self.dimensions().items()})
+
+    def misfit(self, parameters: Mapping[str, Any]) -> str:
+        """Why values that somebody chose are outside the space, such as those of an enqueued trial; empty if inside."""
+        dimensions = self.dimensions()
+        for name, value in parameters.items():
+            if name not in dimensions:
+                return f"the study has no parameter {name!r}{did_you_mean(name, dimensions)}"
+            allowed = dimensions[name].values
+            if not any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in allowed):
+                step = f"{allowed[0]}, {allowed[1]} .. {allowed[-1]}" if dimensions[name].is_range else ""
+                return f"{name} must be one of {step or ', '.join(map(str, allowed))}, got {value!r}"
+        return ""
 
     def design_of(self, parameters: Mapping[str, Any]) -> DesignPoint:
         """The design of a trial's parameters, its network checked.
