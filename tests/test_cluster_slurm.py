@@ -160,3 +160,19 @@ def test_workers_on_sqlite_are_refused_with_the_way_out(tmp_path, write_study, t
 def test_an_option_of_two_lines_is_refused(tmp_path):
     with pytest.raises(ValueError, match="one line"):
         job_script("slurm", "n", 1, tmp_path, ["-q a\nrm -rf /"], ["true"])
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "lsf", "pbs"])
+@pytest.mark.parametrize(
+    "folder",
+    ["a\n#SBATCH --wrap=id", "a\rb", 'a" --mail-user="b', "a\\b", "%x"],
+    ids=["new line", "carriage return", "quote", "backslash", "percent"],
+)
+def test_an_output_folder_adds_nothing_to_a_job_script(tmp_path, scheduler, folder):
+    with pytest.raises(ValueError, match=r"a job script cannot hold line breaks|means something else to"):
+        job_script(scheduler, "n", 1, tmp_path / folder / "workers", [], ["true", "--out", str(tmp_path / folder)])
+
+
+def test_a_line_break_in_an_argument_adds_no_line_to_a_job_script(tmp_path):
+    with pytest.raises(ValueError, match="a job script cannot hold line breaks"):
+        job_script("lsf", "n", 1, tmp_path, [], ["true", "a\n#BSUB -u all"])

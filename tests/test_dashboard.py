@@ -3,14 +3,16 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import optuna
 import pytest
@@ -34,9 +36,11 @@ def study(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def running(url: str, writable: bool = False, artifacts: Path | None = None) -> Iterator[str]:
+def running(
+    url: str, writable: bool = False, artifacts: Path | None = None, hosts: Sequence[str] = ()
+) -> Iterator[str]:
     """A dashboard in a thread; gives its address."""
-    with dashboard_server(url, 0, writable, artifacts) as server:
+    with dashboard_server(url, 0, writable, artifacts, hosts) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -46,9 +50,11 @@ def running(url: str, writable: bool = False, artifacts: Path | None = None) -> 
             thread.join()
 
 
-def request(method: str, address: str, body: object = None) -> tuple[int, bytes]:
+def request(
+    method: str, address: str, body: object = None, headers: Mapping[str, str] = MappingProxyType({})
+) -> tuple[int, bytes]:
     data = None if body is None else json.dumps(body).encode()
-    asked = urllib.request.Request(address, data, {"Content-Type": "application/json"}, method=method)
+    asked = urllib.request.Request(address, data, {"Content-Type": "application/json", **headers}, method=method)
     try:
         with urllib.request.urlopen(asked, timeout=30) as answer:
             return answer.status, answer.read()
@@ -98,6 +104,41 @@ def test_a_writable_dashboard_changes_what_it_is_asked_to(tmp_path):
     with running(url, writable=True) as address:
         assert request("DELETE", f"{address}/api/studies/1")[0] == 204
     assert optuna.get_all_study_summaries(url) == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "way_out"),
+    [
+        pytest.param({"Host": "evil.example"}, "--allow-host evil.example", id="another name of this machine"),
+        pytest.param({"Host": "evil.example:8080"}, "--allow-host evil.example", id="with a port"),
+        pytest.param({"Host": "127.0.0.1.evil.example"}, "--allow-host", id="a longer name"),
+        pytest.param({"Host": "[::1"}, "--allow-host", id="no address"),
+        pytest.param({"Origin": "http://evil.example"}, "http://evil.example", id="a page of another site"),
+        pytest.param({"Origin": "http://localhost:1"}, "http://localhost:1", id="a page of another port"),
+        pytest.param({"Origin": "null"}, "'null'", id="a page of no site"),
+    ],
+)
+def test_another_sites_page_neither_reads_nor_changes_a_study(tmp_path, headers, way_out):
+    _, url = made_up_study(tmp_path, trials=1)
+    before = dump(url)
+    with running(url, writable=True) as address:
+        for method in ("GET", "DELETE"):
+            status, answer = request(method, f"{address}/api/studies/1", headers=headers)
+            assert status == 403
+            reason = json.loads(answer)["reason"]
+            assert way_out in reason
+    assert dump(url) == before
+
+
+def test_the_dashboards_own_page_may_change_what_it_shows(tmp_path):
+    _, url = made_up_study(tmp_path, trials=1)
+    with running(url, writable=True, hosts=["Lab.example:8080"]) as address:
+        port = address.rpartition(":")[2]
+        for host in (f"localhost:{port}", "localhost:9999", f"[::1]:{port}", "lab.example", "LAB.example:1"):
+            status, _ = request("GET", f"{address}/api/studies", headers={"Host": host, "Origin": f"http://{host}"})
+            assert status == 200, host
+        behind = {"Host": "127.0.0.1:8080", "Origin": "https://lab.example"}  # a proxy of that name hands on
+        assert request("DELETE", f"{address}/api/studies/1", headers=behind)[0] == 204
 
 
 def test_the_dashboard_is_reached_from_this_machine_only(study):
@@ -163,7 +204,7 @@ def test_a_prepared_study_has_notes_figures_and_artefacts(prepared):
         "Area of the designs on the front",
         "Hypervolume after each trial",
     }
-    assert "Which &lt;device> & crossbar wins?" in shown["note"]["body"]
+    assert r"Which \<device\> \& crossbar wins?" in shown["note"]["body"]
     assert f"**On the front:** {best.number}" in shown["note"]["body"]
     (note,) = [trial["note"]["body"] for trial in shown["trials"] if trial["number"] == best.number]
     assert f"## Trial {best.number}: {best.params['device']}" in note
@@ -200,6 +241,34 @@ def test_preparing_again_replaces_what_was_there_and_touches_no_value(prepared):
     prepare_dashboard(opened, folder, folder / "made-up-report.html")
     assert {path.name for path in artifact_folder(folder).iterdir()} == names
     assert [(t.number, t.state, t.values, t.params, t.user_attrs) for t in opened.get_trials()] == before
+
+
+EVIL = (
+    "![x](http://evil.example/a.png) [y](http://evil.example)\n\n"
+    "# Title <img src=x> `c` http://evil.example www.evil.example me@evil.example"
+)
+
+
+def test_what_people_wrote_stays_text_in_a_note(tmp_path):
+    opened, url = made_up_study(tmp_path, trials=1, question=EVIL)
+    prepare_dashboard(opened, tmp_path, write_report(opened, tmp_path))
+    with running(url) as address:
+        note = json.loads(request("GET", f"{address}/api/studies/1?after=0")[1])["note"]["body"]
+    assert not re.search(r"(?<!\\)(\]\(|<|`)|^# T", note, re.MULTILINE)
+    plain = re.sub(r"\\(\W)", r"\1", note).replace("\u2060", "")
+    assert EVIL.replace("\n\n", " ") in plain
+
+
+@pytest.mark.slow
+def test_what_people_wrote_makes_no_link_and_no_picture_in_a_browser(tmp_path):
+    opened, url = made_up_study(tmp_path, trials=1, question=EVIL)
+    prepare_dashboard(opened, tmp_path, write_report(opened, tmp_path))
+    with running(url) as address, chromium_page() as page:
+        page.open(f"{address}/dashboard/studies/1/note", "document.body.innerText.includes('On the front:')")
+        assert EVIL.replace("\n\n", " ") in page.run("document.body.innerText").replace("\u2060", "")
+        active = "[...document.querySelectorAll('a, img')].map(each => each.href || each.src).join(' ')"
+        assert "evil" not in page.run(active)
+        assert [asked for asked in page.requests if not asked.startswith((address, "data:"))] == []
 
 
 @pytest.mark.slow

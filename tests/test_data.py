@@ -111,14 +111,46 @@ def test_more_pictures_move_none_to_another_split(tmp_path):
     assert after == before
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_pictures_of_16_bits_are_those_of_8_bits(tmp_path, channels):
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        for folder in ("deep", "plain"):
+            (tmp_path / folder / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = rng.integers(0, 256, (8, 8), np.uint8)
+            Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "deep" / name / f"{i}.png")
+            Image.fromarray(pixels).save(tmp_path / "plain" / name / f"{i}.png")
+    deep, plain = (read_parts(folder_spec(tmp_path / name, channels=channels)) for name in ("deep", "plain"))
+    assert {name: images.tolist() for name, (images, _) in deep.items()} == {
+        name: images.tolist() for name, (images, _) in plain.items()
+    }
+
+
+def test_a_picture_starts_no_other_program(tmp_path, monkeypatch):
+    """Pillow goes by a file's content, and has Ghostscript draw PostScript."""
+    write_pictures(tmp_path)
+    Image.new("RGB", (9, 16)).save(tmp_path / "dog" / "3.eps")
+    (tmp_path / "dog" / "3.eps").rename(tmp_path / "dog" / "3.png")
+    started = []
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_: started.append("gs"))
+    with pytest.raises(DataError, match=r"3\.png: not a readable picture"):
+        check_data(folder_spec(tmp_path))
+    assert not started
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda folder: (folder / "dog" / "3.png").write_bytes(b"no picture"), r"3\.png: not a readable picture"),
         (lambda folder: (folder / "empty").mkdir(), "empty: holds no picture"),
+        (
+            lambda folder: ((folder / "cat").rename(folder / "train"), (folder / "dog").rename(folder / "test")),
+            "test and train are names of splits, not of classes.*nacim splits them itself",
+        ),
         (lambda folder: [path.rename(folder / path.name) for path in (folder / "dog").iterdir()], "dog: holds no"),
     ],
-    ids=["damaged picture", "empty class", "pictures outside"],
+    ids=["damaged picture", "empty class", "folders of splits", "pictures outside"],
 )
 def test_a_folder_that_is_no_data_set_is_refused_with_the_reason(tmp_path, spoil, message):
     write_pictures(tmp_path)

@@ -268,3 +268,14 @@ def test_two_runs_on_one_database_are_refused(tmp_path):
         pass
     with run_lock(url, tmp_path, "tiny"):
         pass
+
+
+def test_two_runs_on_one_database_are_refused_though_one_comes_by_a_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link.db").symlink_to(tmp_path / "study.db")
+    with (
+        run_lock(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, "tiny"),
+        pytest.raises(StudyError, match="another run is using it"),
+        run_lock(f"sqlite:///{tmp_path / 'elsewhere' / 'link.db'}", tmp_path, "tiny"),
+    ):
+        pass

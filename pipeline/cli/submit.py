@@ -42,6 +42,7 @@ _HEADERS = {
 #PBS -o {logs}/
 """,
 }
+_SPECIAL = {"slurm": '"\\%', "lsf": '"\\%', "pbs": "\"\\%'`$^ "}  # characters that mean something in a header's path
 _LETTERS = {"slurm": "#SBATCH", "lsf": "#BSUB", "pbs": "#PBS"}
 
 
@@ -111,12 +112,24 @@ def job_script(scheduler: Scheduler, name: str, workers: int, logs: Path, extra:
     """
     if any("\n" in line for line in extra):
         raise ValueError("--option must be one line")
+    _check_characters(scheduler, logs, [*extra, *command, os.getcwd()])
     header = _HEADERS[scheduler].format(name=name, workers=workers, logs=logs)
     passed = ",".join(variable for variable in _PASSED if variable in os.environ)
     if scheduler == "pbs" and passed:  # SLURM and LSF pass the environment on by themselves
         extra = [*extra, f"-v {passed}"]
     lines = "".join(f"{_LETTERS[scheduler]} {line}\n" for line in extra)
     return f"#!/bin/bash\n{header}{lines}cd {shlex.quote(os.getcwd())} || exit 1\nexec {shlex.join(command)}\n"
+
+
+def _check_characters(scheduler: Scheduler, logs: Path, others: list[str]) -> None:
+    """Raise ValueError for what would end a line of a job script, or a path in its header, and begin another."""
+    for text in (str(logs), *others):
+        if any(letter < " " or letter == "\x7f" for letter in text):
+            raise ValueError(f"{text!r}: a job script cannot hold line breaks and control characters; rename it")
+    if found := [letter for letter in str(logs) if letter in _SPECIAL[scheduler]]:
+        raise ValueError(
+            f"--out {str(logs.parent)!r}: {found[0]!r} means something else to {scheduler}; choose another folder"
+        )
 
 
 def _hand_over(scheduler: Scheduler, path: Path) -> None:

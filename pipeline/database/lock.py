@@ -59,8 +59,8 @@ class StudyLock:
 def run_lock(url: str, folder: Path, name: str) -> Iterator[Callable[[], bool]]:
     """Lock a study against a second run until the end of the block.
 
-    A SQLite file is locked by a file beside it, a study on PostgreSQL by the server, another database by a file in the
-    output folder.
+    A SQLite file is locked by a file beside it, wherever the links of its path lead, a study on PostgreSQL by the
+    server, another database by a file in the output folder.
 
     Yields:
         A function that makes sure that the lock is still held (see `StudyLock.keep`).
@@ -73,7 +73,7 @@ def run_lock(url: str, folder: Path, name: str) -> Iterator[Callable[[], bool]]:
             yield lock.keep
         return
     database_file = make_url(url).database if is_sqlite(url) else None
-    path = Path(f"{database_file}.lock") if database_file else folder / "run.lock"
+    path = Path(f"{Path(database_file).resolve()}.lock") if database_file else folder / "run.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(path, timeout=0):

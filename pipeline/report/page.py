@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,9 @@ from pipeline.report.findings import Findings, read_findings
 from pipeline.report.provenance import definitions_section, provenance_section
 from pipeline.report.sections import study_chapter
 
+_MARKDOWN = re.compile(r"[!#$&()*+.:<=>@\[\\\]^_`{|}~-]")  # characters that Markdown may take for markup
+_ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)  # where an address becomes a link by itself
+_WORD_JOINER = "\u2060"  # takes no room, and ends an address
 TEMPLATES = jinja2.Environment(  # of the page and of the dashboard's notes
     loader=jinja2.PackageLoader("pipeline.report"),
     autoescape=jinja2.select_autoescape(),  # of HTML, not of Markdown
@@ -32,7 +36,7 @@ TEMPLATES = jinja2.Environment(  # of the page and of the dashboard's notes
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.filters["plain"] = lambda text: text.replace("|", r"\|").replace("<", "&lt;")  # as Markdown's tables show it
+TEMPLATES.filters["plain"] = lambda text: _plain(str(text))
 TEMPLATES.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
 _PICTURE_WIDTH = 900  # pixels
 
@@ -93,6 +97,11 @@ def report_page(studies: Sequence[Findings]) -> str:
     texts: dict[str, int] = {}
     page, for_plotly = TEMPLATES.get_template("report.html"), partial(_for_plotly, texts=texts)
     return page.render(title=title, chapters=chapters, for_plotly=for_plotly, hover_texts=texts, plotly=get_plotlyjs())
+
+
+def _plain(text: str) -> str:
+    """A text on one line of Markdown that shows it as it is: no markup, no link, no picture."""
+    return _MARKDOWN.sub(r"\\\g<0>", _ADDRESS.sub(_WORD_JOINER, " ".join(text.split())))
 
 
 def _for_plotly(figure: go.Figure, texts: dict[str, int]) -> Any:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
+_SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")  # folders of other layouts
+_FORMATS = ("PNG", "JPEG")  # whatever the suffix says: Pillow would start another program to read some others
+_STEP_16_BITS = 257  # 65535 / 255: one level of 8 bits, in levels of 16
 _SHARES = (("train", 0.6), ("validation", 0.8), ("test", 1.0))  # upper limits of the hash; shares as for digits
 
 
@@ -47,6 +50,11 @@ def _class_folders(folder: Path) -> list[Path]:
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
         raise DataError(f"{folder}: holds {len(classes)} folders, must hold one folder of pictures for each class")
+    if len(splits := [path.name for path in classes if path.name.lower() in _SPLITS]) > 1:
+        raise DataError(
+            f"{folder}: {' and '.join(splits)} are names of splits, not of classes; put a folder for each class there "
+            "(nacim splits them itself), or give your own splits by dataset.build"
+        )
     for path in classes:
         if not _pictures(path):
             raise DataError(f"{path}: holds no picture ({', '.join(_SUFFIXES)}); remove the folder or fill it")
@@ -67,8 +75,12 @@ def _pixels(path: Path, image: ImageSpec) -> "np.ndarray":
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
-            plain = picture.convert("L" if image.channels == 1 else "RGB")
+        with Image.open(path, formats=_FORMATS) as picture:
+            read: Image.Image = picture
+            if read.mode.startswith("I"):  # grey of 16 bits, which `convert` would cut at 255
+                levels = np.asarray(read).astype(np.float64) / _STEP_16_BITS
+                read = Image.fromarray(levels.round().astype(np.uint8))
+            plain = read.convert("L" if image.channels == 1 else "RGB")
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: not a readable picture ({error}); remove it or mend it") from error
     pixels = np.asarray(plain.resize((image.width, image.height), Image.Resampling.BILINEAR))
