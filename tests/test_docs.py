@@ -92,7 +92,7 @@ def test_the_page_on_ones_own_network_can_be_followed_word_by_word(tmp_path):
     files = dict(re.findall(r"Save\s+this\s+as\s+`([\w.]+)`:\n\n```\w+\n(.*?)```", text, re.S))
     assert list(files) == ["my_networks.py", "my_study.yaml", "hardware.yaml"]
     files["my_study.yaml"] = (
-        files["my_study.yaml"].replace("trials: 20", "trials: 1").replace("epochs: 10", "epochs: 1")
+        files["my_study.yaml"].replace("trials: 20", "trials: 1").replace("epochs: 20", "epochs: 1")
     )
     for name, content in files.items():
         (tmp_path / name).write_text(content)

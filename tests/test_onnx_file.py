@@ -210,7 +210,14 @@ IN_FORMS = {
 def test_a_matrix_is_found_in_each_form(nodes, weights, sizes, matrix, tmp_path):
     found = trace_onnx(save(tmp_path / "model.onnx", nodes, weights, sizes)).traced.workload
     assert [each[:4] for each in matrices(found)] == [matrix]
-    assert kinds(found)["multiply_accumulate"] in (0, found.layers[0].out_channels * 20 * 1, 6 * 20 * 3 * 3 * 2)
+
+
+def test_a_recurrent_matrix_runs_at_each_step_whatever_the_first_state(tmp_path):
+    w, r, h = (RNG.normal(size=size).astype(np.float32) for size in ((1, 16, 3), (1, 16, 4), (1, 1, 4)))
+    nodes = [node("LSTM", "x,w,r,,,h,h", "y", hidden_size=4)]
+    found = trace_onnx(save(tmp_path / "model.onnx", nodes, {"w": w, "r": r, "h": h}, [7, 1, 3])).traced.workload
+    assert [each.name for each in found.layers] == ["w", "r"]
+    assert [each[:4] for each in matrices(found)] == [(3, 16, 1, 7), (4, 16, 1, 7)]
 
 
 def test_a_product_of_two_activations_is_digital(tmp_path):

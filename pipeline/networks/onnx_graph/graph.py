@@ -1,6 +1,7 @@
 """ONNX files read into records: operators, constants, inputs. The package onnx is used here alone."""
 
 import dataclasses
+import functools
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -163,12 +164,7 @@ def _sizes(declared: Any) -> tuple[int | str, ...] | None:
 
 
 def _step(node: Any, folder: Path, device: str, opset: int) -> Step:
-    import onnx.defs
-
-    names: tuple[str, ...] = ()
     domain = "" if node.domain == "ai.onnx" else node.domain
-    if onnx.defs.has(node.op_type, domain):
-        names = tuple(each.name for each in onnx.defs.get_schema(node.op_type, domain).inputs)
     attributes = {each.name: _attribute(each, folder, device, opset) for each in node.attribute}
     if node.op_type == "Constant":
         ((kind, value),) = attributes.items()
@@ -182,9 +178,18 @@ def _step(node: Any, folder: Path, device: str, opset: int) -> Step:
         module=_module(node),
         inputs=tuple(node.input),
         outputs=tuple(node.output),
-        roles=names,
+        roles=_roles(node.op_type, domain),
         attributes=attributes,
     )
+
+
+@functools.cache
+def _roles(kind: str, domain: str) -> tuple[str, ...]:
+    import onnx.defs
+
+    if not onnx.defs.has(kind, domain):
+        return ()
+    return tuple(each.name for each in onnx.defs.get_schema(kind, domain).inputs)
 
 
 def _module(node: Any) -> str:

@@ -1,6 +1,7 @@
 """Names of an ONNX graph's operators and weights, as the torch model has them where the file tells."""
 
 import re
+from collections import Counter
 
 from pipeline.networks.onnx_graph.graph import Graph, Step
 
@@ -19,15 +20,14 @@ class Labels:
         self._makers = {name: step for step in graph.steps for name in step.outputs}
         self._sides = {name: each.dim() for name, each in graph.constants.items()}
         self._of_weight: dict[str, str] = {}
+        self._of_step: dict[int, str] = {}  # by the step's id: the graph keeps it alive
+        count: Counter[str] = Counter()
         uses = ((step, place, name) for step in graph.steps for place, name in enumerate(step.inputs))
         for step, place, name in uses:
             if name in self._sides and name not in self._of_weight and _MADE_UP.fullmatch(name):
-                role = step.roles[place] if place < len(step.roles) else str(place)
-                self._add(name, f"{self.of_step(step)}.{role}")
-
-    def _add(self, weight: str, label: str) -> None:
-        count = sum(each.split("#")[0] == label for each in self._of_weight.values())
-        self._of_weight[weight] = f"{label}#{count + 1}" if count else label
+                label = f"{self.of_step(step)}.{step.roles[place] if place < len(step.roles) else place}"
+                count[label] += 1
+                self._of_weight[name] = label if count[label] == 1 else f"{label}#{count[label]}"
 
     def of_weight(self, name: str) -> str:
         """A weight's own name; for one that an exporter made up, that of its operator and role."""
@@ -35,6 +35,12 @@ class Labels:
 
     def of_step(self, step: Step) -> str:
         """The name of the operator's matrix without `.weight`, else of its module, else its own."""
+        label = self._of_step.get(id(step))
+        if label is None:
+            label = self._of_step[id(step)] = self._label(step)
+        return label
+
+    def _label(self, step: Step) -> str:
         for name in step.inputs:
             weight = self._weight(name)
             if weight is not None and self._sides[weight] > 1 and not _MADE_UP.fullmatch(weight):

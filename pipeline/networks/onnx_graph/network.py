@@ -39,8 +39,13 @@ class OnnxNetwork(nn.Module):
         """The network and the places where its operators run."""
         yield "", self
         for step in self._graph.steps:
-            label = self._labels.of_step(step)
-            yield label, self._places.setdefault(label, _Place())
+            yield self._labels.of_step(step), self._place(step)
+
+    def _place(self, step: Step) -> "_Place":
+        label = self._labels.of_step(step)
+        if label not in self._places:
+            self._places[label] = _Place()
+        return self._places[label]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The graph's outputs for its inputs, in order."""
@@ -78,8 +83,7 @@ class OnnxNetwork(nn.Module):
             outputs=len(step.outputs),
             opset=self._graph.opset,
         )
-        place = self._places.setdefault(self._labels.of_step(step), _Place())
-        found = place(operator, node, *_together(inputs, VALUES.get(step.kind, ())))
+        found = self._place(step)(operator, node, *_together(inputs, VALUES.get(step.kind, ())))
         return found if isinstance(found, tuple) else (found,)
 
     def _unknown(self, step: Step, inputs: Sequence[Tensor | None], fixed: Sequence[bool]) -> tuple[Tensor, ...]:
