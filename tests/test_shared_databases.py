@@ -9,7 +9,7 @@ import optuna
 import pytest
 import yaml
 from made_up import CONTENT, made_up_study
-from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 import pipeline
@@ -115,18 +115,38 @@ def optuna_console():
     return Console(width=300)
 
 
-def add_foreign(study: optuna.Study) -> int:
-    """A finished trial as another program adds it, with a parameter of its own; its number."""
-    study.add_trial(create_trial(values=[0.99, 1e6], params={"x": 0.5}, distributions={"x": FloatDistribution(0, 1)}))
+SAMPLERS = {name: {"name": name} for name in ("random", "tpe", "reinforce")}
+SAMPLERS["nsga2"] = {"name": "nsga2", "population_size": 4}  # the run after the foreign trial breeds
+
+
+def add_foreign(study: optuna.Study, kind: str) -> int:
+    """A finished trial as another program adds it; its number."""
+    first = study.trials[0]
+    params, distributions = dict(first.params), dict(first.distributions)
+    if kind == "parameters of its own":
+        params, distributions = {"x": 0.5}, {"x": FloatDistribution(0, 1)}
+    elif kind == "a value outside":
+        params["adc_bits"], distributions["adc_bits"] = 99, IntDistribution(4, 99)
+    study.add_trial(create_trial(values=[0.99, 1e6], params=params, distributions=distributions))
     return len(study.trials) - 1
 
 
-@pytest.mark.parametrize("sampler", ["nsga2", "random", "tpe", "reinforce"])
-def test_a_trial_that_another_program_added_is_counted_and_left_alone(tmp_path, sampler, capsys):
+@pytest.mark.parametrize(
+    ("sampler", "kind"),
+    [
+        ("nsga2", "parameters of its own"),
+        ("nsga2", "a value outside"),
+        ("nsga2", "the study's parameters"),
+        ("reinforce", "a value outside"),
+        ("tpe", "a value outside"),
+        ("random", "the study's parameters"),
+    ],
+)
+def test_a_trial_that_another_program_added_is_counted_and_left_alone(tmp_path, sampler, kind):
     path = tmp_path / "study.yaml"
-    path.write_text(yaml.safe_dump(CONTENT | {"sampler": {"name": sampler}}))
+    path.write_text(yaml.safe_dump(CONTENT | {"sampler": SAMPLERS[sampler]}))
     opened = run(path, tmp_path, 3)
-    number = add_foreign(opened)
+    number = add_foreign(opened, kind)
     opened = run(path, tmp_path, 4)
     found = pareto_report(opened)
     assert kind_of(opened.trials[number]) == "foreign"
