@@ -100,6 +100,7 @@ def test_a_family_and_an_input_of_whole_numbers_have_a_cost(network, hardware, n
     [
         pytest.param(("N:build", "--input", "3x8x8"), "--hardware is missing", id="no hardware"),
         pytest.param(("N:build", "--hardware", "H"), "--input is missing", id="no input"),
+        pytest.param(("N:words", "--hardware", "H", "--integers"), "--input is missing", id="whole numbers of no size"),
         pytest.param(("N:bild", "--hardware", "H"), "did you mean 'build'", id="another function"),
         pytest.param(("N:build", "--hardware", "H", "--input", "3by8"), "such as 3x32x32, got '3by8'", id="no size"),
         pytest.param(("N:build", "--hardware", "H", "--input", "x=3x8x8"), "only inputs of ONNX", id="a named input"),

@@ -122,7 +122,7 @@ def _of_function(asked: Asked, hardware: HardwareFile) -> _Found:
             raise ValueError(f"--input {asked.inputs[0]}: only inputs of ONNX files have names; give the size alone")
         outputs = asked.classes or (image.outputs if image else _CLASSES)
         image = _image(size, outputs, asked.integers)
-    elif image is None:
+    elif asked.integers or image is None:
         raise ValueError("--input is missing: the size of one input without the batch, such as --input 3x32x32")
     elif asked.classes:
         image = dataclasses.replace(image, classes=asked.classes)
