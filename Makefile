@@ -49,7 +49,7 @@ test: $(TOOLS) ## set up, then run the quick tests
 test-all: test ## the quick tests, then those that are long by nature: kills, cluster, browser, many chips
 	$(BIN)/pytest -n auto --dist loadgroup -m "slow and not zoo"
 
-test-zoo: $(ZOO) ## architectures of torchvision and timm on crossbars, about an hour on one core
+test-zoo: $(ZOO) ## architectures of torchvision and timm on crossbars, about 20 minutes on one core
 	$(BIN)/pytest -n auto -m zoo tests/test_zoo.py
 
 check: $(TOOLS) ## what CI asks beside the tests: format, lint, types
