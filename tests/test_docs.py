@@ -75,6 +75,7 @@ def run_all(lines: list[str], folder: Path) -> subprocess.CompletedProcess:
     return done
 
 
+@pytest.mark.slow
 def test_every_command_shown_runs(tmp_path):
     clone(tmp_path)
     lines = ["nacim run studies/mine.yaml --quiet", *shown_commands(ROOT / "docs" / "tour.md")]
@@ -86,6 +87,7 @@ def test_every_command_shown_runs(tmp_path):
     assert {path.name for path in (tmp_path / "exported" / "digits-0").iterdir()} == table
 
 
+@pytest.mark.slow
 def test_the_page_on_ones_own_network_can_be_followed_word_by_word(tmp_path):
     """Its files and commands, with fewer trials and pictures."""
     text = OWN_NETWORK.read_text()

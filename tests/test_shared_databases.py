@@ -134,12 +134,12 @@ def add_foreign(study: optuna.Study, kind: str) -> int:
 @pytest.mark.parametrize(
     ("sampler", "kind"),
     [
-        ("nsga2", "parameters of its own"),
+        pytest.param("nsga2", "parameters of its own", marks=pytest.mark.slow),
         ("nsga2", "a value outside"),
-        ("nsga2", "the study's parameters"),
-        ("reinforce", "a value outside"),
-        ("tpe", "a value outside"),
-        ("random", "the study's parameters"),
+        pytest.param("nsga2", "the study's parameters", marks=pytest.mark.slow),
+        pytest.param("reinforce", "a value outside", marks=pytest.mark.slow),
+        pytest.param("tpe", "a value outside", marks=pytest.mark.slow),
+        pytest.param("random", "the study's parameters", marks=pytest.mark.slow),
     ],
 )
 def test_a_trial_that_another_program_added_is_counted_and_left_alone(tmp_path, sampler, kind):
