@@ -101,6 +101,7 @@ def test_ideal_crossbars_give_what_torch_gives(name):
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.filterwarnings("ignore:Using padding")  # torch's own, of the first such call
 def test_conversions_and_cycles_made_are_those_charged(name):
     model, x = model_of(name)
     analog = to_analog(model, COARSE, x)  # the workload is that of all of x, as steps may come first
@@ -126,6 +127,7 @@ _NOT_COUNTED_BY_TORCH = (  # fused kernels, vectors
 
 
 @pytest.mark.parametrize("name", [name for name in PRODUCTS if name not in _NOT_COUNTED_BY_TORCH])
+@pytest.mark.filterwarnings("ignore:Using padding")  # torch's own, of the first such call
 def test_macs_are_torchs_own_count(name):
     model, x = model_of(name)
     with FlopCounterMode(display=False) as counter, torch.no_grad():

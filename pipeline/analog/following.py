@@ -64,7 +64,8 @@ class Following(TorchFunctionMode):
         return result
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name, kwargs = getattr(func, "__name__", ""), kwargs or {}
+        packet = getattr(func, "overloadpacket", func)  # exported graphs call torch.ops.aten.linear.default
+        name, kwargs = getattr(packet, "__name__", ""), kwargs or {}
         if name == "__get__":  # a property such as `x.T`
             name = getattr(getattr(func, "__self__", None), "__name__", name)
         if name in _COMPOSED and self._is_composed(name, args):
@@ -104,10 +105,12 @@ class Following(TorchFunctionMode):
         for each in tensors_in(args, kwargs):
             origin = self.origin(each)
             if origin is None:
-                for written in self.written(name, args, kwargs):
-                    self.forget(written)
+                for written in list(self.written(name, args, kwargs)):
+                    self.depends(written)
                 return True
             made_of.append(origin)
+        for each in list(self.written(name, args, kwargs)):
+            self._note_written(name, args, kwargs, made_of, each)
         if isinstance(result, Tensor):
             self._note(name, args, kwargs, made_of, result, 0)
         elif isinstance(result, tuple | list):
@@ -115,6 +118,16 @@ class Following(TorchFunctionMode):
                 if isinstance(each, Tensor):
                     self._note(name, args, kwargs, made_of, each, place)
         return False
+
+    def _note_written(
+        self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], made_of: list[Origin], x: Tensor
+    ) -> None:
+        """Note that a tensor holds other values now, which depend on weights alone."""
+        before = self._known.pop(id(x), None)
+        if before is not None and (name in _SAME or before[1].key in before[1].roots):
+            self._known[id(x)] = before  # a parameter or buffer, which stays what it is
+            return
+        self._note(name, args, kwargs, [*made_of, before[1]] if before else made_of, x, 0)
 
     def _note(
         self,
@@ -128,7 +141,7 @@ class Following(TorchFunctionMode):
         if id(result) in self._known:  # a call in place, or one that gives its argument back
             return
         roots = frozenset().union(*(origin.roots for origin in made_of))
-        settings = tuple(each for each in _flat(args, kwargs) if isinstance(each, int | str | slice | torch.dtype))
+        settings = tuple(each for each in _flat(args, kwargs) if isinstance(each, _SETTINGS))
         key = (name, place, str(settings), tuple(origin.key for origin in made_of))
         if name in _TRANSPOSES and len(made_of) == 1 and isinstance(made_of[0].key, tuple):
             if made_of[0].key[0] in _TRANSPOSES:  # twice is the tensor itself
@@ -140,22 +153,34 @@ class Following(TorchFunctionMode):
         self._known[id(result)] = result, Origin(key, roots, computed, is_product)
 
     def written(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
-        """The tensors into which a call writes."""
+        """The tensors into which a call writes, and the known ones that share their memory."""
+        written: list[Tensor] = []
         if kwargs.get("out") is not None:
-            yield from tensors_in((kwargs["out"],))
+            written += tensors_in((kwargs["out"],))
         if args and (name in _WRITING or (name.endswith("_") and not name.endswith("__"))):
-            yield from tensors_in(args[:1])
+            written += tensors_in(args[:1])
+        for each in written:
+            yield each
+            if id(each) in self._known or each._is_view():
+                yield from self._sharing(each)
+
+    def _sharing(self, x: Tensor) -> list[Tensor]:
+        """The known tensors that share memory with `x`: what it is a view of, and other views of that."""
+        memory = _memory(x)
+        others = [each for each, _ in self._known.values() if each is not x]
+        return [] if memory is None else [each for each in others if _memory(each) == memory]
 
     def know(self, x: Tensor, name: str) -> Origin:
         """Note that a tensor does not depend on the model's input."""
         self._known[id(x)] = x, Origin(name, frozenset([name]))
         return self._known[id(x)][1]
 
-    def forget(self, x: Tensor) -> None:
-        """The tensor now depends on the model's input."""
+    def depends(self, x: Tensor) -> None:
+        """Note that a tensor depends on the model's input."""
         self._known.pop(id(x), None)
 
 
+_SETTINGS = (int, float, complex, str, slice, torch.dtype)
 _WRITING = ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__")
 _TRANSPOSES = ("t", "T", "mT", "adjoint")
 _SAME = (
@@ -209,6 +234,14 @@ def _flat(args: Iterable[Any], kwargs: Mapping[str, Any] | None) -> Iterator[Any
             yield from _flat(each.values(), None)
         else:
             yield each
+
+
+def _memory(x: Tensor) -> int | None:
+    """A number of the memory that a tensor lies in; None: it has none of its own, such as a sparse one."""
+    try:
+        return int(x.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 def _seen_through(function: Any) -> Callable[..., Any]:

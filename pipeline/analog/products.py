@@ -194,6 +194,25 @@ def _transposed(
     return Product(x=x, weight=kernel, source=weight, layout="transposed", windows=one, groups=groups, finish=add_up)
 
 
+def _any_convolution(
+    is_static: IsStatic,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> Product | None:
+    """torch.convolution, into which exported graphs turn all kinds."""
+    sides = weight.dim() - 2
+    if transposed:
+        return _transposed(sides, is_static, input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _conv(sides, is_static, input, weight, bias, stride, padding, dilation, groups)
+
+
 def _matmul(is_static: IsStatic, input: Tensor, other: Tensor) -> Product | None:
     if is_static(input) == is_static(other):
         return None
@@ -334,6 +353,7 @@ _FORMS: dict[str, Callable[..., Product | None]] = {
     "linear": _linear,
     **{f"conv{sides}d": _conv_form(sides) for sides in (1, 2, 3)},
     **{f"conv_transpose{sides}d": _transposed_form(sides) for sides in (1, 2, 3)},
+    "convolution": _any_convolution,
     "matmul": _named(_matmul, "input", "other"),
     "__matmul__": _matmul,
     "__rmatmul__": lambda is_static, other, input: _matmul(is_static, input, other),

@@ -23,7 +23,8 @@ from pipeline.analog.digital_operations import DigitalCounter
 from pipeline.analog.following import Following, Origin, batch_size, named_tensors, part_of_batch, tensors_in
 from pipeline.analog.products import Product, UnknownProduct, product_of
 
-WEIGHT_BY_PLACE = ("linear", *(f"conv{sides}d" for sides in (1, 2, 3)))  # calls that name one operand the weight
+CONVOLUTIONS = ("convolution", *(f"conv{sides}d" for sides in (1, 2, 3)))
+WEIGHT_BY_PLACE = ("linear", *CONVOLUTIONS)  # calls that name one operand the weight
 
 
 class UntraceableModel(ValueError):
@@ -247,8 +248,7 @@ class _Tracer(Following):
         self._modules.pop()
 
     def depends(self, x: Tensor) -> None:
-        """Note that a tensor depends on the model's input."""
-        self.forget(x)
+        super().depends(x)
         self._depending[id(x)] = x
 
     def origin_of_unknown(self, x: Tensor) -> Origin | None:
@@ -277,8 +277,6 @@ class _Tracer(Following):
                 self.depends(each)
                 if part and maker is not None:
                     self._made_by[id(each)] = maker
-            for each in self.written(name, args, kwargs):
-                self.depends(each)
         return result
 
     def product(self, name: str, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -405,7 +403,7 @@ def _names_of(matrices: Sequence[_Found]) -> list[str]:
     paths = [next(iter(found.modules.values())) for found in matrices]
     names = []
     for path, found in zip(paths, matrices, strict=True):
-        root = min((_plain_name(root) for root in found.origin.roots), default="", key=len)
+        root = min((_plain_name(root) for root in sorted(found.origin.roots)), default="", key=len)
         names.append(path if path and paths.count(path) == 1 else root or path or "model")
     seen: Counter[str] = Counter()
     unique = []
