@@ -2,7 +2,11 @@
 
 import copy
 import functools
+import os
 import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ from crossbar_checks import IDEAL, NOISY, attempt, error, on_chip
 from test_analog_layers import design_with
 from test_stale_state import images, two_layers
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils import parametrizations, weight_norm
 from users_networks import Calls, MaskedLinear, StandardisedConv, UnusedInEvaluation
 
@@ -472,3 +477,131 @@ def test_an_auxiliary_head_trains_and_is_absent_from_evaluation():
     spec = VariationSpec(min_chips=2, max_chips=2)
     (report,) = accuracy_under_variation(analog, [(x, model.eval()(x).argmax(1))], spec, 0)
     assert report.noiseless == 1.0
+
+
+# Other ways in which models are built and used.
+
+
+@pytest.mark.parametrize("kind", ["exported", "beside a layer", "all kinds of convolution"])
+def test_calls_of_torchs_own_operators_run_on_crossbars(kind):
+    torch.manual_seed(0)
+    x = torch.randn(16, 8)
+    if kind == "exported":
+        model = torch.export.export(two_layers(), (x,)).module()
+        model.eval = model.train = lambda mode=True: model  # torch refuses these calls
+    elif kind == "beside a layer":
+        model = Calls(lambda m, x: torch.ops.aten.addmm.default(m.b.bias, m.a(x), m.b.weight.t()), **two_named())
+    else:
+        x = torch.randn(16, 8, 5)
+        model = nn.Sequential(nn.Conv1d(8, 4, 3), nn.ConvTranspose1d(4, 6, 2))
+        held = dict(model.named_parameters())
+        model = make_fx(lambda x: torch.func.functional_call(model, held, (x,)))(x)
+    with torch.no_grad():
+        right = model(x)
+    analog = to_analog(model, IDEAL)
+    calibrate(analog, x)
+    assert len(noisy_layers(analog)) == 2
+    assert error(on_chip(analog, x), right) < 1e-3
+
+
+def two_named() -> dict[str, nn.Module]:
+    return {"a": nn.Linear(8, 8), "b": nn.Linear(8, 5)}
+
+
+def rescaled(model: nn.Module, x: Tensor) -> Tensor:
+    return F.linear(F.linear(x, model.a.weight * 0.5), model.a.weight * -3.0)
+
+
+def rewritten(model: nn.Module, x: Tensor) -> Tensor:
+    weight = model.a.weight.clone()
+    x = F.linear(x, weight)
+    weight.mul_(-20)
+    return F.linear(x, weight)
+
+
+def two_constants(model: nn.Module, x: Tensor) -> Tensor:
+    return F.linear(x, torch.full((8, 8), 0.5)) + F.linear(model.a(x), torch.full((8, 8), 7.0))
+
+
+@pytest.mark.parametrize(("forward", "matrices"), [(rescaled, 2), (rewritten, 2), (two_constants, 3)])
+def test_weights_made_with_other_numbers_are_other_matrices(forward, matrices):
+    torch.manual_seed(0)
+    model, x = Calls(forward, a=nn.Linear(8, 8)).eval(), torch.randn(16, 8)
+    analog = to_analog(model, IDEAL)
+    calibrate(analog, x)
+    assert len(noisy_layers(analog)) == matrices
+    with torch.no_grad():
+        assert error(on_chip(analog, x), model(x)) < 1e-3
+
+
+@pytest.mark.parametrize("write", ["narrow", "view", "slice"])
+def test_what_is_written_into_a_part_of_a_cache_is_an_input_of_the_next_layer(write):
+    def forward(model, x):
+        y = model.a(x)
+        if write == "narrow":
+            model.cache.narrow(1, 0, 8).copy_(y)
+        elif write == "view":
+            model.cache.view(-1).view(16, 12)[:, :8].copy_(y)
+        else:
+            model.cache[:, :8] = y
+        return F.linear(model.cache, model.b.weight)
+
+    torch.manual_seed(0)
+    model, x = Calls(forward, a=nn.Linear(8, 8), b=nn.Linear(12, 5)).eval(), torch.randn(16, 8)
+    model.register_buffer("cache", torch.zeros(16, 12))
+    analog = to_analog(model, IDEAL, x)
+    assert [layer.name for layer in noisy_layers(analog)] == ["a", "b"]
+
+
+def test_a_slice_of_an_analog_model_runs_on_its_crossbars():
+    analog, x = to_analog(two_layers(), NOISY), images()
+    calibrate(analog, x)
+    right = on_chip(analog, x, chip=SimulatedChip.number(0, 0))
+    with torch.no_grad():
+        assert error(analog[2:](analog[:2](x)), right) == 0
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_parts_of_an_analog_model_in_another_model_are_on_that_models_chips(copied):
+    analog, x = to_analog(two_layers(), NOISY), images()
+    calibrate(analog, x)
+    part = copy.deepcopy(analog[0]) if copied else analog[0]
+    other = nn.Sequential(part, nn.ReLU())
+    assert len(noisy_layers(other)) == 1
+    chips = [on_chip(other, x, chip=SimulatedChip.number(0, number)) for number in range(2)]
+    assert error(chips[0], chips[1]) > 1e-3
+
+
+def test_threads_that_share_an_analog_model_get_what_one_gets():
+    analog = to_analog(two_layers(), NOISY)
+    calibrate(analog, images())
+    program_chip(analog, SimulatedChip.number(0, 0), "exact")
+    with torch.no_grad():
+        right = [analog(images(seed)) for seed in range(16)]
+    with torch.inference_mode(), ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            found = list(pool.map(lambda seed: analog(images(seed)).detach(), range(16)))
+            assert all(error(one, other) < 1e-6 for one, other in zip(found, right, strict=True))
+
+
+def test_names_of_matrices_do_not_depend_on_the_order_of_a_set():
+    command = (
+        "import torch; from torch import nn; from pipeline.analog.tracing import trace\n"
+        "class Model(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.u, self.v, self.w = (nn.Parameter(torch.rand(3, 4)) for _ in range(3))\n"
+        "    def forward(self, x): return x @ torch.cat([self.w, self.v, self.u]).t()\n"
+        "print(trace(Model(), torch.rand(1, 4)).workload.layers[0].name)"
+    )
+    names = {
+        subprocess.run(
+            [sys.executable, "-c", command],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(3)
+    }
+    assert names == {"u\n"}

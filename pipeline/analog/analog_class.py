@@ -39,6 +39,12 @@ class _Analog:
 
     digital_class: type[nn.Module]
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """A new module of this class, such as a slice of a Sequential, has no crossbars; its parts may have."""
+        if args or kwargs:
+            return cls.digital_class(*args, **kwargs)
+        return super().__new__(cls)  # of a copy
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with vars(self)[_PLACE].running(args, kwargs):
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
@@ -95,5 +101,5 @@ def _on_crossbars(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _new_analog(digital: type[nn.Module], root: bool) -> nn.Module:
     kind = _analog_class(cast(Any, digital), root)
-    model: nn.Module = kind.__new__(kind)
+    model: nn.Module = object.__new__(kind)
     return model

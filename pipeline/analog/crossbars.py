@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import fnmatch
+import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -28,6 +30,7 @@ class Crossbars:
         model: The model. It holds this record, and its weights; so this record is no module of it.
         layers: The matrices; empty before `trace`.
         traced: What the trace found; None before.
+        modules: Layer -> module that it belongs to.
         told: What was warned of already.
     """
 
@@ -40,7 +43,7 @@ class Crossbars:
         self.traced: Traced | None = None
         self._by_key: dict[Any, Matrix | None] = {}  # None: several matrices have this key
         self._outside: _Outside = _Outside({})
-        self._modules: dict[Matrix, nn.Module] = {}
+        self.modules: dict[Matrix, nn.Module] = {}
         self._awaiting: list[Callable[[NoisyLayer], None]] = []  # settings made before the trace
         self._state: dict[str, Any] = {}  # ranges loaded before the trace
         self._first_index = 0
@@ -87,7 +90,7 @@ class Crossbars:
             outputs = place.layer.out_channels
             layer = Matrix(place.layer.name, outputs, self.hardware, place, index).to(each.weight.device)
             self.layers.append(layer)
-            self._modules[layer] = next((module for module in each.modules if module in own), self.model)
+            self.modules[layer] = next((module for module in each.modules if module in own), self.model)
             for key in set(each.keys):
                 self._by_key[key] = None if key in self._by_key else layer
             for module in own.intersection(each.modules):
@@ -101,26 +104,23 @@ class Crossbars:
 
     @contextlib.contextmanager
     def running(self, args: tuple[Any, ...], named: dict[str, Any]) -> Iterator[None]:
-        """Within the block, products run on the crossbars."""
-        if self._running:
+        """Within the block, products run on the crossbars. Other threads wait until it ends."""
+        with _lock_of(self), contextlib.ExitStack() as until_done:
+            if not self._running:
+                if self.traced is None:
+                    self.trace(*args, **named)
+                for layer in self.layers:
+                    layer.uses = 0
+                self._running = True
+                until_done.callback(setattr, self, "_running", False)
+                until_done.enter_context(_Running(self, named_tensors(self.model) | self._outside.tensors))
             yield
-            return
-        if self.traced is None:
-            self.trace(*args, **named)
-        for layer in self.layers:
-            layer.uses = 0
-        self._running = True
-        try:
-            with _Running(self, named_tensors(self.model) | self._outside.tensors):
-                yield
-        finally:
-            self._running = False
 
     def find(self, keys: tuple[Any, Any]) -> Matrix | None:
         """The matrix with one of these keys, ready for the mode that its module is in."""
         layer = self._by_key.get(keys[0]) or self._by_key.get(keys[1])
         if layer is not None:
-            layer.training = self._modules[layer].training
+            layer.training = self.modules[layer].training
         return layer
 
     def number_from(self, first: int) -> None:
@@ -170,6 +170,16 @@ class Crossbars:
                 layer.load_state_dict(own, strict=False)
         if self._state:
             raise RuntimeError(f"the state dict that was loaded has keys of no layer: {', '.join(sorted(self._state))}")
+
+
+_locks: weakref.WeakKeyDictionary[Crossbars, threading.RLock] = weakref.WeakKeyDictionary()
+_lock_of_locks = threading.Lock()
+
+
+def _lock_of(crossbars: Crossbars) -> threading.RLock:
+    """What one thread at a time holds; it is no attribute, as copies and files of a model cannot hold it."""
+    with _lock_of_locks:
+        return _locks.setdefault(crossbars, threading.RLock())
 
 
 class _Outside:

@@ -31,7 +31,18 @@ def noisy_layers(model: nn.Module) -> list[NoisyLayer]:
                     "to_analog its inputs"
                 )
             layers += crossbars.layers
-    return layers
+    return layers + _layers_of_parts(model)
+
+
+def _layers_of_parts(model: nn.Module) -> list[NoisyLayer]:
+    """The crossbar layers of parts of an analog model that a model holds without the whole of it."""
+    modules = list(model.modules())
+    whole, layers = {id(each) for each in modules}, dict[NoisyLayer, None]()
+    for module in modules:
+        crossbars = crossbars_of(module)
+        if crossbars is not None and id(crossbars.model) not in whole:
+            layers.update((layer, None) for layer in crossbars.layers if crossbars.modules[layer] is module)
+    return list(layers)
 
 
 def find_matrices(model: nn.Module, *inputs: Any, **named: Any) -> None:
@@ -52,6 +63,8 @@ def for_each_layer(model: nn.Module, setting: Callable[[NoisyLayer], None]) -> N
             setting(module)
         elif is_root(module) and (crossbars := crossbars_of(module)):
             crossbars.apply_to_layers(setting)
+    for layer in _layers_of_parts(model):
+        setting(layer)
 
 
 def chips_run_together(model: nn.Module) -> bool:
