@@ -605,3 +605,15 @@ def test_names_of_matrices_do_not_depend_on_the_order_of_a_set():
         for seed in range(3)
     }
     assert names == {"u\n"}
+
+
+def test_no_part_of_a_model_runs_digitally_before_its_matrices_are_known():
+    model, x = nn.Sequential(nn.Linear(8, 6), nn.Sequential(nn.ReLU(), nn.Linear(6, 4))), torch.rand(6, 8)
+    analog = to_analog(model, IDEAL)
+    for part in (lambda: analog[0](x), lambda: analog[:1](x), lambda: analog[1](x[:, :6])):
+        with pytest.raises(RuntimeError, match="not known before that model's first batch; calibrate it"):
+            part()
+    calibrate(analog, x)
+    program_chip(analog, SimulatedChip.nominal(), "exact")
+    torch.testing.assert_close(analog[1](analog[0](x)), analog(x))
+    assert type(analog[1][0]) is nn.ReLU, "modules without products are the user's own again"

@@ -23,7 +23,7 @@ def is_root(module: nn.Module) -> bool:
 
 def adopt(module: nn.Module, crossbars: Any, root: bool) -> None:
     """Have the calls of a module run on these crossbars; `root`: it is the whole model."""
-    if crossbars_of(module) is None:
+    if not issubclass(type(module), _Analog):  # a lazy module changes its class in its first pass
         vars(module)[_PLACE] = crossbars
         module.__class__ = _analog_class(cast(Any, type(module)), root)
 
@@ -31,11 +31,15 @@ def adopt(module: nn.Module, crossbars: Any, root: bool) -> None:
 def leave(module: nn.Module) -> None:
     """Give a module its own class back."""
     del vars(module)[_PLACE]
-    module.__class__ = type(module).digital_class  # type: ignore[attr-defined]
+    if isinstance(module, _Analog):
+        module.__class__ = cast(Any, module).digital_class
 
 
 class _Analog:
-    """Added to the class of each module that computes products: its calls run on the model's crossbars."""
+    """Added to the class of each module that computes products: its calls run on the model's crossbars.
+
+    Before the model is traced, all its modules have it, so that none runs digitally unnoticed.
+    """
 
     digital_class: type[nn.Module]
 
@@ -46,7 +50,7 @@ class _Analog:
         return super().__new__(cls)  # of a copy
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with vars(self)[_PLACE].running(args, kwargs):
+        with vars(self)[_PLACE].running(self, args, kwargs):
             return super().__call__(*args, **kwargs)  # type: ignore[misc]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -93,7 +97,7 @@ def _on_crossbars(method: Callable[..., Any]) -> Callable[..., Any]:
         crossbars = vars(self)[_PLACE]
         if crossbars.traced is None and method.__name__ != "forward":  # only a pass of the model can be traced
             return method(self, *args, **kwargs)
-        with crossbars.running(args, kwargs):
+        with crossbars.running(self, args, kwargs):
             return method(self, *args, **kwargs)
 
     return run

@@ -46,7 +46,8 @@ def to_analog(
         raise UntraceableModel("the model, or a part of it, is analog already; give the digital model (to_digital)")
     model = copy_of(model)
     crossbars = Crossbars(model, hardware, dict(weight_bits or {}), tuple(allow_digital))
-    adopt(model, crossbars, True)
+    for each in model.modules():
+        adopt(each, crossbars, each is model)
     if inputs:
         crossbars.trace(*inputs)
     return model

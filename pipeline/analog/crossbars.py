@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hw_models.accelerator import Accelerator
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
-from pipeline.analog.analog_class import adopt
+from pipeline.analog.analog_class import adopt, leave
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.following import Following, named_tensors
 from pipeline.analog.matrix import Matrix
@@ -65,7 +65,7 @@ class Crossbars:
         for pattern in self._weight_bits:
             if not fnmatch.filter(names, pattern):
                 raise UntraceableModel(f"weight_bits: no matrix is named {pattern!r}; there are {', '.join(names)}")
-        layers = tuple(self._with_bits(each) for each in traced.workload.layers)
+        layers = tuple(_with_bits(each, self._weight_bits) for each in traced.workload.layers)
         workload = dataclasses.replace(traced.workload, layers=layers)
         self.traced = dataclasses.replace(traced, workload=workload, matrices=())  # they would keep weights alive
         self._outside = _Outside(dict(traced.outside))
@@ -75,13 +75,7 @@ class Crossbars:
         for setting in self._awaiting:
             self.apply_to_layers(setting)
         self._load_ranges()
-        if traced.fixed:
-            warnings.warn(
-                f"{', '.join(traced.fixed)}: products with what weights alone give (learned queries) are digital",
-                stacklevel=2,
-            )
-        if traced.uncounted:
-            warnings.warn(f"the cost of digital operations is not known: {', '.join(traced.uncounted)}", stacklevel=2)
+        _tell(traced)
 
     def _lay_out(self, matrices: tuple[MatrixUse, ...], layers: tuple[MvmLayer, ...]) -> None:
         own = set(self.model.modules())
@@ -93,20 +87,26 @@ class Crossbars:
             self.modules[layer] = next((module for module in each.modules if module in own), self.model)
             for key in set(each.keys):
                 self._by_key[key] = None if key in self._by_key else layer
-            for module in own.intersection(each.modules):
+        in_use = {self.model}.union(*(each.modules for each in matrices))
+        for module in own:
+            if module in in_use:
                 adopt(module, self, False)
-
-    def _with_bits(self, layer: MvmLayer) -> MvmLayer:
-        bits = [value for pattern, value in self._weight_bits.items() if fnmatch.fnmatchcase(layer.name, pattern)]
-        return dataclasses.replace(layer, weight_bits=bits[-1]) if bits else layer
+            else:
+                leave(module)
 
     # Running
 
     @contextlib.contextmanager
-    def running(self, args: tuple[Any, ...], named: dict[str, Any]) -> Iterator[None]:
-        """Within the block, products run on the crossbars. Other threads wait until it ends."""
+    def running(self, caller: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Iterator[None]:
+        """Within the block, a call of `caller`, products run on the crossbars. Other threads wait until it ends.
+
+        Raises:
+            RuntimeError: If the model is not traced, and `caller` is a part of it.
+        """
         with _lock_of(self), contextlib.ExitStack() as until_done:
             if not self._running:
+                if self.traced is None and caller is not self.model:
+                    raise _not_known(caller)
                 if self.traced is None:
                     self.trace(*args, **named)
                 for layer in self.layers:
@@ -180,6 +180,29 @@ def _lock_of(crossbars: Crossbars) -> threading.RLock:
     """What one thread at a time holds; it is no attribute, as copies and files of a model cannot hold it."""
     with _lock_of_locks:
         return _locks.setdefault(crossbars, threading.RLock())
+
+
+def _tell(traced: Traced) -> None:
+    """Warn of what is digital though a weight is in it, and of what is not charged."""
+    if traced.fixed:
+        warnings.warn(
+            f"{', '.join(traced.fixed)}: products with what weights alone give (learned queries) are digital",
+            stacklevel=3,
+        )
+    if traced.uncounted:
+        warnings.warn(f"the cost of digital operations is not known: {', '.join(traced.uncounted)}", stacklevel=3)
+
+
+def _with_bits(layer: MvmLayer, weight_bits: Mapping[str, int]) -> MvmLayer:
+    bits = [value for pattern, value in weight_bits.items() if fnmatch.fnmatchcase(layer.name, pattern)]
+    return dataclasses.replace(layer, weight_bits=bits[-1]) if bits else layer
+
+
+def _not_known(part: nn.Module) -> RuntimeError:
+    return RuntimeError(
+        f"{type(part).__name__}: the matrices of the model to which it belongs are not known before that model's first "
+        "batch; calibrate it, run it, or give to_analog its inputs"
+    )
 
 
 class _Outside:
