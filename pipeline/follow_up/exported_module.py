@@ -1,14 +1,14 @@
 """A trained network as Python source in plain torch, with its weights beside it."""
 
+import ast
 import inspect
+import re
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-import hw_models.errors
-import hw_models.number_format
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.design_point import DesignPoint, ImageSpec
 from pipeline.networks.builders import FAMILIES, load_builder, users_function
@@ -27,10 +27,7 @@ def network() -> nn.{kind}:
     model.load_state_dict(torch.load(Path(__file__).with_suffix(".pt"), weights_only=True))
     return model.eval()
 '''
-_OWN: dict[str, Any] = {  # what the families import from nacim, and where its source is
-    "from hw_models.errors import InfeasibleDesign\n": hw_models.errors.InfeasibleDesign,
-    "from hw_models.number_format import check_whole\n": hw_models.number_format.check_whole,
-}
+_OURS = ("hw_models", "pipeline")
 
 
 def write_module(network: nn.Module, title: str, design: DesignPoint, folder: Path) -> list[Path]:
@@ -79,11 +76,30 @@ def _source(network: BuiltNetwork) -> str:
     text = builder.path.read_text(encoding="utf-8")
     if network.builder not in FAMILIES:
         return text
-    taken = [inspect.getsource(own) for line, own in _OWN.items() if line in text]
-    for line in _OWN:
-        text = text.replace(line, "")
-    head, mark, rest = text.partition("\n\ndef build(")
-    return head.rstrip() + "\n\n\n" + "\n\n".join(taken) + "\n" + mark + rest
+    own = _own_imports(text)
+    lines = text.splitlines()
+    for each in own:
+        for place in range(each.lineno - 1, each.end_lineno or each.lineno):
+            lines[place] = ""
+    head, mark, rest = "\n".join(lines).partition("\n\ndef build(")
+    return re.sub("\n{4,}", "\n\n", head.rstrip()) + "\n\n\n" + "\n\n".join(_sources(own)) + "\n" + mark + rest + "\n"
+
+
+def _own_imports(text: str) -> list[ast.ImportFrom]:
+    """The imports of a file from nacim."""
+    imports = (node for node in ast.parse(text).body if isinstance(node, ast.ImportFrom))
+    return [node for node in imports if (node.module or "").split(".")[0] in _OURS]
+
+
+def _sources(imports: list[ast.ImportFrom]) -> list[str]:
+    """The sources of what is imported, and of what that needs from nacim itself, each once, needed ones first."""
+    sources: dict[str, None] = {}
+    for node in imports:
+        module = import_module(node.module or "")
+        if node.module == "pipeline.networks.families.checks":
+            sources |= dict.fromkeys(_sources(_own_imports(inspect.getsource(module))))
+        sources |= dict.fromkeys(inspect.getsource(getattr(module, each.name)) for each in node.names)
+    return list(sources)
 
 
 def _inputs(image: ImageSpec) -> str:

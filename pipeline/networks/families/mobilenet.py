@@ -6,8 +6,8 @@ again by a 1 x 1 convolution without an activation.
 
 from torch import Tensor, nn
 
-from hw_models.errors import InfeasibleDesign
 from hw_models.number_format import check_whole
+from pipeline.networks.families.checks import check_image, check_kernel, stage_widths
 
 
 def build(
@@ -48,33 +48,21 @@ def build(
         InfeasibleDesign: If the inputs are no images.
         ValueError: If a value is out of its range.
     """
-    if len(input) != 3:
-        raise InfeasibleDesign(f"a mobilenet needs images of (channels, height, width), got inputs of {input}")
+    check_image("mobilenet", input)
     check_whole("stages", stages, 1, 4)
     check_whole("depth", depth, 1, 20)
     check_whole("expansion", expansion, 1, 8)
     check_whole("stem_width", stem_width, 1, 2048)
     check_whole("stem_stride", stem_stride, 1, 4)
     check_whole("features", features, 0, 4096)
-    check_whole("kernel", kernel, 1, 7)
-    if kernel % 2 == 0:
-        raise ValueError(f"kernel must be odd, so that padding keeps the image centred, got {kernel}")
-    widths = _widths(width1, width2, width3, width4)[:stages]
+    check_kernel(kernel)
+    widths = stage_widths(width1, width2, width3, width4)[:stages]
     return _MobileNet(
         nn.Conv2d(input[0], stem_width, 3, stem_stride, 1, bias=False),
         _stages(stem_width, widths, depth, expansion, kernel, residual),
         nn.Conv2d(widths[-1], features, 1, bias=False) if features else None,
         nn.Linear(features or widths[-1], classes),
     )
-
-
-def _widths(*given: int | None) -> list[int]:
-    widths: list[int] = []
-    for number, width in enumerate(given, start=1):
-        widths.append(2 * widths[-1] if width is None else width)
-        if width is not None:
-            check_whole(f"width{number}", width, 1, 2048)
-    return widths
 
 
 def _stages(inputs: int, widths: list[int], depth: int, expansion: int, kernel: int, residual: bool) -> nn.ModuleList:

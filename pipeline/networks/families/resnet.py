@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hw_models.errors import InfeasibleDesign
 from hw_models.number_format import check_whole
+from pipeline.networks.families.checks import check_image, check_kernel, stage_widths
 
 
 def build(
@@ -56,17 +57,14 @@ def build(
         InfeasibleDesign: If the image has fewer pixels than the network halves away.
         ValueError: If a value is out of its range.
     """
-    if len(input) != 3:
-        raise InfeasibleDesign(f"a resnet needs images of (channels, height, width), got inputs of {input}")
+    check_image("resnet", input)
     check_whole("stages", stages, 1, 4)
     check_whole("depth", depth, 1, 20)
     check_whole("stem_kernel", stem_kernel, 1, 7)
     check_whole("stem_stride", stem_stride, 1, 4)
     check_whole("hidden", hidden, 0, 4096)
-    check_whole("kernel", kernel, 1, 7)
-    if kernel % 2 == 0:
-        raise ValueError(f"kernel must be odd, so that padding keeps the image centred, got {kernel}")
-    widths = _widths(width1, width2, width3, width4)[:stages]
+    check_kernel(kernel)
+    widths = stage_widths(width1, width2, width3, width4)[:stages]
     stem = width1 if stem_width is None else stem_width
     check_whole("stem_width", stem, 1, 2048)
     _check_size(input, stem_kernel, stem_stride, stages - (not shrink_first) if pool else 0)
@@ -77,15 +75,6 @@ def build(
         nn.Linear(widths[-1], hidden) if hidden else None,
         nn.Linear(hidden or widths[-1], classes),
     )
-
-
-def _widths(*given: int | None) -> list[int]:
-    widths: list[int] = []
-    for number, width in enumerate(given, start=1):
-        widths.append(2 * widths[-1] if width is None else width)
-        if width is not None:
-            check_whole(f"width{number}", width, 1, 2048)
-    return widths
 
 
 def _check_size(image: tuple[int, ...], stem_kernel: int, stem_stride: int, pools: int) -> None:

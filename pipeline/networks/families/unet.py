@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from hw_models.errors import InfeasibleDesign
 from hw_models.number_format import check_whole
+from pipeline.networks.families.checks import check_image, check_kernel
 
 
 def build(
@@ -38,14 +39,11 @@ def build(
         InfeasibleDesign: If the image has fewer pixels than the encoder halves away.
         ValueError: If a value is out of its range.
     """
-    if len(input) != 3:
-        raise InfeasibleDesign(f"a unet needs images of (channels, height, width), got inputs of {input}")
+    check_image("unet", input)
     check_whole("levels", levels, 1, 6)
     check_whole("depth", depth, 1, 4)
     check_whole("width", width, 1, 512)
-    check_whole("kernel", kernel, 1, 7)
-    if kernel % 2 == 0:
-        raise ValueError(f"kernel must be odd, so that padding keeps the image centred, got {kernel}")
+    check_kernel(kernel)
     if min(input[1:]) < 2 ** (levels - 1):
         raise InfeasibleDesign(
             f"an image of {input[1]} x {input[2]} pixels is too small for {levels} levels; use fewer"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from hw_models.errors import InfeasibleDesign
 from hw_models.number_format import check_whole
+from pipeline.networks.families.checks import check_image
 
 
 def build(
@@ -39,8 +40,7 @@ def build(
         InfeasibleDesign: If `patch` does not divide the image, or `heads` the width.
         ValueError: If a value is out of its range.
     """
-    if len(input) != 3:
-        raise InfeasibleDesign(f"a vit needs images of (channels, height, width), got inputs of {input}")
+    check_image("vit", input)
     check_whole("patch", patch, 1, 64)
     check_whole("width", width, 1, 2048)
     check_whole("depth", depth, 1, 24)
