@@ -254,6 +254,8 @@ def test_bits_per_matrix_and_matrices_that_may_stay_digital():
         to_analog(model, COARSE, x, weight_bits={"head": 3})
     partly = to_analog(model, COARSE, x, allow_digital=["0"])
     assert [layer.name for layer in noisy_layers(partly)] == ["2"]
+    calibrate(partly, torch.rand(6, 8))
+    assert partly.eval()(x).shape == (1, 4)
     counts = {each.kind: each.count for each in trace(model, x, allow_digital=["0"]).workload.digital}
     assert counts["multiply_accumulate"] == 48
 

@@ -243,7 +243,7 @@ class _Running(Following):
             UntraceableModel: If it is met in evaluation.
         """
         crossbars, name = self._crossbars, ", ".join(sorted(roots)) or "a constant"
-        if any(fnmatch.fnmatchcase(root, pattern) for root in roots for pattern in crossbars.allow_digital):
+        if crossbars.traced is not None and roots and roots <= crossbars.traced.allowed:
             return
         if not crossbars.model.training:
             raise UntraceableModel(

@@ -56,6 +56,7 @@ class Traced:
         workload: The matrices and the digital operations of one inference.
         matrices: One per layer of the workload.
         digital: Static matrices that stay digital because the caller allowed it, by name.
+        allowed: Modules and weights of these matrices: a model that runs knows the weight, and not the module's name.
         uncounted: Names of torch operations whose digital cost is not known, and not charged.
         fixed: Modules with products of an activation and a fixed activation (`is_fixed_activation`).
         outside: Name -> tensor, of parameters and constants that the model uses but does not hold as its own.
@@ -64,6 +65,7 @@ class Traced:
     workload: Workload
     matrices: tuple[MatrixUse, ...]
     digital: tuple[str, ...]
+    allowed: frozenset[str]
     uncounted: tuple[str, ...]
     fixed: tuple[str, ...]
     outside: Mapping[str, Tensor]
@@ -162,6 +164,7 @@ def _described(tracer: "_Tracer", counter: DigitalCounter) -> Traced:
         workload=Workload(layers=tuple(each.layer for each in matrices), digital=digital),
         matrices=matrices,
         digital=tuple(sorted(tracer.digital)),
+        allowed=frozenset(tracer.allowed),
         uncounted=tuple(sorted(counter.unknown)),
         fixed=tuple(sorted(tracer.fixed)),
         outside=tracer.outside,
@@ -223,6 +226,7 @@ class _Tracer(Following):
         self.found: dict[Any, _Found] = {}
         self._made_by: dict[int, _Found] = {}
         self.digital: set[str] = set()
+        self.allowed: set[str] = set()
         self.fixed: set[str] = set()
         self._modules: list[nn.Module] = [model]
         self.inside: str | None = None
@@ -343,6 +347,8 @@ class _Tracer(Following):
     def _is_allowed(self, *names: str) -> bool:
         hits = [name for name in names for pattern in self._allowed if fnmatch.fnmatchcase(name, pattern)]
         self.digital.update(hits)
+        if hits:
+            self.allowed.update(names)
         return bool(hits)
 
 
@@ -359,6 +365,7 @@ def _is_part_of_layer(maker: _Found, name: str, args: tuple[Any, ...], kwargs: d
         settings |= kwargs
         size, stride = settings["kernel_size"], settings.get("stride")
         plain = not any(_number(settings.get(key, 0)) for key in ("padding", "ceil_mode"))
+        plain = plain and _number(settings.get("dilation", 1)) == 1
         maker.pooled = plain and _number(size) == 2 and _number(stride if stride else size) == 2
         return maker.pooled
     return name in ("batch_norm", "dropout", "identity")
