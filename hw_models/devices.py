@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 from hw_models.errors import CardError
 
 CellKind = Literal["sram", "1t1r", "fefet"]
+Readout = Literal["current", "charge", "discharge", "digital"]
 CARD_FOLDER = Path(__file__).parent / "cards"
 
 
@@ -51,7 +52,13 @@ class CellDevice:
         stuck_on_rate, stuck_off_rate: Fractions of cells that stay at g_on and at g_off, whatever is written.
         drift_nu_law, drift_nu_sigma_law: (a, b, low, high) of mean and standard deviation of nu as functions of the
             conductance: a ln(u) + b, limited to low ... high. At u = 1 they must give `drift_nu` and `drift_nu_sigma`.
-            None: the same at all conductances. Only these two values may be missing from a card.
+            None: the same at all conductances.
+        capacitor_f, capacitor_sigma: Capacitor of an SRAM cell that is read by its charge, and the standard deviation
+            of its value, relative to it, drawn once per chip. None: the cell has no capacitor.
+        discharge_sigma: Standard deviation of the current with which an SRAM cell of its own read port discharges a
+            bitline, relative to it, at the node's supply, drawn once per chip. None: the cell has no such port.
+
+    Only values whose default is None may be missing from a card.
 
     Raises:
         ValueError: If a value is out of its range, or does not fit the kind of cell.
@@ -78,6 +85,9 @@ class CellDevice:
     stuck_off_rate: float
     drift_nu_law: tuple[float, ...] | None = None
     drift_nu_sigma_law: tuple[float, ...] | None = None
+    capacitor_f: float | None = None
+    capacitor_sigma: float | None = None
+    discharge_sigma: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("programming_sigma", "drift_nu_law", "drift_nu_sigma_law"):
@@ -102,6 +112,15 @@ class CellDevice:
             "programming_sigma",
             "coefficients whose polynomial stays within 0 to 1 from g_off to g_on",
         )
+
+    @property
+    def readouts(self) -> tuple[Readout, ...]:
+        """How the cell can be read. An SRAM cell with a capacitor or a read port is built for that readout."""
+        if self.capacitor_f is not None:
+            return ("charge",)
+        if self.discharge_sigma is not None:
+            return ("discharge",)
+        return ("current", "digital") if self.cell == "sram" else ("current",)
 
     @property
     def lowest_u(self) -> float:
@@ -140,11 +159,15 @@ class CellDevice:
         return math.fsum(c * math.pow(u, power) for power, c in enumerate(self.programming_sigma))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `CellDevice(**values)` gives an equal device."""
-        values = dataclasses.asdict(self)
+        """Plain values for JSON; `CellDevice(**values)` gives an equal device.
+
+        Fields of `_LATER_FIELDS` are left out if None, so that a device keeps the form that it had before them.
+        """
+        values = {n: v for n, v in dataclasses.asdict(self).items() if v is not None or n not in _LATER_FIELDS}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+_LATER_FIELDS = ("capacitor_f", "capacitor_sigma", "discharge_sigma")
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("conductance_levels",), lambda value: 2 <= value <= 256, "2 to 256"),
     (("read_voltage_v", "write_voltage_v"), lambda value: 0 < value <= 20, "above 0, at most 20 V"),
@@ -161,9 +184,22 @@ def _check_sram(device: CellDevice) -> None:
         raise ValueError(f"conductance_levels of an sram cell must be 2, got {device.conductance_levels}")
     if device.g_on_siemens is not None or device.on_off_ratio is not None:
         raise ValueError("g_on_siemens and on_off_ratio of an sram cell must be null: its transistors set its current")
+    capacitor, mismatch = device.capacitor_f, device.capacitor_sigma
+    if (capacitor is None) != (mismatch is None):
+        raise ValueError("capacitor_f and capacitor_sigma belong together; give both or none")
+    if capacitor is not None and device.discharge_sigma is not None:
+        raise ValueError("a cell has a capacitor or a read port: give capacitor_f or discharge_sigma, not both")
+    _require(capacitor is None or 1e-17 <= capacitor <= 1e-12, device, "capacitor_f", "1e-17 to 1e-12 F")
+    for name in ("capacitor_sigma", "discharge_sigma"):
+        sigma = getattr(device, name)
+        _require(sigma is None or 0 <= sigma <= 0.5, device, name, "0 to 0.5 (relative)")
 
 
 def _check_resistive(device: CellDevice) -> None:
+    for name in _LATER_FIELDS:
+        _require(
+            getattr(device, name) is None, device, name, f"left out for a {device.cell} cell: it is for sram cells"
+        )
     g_on, ratio = device.g_on_siemens, device.on_off_ratio
     _require(g_on is not None and 1e-9 <= g_on <= 1e-2, device, "g_on_siemens", "1e-9 to 1e-2")
     _require(ratio is not None and 1 < ratio < math.inf, device, "on_off_ratio", "a finite number above 1")
@@ -203,7 +239,7 @@ class DeviceCard:
 
 _VALUE_FIELDS = tuple(f.name for f in dataclasses.fields(CellDevice) if f.name != "name")
 _OPTIONAL_FIELDS = tuple(f.name for f in dataclasses.fields(CellDevice) if f.default is not dataclasses.MISSING)
-_LIST_FIELDS = ("programming_sigma", *_OPTIONAL_FIELDS)
+_LIST_FIELDS = ("programming_sigma", "drift_nu_law", "drift_nu_sigma_law")
 _FIELDS_THAT_MAY_BE_EMPTY = ("g_on_siemens", "on_off_ratio", "cell_height_f", "cell_width_f")
 
 

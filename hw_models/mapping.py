@@ -37,13 +37,17 @@ class LayerMapping:
 
     Attributes:
         mapped_as: The mapping of this layer, which may differ from the accelerator's (see `map_network`).
-        crossbar_size: Cells per side of a crossbar.
+        crossbar_size: Rows of a crossbar, and its columns unless `crossbar_columns` differs.
+        crossbar_columns: Columns of a crossbar.
+        rows_read: Rows of a crossbar that are read together.
         packs: Matrices of this layer, which share no crossbar and no input; 1 for a layer without groups.
         pack_columns: Used columns of a pack, with both polarities, group after group.
         kernel_positions: Kernel positions into which the novel mapping splits the rows; 1 for the conventional one.
         rows_per_position: Rows of a pack that belong to each kernel position.
+        conversions_per_weight: Conversions of a weight for each block of rows and each cycle, of both polarities.
         input_cycles: Cycles to apply one input vector.
-        tile_size, pe_size: Cells per side of a conventional tile and of its PEs; for a novel layer, both are the PE's.
+        tile_size, pe_size: Rows of a conventional tile and of its PEs; for a novel layer, both are the PE's. Both have
+            as many crossbars along the columns as along the rows.
         row_tiles, col_tiles: Tiles along the rows and along the columns of a pack.
         pe_places, crossbar_places: (places along rows, places along columns) for a pack on the PEs of a tile, and on
             the crossbars of a PE.
@@ -56,11 +60,14 @@ class LayerMapping:
     layer: MvmLayer
     mapped_as: Mapping
     crossbar_size: int
+    crossbar_columns: int
+    rows_read: int
     packs: int
     pack_columns: int
     kernel_positions: int
     rows_per_position: int
     columns_per_weight: int
+    conversions_per_weight: int
     input_cycles: int
     tile_size: int
     pe_size: int
@@ -98,8 +105,8 @@ class LayerMapping:
 
     @property
     def row_blocks(self) -> tuple[tuple[int, int], ...]:
-        """(first, last + 1) of a pack's rows on each crossbar; each block has partial sums of its own."""
-        part, step = self.rows_per_position, self.crossbar_size
+        """(first, last + 1) of a pack's rows that are read together; each block has partial sums of its own."""
+        part, step = self.rows_per_position, self.rows_read
         return tuple(
             (position * part + start, position * part + min(start + step, part))
             for position in range(self.kernel_positions)
@@ -109,17 +116,18 @@ class LayerMapping:
     @property
     def row_block_count(self) -> int:
         """`len(row_blocks)`, computed without the blocks."""
-        return self.kernel_positions * math.ceil(self.rows_per_position / self.crossbar_size)
+        return self.kernel_positions * math.ceil(self.rows_per_position / self.rows_read)
 
     @property
     def conversions(self) -> int:
-        """Column conversions of one inference: windows x input cycles x row blocks of a pack x columns."""
-        return self.layer.windows * self.input_cycles * self.row_block_count * self.columns
+        """Conversions of one inference: windows x input cycles x row blocks of a pack x converted columns."""
+        weights = self.columns // self.columns_per_weight
+        return self.layer.windows * self.input_cycles * self.row_block_count * weights * self.conversions_per_weight
 
     @property
     def cells(self) -> int:
         """Cells of this layer's tiles, used or not."""
-        return self.tiles * self.kernel_positions * self.tile_size**2
+        return self.tiles * self.kernel_positions * self.tile_size**2 * self.crossbar_columns // self.crossbar_size
 
     @property
     def utilisation(self) -> float:
@@ -149,7 +157,7 @@ class NetworkMapping:
     @property
     def crossbars(self) -> int:
         """Crossbars of the chip, used or not."""
-        return self.cells // self.floorplan.crossbar_size**2
+        return self.cells // (self.layers[0].crossbar_size * self.layers[0].crossbar_columns)
 
     @property
     def conversions(self) -> int:
@@ -214,24 +222,34 @@ def map_network(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Network
     return _map_network(accelerator, tuple(layers))
 
 
-def groups_per_pack(crossbar_size: int, layer: MvmLayer, columns_per_weight: int) -> int:
+def groups_per_pack(accelerator: Accelerator, layer: MvmLayer) -> int:
     """The largest divisor of `layer.groups` for which so many groups fit one crossbar along its diagonal, or 1."""
     if layer.groups == 1:
         return 1
-    largest = crossbar_size // max(layer.rows, layer.out_channels // layer.groups * columns_per_weight)
+    columns = layer.out_channels // layer.groups * accelerator.columns_per_weight(layer.weight_bits)
+    largest = min(accelerator.crossbar_size // layer.rows, accelerator.columns // columns)
     return next((g for g in range(min(largest, layer.groups), 1, -1) if layer.groups % g == 0), 1)
 
 
 def _matrix(accelerator: Accelerator, layer: MvmLayer, is_novel: bool) -> Matrix:
-    per_weight, positions = accelerator.columns_per_weight(layer.weight_bits), layer.positions if is_novel else 1
-    if layer.groups == 1:
-        columns = layer.out_channels * per_weight
-        return Matrix(name=layer.name, rows=layer.rows // positions, columns=columns, positions=positions)
-    together = groups_per_pack(accelerator.crossbar_size, layer, per_weight)
-    packs = layer.groups // together
+    positions = layer.positions if is_novel else 1
+    packs = layer.groups // groups_per_pack(accelerator, layer)
     return Matrix(
-        name=layer.name, rows=together * layer.rows, columns=layer.out_channels // packs * per_weight, packs=packs
+        name=layer.name,
+        rows=layer.groups // packs * layer.rows // positions,
+        columns=_as_square(accelerator, _pack_columns(accelerator, layer, packs)),
+        positions=positions,
+        packs=packs,
     )
+
+
+def _pack_columns(accelerator: Accelerator, layer: MvmLayer, packs: int) -> int:
+    return layer.out_channels // packs * accelerator.columns_per_weight(layer.weight_bits)
+
+
+def _as_square(accelerator: Accelerator, columns: int) -> int:
+    """Columns that would fill as many square crossbars, in which the floorplan counts."""
+    return math.ceil(columns * accelerator.crossbar_size / accelerator.columns)
 
 
 def _map_layer(
@@ -250,11 +268,14 @@ def _map_layer(
         layer=layer,
         mapped_as="novel" if is_novel else "conventional",
         crossbar_size=plan.crossbar_size,
+        crossbar_columns=accelerator.columns,
+        rows_read=accelerator.rows_read,
         packs=matrix.packs,
-        pack_columns=columns,
+        pack_columns=_pack_columns(accelerator, layer, matrix.packs),
         kernel_positions=matrix.positions,
         rows_per_position=rows,
         columns_per_weight=accelerator.columns_per_weight(layer.weight_bits),
+        conversions_per_weight=accelerator.conversions_per_weight(layer.weight_bits),
         input_cycles=accelerator.input_cycles,
         tile_size=tile_size,
         pe_size=pe_size,

@@ -169,7 +169,7 @@ def _normal_codes(weight_bits: int) -> list[tuple[int, float]]:
 def assumed_levels(accelerator: Accelerator, layer: MvmLayer) -> tuple[float, ...]:
     """Share of a layer's used cells at each level: normal weights, and the weights of 0 beside its groups."""
     weights = normal_levels(accelerator, layer.weight_bits)
-    together = groups_per_pack(accelerator.crossbar_size, layer, accelerator.columns_per_weight(layer.weight_bits))
+    together = groups_per_pack(accelerator, layer)
     if together == 1:
         return weights
     zeros = zero_levels(accelerator, layer.weight_bits)

@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 
-from hw_models.accelerator import Accelerator
+from hw_models.accelerator import _LATER, Accelerator
 from hw_models.circuits.chip import Chip, build_chip
 from hw_models.cost.activity import Activity, assumed_activity
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel, ConversionEnergy
@@ -65,6 +65,10 @@ def _check(accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activ
         raise ValueError("adc_bits None is an ideal converter, which has no cost; give 1 to 14 bits to estimate one")
     if accelerator.dac_bits != 1:
         raise ValueError(f"dac_bits {accelerator.dac_bits} has no cost model: wordlines are on or off; use dac_bits 1")
+    for name in _LATER:  # not charged yet
+        default = {field.name: field.default for field in dataclasses.fields(Accelerator)}[name]
+        if getattr(accelerator, name) != default:
+            raise ValueError(f"{name} {getattr(accelerator, name)} has no cost model yet; use {default}")
     if adc_model not in ("reference", "survey"):
         raise ValueError(f"adc_model must be reference or survey, got {adc_model!r}")
     if activity is None:
