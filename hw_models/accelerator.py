@@ -77,45 +77,10 @@ class Accelerator:
     crossbar_columns: int | None = None
 
     def __post_init__(self) -> None:
-        if self.tech_node_nm not in TECH_NODES_NM:
-            raise ValueError(f"tech_node_nm must be one of {TECH_NODES_NM}, got {self.tech_node_nm}")
-        _within("crossbar_size", self.crossbar_size, 16, 1024)
-        _within("cell_bits", self.cell_bits, 1, 8)
-        _within("weight_bits", self.weight_bits, 2, 16)
-        _within("input_bits", self.input_bits, 1, 16)
-        _within("dac_bits", self.dac_bits, 1, self.input_bits)
-        if self.adc_bits is not None:
-            _within("adc_bits", self.adc_bits, 1, 14, "; use None for an ideal converter")
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in get_args(allowed):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(self, name)!r}")
-        _within("cols_per_adc", self.cols_per_adc, 1, 1024)
-        if not isinstance(self.combine_columns, bool):
-            raise ValueError(f"combine_columns must be true or false, got {self.combine_columns!r}")
-        self._normalise()
-        for name in ("crossbar_size", "cols_per_adc", "rows_at_once", "crossbar_columns"):
-            value = getattr(self, name)
-            if value is not None and value & (value - 1):
-                raise ValueError(f"{name} must be a power of two, got {value}")
+        _check_values(self)
+        _normalise(self)
         _check_size(self)
         _check_readout(self)
-
-    def _normalise(self) -> None:
-        """Turn a value that says what None says into None."""
-        if self.rows_at_once is not None:
-            _within("rows_at_once", self.rows_at_once, 1, 1024, "; use None to read all rows at once")
-        if self.crossbar_columns is not None:
-            _within("crossbar_columns", self.crossbar_columns, 16, 1024, "; use None for as many as wordlines")
-        if self.supply_v is not None and not (type(self.supply_v) in (int, float) and 0.1 <= self.supply_v <= 2):
-            raise ValueError(f"supply_v must be 0.1 to 2 V, got {self.supply_v!r}; use None for that of the node")
-        plain = {
-            "rows_at_once": self.crossbar_size,
-            "crossbar_columns": self.crossbar_size,
-            "supply_v": self.node_supply_v,
-        }
-        for name, value in plain.items():
-            if getattr(self, name) == value:
-                object.__setattr__(self, name, None)
 
     @property
     def node_supply_v(self) -> float:
@@ -191,6 +156,47 @@ _CHOICES = {
     "input_drive": InputDrive,
 }
 _LATER = ("readout", "input_drive", "combine_columns", "rows_at_once", "supply_v", "crossbar_columns")
+
+
+def _check_values(chip: Accelerator) -> None:
+    """Whether each value is in its range."""
+    if chip.tech_node_nm not in TECH_NODES_NM:
+        raise ValueError(f"tech_node_nm must be one of {TECH_NODES_NM}, got {chip.tech_node_nm}")
+    _within("crossbar_size", chip.crossbar_size, 16, 1024)
+    _within("cell_bits", chip.cell_bits, 1, 8)
+    _within("weight_bits", chip.weight_bits, 2, 16)
+    _within("input_bits", chip.input_bits, 1, 16)
+    _within("dac_bits", chip.dac_bits, 1, chip.input_bits)
+    if chip.adc_bits is not None:
+        _within("adc_bits", chip.adc_bits, 1, 14, "; use None for an ideal converter")
+    for name, allowed in _CHOICES.items():
+        if getattr(chip, name) not in get_args(allowed):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(chip, name)!r}")
+    _within("cols_per_adc", chip.cols_per_adc, 1, 1024)
+    if not isinstance(chip.combine_columns, bool):
+        raise ValueError(f"combine_columns must be true or false, got {chip.combine_columns!r}")
+    if chip.rows_at_once is not None:
+        _within("rows_at_once", chip.rows_at_once, 1, 1024, "; use None to read all rows at once")
+    if chip.crossbar_columns is not None:
+        _within("crossbar_columns", chip.crossbar_columns, 16, 1024, "; use None for as many as wordlines")
+    if chip.supply_v is not None and not (type(chip.supply_v) in (int, float) and 0.1 <= chip.supply_v <= 2):
+        raise ValueError(f"supply_v must be 0.1 to 2 V, got {chip.supply_v!r}; use None for that of the node")
+    for name in ("crossbar_size", "cols_per_adc", "rows_at_once", "crossbar_columns"):
+        value = getattr(chip, name)
+        if value is not None and value & (value - 1):
+            raise ValueError(f"{name} must be a power of two, got {value}")
+
+
+def _normalise(chip: Accelerator) -> None:
+    """Turn a value that says what None says into None."""
+    plain = {
+        "rows_at_once": chip.crossbar_size,
+        "crossbar_columns": chip.crossbar_size,
+        "supply_v": chip.node_supply_v,
+    }
+    for name, value in plain.items():
+        if getattr(chip, name) == value:
+            object.__setattr__(chip, name, None)
 
 
 def _check_size(chip: Accelerator) -> None:
