@@ -18,14 +18,12 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 
-from hw_models.cost import estimate_cost
 from pipeline.database.heartbeat import HeartbeatThread
 from pipeline.database.open_study import open_study
 from pipeline.database.patience import Patience
 from pipeline.design.design_point import DesignPoint
-from pipeline.design.metrics import METRICS
-from pipeline.design.results import TrialResult, VariationReport
-from pipeline.design.topology import mvm_layers
+from pipeline.design.results import TrialResult, VariationReport, measured_values
+from pipeline.networks.workload import estimates_of
 from pipeline.optuna_private import backend_of, study_id, trial_id
 from pipeline.run import asking, recording
 from pipeline.run.asking import Asking
@@ -56,15 +54,14 @@ _STATEMENTS = (
 
 def made_up(design: DesignPoint) -> TrialResult:
     """A result of real size without training."""
-    cost = estimate_cost(design.accelerator, mvm_layers(design))
+    cost, silicon = estimates_of(design)
     report = VariationReport(
         per_chip=(0.9,) * 16, mean=0.9, std=0.0, p05=0.9, worst=0.9, mean_low=0.9, mean_high=0.9,
         noiseless=0.9, float_accuracy=0.9, required=None, fraction_good=None, n_images=360, fidelity="fast",
     )  # fmt: skip
-    measured = {name: 0.9 if m.is_accuracy else getattr(cost, m.attribute) for name, m in METRICS.items()}
-    measured["test_accuracy_mean"] = 0.9
-    told = {"measured": measured, "cost": cost.to_dict(), "phase_s": {}, "versions": {}, "checkpoint": None}
-    return TrialResult(validation=report, test=report, **told)
+    told = {"cost": cost.to_dict(), "silicon": silicon.to_dict(), "phase_s": {}, "versions": {}, "checkpoint": None}
+    measured = measured_values(cost, cost, silicon, report, report)
+    return TrialResult(measured=measured, validation=report, test=report, **told)
 
 
 def one_trial(asks: Asking, records: Recording) -> tuple[float, float]:

@@ -56,7 +56,7 @@ def evaluate_with_looks(
 ) -> TrialResult:
     """Costs are real; accuracy rises by a made-up part between checkpoints, and the rule is asked at each."""
     result = made_up_result(design, trial_number)
-    known = cost_before_training(design)
+    known = cost_before_training(design, spec.calibrated_by)
     last = result.measured["accuracy_mean"]
     curve: list[dict[str, float]] = []
     verdict = None

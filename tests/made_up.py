@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 
 from hw_models.cost import estimate_cost
 from hw_models.errors import InfeasibleDesign
+from hw_models.silicon import silicon_estimate_of
 from pipeline.database.open_study import open_study
 from pipeline.database.records import _attributes
 from pipeline.database.transaction import set_user_attributes, transaction
@@ -91,6 +92,7 @@ def made_up_study(
 def made_up_result(design: DesignPoint, chance: random.Random, n_chips: int) -> TrialResult:
     """A result whose cost is that of the design and whose accuracies are drawn."""
     cost = estimate_cost(design.accelerator, mvm_layers(design))
+    silicon = silicon_estimate_of(design.accelerator, mvm_layers(design), clock_s=cost.clock_s)
     noiseless = 0.8 + 0.19 * chance.random()
     mean = noiseless - 0.15 * chance.random() * design.accelerator.cell_bits
     reports = {
@@ -112,11 +114,12 @@ def made_up_result(design: DesignPoint, chance: random.Random, n_chips: int) -> 
         for split, n_images in (("validation", 359), ("test", 360))
     }
     return TrialResult(
-        measured=measured_values(cost, cost, reports["validation"], reports["test"]),
+        measured=measured_values(cost, cost, silicon, reports["validation"], reports["test"]),
         cost=cost.to_dict(),
         validation=reports["validation"],
         test=reports["test"],
         phase_s={"cost": 0.002, "training": 3.5, "variation": 1.25},
         versions={"python": "3.11.7", "nacim": "0.1.0"},
         checkpoint=None,
+        silicon=silicon.to_dict(),
     )

@@ -1,6 +1,7 @@
 """Metrics: each is read where it says, written in its units, and listed in the documentation."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 from hw_models.accelerator import Accelerator
 from hw_models.cost import estimate_cost
 from hw_models.devices import load_card
+from hw_models.silicon import silicon_estimate_of
+from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.constraints import QUANTITIES, Quantity
 from pipeline.design.design_point import ConvSpec, DesignPoint, ImageSpec
 from pipeline.design.metrics import METRICS
-from pipeline.design.results import VariationReport, measured_values, stored_values
+from pipeline.design.results import VariationReport, measured_values, stored_silicon, stored_values
 from pipeline.design.topology import mvm_layers
 
 VALIDATION = VariationReport(
@@ -23,25 +26,35 @@ TEST = dataclasses.replace(VALIDATION, mean=0.55, std=0.2)
 
 
 @pytest.fixture(scope="module")
-def cost():
+def design():
     chip = Accelerator(
         device=load_card("rram").device, crossbar_size=64, cell_bits=2, weight_bits=8, input_bits=8, adc_bits=6
     )
     image = ImageSpec(channels=1, height=8, width=8, classes=10)
-    return estimate_cost(
-        chip, mvm_layers(DesignPoint(accelerator=chip, image=image, convs=(ConvSpec(filters=8, kernel=3),)))
-    )
+    return DesignPoint(accelerator=chip, image=image, convs=(ConvSpec(filters=8, kernel=3),))
 
 
-def test_each_metric_is_read_from_its_report(cost):
+@pytest.fixture(scope="module")
+def cost(design):
+    return estimate_cost(design.accelerator, mvm_layers(design))
+
+
+@pytest.fixture(scope="module")
+def silicon(design):
+    return silicon_estimate_of(design.accelerator, mvm_layers(design))
+
+
+def test_each_metric_is_read_from_its_report(cost, silicon):
     own = dataclasses.replace(cost, dynamic_energy_j=3 * cost.dynamic_energy_j)
-    assert measured_values(cost, own, VALIDATION, TEST) == {
+    assert measured_values(cost, own, silicon, VALIDATION, TEST) == {
         "accuracy_mean": 0.6,
         "accuracy_p05": 0.51,
         "accuracy_worst": 0.5,
         "accuracy_noiseless": 0.8,
         "accuracy_float": 0.9,
         "tops_per_watt": cost.tops_per_watt,
+        "tops_per_watt_silicon": silicon.tops_per_watt.value,
+        "tops_per_watt_silicon_low": silicon.tops_per_watt.value / silicon.tops_per_watt.bars.factor_80,
         "tops": cost.tops,
         "tops_per_mm2": cost.tops_per_mm2,
         "area_m2": cost.area_m2,
@@ -57,12 +70,22 @@ def test_each_metric_is_read_from_its_report(cost):
     }
 
 
-def test_a_stored_trial_tells_all_but_the_costs_at_its_own_data(cost):
+def test_a_stored_trial_tells_all_but_the_costs_at_its_own_data(cost, design, silicon):
     records = {"cost": cost.to_dict(), "variation": {"validation": VALIDATION.to_dict(), "test": TEST.to_dict()}}
-    measured = measured_values(cost, cost, VALIDATION, TEST)
+    records |= {"design": design.to_dict()}
+    measured = measured_values(cost, cost, silicon, VALIDATION, TEST)
     assert stored_values(records | measured) == measured
     unknown = {"tops_per_watt_own_data", "energy_own_data_j", "test_accuracy_mean", "test_accuracy_std"}
     assert stored_values(records) == {name: value for name, value in measured.items() if name not in unknown}
+
+
+def test_a_silicon_estimate_is_the_stored_one_else_computed_unless_a_network_had_to_be_built(cost, design, silicon):
+    records = {"cost": cost.to_dict(), "design": design.to_dict()}
+    assert stored_silicon(records) == silicon
+    other = dataclasses.replace(silicon, energy_j=1.0)
+    assert stored_silicon(records | {"silicon": json.loads(json.dumps(other.to_dict()))}) == other
+    built = dataclasses.replace(design, convs=(), network=BuiltNetwork(builder="resnet", parameters=()))
+    assert stored_silicon(records | {"design": built.to_dict()}) is None
 
 
 @pytest.mark.parametrize(

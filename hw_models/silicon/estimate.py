@@ -30,12 +30,18 @@ _UNITS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Bars:
-    """Factors within which 50, 80 and 90 % of chips are expected, up and down."""
+    """Factors within which 50, 80 and 90 % of chips are expected, up and down.
+
+    Attributes:
+        chips: How many there are behind the bars.
+        median_factor: Between estimate and measured figure, over figures of chips that the fit had not seen.
+    """
 
     factor_50: float
     factor_80: float
     factor_90: float
     chips: int
+    median_factor: float
 
     def factor(self, share: Share) -> float:
         """The factor of a share, 50, 80 or 90 %."""
@@ -44,8 +50,7 @@ class Bars:
     @classmethod
     def of(cls, quantity: str, family: str) -> "Bars":
         """The bars of the table."""
-        chips, (factor_50, factor_80, factor_90) = bars()[quantity, family]
-        return cls(factor_50=factor_50, factor_80=factor_80, factor_90=factor_90, chips=chips)
+        return cls(**bars()[quantity, family])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,9 +117,6 @@ def silicon_estimate(macro: Macro, *, calibrated_by: Mapping[Macro, float] | Non
     value = macro.operations / energy_j / 1e12
     narrow = Bars.of(WITHIN_CHIP, ALL)
     wide = narrow if points else Bars.of(EFFICIENCY, macro.family)
-    reasons = extrapolations(macro)
-    if calibrated_by and not points:
-        reasons = (*reasons, f"calibration: none of the {len(calibrated_by)} measured macros is {macro.family}")
     return SiliconEstimate(
         macro=macro,
         energy_per_conversion_j=energy_j,
@@ -123,7 +125,7 @@ def silicon_estimate(macro: Macro, *, calibrated_by: Mapping[Macro, float] | Non
         tops_per_mm2=_density(macro),
         between_designs=narrow,
         calibrated_by=points,
-        reasons=reasons,
+        reasons=(*extrapolations(macro), *uncalibrated(macro, calibrated_by or {})),
     )
 
 
@@ -136,6 +138,14 @@ def calibration(macro: Macro, measured: Mapping[Macro, float]) -> tuple[float, i
         if own.family == macro.family:
             ratios.append(math.log(tops_per_watt * conversion_energy_j(own) * 1e12 / own.operations))
     return (math.exp(math.fsum(ratios) / len(ratios)), len(ratios)) if ratios else (1.0, 0)
+
+
+def uncalibrated(macro: Macro, measured: Mapping[Macro, float]) -> tuple[str, ...]:
+    """Why measured macros do not scale an estimate, in words; empty if they do or if there are none."""
+    if not measured or any(own.family == macro.family for own in measured):
+        return ()
+    families = ", ".join(sorted({own.family for own in measured}))
+    return (f"your measured macro is {families}, this design {macro.family}: it is not calibrated",)
 
 
 def _density(macro: Macro) -> Figure | None:

@@ -8,28 +8,37 @@ do not compute in a memory array, are left out.
 import dataclasses
 import math
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from hw_models.silicon.macro import Family, Macro
 from hw_models.silicon.tables import covered
 
 BENCHMARK, CURVES = "Benchmarking_Data.csv", "measured_curves.csv"
+_NODE, _SUPPLY = "Tech (nm)", "Supply V(V)"
+_COLUMNS = {
+    "supply_v": _SUPPLY,
+    "inputs": "N",
+    "adc_bits": "B_ADC",
+    "converters": "N_ADC",
+}  # field of `Macro` -> column
 # Papers on one chip, or on one macro design, by the benchmark's index: they count as one chip.
 _SAME_CHIP = {"70": "33", "87": "38"}
-_CURVE_CHIPS: dict[str, tuple[Family, str, float | None]] = {  # family, index of the chip, time of one use in s
-    "NeuRRAM": ("conducting", "NeuRRAM", None),
-    "Jia-JSSC20": ("charge", "5", None),
-    "Sinangil-7nm": ("discharge", "2", 5e-9),
-    "HERMES-core": ("conducting", "49", 130e-9),
-    "HERMES-64": ("conducting", "49", 130e-9),
+_CURVE_CHIPS: dict[str, tuple[Family, str]] = {  # family, and index of the chip in the benchmark
+    "NeuRRAM": ("conducting", "NeuRRAM"),
+    "Jia-JSSC20": ("charge", "5"),
+    "Sinangil-7nm": ("discharge", "2"),
+    "HERMES-core": ("conducting", "49"),
+    "HERMES-64": ("conducting", "49"),
 }
 # Paper 3 is "current-based" by its title, and its two figures, for uses of 5 and 155 ns, are one power to 0.1 %.
 _CONDUCTING_SRAM = {"3"}
-_NOMINAL_V = {130: 1.8, 90: 1.2, 65: 1.0, 55: 1.0, 40: 1.0, 28: 0.9, 22: 0.8}  # assumed where no supply is listed
-_ASSUMED_INPUTS, _ASSUMED_ADC_BITS, _ASSUMED_CONVERTERS = 64.0, 5.0, 16.0  # medians of the chips that list them
-_HIGHEST_SUPPLY_V = 2.5  # above it, the listed voltage is not that of the logic (130 nm and below)
-_TITLE_RANGE, _SAME_SETTING = 10.0, 2.0
-_AREA_PER_BIT_F2 = (20.0, 1e5)  # below: less than any memory cell; above: not a memory
+# Limits of the flags, all assumed: wide enough that only rows which contradict themselves are flagged.
+_HIGHEST_SUPPLY_V = 2.5  # of logic, in the benchmark's nodes; above it, the voltage is that of its inputs and outputs
+_TITLE_RANGE = 10.0  # best over worst TOPS/W of a title, at one setting of bits
+_SAME_SETTING = 2.0  # factor between figures of a chip that should be equal
+_SAME_QUANTITY = 3.0  # factor between a listed energy and the one that the listed TOPS/W means
+_AREA_PER_BIT_F2 = (20.0, 1e5)  # below: less than a cell with a transistor; above: not a memory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,13 +76,36 @@ class MeasuredMacro:
 
 def benchmark_macros(rows: Sequence[Mapping[str, str]]) -> list[MeasuredMacro | None]:
     """One per row of the benchmark; None for a row that is no macro of these families or lists no efficiency."""
-    found = [_of_row(row) for row in rows]
+    usual = _Usual(rows)
+    found = [_of_row(row, usual) for row in rows]
     return [each and _flagged(each, row, [e for e in found if e]) for each, row in zip(found, rows, strict=True)]
 
 
 def _number(text: str | None) -> float | None:
     match = re.match(r"\s*([0-9.]+)", text or "")
     return float(match[1]) if match else None
+
+
+class _Usual:
+    """What is assumed where a row lists nothing: the median of the other rows that list it."""
+
+    def __init__(self, rows: Sequence[Mapping[str, str]]) -> None:
+        self._rows = [row for row in rows if _family(row)]
+
+    def of(self, field: str, node_nm: float) -> float:
+        """The median of a field of `Macro`; of a supply, that at the node, or at the nearest one that lists any.
+
+        Raises:
+            ValueError: If no row lists it.
+        """
+        column = _COLUMNS[field]
+        listed = [(_number(row[_NODE]), value) for row in self._rows if (value := _number(row[column])) is not None]
+        if not listed:
+            raise ValueError(f"no row of the benchmark lists {column!r}, so that nothing can be assumed for it")
+        if field == "supply_v":
+            distances = [abs(math.log((node or math.inf) / node_nm)) for node, _ in listed]
+            listed = [each for each, far in zip(listed, distances, strict=True) if far <= min(distances) + 1e-9]
+        return statistics.median(value for _, value in listed)
 
 
 def _family(row: Mapping[str, str]) -> Family | None:
@@ -89,33 +121,28 @@ def _family(row: Mapping[str, str]) -> Family | None:
     return "divider" if model == "IS" else "discharge"
 
 
-def _of_row(row: Mapping[str, str]) -> MeasuredMacro | None:
-    family, measured, node = _family(row), _number(row["TOPS/W"]), _number(row["Tech (nm)"])
+def _of_row(row: Mapping[str, str], usual: _Usual) -> MeasuredMacro | None:
+    family, measured, node = _family(row), _number(row["TOPS/W"]), _number(row[_NODE])
     if family is None or measured is None or node is None:
         return None
-    assumed: list[str] = []
-
-    def listed(column: str, field: str, default: float) -> float:
-        value = _number(row[column])
-        if value is None:
-            assumed.append(field)
-        return default if value is None else value
-
+    listed = {field: _number(row[column]) for field, column in _COLUMNS.items()}
+    assumed = [field for field, value in listed.items() if value is None and (field, family) != ("adc_bits", "digital")]
+    known = {field: usual.of(field, node) if value is None else value for field, value in listed.items()}
     use_ns, kilobits = _number(row["T_core(ns)"]), _number(row["Core Size(Kb)"])
     if use_ns is None:
         assumed.append("use_s")
     macro = Macro(
         family=family,
         node_nm=node,
-        supply_v=listed("Supply V(V)", "supply_v", _NOMINAL_V.get(int(node), 0.8)),
-        inputs=listed("N", "inputs", _ASSUMED_INPUTS),
+        supply_v=known["supply_v"],
+        inputs=known["inputs"],
         input_bits=float(row["B_x"]),
         weight_bits=float(row["B_w"]),
-        adc_bits=None if family == "digital" else listed("B_ADC", "adc_bits", _ASSUMED_ADC_BITS),
+        adc_bits=None if family == "digital" else known["adc_bits"],
         use_s=None if use_ns is None else use_ns * 1e-9,
         is_processor=row["IMC_Processor"].strip() == "Y",
         stored_bits=None if kilobits is None else kilobits * 1024,
-        converters=listed("N_ADC", "converters", _ASSUMED_CONVERTERS),
+        converters=known["converters"],
         cores=_number(row["N_core"]) or 1.0,
     )
     index = row["Index"].strip()
@@ -156,7 +183,7 @@ def _wrong_supply(each: MeasuredMacro) -> str:
 
 def _wrong_column(each: MeasuredMacro, row: Mapping[str, str]) -> str:
     listed_fj, implied_fj = _number(row["E_col (fJ)"]), each.energy_per_conversion_j * 1e15
-    if not listed_fj or abs(math.log(listed_fj / implied_fj)) < math.log(3):
+    if not listed_fj or abs(math.log(listed_fj / implied_fj)) < math.log(_SAME_QUANTITY):
         return ""
     return f"inconsistent row: a conversion takes {listed_fj:g} fJ as listed, {implied_fj:.3g} fJ by its TOPS/W"
 
@@ -193,20 +220,27 @@ def _wrong_area(macro: Macro, area_m2: float | None) -> str:
     return "" if low <= per_bit <= high else f"{per_bit:.3g} F2 per stored bit: size or density is not as listed"
 
 
-def curve_macro(row: Mapping[str, str]) -> MeasuredMacro | None:
-    """A row of `measured_curves.csv`; None if it is not TOPS/W or lists no rows."""
+def curve_macro(row: Mapping[str, str], benchmark: Sequence[MeasuredMacro] = ()) -> MeasuredMacro | None:
+    """A row of `measured_curves.csv`; None if it is not TOPS/W or lists no rows.
+
+    The time of one use is that of the same chip in the `benchmark`, at the nearest supply. For another chip, the
+    family's median time for each input bit is assumed.
+    """
     if row["unit"] != "TOPS/W" or not row["rows"] or row["chip"] not in _CURVE_CHIPS:
         return None
-    family, chip, use_s = _CURVE_CHIPS[row["chip"]]
-    input_bits, weight_bits = float(row["input_bits"]), float(row["weight_bits"])
-    if use_s is None and family != "charge":  # assumed: the family's median time for each input bit
+    family, chip = _CURVE_CHIPS[row["chip"]]
+    input_bits, weight_bits, supply_v = (float(row[name]) for name in ("input_bits", "weight_bits", "vdd_v"))
+    same = [each.macro for each in benchmark if each.chip == chip and each.macro.use_s is not None]
+    nearest = min(same, key=lambda macro: abs(macro.supply_v - supply_v), default=None)
+    use_s = nearest.use_s if nearest else None
+    if use_s is None and family != "charge":
         use_s = covered()[family, "use_s"][1] * input_bits
     if use_s is not None and "4-phase" in row["source"]:
         use_s *= 4
     macro = Macro(
         family=family,
         node_nm=float(row["node_nm"]),
-        supply_v=float(row["vdd_v"]),
+        supply_v=supply_v,
         inputs=float(row["rows"]),
         input_bits=input_bits,
         weight_bits=weight_bits,
@@ -220,7 +254,7 @@ def curve_macro(row: Mapping[str, str]) -> MeasuredMacro | None:
         macro=macro,
         tops_per_watt_1bit=float(row["value"]) * input_bits * weight_bits,
         tops_per_mm2_1bit=None,
-        assumed=("use_s",) if row["chip"] == "NeuRRAM" else (),
+        assumed=() if nearest or family == "charge" else ("use_s",),
     )
 
 

@@ -2,18 +2,26 @@
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hw_models.accelerator import Accelerator
-from hw_models.circuits.technology import technology
 from hw_models.cost import estimate_cost
 from hw_models.layers import MvmLayer
-from hw_models.mapping import map_network
-from hw_models.silicon.estimate import ALL, EFFICIENCY, WITHIN_CHIP, Bars, Figure, calibration, extrapolations
+from hw_models.silicon.estimate import (
+    ALL,
+    EFFICIENCY,
+    WITHIN_CHIP,
+    Bars,
+    Figure,
+    Share,
+    calibration,
+    extrapolations,
+    uncalibrated,
+)
 from hw_models.silicon.formulas import PROCESSOR, conversion_energy_j
 from hw_models.silicon.macro import Family, Macro
+from hw_models.silicon.of_accelerator import assumptions_of, conversions_of
 from hw_models.silicon.tables import constants
 
 
@@ -41,18 +49,64 @@ class NetworkEstimate:
     reasons: tuple[str, ...]
 
     @property
+    def tops_per_watt_silicon(self) -> float:
+        """`tops_per_watt`, as a number."""
+        return self.tops_per_watt.value
+
+    @property
+    def tops_per_watt_silicon_low(self) -> float:
+        """Lower end of its 80 % bar."""
+        return self.tops_per_watt.low(80)
+
+    @property
+    def range(self) -> str:
+        """Estimate and 80 % bar in TOPS/W, such as `9.2 (2.1 to 40)`."""
+        reached = self.tops_per_watt
+        return f"{reached.value:.2g} ({reached.low(80):.2g} to {reached.high(80):.2g})"
+
+    @property
+    def source(self) -> str:
+        """What the bar comes from, in words."""
+        if self.calibrated_by:
+            return f"scaled by your own measured {self.family} macro; the bar is that between figures of one chip"
+        bars = self.tops_per_watt.bars
+        return f"from {bars.chips} {self.family} chips; median factor {bars.median_factor:.2g} to chips it had not seen"
+
+    @property
     def sentence(self) -> str:
         """What silicon would reach, in words."""
         reached, narrow = self.tops_per_watt, self.between_designs.factor(80)
         return (
-            f"silicon: about {reached.value:.2g} TOPS/W (80 %: {reached.low(80):.2g} to {reached.high(80):.2g}; from "
-            f"{reached.bars.chips} {self.family} chips), not fitted to this design. Two variants of one macro: "
-            f"ratio within {narrow:.2g}x (80 %)."
+            f"silicon: about {reached.value:.2g} TOPS/W (80 %: {reached.low(80):.2g} to {reached.high(80):.2g}; "
+            f"{self.source}). Two variants of one macro: ratio within {narrow:.2g}x (80 %)."
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "NetworkEstimate":
+        """The inverse of `to_dict`."""
+        figures = {
+            name: Figure(value=values[name]["value"], bars=Bars(**values[name]["bars"]))
+            for name in ("tops_per_watt", "macro_tops_per_watt")
+        }
+        words = {name: tuple(values[name]) for name in ("assumptions", "reasons")}
+        return cls(**{**values, **figures, **words, "between_designs": Bars(**values["between_designs"])})
+
+
+def told_apart(one: NetworkEstimate, other: NetworkEstimate, share: Share = 80) -> bool:
+    """Whether silicon would order two designs by TOPS/W as their estimates do; if not, they are tied.
+
+    Designs of one family, whose errors are largely common, are told apart if their ratio is beyond the bar between
+    designs. The errors of two families are taken as independent: the logarithms of their bars add up in squares.
+    """
+    if one.family == other.family:
+        limit = math.log(one.between_designs.factor(share))
+    else:
+        limit = math.hypot(*(math.log(each.tops_per_watt.bars.factor(share)) for each in (one, other)))
+    return abs(math.log(one.tops_per_watt.value / other.tops_per_watt.value)) > limit
 
 
 def silicon_estimate_of(
@@ -78,22 +132,21 @@ def silicon_estimate_of(
     """
     if clock_s is None:
         clock_s = estimate_cost(accelerator, layers).clock_s
-    conversions = {
-        _macro(accelerator, rows, clock_s): count for rows, count in _conversions_by_rows(accelerator, layers).items()
-    }
-    scale, points = calibration(next(iter(conversions)), calibrated_by or {})
+    conversions = conversions_of(accelerator, layers, clock_s)
     ops = 2 * sum(layer.macs for layer in layers)
-    return _estimate(accelerator, conversions, ops, scale, points)
+    return _estimate(accelerator, conversions, ops, calibrated_by or {})
 
 
 def _estimate(
-    accelerator: Accelerator, conversions: Mapping[Macro, int], ops: int, scale: float, points: int
+    accelerator: Accelerator, conversions: Mapping[Macro, int], ops: int, calibrated_by: Mapping[Macro, float]
 ) -> NetworkEstimate:
     macro = next(iter(conversions))
+    scale, points = calibration(macro, calibrated_by)
     energy_j = math.fsum(count * conversion_energy_j(each) for each, count in conversions.items()) / scale
     processor_j = energy_j * constants()[PROCESSOR]
     narrow = Bars.of(WITHIN_CHIP, ALL)
     bars = narrow if points else Bars.of(EFFICIENCY, macro.family)
+    reasons = dict.fromkeys(reason for each in conversions for reason in extrapolations(each))
     return NetworkEstimate(
         family=macro.family,
         energy_j=processor_j,
@@ -101,52 +154,6 @@ def _estimate(
         macro_tops_per_watt=Figure(value=ops / energy_j / 1e12, bars=bars),
         between_designs=narrow,
         calibrated_by=points,
-        assumptions=_assumptions(accelerator, macro),
-        reasons=tuple(dict.fromkeys(reason for each in conversions for reason in extrapolations(each))),
-    )
-
-
-def family_of(accelerator: Accelerator) -> Family:
-    """The family of chips that resembles an accelerator read by current."""
-    return "divider" if accelerator.device.cell == "sram" else "conducting"
-
-
-def _macro(accelerator: Accelerator, rows: int, clock_s: float) -> Macro:
-    return Macro(
-        family=family_of(accelerator),
-        node_nm=accelerator.tech_node_nm,
-        supply_v=technology(accelerator.tech_node_nm).supply_v,
-        inputs=rows,
-        input_bits=accelerator.dac_bits,
-        weight_bits=accelerator.cell_bits,
-        adc_bits=accelerator.adc_bits,
-        use_s=clock_s,
-    )
-
-
-def _conversions_by_rows(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Counter[int]:
-    """Conversions of one inference by the rows that are read at once."""
-    found: Counter[int] = Counter()
-    for mapped in map_network(accelerator, layers).layers:
-        per_block = mapped.layer.windows * mapped.input_cycles * mapped.columns
-        for first, end in mapped.row_blocks:
-            found[end - first] += per_block
-    return found
-
-
-def _assumptions(accelerator: Accelerator, macro: Macro) -> tuple[str, ...]:
-    cells = (
-        "SRAM cells read by current count as the family divider: cells that pull a line against each other"
-        if macro.family == "divider"
-        else f"{accelerator.device.name} cells count as the family conducting; their resistance is not used, because "
-        "it brings the estimate no closer to measured chips"
-    )
-    return (
-        cells,
-        f"supply {macro.supply_v:g} V: that of the {accelerator.tech_node_nm} nm node",
-        "inputs of a dot product: the rows of each block, all read at once",
-        f"a conversion serves {macro.input_bits:g} input bit(s) (dac_bits) and {macro.weight_bits:g} weight bit(s) "
-        "(cell_bits)",
-        "time of one use: the cost model's time to read and convert one column",
-        "a processor takes as much more energy than its macros as measured processors do",
+        assumptions=assumptions_of(accelerator, macro),
+        reasons=(*reasons, *uncalibrated(macro, calibrated_by)),
     )

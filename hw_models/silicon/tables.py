@@ -5,6 +5,7 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypedDict
 
 FOLDER = Path(__file__).parents[1] / "tables"
 CONSTANTS, BARS, COVERED = (FOLDER / f"silicon_{name}.csv" for name in ("constants", "bars", "covered"))
@@ -21,14 +22,31 @@ def constants() -> Mapping[str, float]:
     return MappingProxyType({row["name"]: float(row["value"]) for row in _rows(CONSTANTS)})
 
 
+class BarRow(TypedDict):
+    """A row of the table of bars, as `Bars` takes it."""
+
+    factor_50: float
+    factor_80: float
+    factor_90: float
+    chips: int
+    median_factor: float
+
+
 @functools.cache
-def bars() -> Mapping[tuple[str, str], tuple[int, tuple[float, float, float]]]:
-    """(quantity, family) -> chips behind the bar, and the factors that hold 50, 80 and 90 % of them."""
-    found = {}
-    for row in _rows(BARS):
-        factors = (float(row["factor_50"]), float(row["factor_80"]), float(row["factor_90"]))
-        found[row["quantity"], row["family"]] = (int(row["chips"]), factors)
-    return MappingProxyType(found)
+def bars() -> Mapping[tuple[str, str], BarRow]:
+    """(quantity, family) -> the factors that hold 50, 80 and 90 % of chips, and what is behind them."""
+    return MappingProxyType(
+        {
+            (row["quantity"], row["family"]): BarRow(
+                factor_50=float(row["factor_50"]),
+                factor_80=float(row["factor_80"]),
+                factor_90=float(row["factor_90"]),
+                chips=int(row["chips"]),
+                median_factor=float(row["median_factor"]),
+            )
+            for row in _rows(BARS)
+        }
+    )
 
 
 @functools.cache

@@ -27,9 +27,9 @@ from hw_models.silicon.formulas import conversion_energy_j, converter_energy_j
 from hw_models.silicon.measured import BENCHMARK, CURVES, MeasuredMacro, benchmark_macros, curve_macro
 from hw_models.validation.neurosim_input import read_rows
 
-NODE_TOLERANCE = 0.15  # largest relative distance of a chip's node from the nearest one of the model
-LEAST_ACTIVE_SHARE = 0.25  # least share of rows read at once; reading fewer, almost row by row, is not modelled
-_ASSUMED_CONVERTER_V = 1.0  # supply of a converter whose source lists none
+NODE_TOLERANCE = 0.15  # assumed: largest relative distance of a chip's node from the nearest one of the model
+LEAST_ACTIVE_SHARE = 0.25  # assumed: least share of rows read at once; fewer, almost row by row, are not modelled
+_ASSUMED_CONVERTER_V = 1.0  # assumed: supply of a converter whose source lists none
 MACRO = ("array", "precharge", "adc", "shift_add", "drivers", "multiplexers")
 # word in the name of a cell -> card
 _CARDS = {"sram": "sram", "mram": "stt_mram", "rram": "rram", "reram": "rram", "1t1r": "rram", "pcm": "pcm"}
@@ -108,15 +108,16 @@ def read_measured_chips(folder: Path) -> list[MeasuredChip]:
     curves, benchmark = folder / CURVES, folder / BENCHMARK
     if not curves.is_file() and not benchmark.is_file():
         raise ValueError(f"{folder}: holds neither {CURVES} nor {BENCHMARK}")
-    chips = [_from_curves(row) for row in read_rows(curves)] if curves.is_file() else []
-    if benchmark.is_file():
-        rows = read_rows(benchmark)
-        for place, (row, described) in enumerate(zip(rows, benchmark_macros(rows), strict=True)):
-            chips.append(_from_benchmark(row, described, place))
+    rows = read_rows(benchmark) if benchmark.is_file() else []
+    macros = benchmark_macros(rows)
+    known = [each for each in macros if each]
+    chips = [_from_curves(row, curve_macro(row, known)) for row in read_rows(curves)] if curves.is_file() else []
+    for place, (row, described) in enumerate(zip(rows, macros, strict=True)):
+        chips.append(_from_benchmark(row, described, place))
     return [chip for chip in chips if chip is not None]
 
 
-def _from_curves(row: Mapping[str, str]) -> MeasuredChip | None:
+def _from_curves(row: Mapping[str, str], described: MeasuredMacro | None) -> MeasuredChip | None:
     scale = {"TOPS/W": 1.0, "pJ": 1e-12}.get(row["unit"])
     if scale is None or (row["metric"] == "energy_efficiency" and not row["rows"]):
         return None
@@ -135,7 +136,7 @@ def _from_curves(row: Mapping[str, str]) -> MeasuredChip | None:
         adc_bits=int(row["output_bits"]),
         cols_per_adc=1,
         supply_v=float(row["vdd_v"]) if row["vdd_v"] else None,
-        described=curve_macro(row),
+        described=described,
     )
 
 

@@ -34,10 +34,14 @@ def record(
 
 
 def _attributes(result: TrialResult) -> dict[str, Any]:
-    during = {"learning_curve": list(result.learning_curve), "stopped_early": result.stopped_early}
+    some = {
+        "learning_curve": list(result.learning_curve),
+        "stopped_early": result.stopped_early,
+        "silicon": result.silicon,
+    }
     return (
         result.measured
-        | {name: value for name, value in during.items() if value}
+        | {name: value for name, value in some.items() if value}
         | {
             "cost": result.cost,
             "variation": {"validation": result.validation.to_dict(), "test": result.test.to_dict()},

@@ -17,7 +17,7 @@ class Quantity:
     """What a constraint may limit.
 
     Attributes:
-        attribute: Of `CostReport`.
+        attribute: Of the report that `source` names, as `Metric.source`.
         unit: Unit at the end of the name; empty if it has none.
         scale: The report's value times this is in `unit`.
     """
@@ -25,18 +25,17 @@ class Quantity:
     attribute: str
     unit: str = ""
     scale: float = 1.0
+    source: str = "cost"
 
 
 _COSTS = [metric for metric in METRICS.values() if not metric.needs_training]
 QUANTITIES = {  # name in a constraint: each cost metric in each of its units; numbers of cells and crossbars
-    f"{metric.attribute.rsplit('_', 1)[0]}_{written}": Quantity(metric.attribute, written, scale)
+    f"{metric.attribute.rsplit('_', 1)[0]}_{written}": Quantity(metric.attribute, written, scale, metric.source)
     for metric in _COSTS
     if metric.stored_unit
     for written, scale in ((unit.lower().replace(" ", ""), scale) for unit, scale in metric.units.items())
-} | {
-    name: Quantity(name)
-    for name in [*(metric.attribute for metric in _COSTS if not metric.stored_unit), "cells", "crossbars"]
-}
+} | {metric.attribute: Quantity(metric.attribute, source=metric.source) for metric in _COSTS if not metric.stored_unit}
+QUANTITIES |= {name: Quantity(name) for name in ("cells", "crossbars")}
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*")
 
 

@@ -22,7 +22,7 @@ class Metric:
         stored_unit: As stored; None: `unit`.
         source: Where the value is read: `accuracy` is the `VariationReport` of the validation images; `cost` is the
             `CostReport` at the assumed activity, known before training; `own cost` is another `CostReport`, at the
-            trained network's own activity.
+            trained network's own activity; `silicon` is the `NetworkEstimate` of measured chips, known before training.
         falls_with_chips: More chips lower the value, so all trials of a study need the same number of chips.
     """
 
@@ -33,7 +33,7 @@ class Metric:
     direction: Literal["maximize", "minimize"]
     unit: str
     stored_unit: str | None = None
-    source: Literal["accuracy", "cost", "own cost"] = "cost"
+    source: Literal["accuracy", "cost", "own cost", "silicon"] = "cost"
     falls_with_chips: bool = False
 
     @property
@@ -43,8 +43,8 @@ class Metric:
 
     @property
     def needs_training(self) -> bool:
-        """Whether the cost model alone cannot tell it."""
-        return self.source != "cost"
+        """Whether it is not known before the network is trained."""
+        return self.source not in ("cost", "silicon")
 
     @property
     def units(self) -> dict[str, float]:
@@ -107,6 +107,20 @@ METRICS: dict[str, Metric] = {
         "Operations (2 per multiply-accumulate, at the design's own bits) per energy, leakage and NeuroSim's "
         "post-layout factor 1.22 included.",
         unit="TOPS/W",
+    ),
+    "tops_per_watt_silicon": _maximized(
+        "tops_per_watt_silicon",
+        "TOPS/W, silicon",
+        "TOPS/W that silicon would reach, by a model fitted to measured chips; see docs/silicon.md.",
+        unit="TOPS/W",
+        source="silicon",
+    ),
+    "tops_per_watt_silicon_low": _maximized(
+        "tops_per_watt_silicon_low",
+        "TOPS/W, silicon, low end",
+        "Lower end of its 80 % bar: families of which measured chips tell little count for less.",
+        unit="TOPS/W",
+        source="silicon",
     ),
     "tops": _maximized("tops", "TOPS", "Operations per second, one image at a time.", unit="TOPS"),
     "tops_per_mm2": _maximized("tops_per_mm2", "TOPS/mm2", "Operations per second and chip area.", unit="TOPS/mm2"),

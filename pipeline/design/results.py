@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from hw_models.cost import CostReport
+from hw_models.silicon import NetworkEstimate, silicon_estimate_of
+from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
+from pipeline.design.topology import mvm_layers
 
 TEST_ACCURACIES = {"test_accuracy_mean": "mean", "test_accuracy_std": "std"}  # name -> attribute of `VariationReport`
 
@@ -67,6 +70,7 @@ class TrialResult:
         phase_s: Wall time of each phase in seconds.
         versions: Of Python, nacim and the libraries that computed the result.
         checkpoint: File of the trained weights.
+        silicon: `hw_models.silicon.NetworkEstimate.to_dict()`.
         learning_curve: Accuracies during training, one record per checkpoint: `epoch` and the names of `METRICS`.
         stopped_early: None, or why training ended early (`pipeline.design.pareto.StoppingRule.verdict`). The
             accuracies are then those of an unfinished network on two chips, not a result.
@@ -81,6 +85,7 @@ class TrialResult:
     checkpoint: str | None
     learning_curve: tuple[dict[str, float], ...] = ()
     stopped_early: dict[str, float] | None = None
+    silicon: dict[str, Any] | None = None
 
 
 def accuracies(report: VariationReport) -> dict[str, float]:
@@ -89,10 +94,14 @@ def accuracies(report: VariationReport) -> dict[str, float]:
 
 
 def measured_values(
-    cost: CostReport, own_cost: CostReport, validation: VariationReport, test: VariationReport
+    cost: CostReport,
+    own_cost: CostReport,
+    silicon: NetworkEstimate,
+    validation: VariationReport,
+    test: VariationReport,
 ) -> dict[str, float]:
     """All of `METRICS` and `TEST_ACCURACIES`; `cost` is at the assumed activity, `own_cost` at the network's own."""
-    sources = {"accuracy": validation, "cost": cost, "own cost": own_cost}
+    sources = {"accuracy": validation, "cost": cost, "own cost": own_cost, "silicon": silicon}
     values = {name: getattr(sources[metric.source], metric.attribute) for name, metric in METRICS.items()}
     return values | {name: getattr(test, attribute) for name, attribute in TEST_ACCURACIES.items()}
 
@@ -101,9 +110,25 @@ def stored_values(attributes: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of a measured trial, from its attributes in the database.
 
     A metric added to `METRICS` after the trial was measured is read from the trial's stored cost report or validation
-    report. It is left out if they do not hold it.
+    report, or from `stored_silicon`. It is left out if they do not hold it.
     """
     cost = attributes["cost"]
     values = {n: cost[m.attribute] for n, m in METRICS.items() if m.source == "cost" and m.attribute in cost}
+    if silicon := stored_silicon(attributes):
+        values |= {n: getattr(silicon, m.attribute) for n, m in METRICS.items() if m.source == "silicon"}
     values |= accuracies(VariationReport.from_dict(attributes["variation"]["validation"]))
     return values | {name: attributes[name] for name in (*METRICS, *TEST_ACCURACIES) if name in attributes}
+
+
+def stored_silicon(attributes: Mapping[str, Any]) -> NetworkEstimate | None:
+    """The silicon estimate of a measured trial, from its attributes in the database.
+
+    For a trial that was measured before there was one, it is computed. That of a network which a function builds would
+    have to build it; it is None.
+    """
+    if (stored := attributes.get("silicon")) is not None:
+        return NetworkEstimate.from_dict(stored)
+    design = DesignPoint.from_dict(attributes["design"]) if "design" in attributes else None
+    if design is None or design.network is not None:
+        return None
+    return silicon_estimate_of(design.accelerator, mvm_layers(design), clock_s=attributes["cost"].get("clock_s"))

@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from hw_models.cost import CostReport, estimate_cost
 from hw_models.cost.activity import Activity
 from hw_models.errors import InfeasibleDesign
+from hw_models.silicon import Macro, NetworkEstimate, silicon_estimate_of
 from hw_models.workload import Workload
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.constraints import QUANTITIES
@@ -83,10 +85,19 @@ def cost_of(design: DesignPoint, activity: Activity | None = None) -> CostReport
     return estimate_cost(design.accelerator, workload.layers, digital=workload.digital, activity=activity)
 
 
-def cost_before_training(design: DesignPoint) -> dict[str, float]:
-    """A design's cost at the assumed activity: attribute of `CostReport` -> value, for all `QUANTITIES`."""
-    cost = cost_of(design)
-    return {q.attribute: float(getattr(cost, q.attribute)) for q in QUANTITIES.values()}
+def estimates_of(
+    design: DesignPoint, calibrated_by: Mapping[Macro, float] | None = None
+) -> tuple[CostReport, NetworkEstimate]:
+    """A design's cost at the assumed activity, and what silicon would reach; `calibrated_by`: `silicon_estimate`."""
+    cost, layers = cost_of(design), workload_of(design).layers
+    return cost, silicon_estimate_of(design.accelerator, layers, clock_s=cost.clock_s, calibrated_by=calibrated_by)
+
+
+def cost_before_training(design: DesignPoint, calibrated_by: Mapping[Macro, float] | None = None) -> dict[str, float]:
+    """What `estimates_of` a design tells: attribute of a report -> value, for all `QUANTITIES`."""
+    cost, silicon = estimates_of(design, calibrated_by)
+    reports = {"cost": cost, "silicon": silicon}
+    return {q.attribute: float(getattr(reports[q.source], q.attribute)) for q in QUANTITIES.values()}
 
 
 @functools.lru_cache(maxsize=_REMEMBERED)

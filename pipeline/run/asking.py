@@ -47,6 +47,7 @@ class Asking:
         self._space = SearchSpace(definition)
         _check_distributions(study, self._space)
         self._objectives = definition.spec.objectives
+        self._calibrated_by = definition.spec.calibrated_by
         self._constraints = [Constraint.parse(text) for text in definition.spec.constraints]
         self.last_infeasible = ""
 
@@ -115,7 +116,7 @@ class Asking:
         The trial is then complete and carries `infeasible`, so that samplers learn from it: NSGA-II ranks such trials
         after all others, by the sum of their violations.
         """
-        cost = cost_before_training(design)
+        cost = cost_before_training(design, self._calibrated_by)
         violations = {str(constraint): constraint.violation(cost) for constraint in self._constraints}
         if not trial.constraints:  # a trial taken up again has them
             for name, value in violations.items():

@@ -52,7 +52,7 @@ def stopping_rule(study: optuna.Study, spec: StudySpec, number: int, design: Des
     finished = [trial for trial in trials if kind_of(trial) == "evaluated" and generation_of(trial) < own]
     checkpoints = checkpoint_epochs(spec.early_stopping, spec.recipe.epochs)
     granted = {epoch: _gains(finished, epoch, accuracy, spec.early_stopping.quantile) for epoch in checkpoints}
-    cost = cost_before_training(design)
+    cost = cost_before_training(design, spec.calibrated_by)
     front = nondominated(to_losses(spec.objectives, [trial.values for trial in finished]))
     return StoppingRule(
         checkpoints=checkpoints,

@@ -35,7 +35,8 @@ class Genome:
     def __init__(self, space: SearchSpace) -> None:
         searched = space.searched()
         self._design = functools.lru_cache(_REMEMBERED)(lambda genes: space.design_of(self.parameters(np.array(genes))))
-        self._cost = functools.lru_cache(_REMEMBERED)(lambda genes: cost_before_training(self._design(genes)))
+        self._cost = functools.lru_cache(_REMEMBERED)(self._cost_of)
+        self._calibrated_by = space.definition.spec.calibrated_by
         self._constraints = [Constraint.parse(text) for text in space.definition.spec.constraints]
         self.names = tuple(searched)
         self.distributions: dict[str, BaseDistribution] = {n: distribution_of(d) for n, d in searched.items()}
@@ -79,6 +80,9 @@ class Genome:
         cost = self._cost(tuple(genes.tolist()))
         names = [self.objectives[k] for k in self.costs]
         return np.asarray(to_losses(names, [[cost[METRICS[name].attribute] for name in names]])[0])
+
+    def _cost_of(self, genes: tuple[int, ...]) -> dict[str, float]:
+        return cost_before_training(self._design(genes), self._calibrated_by)
 
     def features(self, genes: Genes) -> np.ndarray:
         """Inputs (designs, features) of the surrogate: numbers from 0 to 1, names and flags one-hot at distance 1."""

@@ -4,12 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from hw_models.silicon import Macro
 from pipeline.data.spec import Augmentation, DatasetSpec
 from pipeline.design.constraints import Constraint
 from pipeline.design.metrics import METRICS
 from pipeline.files import did_you_mean
 from pipeline.strict_model import StrictModel
 from pipeline.study.built_space import BuiltSpace
+from pipeline.study.calibrate_spec import CalibrateSpec
 from pipeline.study.sampler_spec import SamplerSpec
 from pipeline.study.spaces import HardwareSpace, NetworkSpace
 
@@ -114,6 +116,9 @@ class StudySpec(StrictModel):
     accuracy: AccuracySpec = AccuracySpec()
     early_stopping: EarlyStoppingSpec | Literal[False] = Field(False, description="Settings ({}: defaults), or false.")
     variation: VariationSpec = VariationSpec()
+    calibrate: CalibrateSpec | None = Field(
+        None, description="A measured macro of your own, to which the silicon estimate of its family is scaled."
+    )
     sampler: SamplerSpec = SamplerSpec()
 
     @field_validator("objectives")
@@ -160,6 +165,11 @@ class StudySpec(StrictModel):
             raise ValueError("training: none needs trained weights; name their file as network.weights, beside build")
         if self.early_stopping:
             raise ValueError("early_stopping: there is no training that could be stopped; leave it out")
+
+    @property
+    def calibrated_by(self) -> dict[Macro, float]:
+        """Measured macros that scale the silicon estimate."""
+        return self.calibrate.measured if self.calibrate else {}
 
     @property
     def recipe(self) -> TrainingSpec:

@@ -17,7 +17,7 @@ from pipeline.data.batches import ImageSet, load_images
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import TrialResult, measured_values
-from pipeline.networks.workload import cost_of
+from pipeline.networks.workload import cost_of, estimates_of
 from pipeline.phase import say
 from pipeline.seeds import derive_seed
 from pipeline.study.built_space import BuiltSpace
@@ -51,12 +51,11 @@ def evaluate(
         rule: Early-stopping rule, applied at its checkpoints; None: train to the end.
 
     Raises:
-        InfeasibleDesign: If the network cannot be built.
-        TrainingDiverged: If training fails.
+        InfeasibleDesign: If the network cannot be built; TrainingDiverged if training fails.
     """
     timed = _Phases()
     images = timed("data", load_images, spec.dataset)
-    cost = timed("cost", cost_of, design)
+    cost, silicon = timed("cost", estimates_of, design, spec.calibrated_by)
     network, midway = timed("training", _train, design, spec, trial_number, images, rule)
     timed("calibration", calibrate, network, midway.judging.calibration)
     own_cost = timed("activity", _cost_of_own_data, design, network, images)
@@ -64,7 +63,7 @@ def evaluate(
     if kept := None if midway.stopped else checkpoint:
         timed("checkpoint", save_checkpoint, network, kept)
     return TrialResult(
-        measured=measured_values(cost, own_cost, validation, test),
+        measured=measured_values(cost, own_cost, silicon, validation, test),
         cost=cost.to_dict(),
         validation=validation,
         test=test,
@@ -73,6 +72,7 @@ def evaluate(
         checkpoint=kept.name if kept else None,
         learning_curve=tuple(midway.curve),
         stopped_early=midway.stopped,
+        silicon=silicon.to_dict(),
     )
 
 
