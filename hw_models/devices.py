@@ -9,6 +9,9 @@ A card is a YAML file. Every value has a source: a publication, a data set, or t
       g_on_siemens: {value: 4.0e-5, source: "..."}
       ...
 
+In place of `programming_sigma`, `measured_cells` names a CSV file of measured conductances beside the card, and
+`measured_spread` tells how they were measured (`hw_models.measured_cells`).
+
 The project's own cards are in `hw_models/cards/`. `load_card` takes a name or a path.
 """
 
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hw_models.errors import CardError
+from hw_models.measured_cells import ErrorCurve, check_curves, curve_at, error_curves, spread_of
 
 CellKind = Literal["sram", "1t1r", "fefet"]
 Readout = Literal["current", "charge", "discharge", "digital"]
@@ -57,6 +61,9 @@ class CellDevice:
             of its value, relative to it, drawn once per chip. None: the cell has no capacitor.
         discharge_sigma: Standard deviation of the current with which an SRAM cell of its own read port discharges a
             bitline, relative to it, at the node's supply, drawn once per chip. None: the cell has no such port.
+        error_curves, measured_spread: Programming errors as measured, in place of `programming_sigma`, which is then
+            empty; and whether they were measured `device_to_device` (each cell written once), `cycle_to_cycle` (few
+            cells written often, which leaves out how cells differ) or `both` (`hw_models.measured_cells`).
 
     Only values whose default is None may be missing from a card.
 
@@ -88,11 +95,15 @@ class CellDevice:
     capacitor_f: float | None = None
     capacitor_sigma: float | None = None
     discharge_sigma: float | None = None
+    error_curves: tuple[ErrorCurve, ...] | None = None
+    measured_spread: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("programming_sigma", "drift_nu_law", "drift_nu_sigma_law"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.error_curves is not None:
+            object.__setattr__(self, "error_curves", tuple((u, tuple(curve)) for u, curve in self.error_curves))
         if self.cell not in get_args(CellKind):
             raise ValueError(f"cell must be one of {', '.join(get_args(CellKind))}, got {self.cell!r}")
         if self.cell == "sram":
@@ -105,13 +116,7 @@ class CellDevice:
         for name, at_top in (("drift_nu_law", self.drift_nu), ("drift_nu_sigma_law", self.drift_nu_sigma)):
             if getattr(self, name) is not None:
                 _check_drift_law(self, name, at_top)
-        sigmas = [self.sigma_at(self.lowest_u + (1 - self.lowest_u) * step / 32) for step in range(33)]
-        _require(
-            bool(self.programming_sigma) and min(sigmas) >= 0 and max(sigmas) <= 1,
-            self,
-            "programming_sigma",
-            "coefficients whose polynomial stays within 0 to 1 from g_off to g_on",
-        )
+        _check_errors(self)
 
     @property
     def readouts(self) -> tuple[Readout, ...]:
@@ -131,7 +136,7 @@ class CellDevice:
     def is_noisy(self) -> bool:
         """Whether the cell has any programming, read, stuck or drift error. If not, all chips are equal."""
         rates = (self.read_sigma, self.stuck_on_rate, self.stuck_off_rate, self.drift_nu, self.drift_nu_sigma)
-        return any((*self.programming_sigma, *rates))
+        return self.error_curves is not None or any((*self.programming_sigma, *rates))
 
     @property
     def max_cell_bits(self) -> int:
@@ -155,7 +160,12 @@ class CellDevice:
         return self.lowest_u + (1 - self.lowest_u) * level / ((1 << cell_bits) - 1)
 
     def sigma_at(self, u: float) -> float:
-        """Standard deviation after programming, relative to g_on, at the relative conductance u."""
+        """Standard deviation after programming, relative to g_on, at the relative conductance u.
+
+        Measured errors count with their mean: it is their root mean square.
+        """
+        if self.error_curves is not None:
+            return spread_of(curve_at(self.error_curves, u))
         return math.fsum(c * math.pow(u, power) for power, c in enumerate(self.programming_sigma))
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,10 +174,15 @@ class CellDevice:
         Fields of `_LATER_FIELDS` are left out if None, so that a device keeps the form that it had before them.
         """
         values = {n: v for n, v in dataclasses.asdict(self).items() if v is not None or n not in _LATER_FIELDS}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {name: _as_lists(value) for name, value in values.items()}
 
 
-_LATER_FIELDS = ("capacitor_f", "capacitor_sigma", "discharge_sigma")
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(each) for each in value] if isinstance(value, tuple) else value
+
+
+_SRAM_FIELDS = ("capacitor_f", "capacitor_sigma", "discharge_sigma")
+_LATER_FIELDS = (*_SRAM_FIELDS, "error_curves", "measured_spread")
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("conductance_levels",), lambda value: 2 <= value <= 256, "2 to 256"),
     (("read_voltage_v", "write_voltage_v"), lambda value: 0 < value <= 20, "above 0, at most 20 V"),
@@ -196,7 +211,7 @@ def _check_sram(device: CellDevice) -> None:
 
 
 def _check_resistive(device: CellDevice) -> None:
-    for name in _LATER_FIELDS:
+    for name in _SRAM_FIELDS:
         _require(
             getattr(device, name) is None, device, name, f"left out for a {device.cell} cell: it is for sram cells"
         )
@@ -206,6 +221,22 @@ def _check_resistive(device: CellDevice) -> None:
     for name in ("cell_height_f", "cell_width_f"):
         size = getattr(device, name)
         _require(size is not None and 1 <= size <= 1000, device, name, "1 to 1000 (units of the node)")
+
+
+def _check_errors(device: CellDevice) -> None:
+    if device.error_curves is None:
+        _require(device.measured_spread is None, device, "measured_spread", "left out without measured_cells")
+        sigmas = [device.sigma_at(device.lowest_u + (1 - device.lowest_u) * step / 32) for step in range(33)]
+        _require(
+            bool(device.programming_sigma) and min(sigmas) >= 0 and max(sigmas) <= 1,
+            device,
+            "programming_sigma",
+            "coefficients whose polynomial stays within 0 to 1 from g_off to g_on",
+        )
+    else:
+        _require(device.cell != "sram", device, "cell", "a resistive kind with measured_cells")
+        _require(not device.programming_sigma, device, "programming_sigma", "left out with measured_cells")
+        check_curves(device.error_curves, device.measured_spread)
 
 
 def _check_drift_law(device: CellDevice, name: str, at_top: float) -> None:
@@ -237,8 +268,15 @@ class DeviceCard:
     sources: Mapping[str, str]
 
 
-_VALUE_FIELDS = tuple(f.name for f in dataclasses.fields(CellDevice) if f.name != "name")
-_OPTIONAL_FIELDS = tuple(f.name for f in dataclasses.fields(CellDevice) if f.default is not dataclasses.MISSING)
+_MEASURED = "measured_cells"  # of a card only: a device holds what the file says
+_VALUE_FIELDS = (
+    *(f.name for f in dataclasses.fields(CellDevice) if f.name not in ("name", "error_curves")),
+    _MEASURED,
+)
+_OPTIONAL_FIELDS = (
+    *(f.name for f in dataclasses.fields(CellDevice) if f.default is not dataclasses.MISSING),
+    _MEASURED,
+)
 _LIST_FIELDS = ("programming_sigma", "drift_nu_law", "drift_nu_sigma_law")
 _FIELDS_THAT_MAY_BE_EMPTY = ("g_on_siemens", "on_off_ratio", "cell_height_f", "cell_width_f")
 
@@ -271,15 +309,26 @@ def load_card(name_or_path: str | Path) -> DeviceCard:
         )
     else:
         path = path.resolve()
+    content = _content(_text_of(path), str(path))
+    entry = content["values"].get(_MEASURED)
+    if entry is None:
+        return _card(_text_of(path), str(path), None)
+    if not isinstance(entry, dict) or not isinstance(entry.get("value"), str):
+        raise CardError(f"{path}: values.{_MEASURED} must name a CSV file, got {str(entry)[:80]}")
+    measured = path.parent / entry["value"]
+    return _card(_text_of(path), str(path), (str(measured), _text_of(measured)))
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CardError(f"{path}: cannot be read: {error}") from error
-    return _parse_card(text, str(path))
 
 
 @functools.lru_cache(maxsize=64)
-def _parse_card(text: str, origin: str) -> DeviceCard:
+def _content(text: str, origin: str) -> dict[str, Any]:
+    """The card as plain values, its keys checked."""
     import yaml
 
     from hw_models.yaml_loaders import FastLoader
@@ -294,14 +343,22 @@ def _parse_card(text: str, origin: str) -> DeviceCard:
         raise CardError(
             f"{origin}: unknown key {sorted(unknown)[0]!r}; a card has the keys name, description and values"
         )
-    name, values = content.get("name"), content["values"]
-    if not isinstance(name, str) or not name:
-        raise CardError(f"{origin}: name must be a word, got {name!r}")
+    if not isinstance(content.get("name"), str) or not content["name"]:
+        raise CardError(f"{origin}: name must be a word, got {content.get('name')!r}")
+    return content
+
+
+@functools.lru_cache(maxsize=64)
+def _card(text: str, origin: str, measured: tuple[str, str] | None) -> DeviceCard:
+    """The card of a text; `measured` is the path and the text of its file of measured cells."""
+    content = _content(text, origin)
+    values = content["values"]
     if unknown_fields := [field for field in values if field not in _VALUE_FIELDS]:
         nearest = difflib.get_close_matches(str(unknown_fields[0]), _VALUE_FIELDS, n=1)
         offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise CardError(f"{origin}: values.{unknown_fields[0]} is not a field of a card{offer}")
-    needed = [field for field in _VALUE_FIELDS if field not in _OPTIONAL_FIELDS]
+    instead = ("programming_sigma",) if measured else ()
+    needed = [field for field in _VALUE_FIELDS if field not in (*_OPTIONAL_FIELDS, *instead)]
     if missing := [field for field in needed if field not in values]:
         raise CardError(f"{origin}: values.{missing[0]} is missing; a card names every one of {', '.join(needed)}")
     plain, sources = {}, {}
@@ -312,17 +369,29 @@ def _parse_card(text: str, origin: str) -> DeviceCard:
             raise CardError(f'{origin}: values.{field} needs a source: a paper, a data set, or the word "assumed"')
         plain[field] = _typed(entry["value"], field, origin)
         sources[field] = entry["source"]
+    if plain.pop(_MEASURED, None) is not None:
+        assert measured is not None, "a card that names a file comes with its text"
+        plain.setdefault("programming_sigma", ())
+        plain["error_curves"] = _curves(measured, plain, origin)
     try:
-        device = CellDevice(name=name, **plain)
+        device = CellDevice(name=content["name"], **plain)
     except ValueError as error:
         raise CardError(f"{origin}: values.{error}") from error
     return DeviceCard(device=device, description=str(content.get("description", "")), sources=sources)
 
 
+def _curves(measured: tuple[str, str], plain: dict[str, Any], origin: str) -> tuple[ErrorCurve, ...]:
+    g_on, ratio = plain["g_on_siemens"], plain["on_off_ratio"]
+    if not g_on or not ratio or ratio <= 0:
+        raise CardError(f"{origin}: values.{_MEASURED} needs g_on_siemens and on_off_ratio above 0")
+    path, text = measured
+    return error_curves(text, path, g_on, 1 / ratio)
+
+
 def _typed(value: Any, field: str, origin: str) -> Any:
     if value is None and field not in _FIELDS_THAT_MAY_BE_EMPTY:
         raise CardError(f"{origin}: values.{field} must not be empty")
-    if value is None or field == "cell":
+    if value is None or field in ("cell", _MEASURED, "measured_spread"):
         return value
     if field in _LIST_FIELDS:
         numbers = value if isinstance(value, list) else [value]

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from hw_models.accelerator import Accelerator
+from pipeline.analog.measured_errors import measured_errors, measured_sigmas
 
 _CODES_AT_ONCE = 2**18  # so that they stay in a processor's cache
 
@@ -86,10 +87,13 @@ class CellCode:
 
 
 def sigma_levels(code: CellCode, levels: Tensor) -> Tensor:
-    """Standard deviation of cells at `levels` after programming, in levels, by the device's `programming_sigma`."""
+    """Standard deviation of cells at whole `levels` after programming, in levels, as the device has it."""
+    device = code.accelerator.device
+    if device.error_curves is not None:
+        return measured_sigmas(device, code.accelerator.cell_bits)[levels.long()] / code.step
     u = code.step * (levels + code.baseline)
     total = torch.zeros_like(u)
-    for coefficient in reversed(code.accelerator.device.programming_sigma):
+    for coefficient in reversed(device.programming_sigma):
         total = total * u + coefficient
     return total / code.step
 
@@ -116,7 +120,10 @@ def program(code: CellCode, codes: Tensor, generator: torch.Generator, drift_tim
     device = code.accelerator.device
     digits = code.digits(codes)
     errors = torch.randn(digits.shape, generator=generator)
-    levels = digits + sigma_levels(code, digits) * errors
+    if device.error_curves is None:
+        levels = digits + sigma_levels(code, digits) * errors
+    else:
+        levels = digits + measured_errors(device, code.accelerator.cell_bits, digits, errors) / code.step
     stuck = torch.zeros_like(levels, dtype=torch.bool)
     if device.stuck_on_rate or device.stuck_off_rate:
         fate = torch.rand(digits.shape, generator=generator)

@@ -63,6 +63,8 @@ def check_card(card: Annotated[Path, typer.Argument(metavar="CARD.yaml", help="A
     found = load_card(card)
     assumed = [field for field, source in found.sources.items() if source.lower().startswith("assumed")]
     print(f"{card}: good. {len(found.sources)} values, assumed: {', '.join(assumed) or 'none'}.")
+    if found.device.measured_spread == "cycle_to_cycle":
+        print("measured_spread cycle_to_cycle: simulated chips leave out how cells differ from each other.")
     print(f"A study file in the same folder uses it as `hardware: {{device: [{card.name}]}}`.")
 
 

@@ -157,7 +157,7 @@ def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property
     """Yield the properties of a design's cell. Long because it is a table: one entry a property."""
     device = design.accelerator.device
     assert device.on_off_ratio is not None, "only sram has none"
-    if any(device.programming_sigma):
+    if any(device.programming_sigma) or device.error_curves:
         yield _Property(
             name="programming sigma",
             unit="x card",

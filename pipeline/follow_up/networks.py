@@ -78,5 +78,8 @@ def with_device(design: DesignPoint, **changes: Any) -> DesignPoint:
 
 def scaled_sigma(design: DesignPoint, scale: float) -> DesignPoint:
     """The design with programming errors `scale` times the card's. Raises ValueError if no cell can have them."""
-    card = design.accelerator.device.programming_sigma
-    return with_device(design, programming_sigma=tuple(scale * coefficient for coefficient in card))
+    device = design.accelerator.device
+    if device.error_curves is not None:
+        curves = tuple((u, tuple(scale * error for error in curve)) for u, curve in device.error_curves)
+        return with_device(design, error_curves=curves)
+    return with_device(design, programming_sigma=tuple(scale * coefficient for coefficient in device.programming_sigma))
