@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from hw_models.circuits.technology import technology
 from hw_models.devices import CellDevice, Readout
-from hw_models.errors import InfeasibleDesign
+from hw_models.errors import InfeasibleDesign, shown
 
 AdcType = Literal["sar", "flash", "flash_voltage"]
 WeightEncoding = Literal["offset", "differential"]
@@ -161,7 +161,7 @@ _LATER = ("readout", "input_drive", "combine_columns", "rows_at_once", "supply_v
 def _check_values(chip: Accelerator) -> None:
     """Whether each value is in its range."""
     if chip.tech_node_nm not in TECH_NODES_NM:
-        raise ValueError(f"tech_node_nm must be one of {TECH_NODES_NM}, got {chip.tech_node_nm}")
+        raise ValueError(f"tech_node_nm must be one of {TECH_NODES_NM}, got {shown(chip.tech_node_nm)}")
     _within("crossbar_size", chip.crossbar_size, 16, 1024)
     _within("cell_bits", chip.cell_bits, 1, 8)
     _within("weight_bits", chip.weight_bits, 2, 16)
@@ -170,17 +170,17 @@ def _check_values(chip: Accelerator) -> None:
     if chip.adc_bits is not None:
         _within("adc_bits", chip.adc_bits, 1, 14, "; use None for an ideal converter")
     for name, allowed in _CHOICES.items():
-        if getattr(chip, name) not in get_args(allowed):
-            raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(chip, name)!r}")
+        if (value := getattr(chip, name)) not in get_args(allowed):
+            raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {shown(value)}")
     _within("cols_per_adc", chip.cols_per_adc, 1, 1024)
     if not isinstance(chip.combine_columns, bool):
-        raise ValueError(f"combine_columns must be true or false, got {chip.combine_columns!r}")
+        raise ValueError(f"combine_columns must be true or false, got {shown(chip.combine_columns)}")
     if chip.rows_at_once is not None:
         _within("rows_at_once", chip.rows_at_once, 1, 1024, "; use None to read all rows at once")
     if chip.crossbar_columns is not None:
         _within("crossbar_columns", chip.crossbar_columns, 16, 1024, "; use None for as many as wordlines")
     if chip.supply_v is not None and not (type(chip.supply_v) in (int, float) and 0.1 <= chip.supply_v <= 2):
-        raise ValueError(f"supply_v must be 0.1 to 2 V, got {chip.supply_v!r}; use None for that of the node")
+        raise ValueError(f"supply_v must be 0.1 to 2 V, got {shown(chip.supply_v)}; use None for that of the node")
     for name in ("crossbar_size", "cols_per_adc", "rows_at_once", "crossbar_columns"):
         value = getattr(chip, name)
         if value is not None and value & (value - 1):
@@ -261,4 +261,4 @@ def _check_readout(chip: Accelerator) -> None:
 
 def _within(name: str, value: int, low: int, high: int, way_out: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} must be {low} to {high}, got {value!r}{way_out}")
+        raise ValueError(f"{name} must be {low} to {high}, got {shown(value)}{way_out}")

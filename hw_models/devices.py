@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from hw_models.errors import CardError
+from hw_models.errors import CardError, shown
 from hw_models.measured_cells import ErrorCurve, check_curves, curve_at, error_curves, spread_of
 
 CellKind = Literal["sram", "1t1r", "fefet"]
@@ -42,12 +42,13 @@ class CellDevice:
         cell: `sram` (6T cell and digital bit), `1t1r` (resistor behind an access transistor) or
             `fefet` (ferroelectric transistor, no separate access transistor).
         g_on_siemens: Conductance of the highest level. None for SRAM: its transistors set its read current.
-        on_off_ratio: `g_on / g_off`, above 1. None for SRAM: its off state conducts nothing.
+        on_off_ratio: `g_on / g_off`, above 1, at most 1e12. None for SRAM: its off state conducts nothing.
         conductance_levels: Distinct levels that programming reaches; the cell holds floor(log2(levels)) bits.
         cell_height_f, cell_width_f: Wordline pitch and bitline pitch, in units of the node. None takes the node's own
             layout, for SRAM only.
         read_voltage_v, read_pulse_s: Voltage across the cell, and duration, of one read.
-        write_voltage_v, write_pulse_s, write_energy_j: Of one write pulse on one cell.
+        write_voltage_v, write_pulse_s, write_energy_j: Of one write pulse on one cell. No model reads `UNREAD_FIELDS`:
+            the clock follows from the circuits, and nothing is written while a network runs.
         programming_sigma: Coefficients c of sigma(u) / g_on = c[0] + c[1] u + c[2] u^2 + ..., the standard deviation
             of the conductance after programming: device-to-device and programming variation, drawn once per chip.
         read_sigma: Standard deviation of one read relative to g_on, drawn at every read.
@@ -105,7 +106,7 @@ class CellDevice:
         if self.error_curves is not None:
             object.__setattr__(self, "error_curves", tuple((u, tuple(curve)) for u, curve in self.error_curves))
         if self.cell not in get_args(CellKind):
-            raise ValueError(f"cell must be one of {', '.join(get_args(CellKind))}, got {self.cell!r}")
+            raise ValueError(f"cell must be one of {', '.join(get_args(CellKind))}, got {shown(self.cell)}")
         if self.cell == "sram":
             _check_sram(self)
         else:
@@ -177,12 +178,28 @@ class CellDevice:
         return {name: _as_lists(value) for name, value in values.items()}
 
 
+def conductances_u(device: CellDevice, steps: int) -> list[float]:
+    """`steps` + 1 relative conductances, evenly spaced from g_off to g_on."""
+    return [device.lowest_u + (1 - device.lowest_u) * step / steps for step in range(steps + 1)]
+
+
+def check_drift_time(device: CellDevice, time_s: float | None) -> None:
+    """Raise ValueError if a cell drifts and its card tells nothing of `time_s` seconds after programming."""
+    if time_s is not None and time_s < device.drift_t0_s and (device.drift_nu or device.drift_nu_sigma):
+        raise ValueError(
+            f"a drift time of {time_s:g} s is before drift_t0_s of {device.name}, {device.drift_t0_s:g} s, where what "
+            f"its card says begins; use {device.drift_t0_s:g} s or more"
+        )
+
+
 def _as_lists(value: Any) -> Any:
     return [_as_lists(each) for each in value] if isinstance(value, tuple) else value
 
 
 _SRAM_FIELDS = ("capacitor_f", "capacitor_sigma", "discharge_sigma")
 _LATER_FIELDS = (*_SRAM_FIELDS, "error_curves", "measured_spread")
+UNREAD_FIELDS = ("read_pulse_s", "write_voltage_v", "write_pulse_s", "write_energy_j")
+_LARGEST_RATIO = 1e12  # assumed: an off state of attoamperes
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("conductance_levels",), lambda value: 2 <= value <= 256, "2 to 256"),
     (("read_voltage_v", "write_voltage_v"), lambda value: 0 < value <= 20, "above 0, at most 20 V"),
@@ -217,7 +234,7 @@ def _check_resistive(device: CellDevice) -> None:
         )
     g_on, ratio = device.g_on_siemens, device.on_off_ratio
     _require(g_on is not None and 1e-9 <= g_on <= 1e-2, device, "g_on_siemens", "1e-9 to 1e-2")
-    _require(ratio is not None and 1 < ratio < math.inf, device, "on_off_ratio", "a finite number above 1")
+    _require(ratio is not None and 1 < ratio <= _LARGEST_RATIO, device, "on_off_ratio", "above 1, at most 1e12")
     for name in ("cell_height_f", "cell_width_f"):
         size = getattr(device, name)
         _require(size is not None and 1 <= size <= 1000, device, name, "1 to 1000 (units of the node)")
@@ -226,7 +243,7 @@ def _check_resistive(device: CellDevice) -> None:
 def _check_errors(device: CellDevice) -> None:
     if device.error_curves is None:
         _require(device.measured_spread is None, device, "measured_spread", "left out without measured_cells")
-        sigmas = [device.sigma_at(device.lowest_u + (1 - device.lowest_u) * step / 32) for step in range(33)]
+        sigmas = [device.sigma_at(u) for u in conductances_u(device, 32)]
         _require(
             bool(device.programming_sigma) and min(sigmas) >= 0 and max(sigmas) <= 1,
             device,
@@ -250,7 +267,7 @@ def _check_drift_law(device: CellDevice, name: str, at_top: float) -> None:
 
 def _require(holds: bool, device: CellDevice, field: str, allowed: str) -> None:
     if not holds:
-        raise ValueError(f"{field} must be {allowed}, got {getattr(device, field)!r}")
+        raise ValueError(f"{field} must be {allowed}, got {shown(getattr(device, field))}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -268,6 +285,9 @@ class DeviceCard:
     sources: Mapping[str, str]
 
 
+_LONGEST_NAME = 80  # characters
+_MOST_COEFFICIENTS = 8  # assumed: fits to measured levels have up to 5
+_LARGEST_SIGMA = 0.5  # of g_on; assumed: cells of the literature stay below 0.15
 _MEASURED = "measured_cells"  # of a card only: a device holds what the file says
 _VALUE_FIELDS = (
     *(f.name for f in dataclasses.fields(CellDevice) if f.name not in ("name", "error_curves")),
@@ -300,7 +320,7 @@ def load_card(name_or_path: str | Path) -> DeviceCard:
         nearest = difflib.get_close_matches(name, shipped_card_names(), n=1)
         offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise CardError(
-            f"device {name!r} does not exist{offer}; choose one of {', '.join(shipped_card_names())}, "
+            f"device {shown(name)} does not exist{offer}; choose one of {', '.join(shipped_card_names())}, "
             "or give the path of a card (.yaml)"
         )
     elif not path.is_file():
@@ -314,7 +334,7 @@ def load_card(name_or_path: str | Path) -> DeviceCard:
     if entry is None:
         return _card(_text_of(path), str(path), None)
     if not isinstance(entry, dict) or not isinstance(entry.get("value"), str):
-        raise CardError(f"{path}: values.{_MEASURED} must name a CSV file, got {str(entry)[:80]}")
+        raise CardError(f"{path}: values.{_MEASURED} must name a CSV file, got {shown(entry)}")
     measured = path.parent / entry["value"]
     return _card(_text_of(path), str(path), (str(measured), _text_of(measured)))
 
@@ -331,20 +351,21 @@ def _content(text: str, origin: str) -> dict[str, Any]:
     """The card as plain values, its keys checked."""
     import yaml
 
-    from hw_models.yaml_loaders import FastLoader
+    from hw_models.yaml_loaders import load_yaml
 
     try:
-        content = yaml.load(text, Loader=FastLoader)
+        content = load_yaml(text)
     except yaml.YAMLError as error:
-        raise CardError(f"{origin}: not a YAML file: {' '.join(str(error).split())}") from error
+        raise CardError(f"{origin}: cannot be read as YAML: {' '.join(str(error).split())[:160]}") from error
     if not isinstance(content, dict) or not isinstance(content.get("values"), dict):
         raise CardError(f"{origin}: a card has the keys name, description and values")
-    if unknown := set(content) - {"name", "description", "values"}:
-        raise CardError(
-            f"{origin}: unknown key {sorted(unknown)[0]!r}; a card has the keys name, description and values"
-        )
-    if not isinstance(content.get("name"), str) or not content["name"]:
-        raise CardError(f"{origin}: name must be a word, got {content.get('name')!r}")
+    if unknown := [key for key in content if key not in ("name", "description", "values")]:
+        raise CardError(f"{origin}: unknown key {shown(unknown[0])}; a card has the keys name, description and values")
+    name, description = content.get("name"), content.setdefault("description", "")
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise CardError(f"{origin}: name must be one line of 1 to {_LONGEST_NAME} characters, got {shown(name)}")
+    if not isinstance(description, str):
+        raise CardError(f"{origin}: description must be a text, got {shown(description)}")
     return content
 
 
@@ -353,31 +374,50 @@ def _card(text: str, origin: str, measured: tuple[str, str] | None) -> DeviceCar
     """The card of a text; `measured` is the path and the text of its file of measured cells."""
     content = _content(text, origin)
     values = content["values"]
-    if unknown_fields := [field for field in values if field not in _VALUE_FIELDS]:
-        nearest = difflib.get_close_matches(str(unknown_fields[0]), _VALUE_FIELDS, n=1)
-        offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise CardError(f"{origin}: values.{unknown_fields[0]} is not a field of a card{offer}")
-    instead = ("programming_sigma",) if measured else ()
-    needed = [field for field in _VALUE_FIELDS if field not in (*_OPTIONAL_FIELDS, *instead)]
-    if missing := [field for field in needed if field not in values]:
-        raise CardError(f"{origin}: values.{missing[0]} is missing; a card names every one of {', '.join(needed)}")
-    plain, sources = {}, {}
-    for field, entry in values.items():
-        if not isinstance(entry, dict) or set(entry) != {"value", "source"}:
-            raise CardError(f"{origin}: values.{field} must be written {{value: ..., source: ...}}, got {entry!r}")
-        if not isinstance(entry["source"], str) or not entry["source"].strip():
-            raise CardError(f'{origin}: values.{field} needs a source: a paper, a data set, or the word "assumed"')
-        plain[field] = _typed(entry["value"], field, origin)
-        sources[field] = entry["source"]
+    _check_fields(values, origin, ("programming_sigma",) if measured else ())
+    plain = {field: _typed(entry["value"], field, origin) for field, entry in values.items()}
     if plain.pop(_MEASURED, None) is not None:
         assert measured is not None, "a card that names a file comes with its text"
         plain.setdefault("programming_sigma", ())
         plain["error_curves"] = _curves(measured, plain, origin)
     try:
         device = CellDevice(name=content["name"], **plain)
+        _check_plausible(device)
     except ValueError as error:
         raise CardError(f"{origin}: values.{error}") from error
-    return DeviceCard(device=device, description=str(content.get("description", "")), sources=sources)
+    sources = {field: entry["source"] for field, entry in values.items()}
+    return DeviceCard(device=device, description=content["description"], sources=sources)
+
+
+def _check_fields(values: Mapping[Any, Any], origin: str, instead: tuple[str, ...]) -> None:
+    """Each field must be known, there (but for those that `instead` names), and with a value and a source."""
+    if unknown := [field for field in values if field not in _VALUE_FIELDS]:
+        nearest = difflib.get_close_matches(str(unknown[0]), _VALUE_FIELDS, n=1)
+        offer = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise CardError(f"{origin}: values has {shown(unknown[0])}, which is not a field of a card{offer}")
+    needed = [field for field in _VALUE_FIELDS if field not in (*_OPTIONAL_FIELDS, *instead)]
+    if missing := [field for field in needed if field not in values]:
+        raise CardError(f"{origin}: values.{missing[0]} is missing; nacim devices show rram lists all that a card has")
+    for field, entry in values.items():
+        if not isinstance(entry, dict) or set(entry) != {"value", "source"}:
+            raise CardError(f"{origin}: values.{field} must be written {{value: ..., source: ...}}, got {shown(entry)}")
+        if not isinstance(entry["source"], str) or not entry["source"].strip():
+            raise CardError(f'{origin}: values.{field} needs a source: a paper, a data set, or the word "assumed"')
+
+
+def _check_plausible(device: CellDevice) -> None:
+    """What a card must not say of a cell. A `CellDevice` may be worse, such as one scaled to find a limit."""
+    count = len(device.programming_sigma)
+    if 2 < count == device.conductance_levels or count > _MOST_COEFFICIENTS:
+        raise ValueError(
+            f"programming_sigma has {count} values, the cell {device.conductance_levels} levels: it takes up to "
+            f"{_MOST_COEFFICIENTS} coefficients of a polynomial in u, not a value for each level, which measured_cells "
+            "takes; if these are coefficients, add a 0"
+        )
+    largest = max(device.sigma_at(u) for u in conductances_u(device, 32))
+    for name, sigma in (("read_sigma", device.read_sigma), ("programming_sigma", largest)):
+        if sigma > _LARGEST_SIGMA:
+            raise ValueError(f"{name} must be at most {_LARGEST_SIGMA} of g_on, where no level is told, is {sigma:.3g}")
 
 
 def _curves(measured: tuple[str, str], plain: dict[str, Any], origin: str) -> tuple[ErrorCurve, ...]:
@@ -399,7 +439,7 @@ def _typed(value: Any, field: str, origin: str) -> Any:
     number = _number(value, field, origin)
     if field == "conductance_levels":
         if number != int(number):
-            raise CardError(f"{origin}: values.{field} must be a whole number, got {value!r}")
+            raise CardError(f"{origin}: values.{field} must be a whole number, got {shown(value)}")
         return int(number)
     return number
 
@@ -407,11 +447,11 @@ def _typed(value: Any, field: str, origin: str) -> Any:
 def _number(value: Any, field: str, origin: str) -> float:
     # YAML 1.1 reads 4e-5 (without a dot) as text, so text that spells a number is accepted.
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise CardError(f"{origin}: values.{field} must be a number, got {value!r}")
+        raise CardError(f"{origin}: values.{field} must be a number, got {shown(value)}")
     try:
         number = float(value)
     except ValueError:
-        raise CardError(f"{origin}: values.{field} must be a number, got {value!r}") from None
+        raise CardError(f"{origin}: values.{field} must be a number, got {shown(value)}") from None
     if not math.isfinite(number):
-        raise CardError(f"{origin}: values.{field} must be finite, got {value!r}")
+        raise CardError(f"{origin}: values.{field} must be finite, got {shown(value)}")
     return number

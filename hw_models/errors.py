@@ -1,4 +1,4 @@
-"""The errors of a hardware description."""
+"""The errors of a hardware description, and how messages repeat a value."""
 
 
 class InfeasibleDesign(ValueError):
@@ -10,3 +10,9 @@ class InfeasibleDesign(ValueError):
 
 class CardError(ValueError):
     """An invalid device card; the message names the file, the field and the allowed range."""
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value as a message repeats it: its `repr`, cut to `most` characters."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from hw_models.errors import shown
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class FixedPoint:
@@ -24,4 +26,4 @@ class FixedPoint:
 def check_whole(name: str, value: int, low: int, high: int) -> None:
     """Raise a ValueError that names `name`, unless `value` is a whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {shown(value)}")

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
-from hw_models.errors import InfeasibleDesign
+from hw_models.errors import InfeasibleDesign, shown
 from pipeline.files import did_you_mean
 
 _HASH_DIGITS = 12
@@ -57,7 +57,7 @@ class FileFunction:
         written, _, known = str(text).partition("@")
         file, _, function = written.rpartition(":")
         if not isinstance(text, str) or not file.endswith(".py") or not function.isidentifier():
-            raise ValueError(f"must be FILE.py:FUNCTION, such as my_data.py:make, got {text!r}")
+            raise ValueError(f"must be FILE.py:FUNCTION, such as my_data.py:make, got {shown(text)}")
         found = cls(file, function, known or None, folder)
         if folder is None:
             return found

@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
-from hw_models.yaml_loaders import SafeLoader
+from hw_models.yaml_loaders import load_yaml
+
+_LONGEST_FILE = 4_000_000  # characters of a user's file; assumed
 
 
 def write_whole(path: Path, content: str | bytes | Callable[[Path], Any], durable: bool = False) -> None:
@@ -42,14 +44,18 @@ def read_yaml(path: Path, kind: str) -> Any:
     """The content of a user's YAML (or JSON) file; messages call it a `kind` file, such as `study` or `design`.
 
     Raises:
-        ValueError: If it is missing, cannot be read, or gives a key twice in one mapping; names the file.
+        ValueError: If it is missing, or cannot be read for a reason that `load_yaml` lists; names the file.
     """
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=SafeLoader)
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_LONGEST_FILE + 1)
+        if len(text) > _LONGEST_FILE:
+            raise ValueError(f"{path}: longer than {_LONGEST_FILE} characters, so it is no {kind} file")
+        return load_yaml(text)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such {kind} file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())[:160]}") from error
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

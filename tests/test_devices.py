@@ -64,7 +64,7 @@ def test_a_users_card_is_read_by_its_path(card, write):
             "g_on_siemens", {"value": 5.0, "source": "x"}, "g_on_siemens must be 1e-9 to 1e-2, got 5.0", id="range"
         ),
         pytest.param(
-            "on_off_ratio", {"value": 1.0, "source": "x"}, "on_off_ratio must be a finite number above 1", id="ratio"
+            "on_off_ratio", {"value": 1.0, "source": "x"}, "on_off_ratio must be above 1, at most 1e12", id="ratio"
         ),
         pytest.param("stuck_on_rate", {"value": 0.6, "source": "x"}, "stuck_on_rate must be 0 to 0.5", id="rate"),
         pytest.param(

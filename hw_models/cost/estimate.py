@@ -149,9 +149,31 @@ def _accelerator_outside(accelerator: Accelerator) -> tuple[str, ...]:
     ]
     if accelerator.weight_encoding != "offset":
         reasons.append(f"weight_encoding {accelerator.weight_encoding}: the reference knows offset only")
+    ratio = accelerator.device.on_off_ratio
+    if ratio is not None and not 2 <= ratio <= 150:
+        reasons.append(f"on_off_ratio {ratio:g} is outside the reference table (2 to 150)")
     if accelerator.device.read_voltage_v != 0.5:
         reasons.append(f"read_voltage_v {accelerator.device.read_voltage_v}: the converters' figures are for 0.5 V")
     return tuple(reasons)
+
+
+_MOST_COUNTED = 4  # counted windows for each that runs, in the networks of the reference table
+
+
+def _windows_outside(layers: Sequence[MvmLayer]) -> list[str]:
+    """What quirk 3 (docs/cost_model.md) makes of small maps: it counts windows that do not run."""
+    reasons = []
+    for layer in layers:
+        if layer.counted_windows is None:
+            continue
+        sides, size = layer.kernel_sides, (layer.in_height, layer.in_width)
+        if any(side > length for side, length in zip(sides, size, strict=False)):
+            kernel, image = ("x".join(map(str, each)) for each in (sides, size))
+            reasons.append(f"kernel {kernel} of layer {layer.name} is larger than its map {image}")
+        if layer.counted_windows > _MOST_COUNTED * layer.windows:
+            counted = f"counts {layer.counted_windows} windows and runs {layer.windows}"
+            reasons.append(f"layer {layer.name} {counted}; in the reference table at most {_MOST_COUNTED} to 1")
+    return reasons
 
 
 def _outside_reference(chip: Chip, adc_model: AdcModel) -> tuple[str, ...]:
@@ -166,6 +188,7 @@ def _outside_reference(chip: Chip, adc_model: AdcModel) -> tuple[str, ...]:
         reasons.append("layers with groups, which the reference does not know")
     if any(not isinstance(mapped.layer.kernel, int) for mapped in chip.mapping.layers):
         reasons.append("kernels that are not square, which no network of the reference has")
+    reasons += _windows_outside([mapped.layer for mapped in chip.mapping.layers])
     if chip.accumulate_wide_weights and accelerator.cells_per_weight > accelerator.cols_per_adc:
         reasons.append("a weight has more columns than share a converter, whose accumulation the reference leaves out")
     if adc_model != "reference":

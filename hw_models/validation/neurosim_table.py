@@ -31,6 +31,8 @@ OUTPUT_COLUMNS = (
     *("dyn_energy_pJ", *(f"en_{part}_pJ" for part in _WORK)),
     *("leak_power_uW", "leak_energy_pJ", "tops_per_w", "tops", "fps", "tops_per_mm2"),
 )
+# Of a table that was a result before: the columns above, and others of NeuroSim's table that follow from them.
+RESULT_COLUMNS = (*OUTPUT_COLUMNS, "design", "cells_per_weight", "outside_reference", "error")
 
 
 def row_cost(

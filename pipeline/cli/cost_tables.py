@@ -1,10 +1,12 @@
 """What `nacim cost` prints: of one design, of a table of designs, of measured chips."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +25,11 @@ from hw_models.cost.activity import (
     tilt_levels,
 )
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel
+from hw_models.errors import shown
 from hw_models.layers import MvmLayer
 from hw_models.silicon import silicon_estimate_of
-from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows
-from hw_models.validation.neurosim_table import evaluate_rows, write_rows
+from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows, unread_columns
+from hw_models.validation.neurosim_table import RESULT_COLUMNS, evaluate_rows, write_rows
 from hw_models.validation.silicon import (
     Comparison,
     compare,
@@ -37,6 +40,7 @@ from hw_models.validation.silicon import (
 from hw_models.workload import Workload
 from pipeline.cli.options import print_json
 from pipeline.design.design_point import load_design
+from pipeline.files import did_you_mean
 from pipeline.networks.workload import workload_of
 
 _LEAST_WIDTH = 100  # of the table of measured chips; narrower ones cut their names
@@ -55,19 +59,27 @@ def table_of_designs(
     rows = read_rows(_existing(table))
     if not rows:
         raise ValueError(f"{table}: no row; a table needs a header line and one design per line")
+    try:
+        notes = unread_columns(rows[0], RESULT_COLUMNS)
+    except ValueError as error:
+        raise ValueError(f"{table}: {error}") from error
     known = read_networks(_existing(networks)) if networks else {}
     densities = read_densities(_existing(activity)) if activity else None
     evaluated = evaluate_rows(rows, known, densities, adc_model)
-    write_rows(out, evaluated)
     failed = [index for index, row in enumerate(evaluated, start=1) if row["error"]]
+    if len(failed) == len(rows):
+        raise ValueError(f"{table}: none of the {len(rows)} rows has a cost; the first one: {evaluated[0]['error']}")
+    write_rows(out, evaluated)
     outside = sum(bool(row["outside_reference"]) for row in evaluated)
     if as_json:
         summary = {"rows": len(evaluated), "failed_rows": failed, "outside_reference": outside, "out": str(out)}
-        print(json.dumps(summary))
+        print(json.dumps(summary | {"columns_not_read": notes}))
         return
     print(f"{out}: {len(evaluated)} rows, {outside} outside NeuroSim's range, {len(failed)} with an error")
     for index in failed[:5]:
         print(f"  row {index}: {evaluated[index - 1]['error']}")
+    if notes:
+        print(f"  columns copied, not read: {', '.join(notes)[:200]}")
 
 
 def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Literal["both"], as_json: bool) -> None:
@@ -88,27 +100,46 @@ def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Lit
         return
     console = Console()
     for model, report in reports.items():
-        for shown in (totals_table(report, model, workload), components_table(report), _layers(report)):
-            console.print(shown)
+        for table in (totals_table(report, model, workload), components_table(report), _layers(report)):
+            console.print(table)
     notes(console, next(iter(reports.values())), design.accelerator, workload, activity)
 
 
+_ACTIVITY_COLUMNS = ("layer", "bit_density", "mean_level")
+
+
 def read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer]) -> Activity:
-    """Read measured statistics: a CSV row per layer, with bit_density and, if known, mean_level; codes are unsigned."""
+    """Read measured statistics: a CSV row per layer, with bit_density and, if known, layer and mean_level.
+
+    `layer` is the layer's number from 1, or its name. Codes are unsigned.
+    """
     rows = read_rows(_existing(path))
+    for column in rows[0] if rows else ():
+        if column not in _ACTIVITY_COLUMNS:
+            known = f"{did_you_mean(column, _ACTIVITY_COLUMNS)}; known are {', '.join(_ACTIVITY_COLUMNS)}"
+            raise ValueError(f"{path}: unknown column {shown(column)}{known}")
     if len(rows) != len(layers):
         raise ValueError(f"{path}: {len(rows)} rows for {len(layers)} layers; give one row per layer, in order")
     records = []
-    for line, (row, layer) in enumerate(zip(rows, layers, strict=True), start=2):
+    for number, (row, layer) in enumerate(zip(rows, layers, strict=True), start=1):
+        where = f"{path} line {number + 1}"
+        if row.get("layer", "") not in ("", str(number), layer.name):
+            named = f"this row is that of layer {number}, {layer.name}, got {shown(row['layer'])}"
+            raise ValueError(f"{where}: {named}; put the rows into the network's order")
         levels = assumed_levels(accelerator, layer)
-        try:
-            planes = spread_density(float(row["bit_density"]), accelerator.input_cycles)
-            if row.get("mean_level"):
-                levels = tilt_levels(levels, float(row["mean_level"]))
-            records.append(LayerActivity(plane_densities=planes, level_shares=levels))
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{path} line {line}: bit_density and mean_level must be 0 to 1 ({error})") from error
+        planes = spread_density(_share(row, "bit_density", where), accelerator.input_cycles)
+        if row.get("mean_level"):
+            levels = tilt_levels(levels, _share(row, "mean_level", where))
+        records.append(LayerActivity(plane_densities=planes, level_shares=levels))
     return Activity(layers=tuple(records))
+
+
+def _share(row: Mapping[str, str], column: str, where: str) -> float:
+    text = row.get(column, "")
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise ValueError(f"{where}: {column} must be a number from 0 to 1, got {shown(text)}")
 
 
 def totals_table(report: CostReport, adc_model: AdcModel, workload: Workload) -> Table:

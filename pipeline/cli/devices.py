@@ -57,12 +57,16 @@ def show_card(card: CardName, as_json: AsJson = False) -> None:
 
 @devices.command("check")
 def check_card(card: Annotated[Path, typer.Argument(metavar="CARD.yaml", help="A card file.")]) -> None:
-    """Check that all values are there, in range and with a source."""
-    from hw_models.devices import load_card
+    """Check that all values are there, in range and with a source, and say what was read."""
+    from hw_models.devices import UNREAD_FIELDS, conductances_u, load_card
 
     found = load_card(card)
     assumed = [field for field, source in found.sources.items() if source.lower().startswith("assumed")]
     print(f"{card}: good. {len(found.sources)} values, assumed: {', '.join(assumed) or 'none'}.")
+    low, high = (found.device.sigma_at(u) for u in (found.device.lowest_u, 1))
+    most = max(map(found.device.sigma_at, conductances_u(found.device, 100)))
+    print(f"Programming errors: {low:.2%} of g_on at the lowest level, {high:.2%} at the highest, {most:.2%} at most.")
+    print(f"Kept with the card, and read by no model: {', '.join(UNREAD_FIELDS)}.")
     if found.device.measured_spread == "cycle_to_cycle":
         print("measured_spread cycle_to_cycle: simulated chips leave out how cells differ from each other.")
     print(f"A study file in the same folder uses it as `hardware: {{device: [{card.name}]}}`.")
@@ -73,15 +77,16 @@ def _plain(card: "DeviceCard") -> dict[str, object]:
 
 
 def _summary(card: "DeviceCard") -> list[str]:
+    from hw_models.devices import conductances_u
+
     device = card.device
-    conductances = [device.lowest_u + (1 - device.lowest_u) * step / 100 for step in range(101)]
     return [
         device.name,
         device.cell,
         "-" if device.g_on_siemens is None else f"{device.r_on_ohm / 1e3:.4g}",
         "-" if device.on_off_ratio is None else f"{device.on_off_ratio:.4g}",
         str(device.conductance_levels),
-        f"{max(map(device.sigma_at, conductances)):.1%}",
+        f"{max(map(device.sigma_at, conductances_u(device, 100))):.1%}",
         f"{device.sigma_at(1):.1%}",
         f"{device.sigma_at(device.lowest_u):.1%}",
         f"{device.read_sigma:.1%}",

@@ -11,6 +11,7 @@ from pydantic import (
     model_validator,
 )
 
+from hw_models.errors import shown
 from pipeline.data.data_set import DataSet
 from pipeline.data.sets import DATA_SETS
 from pipeline.file_function import FileFunction
@@ -84,13 +85,14 @@ class DatasetSpec(StrictModel):
     def _task_is_known(cls, task: Any, info: ValidationInfo) -> Any:
         """Pydantic's own messages about alternatives take several lines."""
         if isinstance(task, str) and task not in get_args(TaskName):
-            raise ValueError(
-                f"must be one of {', '.join(get_args(TaskName))}, got {task!r}{did_you_mean(task, get_args(TaskName))}"
-            )
+            known = get_args(TaskName)
+            raise ValueError(f"must be one of {', '.join(known)}, got {shown(task)}{did_you_mean(task, known)}")
         if not isinstance(task, dict):
             return task
         if set(task) != {"loss", "score"}:
-            raise ValueError(f"a task of your own is {{loss: FILE.py:FUNCTION, score: FILE.py:FUNCTION}}, got {task}")
+            raise ValueError(
+                f"a task of your own is {{loss: FILE.py:FUNCTION, score: FILE.py:FUNCTION}}, got {shown(task)}"
+            )
         folder = (info.context or {}).get("folder")
         return OwnTask(**{key: FileFunction.parse(value, folder) for key, value in task.items()})
 

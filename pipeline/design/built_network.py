@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hw_models.errors import shown
 from hw_models.number_format import check_whole
 
 Value = str | int | float | bool  # of a parameter
@@ -39,7 +40,7 @@ class BuiltNetwork:
     def __post_init__(self) -> None:
         for name, value in self.parameters:
             if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
-                raise ValueError(f"parameter {name} must be a text, a flag or a finite number, got {value!r}")
+                raise ValueError(f"parameter {name} must be a text, a flag or a finite number, got {shown(value)}")
         for pattern, bits in self.weight_bits:
             check_whole(f"weight_bits of {pattern}", bits, 2, 16)
         object.__setattr__(self, "parameters", tuple(sorted(self.parameters)))

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from hw_models.errors import shown
 from pipeline.design.metrics import METRICS
 from pipeline.files import did_you_mean
 
@@ -64,7 +65,7 @@ class Constraint:
         try:
             limit = float(number)
         except ValueError:
-            raise ValueError(f"{text!r}: the limit must be a number, got {number!r}") from None
+            raise ValueError(f"{text!r}: the limit must be a number, got {shown(number)}") from None
         if not 0 < limit < math.inf:
             raise ValueError(f"{text!r}: the limit must be a finite number above 0, got {number}")
         return cls(quantity=quantity, is_upper=sense == "<=", limit=limit)

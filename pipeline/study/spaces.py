@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
-from hw_models.errors import InfeasibleDesign
+from hw_models.errors import InfeasibleDesign, shown
 from pipeline.strict_model import StrictModel
 
 ABSENT = "absent"
@@ -81,7 +81,7 @@ class _Values:
         for index, choice in enumerate(values):
             self._check(choice)
             if choice in values[:index]:
-                raise ValueError(f"choice {choice!r} is listed twice")
+                raise ValueError(f"choice {shown(choice)} is listed twice")
         return Dimension(values, is_range)
 
     def _check(self, choice: Any) -> None:
@@ -89,21 +89,21 @@ class _Values:
             return
         if type(choice) not in _TYPES[self.item]:
             if self.item == "scalar":
-                raise ValueError(f"each value must be a number, a text or a flag, got {choice!r}")
+                raise ValueError(f"each value must be a number, a text or a flag, got {shown(choice)}")
             also = f" or {ABSENT!r}" if self.allow_absent else ""
-            raise ValueError(f"each value must be of type {self.item}{also}, got {choice!r}")
+            raise ValueError(f"each value must be of type {self.item}{also}, got {shown(choice)}")
         if isinstance(choice, float) and not math.isfinite(choice):
-            raise ValueError(f"each value must be finite, got {choice!r}")
+            raise ValueError(f"each value must be finite, got {shown(choice)}")
         if self.low is not None and choice < self.low:
-            raise ValueError(f"each value must be {self.low} or more, got {choice!r}")
+            raise ValueError(f"each value must be {self.low} or more, got {shown(choice)}")
 
 
 def _range_values(bounds: dict[str, Any]) -> tuple[int, ...]:
     if not {"low", "high"} <= set(bounds) <= {"low", "high", "step"}:
-        raise ValueError(f"a range is written {{low: ..., high: ..., step: ...}}, got {bounds}")
+        raise ValueError(f"a range is written {{low: ..., high: ..., step: ...}}, got {shown(bounds)}")
     low, high, step = bounds["low"], bounds["high"], bounds.get("step", 1)
     if not (type(low) is int and type(high) is int and type(step) is int and step >= 1):
-        raise ValueError(f"low, high and step of a range must be whole numbers, step 1 or more, got {bounds}")
+        raise ValueError(f"low, high and step of a range must be whole numbers, step 1 or more, got {shown(bounds)}")
     if low > high:
         raise ValueError(f"the range from {low} to {high} is empty; low must not be above high")
     if (high - low) // step >= _MOST_VALUES:

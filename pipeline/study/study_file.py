@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from hw_models.devices import CellDevice, DeviceCard
+from hw_models.errors import shown
 from pipeline.design.design_point import card_beside
 from pipeline.files import did_you_mean, read_yaml
 from pipeline.study.built_space import BuiltSpace
@@ -119,12 +120,12 @@ def first_problem(error: ValidationError) -> str:
             model = next(iter(tried.values()), model)
     place = ".".join(parts)
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {place!r}{did_you_mean(parts[-1], fields)}; allowed here: {', '.join(fields)}"
+        return f"unknown key {shown(place)}{did_you_mean(parts[-1], fields)}; allowed here: {', '.join(fields)}"
     if problem["type"] == "missing":
         return f"{place} is missing"
     message = problem["msg"].removeprefix("Value error, ")
-    shown = "" if problem["type"] == "value_error" else f", got {problem['input']!r}"
-    return f"{place + ': ' if place else ''}{message}{shown}"
+    got = "" if problem["type"] == "value_error" else f", got {shown(problem['input'])}"
+    return f"{place + ': ' if place else ''}{message}{got}"
 
 
 def _classes(annotation: Any) -> list[type[BaseModel]]:

@@ -67,13 +67,17 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _draw(path: Path) -> float:
     """A number from 0 to below 1, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(path.as_posix().encode()).digest()[:6], "little") / 2**48
+    return (
+        int.from_bytes(hashlib.sha256(path.as_posix().encode(errors="surrogateescape")).digest()[:6], "little") / 2**48
+    )
 
 
 def _pixels(path: Path, image: ImageSpec) -> "np.ndarray":
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
+    if not path.is_file():  # a pipe would never end
+        raise DataError(f"{path}: must be a picture, but is no file; remove it")
     try:
         with Image.open(path, formats=_FORMATS) as picture:
             read: Image.Image = picture
@@ -81,8 +85,9 @@ def _pixels(path: Path, image: ImageSpec) -> "np.ndarray":
                 levels = np.asarray(read).astype(np.float64) / _STEP_16_BITS
                 read = Image.fromarray(levels.round().astype(np.uint8))
             plain = read.convert("L" if image.channels == 1 else "RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable picture ({error}); remove it or mend it") from error
+    except Exception as error:  # a damaged picture makes Pillow raise errors of many classes
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        raise DataError(f"{path}: not a readable picture ({reason}); remove it or mend it") from error
     pixels = np.asarray(plain.resize((image.width, image.height), Image.Resampling.BILINEAR))
     return pixels[None] if image.channels == 1 else pixels.transpose(2, 0, 1)
 

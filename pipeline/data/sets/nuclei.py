@@ -19,8 +19,6 @@ def _image(data_dir: str | None, side: int | None, channels: int | None) -> Imag
 
 def _read(folder: Path, image: ImageSpec) -> dict[str, Part]:
     """Grey images and masks. Smaller images are block means; smaller masks are 1 where at least half is nucleus."""
-    import zipfile
-
     import numpy as np
 
     path = folder / _FILE
@@ -29,12 +27,18 @@ def _read(folder: Path, image: ImageSpec) -> dict[str, Part]:
             parts = {part: (file[f"{part}_x"], file[f"{part}_y"]) for part in ("train", "test")}
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; docs/data.md says what it holds") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable file of images and masks ({error}); copy it again") from error
+    except Exception as error:  # a damaged archive makes zipfile, zlib and NumPy raise errors of a dozen classes
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
+        raise DataError(f"{path}: not a readable file of images and masks ({reason}); copy it again") from error
     for part, arrays in parts.items():
+        if not arrays[0].size:
+            raise DataError(f"{path}: {part}_x holds no image")
         for name, array in zip("xy", arrays, strict=True):
             if array.dtype != np.uint8 or array.shape != (len(arrays[0]), _SIDE, _SIDE):
-                raise DataError(f"{path}: {part}_{name} must be uint8, (n, 128, 128), is {array.dtype}, {array.shape}")
+                kind = f"{array.dtype}, {array.shape}"[:80]
+                raise DataError(f"{path}: {part}_{name} must be uint8, (n, 128, 128), is {kind}")
+        if arrays[1].max() > 1:
+            raise DataError(f"{path}: {part}_y must hold 0 and 1, holds {arrays[1].max()}")
     return {
         part: (
             _block_means(x, image.height).round().astype(np.uint8)[:, None],
