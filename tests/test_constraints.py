@@ -117,8 +117,11 @@ def test_infeasible_designs_do_not_change_with_workers_or_interruptions(finished
 
 
 def test_constraints_that_nothing_keeps_end_the_run_with_the_reason(limited, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.run.runner._IDLE_TRIALS", 5)
     limited["constraints"] = ["area_mm2 <= 0.0001"]
+    with pytest.raises(ValueError, match=r"none of the \d+ designs .* keeps all \(area 0\.\d+ mm2 > 0\.0001 mm2\)"):
+        run(limited, tmp_path / "a")
+    monkeypatch.setattr("pipeline.samplers.small_space._MOST", 0)  # a large space cannot be enumerated
+    monkeypatch.setattr("pipeline.run.runner._IDLE_TRIALS", 5)
     with pytest.raises(SpaceExhausted, match=r"area 0\.\d+ mm2 > 0\.0001 mm2"):
         run(limited, tmp_path / "a")
 

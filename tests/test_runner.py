@@ -23,7 +23,7 @@ from pipeline.run import pool as pool_module
 from pipeline.run import runner as runner_module
 from pipeline.run.queue import end_run, goal_of_run
 from pipeline.run.runner import RepeatedFailure, Runner, SpaceExhausted
-from pipeline.samplers import generation_of
+from pipeline.samplers import generation_of, small_space
 from pipeline.study.study_file import StudyDefinition, load_study
 
 WAIT_S = 300  # far above what anything here takes
@@ -70,9 +70,10 @@ def study(tiny, write_study) -> StudyDefinition:
 
 
 @pytest.mark.parametrize("sampler", ["nsga2", "random"])
-def test_any_number_of_workers_gives_the_same_trials(sampler, tiny, write_study, tmp_path):
+def test_any_number_of_workers_gives_the_same_trials(sampler, tiny, write_study, tmp_path, monkeypatch):
     tiny["sampler"] = {"name": sampler} | ({} if sampler == "random" else {"population_size": 4})
     tiny["hardware"] = {"device": ["sram", "rram"], "adc_bits": [5, 6], "cell_bits": [1, 2]}
+    monkeypatch.setattr(small_space, "_MOST", 0)  # as in a space too large to be enumerated, where chance may repeat
     study = load_study(write_study(tiny))
     serial = everything(run(study, tmp_path / "one", 14))
     parallel = everything(run(study, tmp_path / "three", 14, workers=3, evaluate=fake_evaluation.evaluate_slowly))
@@ -215,6 +216,7 @@ def test_causes_that_differ_in_numbers_only_are_one_cause(study, tmp_path):
 
 def test_a_used_up_space_does_not_cut_off_what_is_in_work(tiny, write_study, tmp_path, monkeypatch):
     monkeypatch.setattr(runner_module, "_IDLE_TRIALS", 2)
+    monkeypatch.setattr(small_space, "_MOST", 0)
     tiny["hardware"] = {"device": ["sram", "rram"], "adc_bits": 5}
     tiny["network"] = {"convs": [{"filters": 4}]}
     study = load_study(write_study(tiny))
@@ -227,6 +229,7 @@ def test_a_used_up_space_does_not_cut_off_what_is_in_work(tiny, write_study, tmp
 
 def test_no_design_is_evaluated_twice_and_a_used_up_space_says_so(tiny, write_study, tmp_path, monkeypatch):
     monkeypatch.setattr(runner_module, "_IDLE_TRIALS", 60)
+    monkeypatch.setattr(small_space, "_MOST", 0)
     tiny["hardware"] = {"device": ["sram", "rram"], "adc_bits": [5, 6]}
     tiny["network"] = {"convs": [{"filters": 4}]}
     study = load_study(write_study(tiny))

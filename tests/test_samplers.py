@@ -388,7 +388,7 @@ def test_a_class_and_an_entry_make_a_new_sampler(tiny, write_study, tmp_path, mo
     tiny["sampler"] = {"name": "smallest", "candidates": 7}
     study = load_study(write_study(tiny))
     opened = open_study(study, f"sqlite:///{tmp_path / 'study.db'}")
-    assert opened.sampler.candidates == 7
+    assert opened.sampler.inner.candidates == 7, "the tiny space is small enough to be enumerated"
     Runner(study, opened, tmp_path, 1, StopAfter(0), fake_evaluation.evaluate).run(1)
     smallest = {name: dimension.values[0] for name, dimension in SearchSpace(study).searched().items()}
     assert [trial.params for trial in opened.trials] == [smallest]

@@ -154,8 +154,12 @@ class PrintedProgress(Progress):
 
     def begin(self, goal: int, done: int, workers: int) -> None:
         super().begin(goal, done, workers)
+        if done >= goal:
+            self._console.print(f"The study has its {goal} evaluated trials.")
+            return
         state = f"goes on from {done} to {goal}" if done else f"runs to {goal}"
-        self._console.print(f"The study {state} evaluated trials, {workers} worker{'s' if workers > 1 else ''}.")
+        trials = "trial" if goal == 1 else "trials"
+        self._console.print(f"The study {state} evaluated {trials}, {workers} worker{'s' if workers > 1 else ''}.")
 
     def end(self, front: Sequence[FrozenTrial], database: str, report: Path) -> None:
         self._console.print(front_table(self._objectives, front))

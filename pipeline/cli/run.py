@@ -67,6 +67,7 @@ def run(
         study = early(lambda: open_study(definition, url, replace_empty=True))
         view = _view(study, definition.spec.objectives, folder, quiet, as_json)
         wait = Patience(bound_s=patience, say=view.say)
+        _say_how_many(study, view)
         count = workers or os.cpu_count() or 1
         try:
             definition = with_supernet(definition, folder, view.say)
@@ -77,7 +78,29 @@ def run(
         finally:
             view.close()
     _report(study, folder, show_url(url), view)
+    _say_if_used_up(study, view)
     wait(lambda: end_run(study))
+
+
+def _say_how_many(study: "optuna.Study", view: "Progress") -> None:
+    """Tell how many designs a small space has."""
+    from pipeline.samplers import designs_left
+
+    if (designs := designs_left(study)) is not None:
+        count, left = designs
+        tried = f", {count - left} of them tried" if left < count else ""
+        view.say(f"designs   {count} in this space{tried}; the run ends when all have been tried")
+
+
+def _say_if_used_up(study: "optuna.Study", view: "Progress") -> None:
+    """Tell that nothing is left to try, and the way out."""
+    from pipeline.samplers import designs_left
+
+    if (designs := designs_left(study)) is not None and not designs[1]:
+        view.say(
+            f"Nothing is left to try: all designs of this space ({designs[0]}) have had their trial. To go on, allow "
+            "more values in a study with another name."
+        )
 
 
 def _view(study: "optuna.Study", objectives: list[str], folder: Path, quiet: bool, as_json: bool) -> "Progress":

@@ -16,7 +16,7 @@ from pipeline.database.storage import StudyError, is_sqlite, let_readers_in, one
 from pipeline.database.transaction import transaction
 from pipeline.design.metrics import METRICS
 from pipeline.optuna_private import study_id
-from pipeline.samplers import make_sampler
+from pipeline.samplers import sampler_of_runs
 from pipeline.study.built_space import BuiltSpace
 from pipeline.study.study_file import SCHEMA_VERSION, StudyDefinition, first_problem, identity_of
 from pipeline.study.study_spec import StudySpec
@@ -60,7 +60,7 @@ def open_study(definition: StudyDefinition, url: str, replace_empty: bool = Fals
     """
     storage = open_storage(url)
     spec = definition.spec
-    sampler = make_sampler(definition)
+    sampler = sampler_of_runs(definition)
     with one_at_a_time(url):
         found = {known.study_name: known for known in storage.get_all_studies()}.get(spec.name)
         if found and not storage.get_n_trials(study_id(found)):

@@ -16,7 +16,7 @@ from pipeline.database.heartbeat import heartbeats
 from pipeline.database.trials import kind_of
 from pipeline.optuna_private import lock_study, storage_of, trial_id
 from pipeline.run.pool import View
-from pipeline.samplers import generation_of
+from pipeline.samplers import designs_left, generation_of
 from pipeline.study.sampler_spec import SamplerSpec
 
 _IDLE_S = 5.0  # assumed: between looks for work while others run all that is left
@@ -30,9 +30,11 @@ class Queue:
         evaluated: Design hash -> its evaluated trial. The runner adds what it records.
         elsewhere: Design hash -> number of the trial that another process is running.
         idle_s: Seconds between two looks while there is nothing to do.
+        used_up: Whether every design of a small space is in a trial, and none of these is running elsewhere.
     """
 
     idle_s = 0.0
+    used_up = False
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
@@ -43,12 +45,20 @@ class Queue:
         """Number of evaluated trials at which the run ends; stores it in the study."""
         raise NotImplementedError
 
+    def reachable(self, goal: int) -> int:
+        """The goal, or the number of designs of a small space if that is less."""
+        designs = designs_left(self._study)
+        return goal if designs is None else min(goal, designs[0])
+
     def may_ask(self, own: Set[int]) -> bool:
         """Whether a trial may be asked for now; False if it depends on trials still running."""
         return True
 
     def next_trial(self, session: Session, own: Set[int]) -> optuna.Trial | None:
-        """A trial to take up again or a new one, inside a transaction; None while others run all that is left."""
+        """A trial to take up again or a new one, inside a transaction.
+
+        None while others run all that is left, or if the space is `used_up`.
+        """
         raise NotImplementedError
 
     def ended(self, committed: bool) -> None:
@@ -56,6 +66,14 @@ class Queue:
 
     def connection_was_lost(self) -> None:
         """The connection to the database broke and is back."""
+
+    def _new_trial(self, running_elsewhere: bool) -> optuna.Trial | None:
+        """A trial with a design of its own; None if the space has none left."""
+        designs = designs_left(self._study)
+        if designs is None or designs[1]:
+            return self._study.ask()
+        self.used_up = not running_elsewhere
+        return None
 
 
 class LoneQueue(Queue):
@@ -84,7 +102,7 @@ class LoneQueue(Queue):
 
     def next_trial(self, session: Session, own: Set[int]) -> optuna.Trial | None:
         left = self._left_over(own)
-        return optuna.Trial(self._study, left[0]) if left else self._study.ask()
+        return optuna.Trial(self._study, left[0]) if left else self._new_trial(running_elsewhere=False)
 
     def ended(self, committed: bool) -> None:
         self._left = self._left[1:] if committed and self._left is not None else None
@@ -132,7 +150,9 @@ class SharedQueue(Queue):
         self.elsewhere = {t.user_attrs["design_hash"]: t.number for t in in_work if "design_hash" in t.user_attrs}
         if free is not None:
             return optuna.Trial(self._study, trial_id(free))
-        return self._study.ask() if len(self.evaluated) + len(in_work) < self._goal else None
+        if len(self.evaluated) + len(in_work) >= self._goal:
+            return None
+        return self._new_trial(running_elsewhere=any(trial.number not in own for trial in in_work))
 
     def connection_was_lost(self) -> None:
         self._silence_proves_after = time.monotonic() + self._grace_s

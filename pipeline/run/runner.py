@@ -32,7 +32,7 @@ from pipeline.run.stopping import stopping_rule
 from pipeline.run.worker import evaluate_trial
 from pipeline.study.study_file import StudyDefinition
 
-_IDLE_TRIALS = 1000  # assumed: trials in a row that need no evaluation before the space counts as used up
+_IDLE_TRIALS = 1000  # assumed: trials in a row that need no evaluation before a large space counts as used up
 _SAME_FAILURES = 3  # assumed: failures of one cause in a row that stop a run
 
 
@@ -119,7 +119,7 @@ class Runner:
         self._causes: list[str] = []  # of failures in a row
 
     def run(self, trials: int, timeout_s: float | None = None) -> None:
-        """Evaluate until the goal is reached or the time is up; the same call finishes a run that was cut off.
+        """Evaluate until the goal is reached, the time is up or a small space is used up; finishes a run cut off.
 
         Raises:
             RepeatedFailure, SpaceExhausted, DatabaseAway: As their names say.
@@ -130,7 +130,7 @@ class Runner:
             self._note(design_hash, [trial])
         goal = self._in_database(lambda: self._queue.goal(trials))
         deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-        self._view.begin(goal, len(self._queue.evaluated), self._workers)
+        self._view.begin(self._queue.reachable(goal), len(self._queue.evaluated), self._workers)
         with self._processes() as pool:
             while True:
                 others_work = self._fill(pool, goal, deadline)
@@ -168,7 +168,7 @@ class Runner:
             asked = self._in_database(functools.partial(self._asking.ask, own))
             if asked is None:
                 self._idle = 0
-                return True
+                return not self._queue.used_up
             self._idle = 0 if self._begin(pool, asked) else self._idle + 1
         return False
 

@@ -1,4 +1,4 @@
-"""Which design a study tries next: `make_sampler` gives the sampler of a study file.
+"""Which design a study tries next: `sampler_of_runs` gives the sampler of a study file.
 
 Each sampler is resumable: trial n depends on (study seed, n) and on finished trials.
 """
@@ -9,8 +9,28 @@ from typing import TYPE_CHECKING
 from pipeline.study.study_file import StudyDefinition
 
 if TYPE_CHECKING:
+    from optuna import Study
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
+
+
+def sampler_of_runs(definition: StudyDefinition) -> "BaseSampler":
+    """The sampler of `make_sampler`; in a small space it proposes no design twice and finds the last ones."""
+    from pipeline.samplers.genome import Genome
+    from pipeline.samplers.small_space import each_design_once
+    from pipeline.study.search_space import SearchSpace
+
+    return each_design_once(make_sampler(definition), Genome(SearchSpace(definition)), definition.spec.seed)
+
+
+def designs_left(study: "Study") -> tuple[int, int] | None:
+    """In a small space, how many designs it has, and how many of them no trial has had; None in a large space."""
+    from pipeline.samplers.small_space import EachDesignOnce
+
+    sampler = study.sampler
+    if not isinstance(sampler, EachDesignOnce):
+        return None
+    return sampler.designs, len(sampler.left(study.get_trials(deepcopy=False)))
 
 
 def make_sampler(definition: StudyDefinition) -> "BaseSampler":

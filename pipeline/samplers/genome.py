@@ -75,6 +75,11 @@ class Genome:
         cost = self._cost(tuple(genes.tolist()))
         return sum(max(0.0, constraint.violation(cost)) for constraint in self._constraints)
 
+    def broken(self, genes: Genes) -> str:
+        """How a design breaks the study's constraints: `area 3.1 mm2 > 2.5 mm2`; empty if it keeps all."""
+        cost = self._cost(tuple(genes.tolist()))
+        return "; ".join(each.show(cost) for each in self._constraints if each.violation(cost) > 0)
+
     def cost_losses(self, genes: Genes) -> np.ndarray:
         """Losses of one design in the objectives `costs`, in their order."""
         cost = self._cost(tuple(genes.tolist()))
