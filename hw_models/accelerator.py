@@ -127,6 +127,10 @@ class Accelerator:
         columns = self.columns_per_weight(weight_bits)
         return columns // self.slices(weight_bits) if self.combine_columns else columns
 
+    def steps(self, weight_bits: int | None = None) -> int:
+        """Columns, or sums of combined columns, that one converter (or adder tree) takes one after the other."""
+        return math.ceil(self.cols_per_adc / self.slices(weight_bits)) if self.combine_columns else self.cols_per_adc
+
     @property
     def input_cycles(self) -> int:
         """Cycles to apply one input vector, `dac_bits` of each input at a time."""

@@ -125,6 +125,16 @@ class LayerMapping:
         return self.layer.windows * self.input_cycles * self.row_block_count * weights * self.conversions_per_weight
 
     @property
+    def tile_columns(self) -> int:
+        """Columns of a tile."""
+        return self.tile_size * self.crossbar_columns // self.crossbar_size
+
+    @property
+    def pe_columns(self) -> int:
+        """Columns of a PE."""
+        return self.pe_size * self.crossbar_columns // self.crossbar_size
+
+    @property
     def cells(self) -> int:
         """Cells of this layer's tiles, used or not."""
         return self.tiles * self.kernel_positions * self.tile_size**2 * self.crossbar_columns // self.crossbar_size

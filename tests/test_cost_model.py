@@ -113,11 +113,9 @@ def test_decision_time_of_a_low_current_is_longer_and_never_below_a_nanosecond()
 def test_more_columns_wait_longer_for_the_slowest():
     # current-mode comparators at 45 nm: of more columns, the one that conducts least conducts less
     slow = chip(device=load_card("fefet").device, tech_node_nm=45, adc_type="flash", adc_bits=5)
-    activity, conversions = (
-        assumed_activity(slow, [dense("a", 64, 8)]).layers[0],
-        ConversionEnergy(model="reference", factor=1, adc_bits=5),
-    )
-    few, many = (conversions.block_j(crossbar(slow), activity, 64, 64, columns) / columns for columns in (4, 64))
+    layer, conversions = dense("a", 64, 8), ConversionEnergy(model="reference", factor=1, adc_bits=5)
+    activity, mapped = assumed_activity(slow, [layer]).layers[0], map_network(slow, [layer]).layers[0]
+    few, many = (conversions.block_j(crossbar(slow), activity, mapped, 64, columns) / columns for columns in (4, 64))
     assert many > 1.01 * few
 
 
@@ -152,7 +150,7 @@ def test_only_a_1t1r_cell_has_a_transistor_in_series():
 def test_mux_of_one_column_costs_nothing():
     alone = crossbar(chip(cols_per_adc=1))
     assert alone.area_m2["multiplexers"] == 0
-    assert alone.plane_j["multiplexers"] == 0
+    assert alone.step_j["multiplexers"] == 0
     no_shift_add = crossbar(chip(cols_per_adc=1, cell_bits=2, weight_bits=2, input_bits=1))
     assert no_shift_add.leakage_w == near(2 * 64 * technology(22).flipflop_leak_w)  # registers of rows and columns only
 

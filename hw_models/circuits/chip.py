@@ -58,7 +58,8 @@ def build_chip(accelerator: Accelerator, mapping: NetworkMapping, accumulate_wid
     if plan.novel_pe_size is not None:
         tiles["novel"] = build_tile(accelerator, unit, pe_size=plan.novel_pe_size, pes=pes, side=pes, sibling=tile)
     layers = [mapped.layer for mapped in mapping.layers]
-    throughput = max(plan.tile_size, (plan.novel_kernel or 0) * (plan.novel_pe_size or 0))
+    widest = max(plan.tile_size, (plan.novel_kernel or 0) * (plan.novel_pe_size or 0))
+    converters = math.ceil(widest * accelerator.columns // accelerator.crossbar_size / accelerator.cols_per_adc)
     chip = Chip(
         accelerator=accelerator,
         accumulate_wide_weights=accumulate_wide_weights,
@@ -72,9 +73,9 @@ def build_chip(accelerator: Accelerator, mapping: NetworkMapping, accumulate_wid
             tech=tech,
             inputs=max(mapped.row_tiles for mapped in mapping.layers),
             width=sum_bits(accelerator) + _levels_below_chip(plan),
-            trees=math.ceil(throughput / accelerator.cols_per_adc),
+            trees=converters,
         ),
-        activation_units=math.ceil(throughput / accelerator.cols_per_adc),
+        activation_units=converters,
         pooling_units=plan.tile_size,
         area_m2={},
     )

@@ -3,13 +3,36 @@
 Source: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019); docs/cost_model.md, "Crossbar".
 """
 
+import dataclasses
 import math
 
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.cell import ACCESS_SHARE, cell_in_crossbar
+from hw_models.circuits.combiner import combiner
 from hw_models.circuits.converters import SLOW_COMPARATOR_NM, Converters, CurrentDecision, converters
+from hw_models.circuits.digital import ceil_log2
 from hw_models.circuits.gates import PassGate, register_column_m2, register_row_m2
 from hw_models.circuits.technology import WIRE_F_PER_M, Technology, rows_needed, technology
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ShiftAdder:
+    """An adder of `bits` bits, and the register of its sum."""
+
+    bits: int
+    register_bits: int
+
+
+def _shift_adders(accelerator: Accelerator, column_bits: int) -> tuple[ShiftAdder | None, ShiftAdder | None]:
+    """The adders of a converter over a weight's conversions, and over the input's bits and the reads of a crossbar."""
+    joined = column_bits + accelerator.conversions_per_weight()
+    summed, cycles = joined + ceil_log2(accelerator.reads), accelerator.input_cycles
+    over_weight = ShiftAdder(bits=column_bits, register_bits=joined)
+    over_input = ShiftAdder(bits=summed, register_bits=summed + cycles)
+    return (
+        over_weight if accelerator.conversions_per_weight() > 1 else None,
+        over_input if cycles * accelerator.reads > 1 else None,
+    )
 
 
 class Periphery:
@@ -24,29 +47,40 @@ class Periphery:
         self.tech: Technology = technology(accelerator.tech_node_nm)
         self.device = accelerator.device
         self.is_sram = accelerator.device.cell == "sram"
-        self.size = accelerator.crossbar_size
+        self.rows, self.columns = accelerator.crossbar_size, accelerator.columns
+        self.rows_read, self.reads = accelerator.rows_read, accelerator.reads
         self.cols_per_adc = accelerator.cols_per_adc
-        self.adcs = self.size // self.cols_per_adc
+        self.adcs = self.columns // self.cols_per_adc
         self.adc_bits = accelerator.adc_bits
-        self.columns_per_weight = accelerator.cells_per_weight
-        self.accumulate_wide_weights = accumulate_wide_weights
+        self.slices = accelerator.slices() if accelerator.combine_columns else 1
         self.input_bits = accelerator.input_cycles
+        self.over_weight, self.over_input = _shift_adders(accelerator, self.adc_bits)
+        self.accumulations = (
+            weights_per_scan(self.cols_per_adc, accelerator.cells_per_weight, accumulate_wide_weights)
+            if self.over_input
+            else 0
+        )
         self.cell = cell_in_crossbar(accelerator)
-        self.width_m, self.height_m = self.size * self.cell.width_m, self.size * self.cell.height_m
-        self.wordline_f = self.width_m * WIRE_F_PER_M + self.size * self.cell.access_gate_f
+        self.width_m, self.height_m = self.columns * self.cell.width_m, self.rows * self.cell.height_m
+        self.wordline_f = self.width_m * WIRE_F_PER_M + self.columns * self.cell.access_gate_f
         self.bitline_f = self.height_m * WIRE_F_PER_M
         self.wordline_ohm = self.tech.wire_ohm_per_m * self.width_m
         self.bitline_ohm = self.tech.wire_ohm_per_m * self.height_m
         self.read_v2 = accelerator.device.read_voltage_v**2
         self.converters = self._converters(accelerator)
-        self.mux_gate = PassGate.of_resistance(self.tech, ACCESS_SHARE * self.column_ohm() / self.size)
-        self.decoder_m = self._decoder_m()
+        self.combiner = combiner(accelerator, self.tech, self.column_ohm() / (self.rows_read / 2))
+        self.mux_gate = PassGate.of_resistance(self.tech, ACCESS_SHARE * self.column_ohm() / self.rows_read)
+        self.decoder_m = self._decoder_m(self.cols_per_adc)
+        self.group_decoder_m = self._decoder_m(self.reads)
 
     def _converters(self, accelerator: Accelerator) -> Converters:
         decision = None
         if accelerator.adc_type == "flash" and accelerator.tech_node_nm >= SLOW_COMPARATOR_NM and not self.is_sram:
             decision = CurrentDecision(
-                levels=2**self.adc_bits, rows=self.size, r_on_ohm=self.device.r_on_ohm, r_off_ohm=self.device.r_off_ohm
+                levels=2**self.adc_bits,
+                rows=self.rows_read,
+                r_on_ohm=self.device.r_on_ohm,
+                r_off_ohm=self.device.r_off_ohm,
             )
         return converters(
             accelerator.tech_node_nm, accelerator.adc_type, self.adc_bits, self.adcs, self.width_m, decision
@@ -64,12 +98,13 @@ class Periphery:
             rows = self._sram_row_switch_m2()
             columns = precharge = self._column_drivers_m2()
         else:
-            shifters = self.size * self.tech.level_shifter_m2
-            rows = self._row_switch_m2() + 2 * shifters
-            columns, precharge = self._source_line_switch_m2() + shifters, 0.0
+            rows = self._row_switch_m2() + 2 * self.rows * self.tech.level_shifter_m2
+            columns = self._source_line_switch_m2() + self.columns * self.tech.level_shifter_m2
+            precharge = 0.0
+        rows += math.prod(self.group_decoder_m)
         return {
             "array": self.width_m * self.height_m,
-            "adc": self.converters.area_m2,
+            "adc": self.converters.area_m2 + self.adcs * self.combiner.area_m2,
             "precharge": precharge,
             "shift_add": self._shift_add_m2(),
             "drivers": rows + columns,
@@ -78,44 +113,41 @@ class Periphery:
 
     def _shift_add_m2(self) -> float:
         return sum(
-            self.adcs * bits * self.tech.full_adder_m2
+            self.adcs * adder.bits * self.tech.full_adder_m2
             + self.tech.cell_height_m * self.width_m
-            + register_row_m2(self.tech, self.adcs * registers, self.width_m)
-            for bits, registers, _ in self.shift_adders()
+            + register_row_m2(self.tech, self.adcs * adder.register_bits, self.width_m)
+            for adder in self.shift_adders
         )
 
-    def shift_adders(self) -> list[tuple[int, int, int]]:
-        """(adder bits, register bits, uses per bit-plane) of the adders over a weight's columns and over input bits."""
-        joined, q = self.adc_bits + self.columns_per_weight, self.columns_per_weight
-        uses = weights_per_scan(self.cols_per_adc, q, self.accumulate_wide_weights)
-        over_weight = [(self.adc_bits, joined, self.cols_per_adc)] if q > 1 else []
-        over_input = [(joined, joined + self.input_bits, uses)] if self.input_bits > 1 else []
-        return over_weight + over_input
+    @property
+    def shift_adders(self) -> list[ShiftAdder]:
+        """Those of `over_weight` and `over_input` that there are."""
+        return [adder for adder in (self.over_weight, self.over_input) if adder]
 
     def _row_switch_m2(self) -> float:
-        columns = rows_needed(self.size, self.height_m / self.tech.cell_height_m)
+        columns = rows_needed(self.rows, self.height_m / self.tech.cell_height_m)
         gates = self.height_m * 4 * 2 * self.tech.gate_pitch_m * columns  # four transmission gates a row
-        return gates + register_column_m2(self.tech, self.size, self.height_m)
+        return gates + register_column_m2(self.tech, self.rows, self.height_m)
 
     def _sram_row_switch_m2(self) -> float:
         _, columns, folds = self.sram_row_gate()
         gates = self.height_m * 2 * (folds + 1) * self.tech.gate_pitch_m * columns
-        return gates + register_column_m2(self.tech, self.size, self.height_m)
+        return gates + register_column_m2(self.tech, self.rows, self.height_m)
 
     def sram_row_gate(self) -> tuple[PassGate, int, int]:
         """(gate of an SRAM row, number of columns into which all rows' gates are laid out, folds of a gate)."""
-        columns = rows_needed(self.size, self.height_m / self.tech.cell_height_m)
+        columns = rows_needed(self.rows, self.height_m / self.tech.cell_height_m)
         gate = PassGate.of_resistance(self.tech, ACCESS_SHARE * self.wordline_ohm)
-        return gate, columns, gate.folds_within(self.tech, self.height_m / math.ceil(self.size / columns))
+        return gate, columns, gate.folds_within(self.tech, self.height_m / math.ceil(self.rows / columns))
 
     def _column_drivers_m2(self) -> float:
         """Area of the prechargers of all columns, or of the write drivers: one inverter wide, three cells high."""
-        rows = rows_needed(self.size, self.width_m / (2 * self.tech.gate_pitch_m))
+        rows = rows_needed(self.columns, self.width_m / (2 * self.tech.gate_pitch_m))
         return rows * 3 * self.tech.cell_height_m * self.width_m
 
     def _source_line_switch_m2(self) -> float:
         gate = PassGate.of_resistance(self.tech, ACCESS_SHARE * self.column_ohm())
-        return self._gate_rows_m(gate, 2) * self.width_m + register_row_m2(self.tech, self.size, self.width_m)
+        return self._gate_rows_m(gate, 2) * self.width_m + register_row_m2(self.tech, self.columns, self.width_m)
 
     def _mux_m2(self) -> float:
         if self.cols_per_adc == 1:
@@ -125,18 +157,18 @@ class Periphery:
     def _gate_rows_m(self, gate: PassGate, gates_per_column: int) -> float:
         """Height of the rows of transmission gates below the columns. Quirk: every node has the planar gate pitch."""
         pitch = 3.8 * self.tech.node_m
-        rows = rows_needed(self.size, self.width_m / (2 * pitch * gates_per_column))
-        per_row = math.ceil(self.size / rows)
+        rows = rows_needed(self.columns, self.width_m / (2 * pitch * gates_per_column))
+        per_row = math.ceil(self.columns / rows)
         folds = math.floor(self.width_m / per_row / gates_per_column / pitch + 1e-9) - 1
         return rows * gate.height_m(self.tech, max(1, folds))
 
-    def _decoder_m(self) -> tuple[float, float]:
-        """Height and width of the decoder of the column multiplexers."""
-        if self.cols_per_adc == 1:
+    def _decoder_m(self, ways: int) -> tuple[float, float]:
+        """Height and width of a decoder: of the column multiplexers, and of the groups of rows that are read."""
+        if ways == 1:
             return 0.0, 0.0
-        bits, pitch = math.log2(self.cols_per_adc), self.tech.gate_pitch_m
+        bits, pitch = math.log2(ways), self.tech.gate_pitch_m
         width = 14 * pitch if bits <= 2 else (15 if bits <= 4 else 16) * pitch + 5.6 * self.tech.node_m * bits
-        return self.cols_per_adc * self.tech.cell_height_m, width
+        return ways * self.tech.cell_height_m, width
 
 
 def weights_per_scan(cols_per_adc: int, columns_per_weight: int, accumulate_wide_weights: bool) -> int:

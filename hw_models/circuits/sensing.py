@@ -20,7 +20,8 @@ def sensing_s(p: Periphery) -> float:
     """Time from switching a wordline until a column is converted."""
     row = _row_s(p)
     column = _sram_column_s(p, row) + _precharge_s(p) if p.is_sram else _column_s(p)
-    return SENSING_FACTOR * (max(row, _mux_s(p)) + column + p.converters.slowest_s + p.converters.delay_s)
+    settled = max(row, _mux_s(p)) + column
+    return SENSING_FACTOR * (settled + p.converters.slowest_s + p.converters.delay_s + p.combiner.settling_s)
 
 
 def _row_s(p: Periphery) -> float:
@@ -33,8 +34,8 @@ def _row_s(p: Periphery) -> float:
 
 def _column_s(p: Periphery) -> float:
     """RC delay of a column with half of its rows active, in the linear region."""
-    load = p.bitline_f + p.size * p.cell.access_drain_f
-    return LINEAR_REGION * load * p.column_ohm() / (p.size / 2)
+    load = p.bitline_f + p.rows * p.cell.access_drain_f
+    return LINEAR_REGION * load * p.column_ohm() / (p.rows_read / 2)
 
 
 def _sram_column_s(p: Periphery, row_s: float) -> float:

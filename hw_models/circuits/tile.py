@@ -32,16 +32,16 @@ class ProcessingElement:
 
 def build_pe(accelerator: Accelerator, unit: Crossbar, pe_size: int) -> ProcessingElement:
     """Size a PE of `pe_size` cells along a side, made of the crossbar `unit`."""
-    tech, size = technology(accelerator.tech_node_nm), accelerator.crossbar_size
-    per_side = pe_size // size
+    tech, rows, columns = technology(accelerator.tech_node_nm), accelerator.crossbar_size, accelerator.columns
+    per_side = pe_size // rows
     tree = AdderTree(
         tech=tech,
         inputs=per_side,
         width=sum_bits(accelerator),
-        trees=math.ceil(per_side * size / accelerator.cols_per_adc),
+        trees=math.ceil(per_side * columns / accelerator.cols_per_adc),
     )
-    input_register = accelerator.input_cycles * size
-    output_register = size // accelerator.cols_per_adc * (sum_bits(accelerator) - 1 + ceil_log2(per_side))
+    input_register = accelerator.input_cycles * rows
+    output_register = columns // accelerator.cols_per_adc * (sum_bits(accelerator) - 1 + ceil_log2(per_side))
     area = {name: per_side**2 * value for name, value in unit.area_m2.items()}
     area["adder_trees"] = tree.area_m2()
     area["registers"] = register_column_m2(tech, input_register, per_side * unit.box_height_m) + register_row_m2(
@@ -59,9 +59,10 @@ def build_pe(accelerator: Accelerator, unit: Crossbar, pe_size: int) -> Processi
 
 
 def sum_bits(accelerator: Accelerator) -> int:
-    """Bits of a crossbar's sum over the cells of a weight (quirk: one more bit each) and the bits of an input."""
+    """Bits of a crossbar's sum over a weight's conversions (quirk: one more bit each), input bits and reads."""
     assert accelerator.adc_bits is not None
-    return accelerator.adc_bits + accelerator.input_cycles + accelerator.cells_per_weight + 1
+    sums = accelerator.conversions_per_weight() + 1 + ceil_log2(accelerator.reads)
+    return accelerator.adc_bits + accelerator.input_cycles + sums
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,14 +132,14 @@ def build_tile(
     Quirk: a novel tile has as many buffer cores as `sibling`, the conventional tile of the same chip.
     """
     tech, pe = technology(accelerator.tech_node_nm), build_pe(accelerator, unit, pe_size)
-    bus_bits = side * accelerator.crossbar_size
+    bus_bits, columns = side * accelerator.crossbar_size, side * accelerator.columns
     tree = AdderTree(
         tech=tech,
         inputs=side,
         width=sum_bits(accelerator) + ceil_log2(pe.crossbars_per_side),
-        trees=math.ceil(bus_bits / accelerator.cols_per_adc),
+        trees=math.ceil(columns / accelerator.cols_per_adc),
     )
-    input_bits, output_bits = accelerator.input_cycles * bus_bits, tree.width * (bus_bits // accelerator.cols_per_adc)
+    input_bits, output_bits = accelerator.input_cycles * bus_bits, tree.width * (columns // accelerator.cols_per_adc)
     cores = (sibling.input_buffer.cores, sibling.output_buffer.cores) if sibling else (None, None)
     input_buffer = Buffer.of_bits(input_bits, narrow=bus_bits, wide=bus_bits, cores=cores[0])
     output_buffer = Buffer.of_bits(output_bits, narrow=tree.width * side, wide=bus_bits, cores=cores[1])

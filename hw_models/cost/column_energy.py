@@ -8,10 +8,12 @@ import math
 from typing import Literal
 
 from hw_models.circuits.cell import mean_conductance
+from hw_models.circuits.combiner import column_currents
 from hw_models.circuits.converters import EMPTY_COLUMN_W, survey_bound_j
 from hw_models.circuits.crossbar import Crossbar
 from hw_models.cost.activity import LayerActivity
 from hw_models.cost.layer_uses import cut
+from hw_models.mapping import LayerMapping
 
 AdcModel = Literal["reference", "survey"]
 SURVEY_FACTOR = 15.0  # an 8-bit converter of a 28 nm macro model (0.70 pJ) over the survey's bound (0.048 pJ)
@@ -29,24 +31,32 @@ class ConversionEnergy:
     factor: float
     adc_bits: int
 
-    def block_j(self, unit: Crossbar, activity: LayerActivity, size: int, rows: int, columns: int) -> float:
-        """Energy of one window's conversions, for `rows` x `columns` of a matrix on crossbars of size `size`."""
-        total = 0.0
-        for block_rows, row_count in cut(rows, size):
+    def block_j(self, unit: Crossbar, activity: LayerActivity, mapped: LayerMapping, rows: int, columns: int) -> float:
+        """Energy of one window's conversions, for `rows` x `columns` of a layer's matrix on its crossbars.
+
+        Columns that are combined share a conversion. A bit-plane without ones is skipped for the whole crossbar only,
+        or reading few rows at once would skip many conversions for nothing.
+        """
+        total, combined = 0.0, mapped.columns_per_weight // mapped.conversions_per_weight
+        currents = column_currents(len(activity.level_shares).bit_length() - 1, combined)
+        for block_rows, row_count in cut(rows, mapped.crossbar_size):
             empty = [(1 - density) ** block_rows for density in activity.plane_densities]
-            for block_columns, column_count in cut(columns, size):
+            for block_columns, column_count in cut(columns, mapped.crossbar_columns):
                 cell_siemens = mean_conductance(unit.cell, activity.level_shares, block_rows, block_columns)
-                times = _conversion_times_s(unit, activity, block_rows, block_columns, cell_siemens)
-                column_j = self._column_j(unit, activity.plane_densities, block_rows * cell_siemens, empty, times)
-                total += row_count * column_count * block_columns * column_j
+                for rows_read, reads in cut(block_rows, mapped.rows_read):
+                    times = _conversion_times_s(unit, activity, rows_read, block_columns, cell_siemens)
+                    siemens = currents * rows_read * cell_siemens
+                    conversion_j = self._conversion_j(unit, activity.plane_densities, siemens, empty, times)
+                    total += row_count * column_count * reads * block_columns * conversion_j / combined
         return total
 
-    def _column_j(
+    def _conversion_j(
         self, unit: Crossbar, densities: tuple[float, ...], siemens: float, empty: list[float], times: list[float]
     ) -> float:
-        """Energy of one column's conversions over all bit-planes.
+        """Energy of one converter's conversions over all bit-planes.
 
-        `siemens` is its conductance with all rows active, `empty` the probability that no row is active.
+        `siemens` is the conductance of its columns with all rows active, `empty` the probability that no row of the
+        crossbar is active.
         """
         adc = unit.converters
         full_w: float = adc.kappa * siemens**adc.exponent

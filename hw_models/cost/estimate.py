@@ -8,7 +8,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 
-from hw_models.accelerator import _LATER, Accelerator
+from hw_models.accelerator import Accelerator
 from hw_models.circuits.chip import Chip, build_chip
 from hw_models.cost.activity import Activity, assumed_activity
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel, ConversionEnergy
@@ -19,6 +19,21 @@ from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
 from hw_models.workload import DigitalOperation
 
+_REFERENCE_KNOWS: Mapping[str, object] = {
+    "weight_encoding": "offset",
+    "readout": "current",
+    "dac_bits": 1,
+    "combine_columns": False,
+    "rows_at_once": None,
+    "supply_v": None,
+    "crossbar_columns": None,
+}
+_REFERENCE_HAS = {
+    "combine_columns": "a conversion of each column",
+    "rows_at_once": "all rows",
+    "supply_v": "the node's supply",
+    "crossbar_columns": "square crossbars",
+}
 _OF_LAYERS = tuple(name for name in COMPONENTS if name != DIGITAL)
 
 
@@ -65,7 +80,7 @@ def _check(accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activ
         raise ValueError("adc_bits None is an ideal converter, which has no cost; give 1 to 14 bits to estimate one")
     if accelerator.dac_bits != 1:
         raise ValueError(f"dac_bits {accelerator.dac_bits} has no cost model: wordlines are on or off; use dac_bits 1")
-    for name in _LATER:  # not charged yet
+    for name in ("readout", "input_drive", "supply_v"):  # not charged yet
         default = {field.name: field.default for field in dataclasses.fields(Accelerator)}[name]
         if getattr(accelerator, name) != default:
             raise ValueError(f"{name} {getattr(accelerator, name)} has no cost model yet; use {default}")
@@ -147,8 +162,9 @@ def _accelerator_outside(accelerator: Accelerator) -> tuple[str, ...]:
         for name, low, high in ranges
         if not low <= getattr(accelerator, name) <= high
     ]
-    if accelerator.weight_encoding != "offset":
-        reasons.append(f"weight_encoding {accelerator.weight_encoding}: the reference knows offset only")
+    for name, known in _REFERENCE_KNOWS.items():
+        if (value := getattr(accelerator, name)) not in (known, None):
+            reasons.append(f"{name} {str(value).lower()}: the reference knows {_REFERENCE_HAS.get(name, known)} only")
     ratio = accelerator.device.on_off_ratio
     if ratio is not None and not 2 <= ratio <= 150:
         reasons.append(f"on_off_ratio {ratio:g} is outside the reference table (2 to 150)")

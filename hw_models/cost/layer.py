@@ -91,13 +91,14 @@ def _tile_j(uses: LayerUses, tile: Piece, data: LayerActivity, conversions: Conv
 
 def _pe_j(uses: LayerUses, pe: Piece, activity: LayerActivity, conversions: ConversionEnergy) -> dict[str, float]:
     tech, unit, blocks, mapped = uses.chip.tech, uses.chip.crossbar, uses.tile.pe, uses.mapped
-    size = mapped.crossbar_size
-    row_blocks, column_blocks = math.ceil(pe.rows / size), math.ceil(pe.columns / size)
+    row_blocks = math.ceil(pe.rows / mapped.crossbar_size)
+    column_blocks = math.ceil(pe.columns / mapped.crossbar_columns)
     occupied, driven = row_blocks * column_blocks, pe.rows * activity.bit_density * column_blocks
-    energy = {name: uses.planes * occupied * value for name, value in unit.plane_j.items()}
-    for name, value in unit.active_row_j.items():
-        energy[name] += uses.planes * driven * value
-    energy["adc"] += uses.windows * conversions.block_j(unit, activity, size, pe.rows, pe.columns)
+    reads = uses.planes * math.ceil(pe.rows / mapped.rows_read) * column_blocks
+    energy = {name: reads * value for name, value in uses.read_j.items()}
+    for name, value in unit.active_row_step_j.items():
+        energy[name] += uses.planes * driven * (uses.steps * value)
+    energy["adc"] += uses.windows * conversions.block_j(unit, activity, mapped, pe.rows, pe.columns)
     energy["adder_trees"] = uses.pe_tree_charges(occupied) * blocks.tree.use_j(row_blocks)
     inputs, outputs = uses.register_accesses(pe)
     register_bits = inputs * blocks.input_register_bits + outputs * blocks.output_register_bits
@@ -144,13 +145,14 @@ def _cycles(uses: LayerUses) -> dict[str, float]:
 
 def _pe_cycles(uses: LayerUses, tile: Piece) -> dict[str, float]:
     mapped, unit = uses.mapped, uses.chip.crossbar
-    rows, columns = min(tile.rows, mapped.pe_size), min(tile.columns, mapped.pe_size)
+    rows, columns = min(tile.rows, mapped.pe_size), min(tile.columns, mapped.pe_columns)
+    reads = uses.planes * math.ceil(min(rows, mapped.crossbar_size) / mapped.rows_read)
     inputs, outputs = uses.register_accesses(Piece(rows, columns, 1))
     tree_uses, copies = uses.windows * uses.weights_per_scan, mapped.speedup
     registers = math.prod(mapped.pe_places) if uses.is_copied_on_every_pe else mapped.places
     return {
-        "adc": uses.planes * unit.steps / copies,
-        "shift_add": uses.planes * unit.accumulation_steps / copies,
+        "adc": reads * uses.steps / copies,
+        "shift_add": reads * (uses.weight_steps + unit.accumulations) / copies,
         "adder_trees": tree_uses * uses.tile.pe.tree.use_cycles(math.ceil(rows / mapped.crossbar_size)) / copies,
         "registers": tile.packs * (inputs + outputs) / min(registers, tile.packs * copies),
     }

@@ -31,14 +31,14 @@ def cut(length: int, size: int) -> list[tuple[int, int]]:
     return ([(size, whole)] if whole else []) + ([(rest, 1)] if rest else [])
 
 
-def pieces(rows: int, columns: int, size: int) -> list[Piece]:
-    """Cut a matrix into squares of `size`; whole pieces come first."""
-    return [Piece(r, c, n * m) for r, n in cut(rows, size) for c, m in cut(columns, size)]
+def pieces(rows: int, columns: int, most_rows: int, most_columns: int) -> list[Piece]:
+    """Cut a matrix into pieces of `most_rows` x `most_columns`; whole pieces come first."""
+    return [Piece(r, c, n * m) for r, n in cut(rows, most_rows) for c, m in cut(columns, most_columns)]
 
 
 def tiles_of(mapped: LayerMapping) -> list[Piece]:
     """The pieces on the tiles, the fullest and largest first. All places of a tile are filled before the next one's."""
-    parts = pieces(mapped.rows_per_position, mapped.pack_columns, mapped.tile_size)
+    parts = pieces(mapped.rows_per_position, mapped.pack_columns, mapped.tile_size, mapped.tile_columns)
     if mapped.packs == 1:
         return parts
     return [
@@ -50,13 +50,13 @@ def pes_of(mapped: LayerMapping, tile: Piece, side: int) -> list[Piece]:
     """The pieces of a pack on the PEs of a tile; a conventional tile has `side` x `side` PEs."""
     if mapped.mapped_as == "novel":
         return [Piece(tile.rows, tile.columns, mapped.kernel_positions)]
-    used = pieces(tile.rows, tile.columns, mapped.pe_size)
+    used = pieces(tile.rows, tile.columns, mapped.pe_size, mapped.pe_columns)
     return used + _phantom_pes(mapped, tile, side) if mapped.packs == mapped.speedup == 1 else used
 
 
 def _phantom_pes(mapped: LayerMapping, tile: Piece, side: int) -> list[Piece]:
     """Quirk: without copies, each PE without weights costs the energy of the last PE before it that has weights."""
-    rows, columns = cut(tile.rows, mapped.pe_size), cut(tile.columns, mapped.pe_size)
+    rows, columns = cut(tile.rows, mapped.pe_size), cut(tile.columns, mapped.pe_columns)
     used_rows, used_columns = (sum(count for _, count in lengths) for lengths in (rows, columns))
     beside = [Piece(r, columns[-1][0], n * (side - used_columns)) for r, n in rows]
     below = Piece(rows[-1][0], columns[-1][0], (side - used_rows) * side)
@@ -70,6 +70,9 @@ class LayerUses:
         is_copied_on_every_pe: Whether each PE of a conventional tile has a place for the whole matrix.
         windows: Input vectors of one inference.
         planes: Bit-planes of one inference: windows x input cycles.
+        steps, weight_steps: Steps of one read of a crossbar (`Accelerator.steps`), and the clock cycles of a read to
+            add up the conversions of each weight.
+        read_j: Energy of one read of a crossbar with all its steps, by component.
         tiles: Pieces of a pack on the tiles, the largest first. On a novel tile, each PE holds such a piece.
     """
 
@@ -84,6 +87,10 @@ class LayerUses:
             chip.accelerator.cols_per_adc, mapped.columns_per_weight, chip.accumulate_wide_weights
         )
         self.tiles = tiles_of(mapped)
+        unit, self.steps = chip.crossbar, chip.accelerator.steps(mapped.layer.weight_bits)
+        self.weight_steps = self.steps if chip.accelerator.conversions_per_weight() > 1 else 0
+        self.read_j = {name: self.steps * value + unit.read_j.get(name, 0.0) for name, value in unit.step_j.items()}
+        self.read_j |= {name: value for name, value in unit.read_j.items() if name not in unit.step_j}
 
     # A processing element
 
@@ -105,7 +112,8 @@ class LayerUses:
     def last_pe_tree_inputs(self) -> int | None:
         """Numbers that the adder trees of the last PE add; None if each copy fits one crossbar: they are idle."""
         mapped = self.mapped
-        if self.is_copied_on_every_pe and max(mapped.rows_per_position, mapped.pack_columns) <= mapped.crossbar_size:
+        fits_one = mapped.rows_per_position <= mapped.crossbar_size and mapped.pack_columns <= mapped.crossbar_columns
+        if self.is_copied_on_every_pe and fits_one:
             return None
         rows_of_last_pe = (mapped.rows_per_position - 1) % mapped.pe_size + 1
         return math.ceil(rows_of_last_pe / mapped.crossbar_size)
