@@ -61,6 +61,7 @@ def test_each_metric_is_read_from_its_report(cost, silicon):
         "latency_s": cost.latency_s,
         "energy_j": cost.energy_j,
         "edp_js": cost.edp_js,
+        "ir_drop": cost.ir_drop,
         "tops_per_watt_own_data": own.tops_per_watt,
         "energy_own_data_j": own.energy_j,
         "leakage_power_w": cost.leakage_power_w,

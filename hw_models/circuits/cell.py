@@ -101,6 +101,15 @@ def mean_conductance(cell: Cell, level_shares: tuple[float, ...], rows: int, col
     return total / len(series)
 
 
+def element_siemens(cell: Cell, level_shares: tuple[float, ...]) -> float:
+    """Mean conductance of the memory elements alone, in siemens, of a resistive cell."""
+    assert cell.device.g_on_siemens is not None, "an sram cell has no conductance of its own"
+    cell_bits = len(level_shares).bit_length() - 1
+    levels = enumerate(level_shares)
+    shares = math.fsum(share * cell.device.relative_conductance(level, cell_bits) for level, share in levels)
+    return cell.device.g_on_siemens * shares
+
+
 def _two_points(count: int) -> Iterator[float]:
     spread = math.sqrt((count**2 - 1) / 12)
     yield (count + 1) / 2 - spread

@@ -17,6 +17,7 @@ from hw_models.cost.layer import costs_of_layers
 from hw_models.cost.report import COMPONENTS, DIGITAL, CostReport, LayerCost
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
+from hw_models.wires import ir_drop
 from hw_models.workload import DigitalOperation
 
 _REFERENCE_KNOWS: Mapping[str, object] = {
@@ -70,7 +71,8 @@ def estimate_cost(
     assert accelerator.adc_bits is not None
     conversions = ConversionEnergy(model=adc_model, factor=survey_factor, adc_bits=accelerator.adc_bits)
     costs = costs_of_layers(chip, activity, conversions)
-    report = _report(chip, costs, _outside_reference(chip, adc_model))
+    drop = max(ir_drop(accelerator, mapped, each) for mapped, each in zip(mapping.layers, activity.layers, strict=True))
+    report = _report(chip, costs, drop, _outside_reference(chip, adc_model))
     beside = digital_cost(chip, digital)
     return report if beside is None else _with_digital(report, beside)
 
@@ -97,7 +99,7 @@ def _check(accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activ
                 raise ValueError(f"{name} of layer {layer.name} must have {count} values, got {got}")
 
 
-def _report(chip: Chip, costs: Sequence[LayerCost], outside_reference: tuple[str, ...]) -> CostReport:
+def _report(chip: Chip, costs: Sequence[LayerCost], ir_drop: float, outside_reference: tuple[str, ...]) -> CostReport:
     mapping, area_m2 = chip.mapping, sum(chip.area_m2.values())
     return CostReport(
         area_m2=area_m2,
@@ -117,6 +119,7 @@ def _report(chip: Chip, costs: Sequence[LayerCost], outside_reference: tuple[str
         latency_by_component_s=_sum_parts([cost.latency_by_component_s for cost in costs]),
         energy_by_component_j=_sum_parts([cost.energy_by_component_j for cost in costs]),
         layers=tuple(costs),
+        ir_drop=ir_drop,
         outside_reference=outside_reference,
     )
 

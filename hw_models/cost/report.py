@@ -69,6 +69,8 @@ class CostReport:
         area_by_component_m2, latency_by_component_s, energy_by_component_j: By component (`COMPONENTS`); energy is
             dynamic energy. `digital` is there only if there are digital operations.
         layers: One record per layer.
+        ir_drop: Mean share of a column's current that wires take, 0 to 1, in the layer that loses most
+            (`hw_models.wires`). Neither the energy nor the simulated accuracy knows of it.
         outside_reference: Why NeuroSim refuses this design, or which settings its table does not cover; empty if none.
     """
 
@@ -89,6 +91,7 @@ class CostReport:
     latency_by_component_s: Mapping[str, float]
     energy_by_component_j: Mapping[str, float]
     layers: tuple[LayerCost, ...]
+    ir_drop: float
     outside_reference: tuple[str, ...]
 
     @property

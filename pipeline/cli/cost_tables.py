@@ -37,6 +37,7 @@ from hw_models.validation.silicon import (
     geometric_mean_factor,
     read_measured_chips,
 )
+from hw_models.wires import in_words
 from hw_models.workload import Workload
 from pipeline.cli.options import print_json
 from pipeline.design.design_point import load_design
@@ -236,6 +237,8 @@ def notes(
     """Print what is outside the reference's range, what the energy would be with other data, and silicon's."""
     for reason in report.outside_reference:
         console.print(f"[yellow]outside NeuroSim's range:[/yellow] {reason}")
+    if wires := in_words(report.ir_drop):
+        console.print(f"[yellow]{wires}[/yellow]", highlight=False)
     layers = list(workload.layers)
     scaled = [_scaled(accelerator, layers, factor) for factor in (0.5, 2.0)]
     spread = [estimate_cost(accelerator, layers, digital=workload.digital, activity=each).energy_j for each in scaled]

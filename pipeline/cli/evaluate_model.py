@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hw_models.wires import in_words
 from pipeline.cli.options import print_json, settings_by_name
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ def _print(design: "DesignPoint", settings: Mapping[str, Any], found: "OwnMeasur
     )
     for reason in cost.outside_reference:
         print(f"  outside NeuroSim's range: {reason}")
+    if wires := in_words(cost.ir_drop):
+        print(f"  {wires}")
     if found.uncounted:
         print(f"  operations whose cost is not known, and not charged: {', '.join(found.uncounted)}")
 

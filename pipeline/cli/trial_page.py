@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hw_models.silicon import silicon_estimate_of
+from hw_models.wires import in_words
 from pipeline.database.trials import describe_settings
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.describe import describe_network, design_columns
@@ -145,9 +146,10 @@ def _share(value: float | None, total: float, name: str) -> str:
 
 def _outside(shown: Evaluated) -> Text:
     reasons = shown.cost["outside_reference"]
-    if not reasons:
-        return Text("This design is inside NeuroSim's range.\n")
-    return Text("\n".join(["Outside NeuroSim's range:", *(f"- {reason}" for reason in reasons), ""]))
+    wires = in_words(shown.cost.get("ir_drop", 0.0))  # earlier databases have none
+    told = ["Outside NeuroSim's range:", *(f"- {reason}" for reason in reasons)]
+    lines = [*(told if reasons else ["This design is inside NeuroSim's range."]), wires]
+    return Text("\n".join(line for line in lines if line) + "\n")
 
 
 def _silicon(shown: Evaluated) -> Text:

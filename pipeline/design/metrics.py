@@ -130,6 +130,13 @@ METRICS: dict[str, Metric] = {
         "energy_j", "energy", "Energy of one inference, leakage included.", unit="nJ", stored_unit="J"
     ),
     "edp_js": _minimized("edp_js", "EDP", "Energy times latency of one inference.", unit="pJ s", stored_unit="J s"),
+    "ir_drop": _minimized(
+        "ir_drop",
+        "IR drop, share of current",
+        "Share of a column's current that the resistance of wires takes, in the layer that loses most. The simulated "
+        "accuracy does not know of it; the constraint ir_drop <= 0.05 keeps a search to designs where it is small.",
+        unit="",
+    ),
     "tops_per_watt_own_data": _maximized(
         "tops_per_watt",
         "TOPS/W, own data",

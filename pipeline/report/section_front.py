@@ -1,5 +1,6 @@
 """The section on the Pareto front."""
 
+from hw_models.wires import TOLD_FROM
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
@@ -47,7 +48,18 @@ def _note(findings: Findings) -> str:
         f"images or retraining. {other_images(findings).capitalize()}; treat closer designs as equal. "
         f"Costs of {outside} of the {count_of(len(findings.front), 'design')} on the front are outside NeuroSim's "
         f"range. Measured chips differ from the cost model by a factor of {SILICON_FACTOR} (geometric mean, "
-        "docs/cost_model.md)."
+        f"docs/cost_model.md). {_wires(findings)}"
+    )
+
+
+def _wires(findings: Findings) -> str:
+    """How many designs of the front would lose current to their wires; empty if none would."""
+    drops = [drop for trial in findings.front if (drop := trial.cost.get("ir_drop", 0.0)) >= TOLD_FROM]
+    if not drops:
+        return ""
+    return (
+        f"In {count_of(len(drops), 'design')} on the front, wires would take {TOLD_FROM:.0%} to {max(drops):.0%} of a "
+        "column's current (IR drop), of which neither accuracy nor energy knows."
     )
 
 
