@@ -25,6 +25,10 @@ class FileFunctionError(ValueError):
     """A user's file or function is missing, changed or failed; the message names file and line."""
 
 
+class FileChanged(FileFunctionError):
+    """A user's file is another one than when it was hashed."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class FileFunction:
     """A function in a user's file, with a hash of the file's content. A field of a study file's records.
@@ -50,7 +54,7 @@ class FileFunction:
 
         Raises:
             ValueError: If the text has another form, or the file cannot be read.
-            FileFunctionError: If the text names a hash and the file has another.
+            FileChanged: If the text names a hash and the file has another.
         """
         if isinstance(text, cls):
             return text
@@ -63,7 +67,7 @@ class FileFunction:
             return found
         now = hash_of(found.path)
         if known and known != now:
-            raise FileFunctionError(
+            raise FileChanged(
                 f"{found.path} has changed since the study was made (its hash was {known} and is {now}); put the file "
                 "back, or give the study a new name"
             )
@@ -94,7 +98,7 @@ class FileFunction:
             FileFunctionError: If the file cannot be loaded, has changed since it was hashed, or has no such function.
         """
         if self.content_hash is not None and hash_of(self.path) != self.content_hash:
-            raise FileFunctionError(f"{self.path} has changed since it was read; put it back, or start again")
+            raise FileChanged(f"{self.path} has changed since it was read; put it back, or start again")
         names = vars(_telling(_module, self.path)(self.path.resolve(), _content(self.path)))
         found = names.get(self.function)
         if not callable(found):

@@ -2,8 +2,12 @@
 
 import contextlib
 import difflib
+import glob
+import hashlib
 import os
+import socket
 import threading
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,17 +18,26 @@ from hw_models.yaml_loaders import load_yaml
 
 _LONGEST_FILE = 4_000_000  # characters of a user's file; assumed
 
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"  # several machines may write into one folder
+
 
 def write_whole(path: Path, content: str | bytes | Callable[[Path], Any], durable: bool = False) -> None:
     """Write a file whole or not at all. Several processes may write the same one: the last wins.
+
+    It is written as `NAME.HOST-PROCESS-THREAD.part` first. What a process that was killed left of such a file is
+    removed.
 
     Args:
         path: The file; its folder is made if missing.
         content: Text (UTF-8), bytes, or a function that writes the file it is given.
         durable: Return only when the disk has the file, so that it outlives a power cut.
+
+    Raises:
+        OSError: If the disk refuses it; names a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    remove_unfinished(path.parent, path.name)
+    unfinished = path.with_name(f"{path.name}.{_HOST}-{os.getpid()}-{threading.get_native_id()}.part")
     try:
         if callable(content):
             content(unfinished)
@@ -34,10 +47,37 @@ def write_whole(path: Path, content: str | bytes | Callable[[Path], Any], durabl
             with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())
         unfinished.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # what the disk refuses in the middle of a file has no name
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(folder: Path, name: str = "*") -> None:
+    """Remove what processes of this machine that are gone left unfinished of the file `name` in a folder, or of all."""
+    pattern = name if name == "*" else glob.escape(name)
+    for path in folder.glob(f"{pattern}.{_HOST}-*-*.part"):
+        process = path.name.split("-")[-2]
+        if process.isdecimal() and not _is_alive(int(process)):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+def checksum_of(content: bytes) -> str:
+    """SHA-256 of a file's content, as the database keeps it."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_yaml(path: Path, kind: str) -> Any:

@@ -1,6 +1,7 @@
 """Evaluations without training, for tests of everything around them. Worker processes import this module."""
 
 import dataclasses
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import made_up
 
+from pipeline.data.data_set import DataError
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import TrialResult, VariationReport
+from pipeline.file_function import FileChanged
+from pipeline.files import write_whole
 from pipeline.networks.workload import cost_before_training
 from pipeline.study.study_spec import StudySpec
 
@@ -102,7 +106,7 @@ def trial_1_kills_its_worker(
     design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None
 ) -> TrialResult:
     if trial_number == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGSEGV)
     time.sleep(0.2)
     return made_up_result(design, trial_number)
 
@@ -125,3 +129,40 @@ def wait_for_go(design: DesignPoint, spec: StudySpec, trial_number: int, checkpo
 def evaluate_briefly(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
     time.sleep(0.02 * (1 + trial_number % 5))
     return made_up_result(design, trial_number)
+
+
+def lack_something(design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None) -> TrialResult:
+    """From trial 2 on, while the file `lack` lies beside the checkpoints' folder: fail as a machine does without it."""
+    assert checkpoint is not None
+    lack = checkpoint.parent.parent / "lack"
+    if trial_number < 2 or not lack.exists():
+        write_whole(checkpoint, f"weights of {trial_number}")
+        return made_up_result(design, trial_number)
+    kind = lack.read_text()
+    if kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "builder":
+        try:
+            raise MemoryError
+        except MemoryError as error:
+            raise ValueError("net.py:build(width=4) failed") from error
+    write_whole(checkpoint, lambda unfinished: (unfinished.write_text("half"), raise_one(LACKS[kind])))
+    raise AssertionError
+
+
+def raise_one(error: Exception) -> None:
+    raise error
+
+
+LACKS = {
+    "room": OSError(errno.ENOSPC, "No space left on device"),
+    "short name": OSError(errno.ENAMETOOLONG, "File name too long", "n.pt"),
+    "room, says a library": RuntimeError("open file failed with strerror: No space left on device"),
+    "memory": MemoryError(),
+    "memory, says a library": RuntimeError("can't allocate memory: Error code 12 (Cannot allocate memory)"),
+    "library": ImportError("libgomp.so.1: failed to map segment from shared object"),
+    "library of ctypes": OSError("Could not load shared object file: libllvmlite.so"),
+    "thread": RuntimeError("can't start new thread"),
+    "data": DataError("train-images: does not exist"),
+    "own file": FileChanged("net.py has changed since it was read"),
+}

@@ -107,7 +107,7 @@ def test_workers_fill_a_generation_side_by_side_and_wait_for_its_end(study, tmp_
         def tick(self) -> None:
             """Between two looks one evaluation ended, so that one process is free for a moment."""
             trials = opened.get_trials()
-            numbers = {task.args[2] for _, task in processes.work}
+            numbers = {task.args[3] for _, task in processes.work}
             in_work.append(len(numbers))
             of_work = {generation_of(trial) for trial in trials if trial.number in numbers}
             assert len(of_work) <= 1, "no two generations at once"

@@ -96,7 +96,7 @@ def test_no_file_of_weights_is_read_as_a_program():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "pickle.load", "pickle.loads")
     ]
-    assert len(calls) > 3
+    assert calls
     for name, node in calls:
         assert "weights_only=True" in [ast.unparse(keyword) for keyword in node.keywords], name
 

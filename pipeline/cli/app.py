@@ -1,6 +1,6 @@
 """The command `nacim`. A command imports only typer at its top, so that help is quick; it loads the rest when it runs.
 
-Exit codes: 0 done; 2 bad input, nothing written; 3 the database or the disk failed, results are kept; 4 the run
+Exit codes: 0 done; 2 bad input, nothing written; 3 the database or the machine failed, results are kept; 4 the run
 stopped because trainings failed or the search space is used up; 5 a replayed trial differs; 130 interrupted,
 finished trials are kept.
 """
@@ -18,6 +18,7 @@ from pipeline.cli.run import run
 from pipeline.cli.status import status
 from pipeline.cli.submit import submit
 from pipeline.cli.worker import worker
+from pipeline.machine_faults import MachineFault, fault_of
 
 app = typer.Typer(
     add_completion=False,
@@ -44,6 +45,9 @@ def main() -> None:
 
 
 def _expected(error: Exception) -> tuple[str, int] | None:
+    """Message and exit code of an error that may happen; None of one that is a fault of ours."""
+    if isinstance(error, (MemoryError, ImportError)):  # what follows could not be loaded either
+        return f"{fault_of(error)}; then run the same command to go on", 3
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -55,7 +59,7 @@ def _expected(error: Exception) -> tuple[str, int] | None:
 
     if isinstance(error, (RepeatedFailure, SpaceExhausted, SupernetDied, TrainingDiverged)):
         return str(error), 4
-    if isinstance(error, DatabaseAway):
+    if isinstance(error, (DatabaseAway, MachineFault)):
         return str(error), 3
     if isinstance(error, (StorageInternalError, SQLAlchemyError)):
         way_out = "free the disk or the lock and run the same command to go on"
@@ -66,4 +70,7 @@ def _expected(error: Exception) -> tuple[str, int] | None:
             "choose another folder and run the same command to go on",
             3,
         )
-    return (str(error), 2) if isinstance(error, ValueError) else None
+    if isinstance(error, ValueError):
+        return str(error), 2
+    fault = fault_of(error)
+    return (f"{fault}; then run the same command to go on", 3) if fault else None

@@ -34,10 +34,11 @@ def record(
 
 
 def _attributes(result: TrialResult) -> dict[str, Any]:
-    some = {
+    some: dict[str, Any] = {
         "learning_curve": list(result.learning_curve),
         "stopped_early": result.stopped_early,
         "silicon": result.silicon,
+        "checkpoint_sha256": result.checkpoint_sha256,
     }
     return (
         result.measured

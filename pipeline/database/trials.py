@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -11,10 +12,12 @@ from optuna.trial import FrozenTrial, TrialState
 from pipeline.database.transaction import transaction
 from pipeline.design.metrics import METRICS, Metric
 from pipeline.design.pareto import nondominated, to_losses
+from pipeline.files import checksum_of
 from pipeline.optuna_private import lock_study
 
 KINDS = ("evaluated", "stopped early", "reused", "infeasible", "failed", "running", "foreign")
 _OF_RESULTS = {"design", "design_hash", "cost", "variation", "checkpoint"}  # attributes that a recorded result has
+_CHECKSUM = "checkpoint_sha256"  # attribute of trials since databases have it
 _MARKS = {"reused_from": "reused", "infeasible": "infeasible", "stopped_early": "stopped early"}
 _STATES = {TrialState.PRUNED: "infeasible", TrialState.FAIL: "failed"}
 
@@ -73,6 +76,31 @@ def checkpoint_of(trial: FrozenTrial) -> str | None:
     raise ValueError(
         f"trial {trial.number}: its checkpoint {str(name)[:80]!r} is no file name as nacim writes them; another "
         "program has changed the database, so do not trust it"
+    )
+
+
+def weights_of(trial: FrozenTrial, checkpoints: Path) -> Path:
+    """The file of a trial's weights in the study's folder `checkpoints`, which may be gone.
+
+    Raises:
+        ValueError: If the file is another one than the trial wrote, or `checkpoint_of` raises it.
+    """
+    path = checkpoints / str(checkpoint_of(trial))
+    known = trial.user_attrs.get(_CHECKSUM)
+    if known is not None and path.is_file() and (now := checksum_of(path.read_bytes())) != known:
+        raise ValueError(
+            f"{path} is not the file that trial {trial.number} wrote (SHA-256 {str(known)[:12]}, now {now[:12]}): it "
+            "was damaged or replaced; put it back, or remove it and nacim evaluate trains the network again"
+        )
+    return path
+
+
+def lacks_checksum(trial: FrozenTrial) -> str:
+    """What to tell of a trial whose weights cannot be checked; empty if they can."""
+    if trial.user_attrs.get("checkpoint") is None or _CHECKSUM in trial.user_attrs:
+        return ""
+    return (
+        f"trial {trial.number}: an earlier nacim stored no checksum of its weights; another file would not be noticed"
     )
 
 

@@ -1,7 +1,8 @@
 """The results of one trial. No torch here, so that a report opens fast."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hw_models.cost import CostReport
@@ -70,6 +71,7 @@ class TrialResult:
         phase_s: Wall time of each phase in seconds.
         versions: Of Python, nacim and the libraries that computed the result.
         checkpoint: File of the trained weights.
+        checkpoint_sha256: That file's checksum; None without a file.
         silicon: `hw_models.silicon.NetworkEstimate.to_dict()`.
         learning_curve: Accuracies during training, one record per checkpoint: `epoch` and the names of `METRICS`.
         stopped_early: None, or why training ended early (`pipeline.design.pareto.StoppingRule.verdict`). The
@@ -83,9 +85,17 @@ class TrialResult:
     phase_s: dict[str, float]
     versions: dict[str, str]
     checkpoint: str | None
+    checkpoint_sha256: str | None = None
     learning_curve: tuple[dict[str, float], ...] = ()
     stopped_early: dict[str, float] | None = None
     silicon: dict[str, Any] | None = None
+
+    def check(self, objectives: Sequence[str]) -> None:
+        """Raise ValueError if an objective is missing, infinite or no number: a search cannot compare it."""
+        for name in objectives:
+            value = self.measured.get(name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"the objective {name} of the result is {value!r}, which is no finite number")
 
 
 def accuracies(report: VariationReport) -> dict[str, float]:

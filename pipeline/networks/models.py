@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.design_point import ImageSpec
-from pipeline.file_function import hash_of
+from pipeline.file_function import FileChanged, hash_of
 from pipeline.networks.builders import build, load_builder
 
 _NAMED = 5  # keys that a message lists
@@ -44,7 +44,7 @@ def load_weights(model: nn.Module, path: Path, file_hash: str | None = None) -> 
             its keys or shapes are not those of the model; names them.
     """
     if file_hash is not None and hash_of(path) != file_hash:
-        raise ValueError(
+        raise FileChanged(
             f"{path} has changed since the study was made (hash {file_hash}, now {hash_of(path)}); put the file back, "
             "or give the study a new name"
         )

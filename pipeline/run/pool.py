@@ -2,9 +2,10 @@
 
 import dataclasses
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 import optuna
@@ -12,9 +13,14 @@ from optuna.trial import FrozenTrial
 
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrialResult
-from pipeline.run.worker import start_worker, worker_context
+from pipeline.machine_faults import MachineFault, fault_of_death, name_of_death
+from pipeline.run.worker import CANNOT_START, start_pool_worker, worker_context
 
 _POLL_S = 0.5
+
+
+class WorkerDied(RuntimeError):
+    """An evaluation crashed its process, alone and twice."""
 
 
 class View(Protocol):
@@ -80,8 +86,9 @@ class WorkerPool:
         try:
             future = self._executor.submit(evaluation.task)
         except BrokenProcessPool as error:  # a process died just now; `finished` will see it
-            future = Future()
-            future.set_exception(error)
+            future = _failed(error)
+        except (OSError, EOFError) as error:
+            future = _failed(MachineFault(CANNOT_START.format(type(error).__name__)))
         future.add_done_callback(lambda future: self._pass_on(evaluation, future))
         self._in_work[future] = evaluation
         self._view.started(evaluation.trial.number, evaluation.design)
@@ -124,7 +131,13 @@ class WorkerPool:
             if future.cancelled() or future.exception() is not None:
                 del self._in_work[future]
                 again = self.submit(evaluation)
+                processes = multiprocessing.active_children()
                 wait([again])
+                if isinstance(again.exception(), BrokenProcessPool):
+                    self._executor.shutdown(wait=True)
+                    del self._in_work[again]
+                    again = _failed(_death(processes))
+                    self._in_work[again] = evaluation
             yield evaluation, again
             del self._in_work[again]
             self._executor.shutdown(wait=True)
@@ -135,5 +148,18 @@ class WorkerPool:
             self._spool(evaluation.trial.number, evaluation.design.content_hash, future.result())
 
 
+def _failed(error: BaseException) -> "Future[TrialResult]":
+    future: Future[TrialResult] = Future()
+    future.set_exception(error)
+    return future
+
+
+def _death(processes: Sequence[BaseProcess]) -> BaseException:
+    """Why the only process of an evaluation is gone: by a fault of the machine, or a crash."""
+    code = min((process.exitcode for process in processes if process.exitcode is not None), default=None)
+    crash = f"the worker process died twice, the second time alone, of {name_of_death(code)}"
+    return fault_of_death(code) or WorkerDied(crash)
+
+
 def _processes(count: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(count, mp_context=worker_context(), initializer=start_worker)
+    return ProcessPoolExecutor(count, mp_context=worker_context(), initializer=start_pool_worker)

@@ -171,12 +171,13 @@ class SharedQueue(Queue):
         silence_s = self._silent(unfinished)
         given_up: list[FrozenTrial] = []
         for trial in unfinished:
-            if trial.user_attrs.get("interrupted"):
+            if not trial.user_attrs.get("interrupted"):
+                if trial_id(trial) not in silence_s:
+                    continue
+                self._note_death(trial, silence_s[trial_id(trial)])
+            if self._outlives(session, trial):
                 return trial, given_up
-            if trial_id(trial) in silence_s:
-                if self._outlives(session, trial, silence_s[trial_id(trial)]):
-                    return trial, given_up
-                given_up.append(trial)
+            given_up.append(trial)
         return None, given_up
 
     def _silent(self, unfinished: list[FrozenTrial]) -> dict[int, float]:
@@ -186,15 +187,21 @@ class SharedQueue(Queue):
         beats = heartbeats(self._study, unfinished)
         return {key: silence_s for key, silence_s in beats.items() if silence_s > self._grace_s}
 
-    def _outlives(self, session: Session, trial: FrozenTrial, silence_s: float) -> bool:
-        """Note the death of a trial's worker; False if that was one too many, and the trial is given up."""
-        worker = trial.user_attrs.get("worker", {})
-        death = worker | {"silent_s": round(silence_s), "noticed": datetime.now(UTC).isoformat()}
+    def _note_death(self, trial: FrozenTrial, silence_s: float) -> None:
+        """Note that a trial's worker counts as dead."""
+        death = trial.user_attrs.get("worker", {}) | {
+            "silent_s": round(silence_s),
+            "noticed": datetime.now(UTC).isoformat(),
+        }
         deaths = [*trial.user_attrs.get("deaths", []), death]
         storage_of(self._study).set_trial_user_attr(trial_id(trial), "deaths", deaths)
+
+    def _outlives(self, session: Session, trial: FrozenTrial) -> bool:
+        """Whether a trial is tried again; False if too many workers died in it, and it is given up."""
+        deaths = storage_of(self._study).get_trial(trial_id(trial)).user_attrs.get("deaths", [])
         if len(deaths) < _DEATHS:
             return True
-        last = f"the last on {worker.get('host')} (process {worker.get('pid')})"
+        last = f"the last on {deaths[-1].get('host')} (process {deaths[-1].get('pid')})"
         reason = f"{len(deaths)} workers died in this trial, {last}"
         self._view.finished(records.fail(self._study, session, trial_id(trial), {"error": reason}))
         return False

@@ -6,9 +6,9 @@ import functools
 import json
 import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -19,6 +19,7 @@ from pipeline.database.patience import DatabaseAway, Patience
 from pipeline.database.transaction import set_user_attributes, transaction
 from pipeline.design.results import TrialResult, VariationReport
 from pipeline.files import write_whole
+from pipeline.machine_faults import MachineFault, OutOfMemory
 from pipeline.optuna_private import lock_trial, storage_of, trial_id
 from pipeline.study.study_file import StudyDefinition
 
@@ -83,8 +84,6 @@ class Recording:
 
     def fail(self, trial: optuna.Trial, error: BaseException) -> FrozenTrial:
         """End a trial with the reason for its failure."""
-        if isinstance(error, BrokenProcessPool):
-            error = RuntimeError("the worker process died twice, the second time alone; perhaps for lack of memory")
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         trace = "".join(traceback.format_exception(error))[-_TRACEBACK_LENGTH:]
 
@@ -93,6 +92,24 @@ class Recording:
                 return records.fail(self._study, session, trial_id(trial), {"error": cause, "traceback": trace})
 
         return self._in_database(step)
+
+    def leave(self, trial: optuna.Trial, fault: MachineFault) -> NoReturn:
+        """End a run with this trial unfinished, for the next run or another worker: its design is not to blame."""
+        if isinstance(fault, OutOfMemory):
+            with contextlib.suppress(Exception):
+                self._note_death(trial, str(fault))
+        raise type(fault)(
+            f"trial {trial.number} is left for the next run, for this machine is to blame: {fault}; then run the same "
+            "command to go on"
+        ) from fault
+
+    def _note_death(self, trial: optuna.Trial, cause: str) -> None:
+        """Note that a worker died in a trial for lack of memory: a shared study tries that only so often."""
+        death = this_process() | {"cause": cause, "noticed": datetime.now(UTC).isoformat()}
+        with transaction(self._study) as session:
+            lock_trial(session, trial_id(trial))
+            stored = storage_of(self._study).get_trial(trial_id(trial)).user_attrs
+            set_user_attributes(session, trial_id(trial), {"deaths": [*stored.get("deaths", []), death]})
 
     def hand_back(self, trials: Sequence[optuna.Trial]) -> None:
         """Mark running trials as interrupted: the next run or another worker may take them up."""

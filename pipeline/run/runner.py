@@ -19,17 +19,19 @@ from optuna.trial import FrozenTrial, TrialState
 
 from pipeline.database import HEARTBEAT_S
 from pipeline.database.heartbeat import HeartbeatThread
-from pipeline.database.patience import DISK_ERRORS, DatabaseAway, Patience
+from pipeline.database.patience import DatabaseAway, Patience
 from pipeline.database.storage import StudyError
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrialResult
+from pipeline.files import remove_unfinished
+from pipeline.machine_faults import MachineFault
 from pipeline.optuna_private import trial_id
 from pipeline.run.asking import Asked, Asking
 from pipeline.run.pool import Evaluation, View, WorkerPool
 from pipeline.run.queue import LoneQueue, Queue
 from pipeline.run.recording import Recording
 from pipeline.run.stopping import stopping_rule
-from pipeline.run.worker import evaluate_trial
+from pipeline.run.worker import evaluate_and_judge, evaluate_trial
 from pipeline.study.study_file import StudyDefinition
 
 _IDLE_TRIALS = 1000  # assumed: trials in a row that need no evaluation before a large space counts as used up
@@ -122,7 +124,7 @@ class Runner:
         """Evaluate until the goal is reached, the time is up or a small space is used up; finishes a run cut off.
 
         Raises:
-            RepeatedFailure, SpaceExhausted, DatabaseAway: As their names say.
+            RepeatedFailure, SpaceExhausted, DatabaseAway, MachineFault: As their names say.
             KeyboardInterrupt: Ctrl-C; unfinished trials stay marked as interrupted and are taken up by the next run.
         """
         self._idle = 0  # trials in a row that needed no evaluation
@@ -157,6 +159,7 @@ class Runner:
         finally:
             self._heartbeat.stop()
             pool.close()
+            remove_unfinished(self._checkpoints)
 
     def _fill(self, pool: WorkerPool, goal: int, deadline: float) -> bool:
         """Give work to free processes; True if all that is left to do runs elsewhere."""
@@ -187,10 +190,10 @@ class Runner:
 
     def _task(self, trial: optuna.Trial, design: DesignPoint) -> Callable[[], TrialResult]:
         spec = self._definition.spec
-        name = f"{spec.name}-{self._definition.identity_hash}-{trial.number:05d}.pt"
+        path = self._checkpoints / f"{spec.name}-{self._definition.identity_hash}-{trial.number:05d}.pt"
         rule = self._in_database(lambda: stopping_rule(self._study, spec, trial.number, design))
         options = {"rule": rule} if rule else {}
-        return functools.partial(self._evaluate, design, spec, trial.number, self._checkpoints / name, **options)
+        return functools.partial(evaluate_and_judge, self._evaluate, design, spec, trial.number, path, **options)
 
     def _collect(self, pool: WorkerPool) -> None:
         """Wait a moment and record the evaluations that ended."""
@@ -200,8 +203,8 @@ class Runner:
             error = future.exception()
             if error is None:
                 self._record(evaluation, future.result())
-            elif isinstance(error, OSError) and (error.filename or error.errno in DISK_ERRORS):
-                raise error  # the machine's fault, not the design's: the next run takes the trial up
+            elif isinstance(error, MachineFault):
+                self._recording.leave(evaluation.trial, error)
             else:
                 self._fail(pool, evaluation, error)
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import filelock
 
 from pipeline.files import write_whole
-from pipeline.run.worker import start_worker, use_one_thread, worker_context
+from pipeline.machine_faults import MachineFault, fault_of, fault_of_death, name_of_death
+from pipeline.run.worker import CANNOT_START, start_worker, use_one_thread, worker_context
 from pipeline.study.study_file import StudyDefinition
 from pipeline.trial.supernet_key import supernet_key
 
+_END_S = 10  # assumed: for a process that has closed its pipe to end by itself
 _REPORT_S = 10  # least time between two lines of progress
 
 
@@ -30,6 +32,7 @@ def with_supernet(definition: StudyDefinition, folder: Path, say: Callable[[str]
 
     Raises:
         OSError: If a file cannot be written.
+        MachineFault: If the machine lacks something.
         SupernetDied, TrainingDiverged: If the training fails.
     """
     if definition.spec.accuracy.source == "training":
@@ -55,7 +58,10 @@ def _train(definition: StudyDefinition, path: Path, say: Callable[[str], None]) 
     context = worker_context()
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_train_and_report, args=(definition, path, there), daemon=True)
-    process.start()
+    try:
+        process.start()
+    except (OSError, EOFError) as error:
+        raise MachineFault(CANNOT_START.format(type(error).__name__)) from error
     there.close()
     last = 0.0
     try:
@@ -64,28 +70,35 @@ def _train(definition: StudyDefinition, path: Path, say: Callable[[str], None]) 
                 message = here.recv()
             except EOFError:
                 break
+            if isinstance(message, MachineFault):
+                raise type(message)(f"the supernet's training: {message}; then run the same command to go on with it")
             if isinstance(message, Exception):
                 raise message
             epoch, loss = message
             if epoch == definition.spec.accuracy.supernet_epochs or time.monotonic() - last >= _REPORT_S:
                 last = time.monotonic()
                 say(f"supernet: epoch {epoch} of {definition.spec.accuracy.supernet_epochs}, loss {loss:.3f}")
+        process.join(_END_S)
     finally:
         process.kill()
         process.join()
         here.close()
     if not path.is_file():
-        raise SupernetDied("the supernet's training died, perhaps for lack of memory; the same command goes on with it")
+        if fault := fault_of_death(process.exitcode):
+            raise type(fault)(f"the supernet's training: {fault}; then run the same command to go on with it")
+        raise SupernetDied(
+            f"the supernet's training died of {name_of_death(process.exitcode)}; the same command goes on with it"
+        )
 
 
 def _train_and_report(definition: StudyDefinition, path: Path, connection: Connection) -> None:
-    start_worker()
-    use_one_thread()
-    from pipeline.data.batches import load_images
-    from pipeline.trial.supernet import train_supernet
-
     try:
+        start_worker()
+        use_one_thread()
+        from pipeline.data.batches import load_images
+        from pipeline.trial.supernet import train_supernet
+
         images = load_images(definition.spec.dataset)
         train_supernet(definition, images.train, path, lambda epoch, loss: connection.send((epoch, loss)))
     except Exception as error:
-        connection.send(error)
+        connection.send(fault_of(error) or error)

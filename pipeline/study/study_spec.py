@@ -15,6 +15,8 @@ from pipeline.study.calibrate_spec import CalibrateSpec
 from pipeline.study.sampler_spec import SamplerSpec
 from pipeline.study.spaces import HardwareSpace, NetworkSpace
 
+_NAME_LENGTH = 150  # its files' names add up to 90 characters; the usual file systems allow 255
+
 
 class TrainingSpec(StrictModel):
     """How each network is trained."""
@@ -99,7 +101,7 @@ AnyNetwork = Annotated[
 class StudySpec(StrictModel):
     """One study file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=_NAME_LENGTH)
     question: str = Field("", description="What the study should find out; the report shows it.")
     seed: int = Field(0, ge=0, lt=2**32)
     trials: int = Field(60, ge=1, description="Trials that each run adds.")

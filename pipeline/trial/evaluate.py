@@ -60,8 +60,8 @@ def evaluate(
     timed("calibration", calibrate, network, midway.judging.calibration)
     own_cost = timed("activity", _cost_of_own_data, design, network, images)
     validation, test = timed("variation", midway.judging.reports, network)
-    if kept := None if midway.stopped else checkpoint:
-        timed("checkpoint", save_checkpoint, network, kept)
+    kept = None if midway.stopped else checkpoint
+    checksum = timed("checkpoint", save_checkpoint, network, kept) if kept else None
     return TrialResult(
         measured=measured_values(cost, own_cost, silicon, validation, test),
         cost=cost.to_dict(),
@@ -70,6 +70,7 @@ def evaluate(
         phase_s=timed.phase_s,
         versions=versions(),
         checkpoint=kept.name if kept else None,
+        checkpoint_sha256=checksum,
         learning_curve=tuple(midway.curve),
         stopped_early=midway.stopped,
         silicon=silicon.to_dict(),

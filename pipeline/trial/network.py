@@ -1,5 +1,6 @@
 """Builds a design's torch network, whose weights lie on crossbars, and stores its trained weights in a file."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pipeline.analog.layers import MaxPool2d, NoisyConv2d, NoisyLinear
 from pipeline.compute_device import compute_device
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import Layer, topology
-from pipeline.files import write_whole
+from pipeline.files import checksum_of, write_whole
 from pipeline.networks.models import example_of, float_model, load_weights
 from pipeline.networks.workload import workload_of
 
@@ -91,10 +92,20 @@ def _widen(layer: NoisyLayer) -> None:
     layer.weight.mul_(max(1.0, FIXED_POINT_SPREAD / spread))
 
 
-def save_checkpoint(network: nn.Module, path: Path) -> None:
-    """Write weights and ranges to `path`; the file is complete or absent."""
-    weights = {name: value.cpu() for name, value in network.state_dict().items()}
-    write_whole(path, lambda unfinished: torch.save(weights, unfinished))
+def save_checkpoint(network: nn.Module, path: Path) -> str:
+    """Write weights and ranges to `path`; the file is complete or absent. Gives its checksum (`files.checksum_of`)."""
+    return write_weights({name: value.cpu() for name, value in network.state_dict().items()}, path)
+
+
+def write_weights(content: dict[str, Any], path: Path) -> str:
+    """Write what `torch.load(path, weights_only=True)` reads, whole or not at all; gives the file's checksum.
+
+    Python writes the file: an error of the disk then has its errno, which torch's own writer does not tell.
+    """
+    packed = io.BytesIO()
+    torch.save(content, packed)
+    write_whole(path, packed.getvalue())
+    return checksum_of(packed.getvalue())
 
 
 def load_checkpoint(design: DesignPoint, path: Path) -> nn.Module:

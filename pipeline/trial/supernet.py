@@ -21,11 +21,11 @@ from pipeline.data.task import task_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrainingDiverged
 from pipeline.design.topology import topology
-from pipeline.files import write_whole
 from pipeline.seeds import derive_seed
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import StudyDefinition
 from pipeline.study.study_spec import StudySpec
+from pipeline.trial.network import write_weights
 from pipeline.trial.shared_weights import SharedWeights, build_channels_last, part_of, shared_weights
 from pipeline.trial.training import train
 
@@ -61,9 +61,9 @@ def train_supernet(
     round_products(True)  # never switched back: the process only trains
     while training.epoch < spec.accuracy.supernet_epochs:
         loss = training.run_epoch()
-        _write(training.state(), unfinished)
+        write_weights(training.state(), unfinished)
         report(training.epoch, loss)
-    _write({name: weight.detach().cpu() for name, weight in training.shared.items()}, path)
+    write_weights({name: weight.detach().cpu() for name, weight in training.shared.items()}, path)
     unfinished.unlink(missing_ok=True)
 
 
@@ -177,7 +177,3 @@ def _settle(network: nn.Module, batches: ShuffledBatches, noise_strength: float)
 def _read(path: Path) -> SharedWeights:
     weights: SharedWeights = torch.load(path, weights_only=True)
     return weights
-
-
-def _write(content: dict[str, Any], path: Path) -> None:
-    write_whole(path, lambda unfinished: torch.save(content, unfinished))
