@@ -184,8 +184,7 @@ class Runner:
         self._heartbeat.watch(trial_id(asked.trial))
         if pool.add_duplicate(asked.trial, asked.design):
             return False
-        task = self._task(asked.trial, asked.design)
-        pool.submit(Evaluation(trial=asked.trial, design=asked.design, task=task))
+        pool.submit(Evaluation(trial=asked.trial, design=asked.design, task=self._task(asked.trial, asked.design)))
         return True
 
     def _task(self, trial: optuna.Trial, design: DesignPoint) -> Callable[[], TrialResult]:
@@ -226,9 +225,8 @@ class Runner:
         failed = self._recording.fail(evaluation.trial, error)
         self._heartbeat.leave(trial_id(evaluation.trial))
         if evaluation.duplicates:
-            first, *others = evaluation.duplicates
-            task = self._task(first, evaluation.design)
-            pool.submit(Evaluation(trial=first, design=evaluation.design, task=task, duplicates=others))
+            (first, *others), design = evaluation.duplicates, evaluation.design
+            pool.submit(Evaluation(trial=first, design=design, task=self._task(first, design), duplicates=others))
         if failed.state is TrialState.FAIL:  # else another process has taken it over
             self._view.finished(failed)
             _stop_if_repeated(self._causes, failed.user_attrs["error"])

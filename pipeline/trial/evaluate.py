@@ -61,19 +61,18 @@ def evaluate(
     own_cost = timed("activity", _cost_of_own_data, design, network, images)
     validation, test = timed("variation", midway.judging.reports, network)
     kept = None if midway.stopped else checkpoint
-    checksum = timed("checkpoint", save_checkpoint, network, kept) if kept else None
     return TrialResult(
         measured=measured_values(cost, own_cost, silicon, validation, test),
         cost=cost.to_dict(),
         validation=validation,
         test=test,
-        phase_s=timed.phase_s,
         versions=versions(),
         checkpoint=kept.name if kept else None,
-        checkpoint_sha256=checksum,
+        checkpoint_sha256=timed("checkpoint", save_checkpoint, network, kept) if kept else None,
         learning_curve=tuple(midway.curve),
         stopped_early=midway.stopped,
         silicon=silicon.to_dict(),
+        phase_s=timed.phase_s,
     )
 
 
