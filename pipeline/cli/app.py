@@ -5,6 +5,13 @@ stopped because trainings failed or the search space is used up; 5 a replayed tr
 finished trials are kept.
 """
 
+import functools
+import inspect
+import logging
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
 import typer
 
 from pipeline.cli import options
@@ -12,6 +19,7 @@ from pipeline.cli.cost import cost
 from pipeline.cli.data import data
 from pipeline.cli.devices import devices
 from pipeline.cli.evaluate import evaluate
+from pipeline.cli.init import init
 from pipeline.cli.look import dashboard, export, report, schema, show
 from pipeline.cli.require import require
 from pipeline.cli.run import run
@@ -20,17 +28,66 @@ from pipeline.cli.submit import submit
 from pipeline.cli.worker import worker
 from pipeline.machine_faults import MachineFault, fault_of
 
+_log = logging.getLogger("nacim")
+
 app = typer.Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     no_args_is_help=True,
     help="Search computing-in-memory accelerators and their networks together.",
 )
-for command in (cost, evaluate, require, worker, submit, status, run, report, show, export, dashboard, schema):
+for command in (init, run, status, report, show, dashboard, evaluate, require, export, cost, worker, submit, schema):
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(devices, name="devices")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"nacim {version('nacim')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+def _log_to_stderr(wanted: bool) -> None:
+    if wanted:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+        logging.captureWarnings(True)
+
+
+_VERBOSE_HELP = "Also print log messages of the libraries, and where an error arose."
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", callback=_log_to_stderr, help=_VERBOSE_HELP)]
+
+
+def _with_verbose(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the option `-v` after its own."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        del given["verbose"]  # its callback has been called
+        command(**given)
+
+    own = inspect.signature(command)
+    option = inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Verbose)
+    vars(run)["__signature__"] = own.replace(parameters=[*own.parameters.values(), option])
+    run.__annotations__ = {**command.__annotations__, "verbose": Verbose}
+    return run
+
+
+for group in (app, data, devices):
+    for registered in group.registered_commands:
+        assert registered.callback is not None
+        registered.callback = _with_verbose(registered.callback)
 
 
 def main() -> None:
@@ -41,6 +98,7 @@ def main() -> None:
         outcome = _expected(error)
         if outcome is None:
             raise
+        _log.info("the error arose here", exc_info=True)
         options.stop(*outcome)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import DataDir, StudyFile, console_of_tables
+from pipeline.cli.options import Changes, DataDir, StudyFile, changes_by_key, console_of_tables
 
 data = typer.Typer(no_args_is_help=True, help="List data sets, look at one, or fetch one.")
 
@@ -36,7 +36,7 @@ def list_sets(
 
 
 @data.command("look")
-def look(study_file: StudyFile, data_dir: DataDir = None) -> None:
+def look(study_file: StudyFile, data_dir: DataDir = None, changes: Changes = None) -> None:
     """Show what the networks of a study see: inputs and labels of each split, the task and its score."""
     from rich.table import Table
 
@@ -44,7 +44,7 @@ def look(study_file: StudyFile, data_dir: DataDir = None) -> None:
     from pipeline.data.spec import check_data, image_of
     from pipeline.study.study_file import load_study
 
-    spec = load_study(study_file, data_dir=data_dir).spec.dataset
+    spec = load_study(study_file, data_dir=data_dir, changes=changes_by_key(changes)).spec.dataset
     check_data(spec)
     images, image = load_images(spec), image_of(spec)
     table = Table("split", "inputs", "type", "range", "labels", "type", "range")

@@ -20,8 +20,8 @@ from pipeline.cli.options import (
     DataDir,
     HardwareFile,
     OutFolder,
-    Settings,
     StorageUrl,
+    changes_by_key,
     print_json,
     within,
 )
@@ -63,6 +63,14 @@ Data = Annotated[
 TaskOfData = Annotated[
     str | None, typer.Option("--task", help="With --model: what is learnt; classification if left out.")
 ]
+SetInPlace = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Value in place of the study file's; with --model: parameter of the function. May be repeated.",
+    ),
+]
 ImageSize = Annotated[int | None, typer.Option(help="With --model: side in pixels to which pictures are resized.")]
 Channels = Annotated[int | None, typer.Option(help="With --model: 1 reads pictures as grey.")]
 Seed = Annotated[int, typer.Option(help="With --model: seed of the simulated chips.")]
@@ -87,7 +95,7 @@ def evaluate(
     weights: Weights = None,
     hardware: HardwareFile = None,
     data: Data = None,
-    settings: Settings = None,
+    settings: SetInPlace = None,
     task: TaskOfData = None,
     image_size: ImageSize = None,
     channels: Channels = None,
@@ -120,7 +128,6 @@ def evaluate(
         "--weights": weights,
         "--hardware": hardware,
         "--data": data,
-        "--set": settings,
         "--task": task,
         "--image-size": image_size,
         "--channels": channels,
@@ -166,7 +173,7 @@ def evaluate(
     from pipeline.follow_up.measure_again import Settings as Measurement
     from pipeline.follow_up.stored import stored_study
 
-    stored = stored_study(study_file, storage, out, data_dir)
+    stored = stored_study(study_file, storage, out, data_dir, changes_by_key(settings))
     chosen = stored.chosen(trial or [], front, replay)
     if replay:
         _replay(stored, chosen, as_json)

@@ -104,8 +104,7 @@ def _dataset(asked: Asked, side: int | None) -> "DatasetSpec":
     from pydantic import ValidationError
 
     from pipeline.data.dataset_spec import DatasetSpec
-    from pipeline.data.sets import DATA_SETS
-    from pipeline.files import did_you_mean
+    from pipeline.data.spec import data_keys
     from pipeline.study.study_file import first_problem
 
     data = str(asked.data)
@@ -116,21 +115,14 @@ def _dataset(asked: Asked, side: int | None) -> "DatasetSpec":
         "channels": asked.channels,
         "test_images": asked.test_images,
     }
-    if ".py:" in data:
-        values["build"] = data
-    elif data in DATA_SETS:
-        values["name"] = data
-    elif Path(data).is_dir():
+    named = data_keys(data)
+    if "data_dir" in named:
         if asked.data_dir is not None:
             raise ValueError(f"--data-dir {asked.data_dir}: --data names the folder of pictures already; remove it")
-        values |= {"name": "image_folder", "data_dir": data, "image_size": asked.image_size or side}
+        values["image_size"] = asked.image_size or side
         if values["image_size"] is None:
             raise ValueError("--image-size is missing: the side in pixels to which pictures are resized")
-    else:
-        raise ValueError(
-            f"--data {data!r} is no folder, no FILE.py:FUNCTION and no data set{did_you_mean(data, DATA_SETS)}; "
-            f"the data sets are {', '.join(DATA_SETS)}"
-        )
+    values |= named
     given = {name: value for name, value in values.items() if value is not None}
     try:
         return DatasetSpec.model_validate(given, context={"folder": Path()})

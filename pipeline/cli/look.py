@@ -19,6 +19,7 @@ def report(
     trial: Annotated[
         list[int] | None, typer.Option(help="Trial to show by component and layer, not the front; may be repeated.")
     ] = None,
+    changes: options.Changes = None,
     png: Annotated[bool, typer.Option("--png", help="Also write each figure as a PNG file.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -29,7 +30,7 @@ def report(
     chosen = trial or []
     if chosen and len(study_files) > 1:
         raise ValueError(f"--trial chooses designs of one study, got {len(study_files)} studies; report each by itself")
-    found = [options.read_only_study(path, storage, out) for path in study_files]
+    found = [options.read_only_study(path, storage, out, changes) for path in study_files]
     studies = [study for study, _, _ in found]
     pages = [write_report(study, folder, chosen) for study, folder, _ in found]
     if not chosen:
@@ -69,6 +70,7 @@ def show(
     trial: options.TrialNumber,
     storage: options.StorageUrl = None,
     out: options.OutFolder = None,
+    changes: options.Changes = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Show one trial: design, cost by component and layer, accuracy over chips."""
@@ -76,7 +78,7 @@ def show(
     from pipeline.database.trials import remeasured
     from pipeline.follow_up.stored import stored_study
 
-    stored = stored_study(study_file, storage, out)
+    stored = stored_study(study_file, storage, out, changes=options.changes_by_key(changes))
     found = stored.trial(trial)
     again = remeasured(stored.study.user_attrs, found.number)
     if as_json:
@@ -92,13 +94,14 @@ def export(
     to: Annotated[Path, typer.Option(help="Folder to write into; the trial gets a subfolder.")],
     storage: options.StorageUrl = None,
     out: options.OutFolder = None,
+    changes: options.Changes = None,
 ) -> None:
     """Write a trial as checkpoint (weights only), design file, plain PyTorch module, ONNX and network table."""
     from pipeline.database.trials import checkpoint_of
     from pipeline.follow_up.export import export_design
     from pipeline.follow_up.stored import design_of, stored_study
 
-    stored = stored_study(study_file, storage, out)
+    stored = stored_study(study_file, storage, out, changes=options.changes_by_key(changes))
     found = stored.trial(trial)
     design = design_of(stored.spec, found)
     checkpoint = stored.checkpoints / str(checkpoint_of(found))
@@ -114,6 +117,7 @@ def dashboard(
     study_file: options.StudyFile,
     storage: options.StorageUrl = None,
     out: options.OutFolder = None,
+    changes: options.Changes = None,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 8080,
     writable: Annotated[bool, typer.Option("--writable", help="Let every visitor change and delete studies.")] = False,
     allow_host: Annotated[
@@ -125,7 +129,7 @@ def dashboard(
     from pipeline.report.dashboard_server import serve
 
     options.within("--port", port, 1, 65535)
-    _, folder, url = options.read_only_study(study_file, storage, out)
+    _, folder, url = options.read_only_study(study_file, storage, out, changes)
     serve(url, port, writable, artifact_folder(folder), allow_host or [])
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.study.study_file import StudyDefinition
 
 _LOG_WIDTH = 160  # columns of tables where there is no terminal
+_SET_HELP = "Value in place of the study file's, such as training.epochs=5; may be repeated."
+Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=_SET_HELP)]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study file; see studies/.")]
 _STORAGE_HELP = "Database URL; a SQLite file in the output folder otherwise."
 StorageUrl = Annotated[str | None, typer.Option("--storage", envvar="NACIM_STORAGE", help=_STORAGE_HELP)]
@@ -62,6 +64,31 @@ def settings_by_name(settings: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def changes_by_key(changes: Sequence[str] | None) -> dict[str, Any]:
+    """The values of `--set KEY=VALUE` by the study file's keys, read as the study file is: `[3, 5]` is a list.
+
+    Raises:
+        ValueError: If one has another form, or a key is given twice.
+    """
+    import yaml
+
+    from hw_models.yaml_loaders import SafeLoader
+
+    found: dict[str, Any] = {}
+    for each in changes or ():
+        key, equals, text = each.partition("=")
+        key = key.strip()
+        if not equals or not all(key.split(".")):
+            raise ValueError(f"--set must be KEY=VALUE, such as training.epochs=5, got {each!r}")
+        if key in found:
+            raise ValueError(f"--set {key} is given twice; remove one")
+        try:
+            found[key] = yaml.load(text, Loader=SafeLoader)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {each}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    return found
+
+
 def sizes_by_name(inputs: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """The sizes of `--input [NAME=]3x32x32` by name, which is empty where none is given. Raises ValueError."""
     found: dict[str, tuple[int, ...]] = {}
@@ -98,7 +125,9 @@ def checked_places(definition: "StudyDefinition", storage: str | None, out: Path
     return places(definition, out, storage)
 
 
-def read_only_study(study_file: Path, storage: str | None, out: Path | None) -> "tuple[optuna.Study, Path, str]":
+def read_only_study(
+    study_file: Path, storage: str | None, out: Path | None, changes: Sequence[str] | None = None
+) -> "tuple[optuna.Study, Path, str]":
     """A study opened read-only, its output folder and its database URL; Optuna's own messages are silenced.
 
     Raises:
@@ -110,19 +139,23 @@ def read_only_study(study_file: Path, storage: str | None, out: Path | None) -> 
     from pipeline.study.study_file import load_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    definition = load_study(study_file)
+    definition = load_study(study_file, changes=changes_by_key(changes))
     folder, url = places(definition, out, storage)
     return load_study_read_only(url, definition.spec.name), folder, url
 
 
 def shared_study(
-    study_file: Path, data_dir: str | None, storage: str | None, out: Path | None
+    study_file: Path,
+    data_dir: str | None,
+    storage: str | None,
+    out: Path | None,
+    changes: Sequence[str] | None = None,
 ) -> "tuple[StudyDefinition, Path, str]":
     """As `checked_places`, for many workers; also ValueError if only one machine can write its database."""
     from pipeline.database.storage import is_postgresql, show_url
     from pipeline.study.study_file import load_study
 
-    definition = load_study(study_file, data_dir=data_dir)
+    definition = load_study(study_file, data_dir=data_dir, changes=changes_by_key(changes))
     folder, url = checked_places(definition, storage, out)
     if not is_postgresql(url):
         raise ValueError(

@@ -27,6 +27,7 @@ def require(
     storage: options.StorageUrl = None,
     out: options.OutFolder = None,
     data_dir: options.DataDir = None,
+    changes: options.Changes = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Find how far each property of a trial's memory cell may degrade before the accuracy is lost."""
@@ -37,7 +38,7 @@ def require(
     from pipeline.follow_up.device_requirements import requirements
     from pipeline.follow_up.stored import stored_study
 
-    stored = stored_study(study_file, storage, out, data_dir)
+    stored = stored_study(study_file, storage, out, data_dir, options.changes_by_key(changes))
     found = stored.trial(trial)
     answers = []
     with Console(stderr=True).status("training and measuring") as status:  # shows on a terminal only

@@ -33,6 +33,7 @@ def run(
     seed: Seed = None,
     out: options.OutFolder = None,
     data_dir: options.DataDir = None,
+    changes: options.Changes = None,
     patience: options.WaitFor = PATIENCE_S,
     quiet: Quiet = False,
     as_json: Events = False,
@@ -43,7 +44,7 @@ def run(
     for option, value, least in (("--trials", trials, 1), ("--timeout", timeout, 0), ("--workers", workers, 1)):
         options.within(option, value, least)
     options.within("--patience", patience, 0)
-    definition = load_study(study_file, seed, data_dir)
+    definition = load_study(study_file, seed, data_dir, options.changes_by_key(changes))
     if not (quiet or as_json):  # before the slow imports
         print(f"study     {definition.spec.name} ({study_file})", flush=True)
         if (score := definition.spec.dataset.score_name) != "accuracy":

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.cli.options import AsJson, OutFolder, StorageUrl, StudyFile, print_json, read_only_study
+from pipeline.cli.options import AsJson, Changes, OutFolder, StorageUrl, StudyFile, print_json, read_only_study
 from pipeline.database import GRACE_BEATS, HEARTBEAT_S
 
 if TYPE_CHECKING:
@@ -10,11 +10,17 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def status(study_file: StudyFile, storage: StorageUrl = None, out: OutFolder = None, as_json: AsJson = False) -> None:
+def status(
+    study_file: StudyFile,
+    storage: StorageUrl = None,
+    out: OutFolder = None,
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
     """Show trials by state, progress to the goal, and the workers with their trials and last heartbeats."""
     from rich.console import Console
 
-    study, _, url = read_only_study(study_file, storage, out)
+    study, _, url = read_only_study(study_file, storage, out, changes)
     found = _status(study, url)
     if as_json:
         print_json(found)

@@ -54,6 +54,7 @@ def submit(
     storage: options.StorageUrl = None,
     out: options.OutFolder = None,
     data_dir: options.DataDir = None,
+    changes: options.Changes = None,
     option: SchedulerLines = None,
     heartbeat: options.Heartbeat = HEARTBEAT_S,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script; create and submit nothing.")] = False,
@@ -65,10 +66,11 @@ def submit(
     options.within("--workers", workers, 2 if scheduler == "pbs" else 1)
     options.within("--trials", trials, 1)
     options.within("--heartbeat", heartbeat, 1)
-    definition, folder, url = options.shared_study(study_file, data_dir, storage, out)
+    definition, folder, url = options.shared_study(study_file, data_dir, storage, out, changes)
     command = [sys.executable, "-m", "pipeline", "worker", str(study_file.resolve()), "--out", str(folder.resolve())]
     command += ["--trials", str(trials or definition.spec.trials), "--heartbeat", str(heartbeat)]
     command += ["--data-dir", str(Path(data_dir).resolve())] if data_dir else []
+    command += [word for each in changes or () for word in ("--set", each)]
     command += _storage_option(url, scheduler)
     logs = folder.resolve() / "workers"
     script = job_script(scheduler, f"nacim-{definition.spec.name}", workers, logs, option or [], command)

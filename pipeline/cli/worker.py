@@ -18,6 +18,7 @@ def worker(
     storage: options.StorageUrl = None,
     out: options.OutFolder = None,
     data_dir: options.DataDir = None,
+    changes: options.Changes = None,
     heartbeat: options.Heartbeat = HEARTBEAT_S,
     patience: options.WaitFor = PATIENCE_S,
 ) -> None:
@@ -27,7 +28,7 @@ def worker(
     options.within("--trials", trials, 1)
     options.within("--heartbeat", heartbeat, 1)
     options.within("--patience", patience, 0)
-    definition, folder, url = options.shared_study(study_file, data_dir, storage, out)
+    definition, folder, url = options.shared_study(study_file, data_dir, storage, out, changes)
     folder.mkdir(parents=True, exist_ok=True)
     with stopped_like_ctrl_c():
         try:

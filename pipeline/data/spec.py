@@ -5,9 +5,29 @@ from pathlib import Path
 
 from pipeline.data.data_set import DataError, Part, data_folder
 from pipeline.data.dataset_spec import Augmentation, DatasetSpec
+from pipeline.data.sets import DATA_SETS
 from pipeline.design.design_point import ImageSpec
+from pipeline.files import did_you_mean
 
-__all__ = ["Augmentation", "DatasetSpec", "check_augmentation", "check_data", "image_of", "read_parts"]
+__all__ = ["Augmentation", "DatasetSpec", "check_augmentation", "check_data", "data_keys", "image_of", "read_parts"]
+
+
+def data_keys(data: str) -> dict[str, str]:
+    """The keys of a study's `dataset` that name what a command's `--data` does.
+
+    Raises:
+        ValueError: If it is no folder, no `FILE.py:FUNCTION` and no data set's name.
+    """
+    if ".py:" in data:
+        return {"build": data}
+    if data in DATA_SETS:
+        return {"name": data}
+    if Path(data).is_dir():
+        return {"name": "image_folder", "data_dir": data}
+    raise ValueError(
+        f"--data {data!r} is no folder, no FILE.py:FUNCTION and no data set{did_you_mean(data, DATA_SETS)}; "
+        f"the data sets are {', '.join(DATA_SETS)}"
+    )
 
 
 def image_of(spec: DatasetSpec) -> ImageSpec:

@@ -164,7 +164,7 @@ def _check_same(definition: StudyDefinition, attributes: dict[str, Any], url: st
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
         raise StudyError(
             f"study {definition.spec.name!r} in {show_url(url)} was made with {key} = {before}, the file now says "
-            f"{after}{more}; put it back, or give the study a new name"
+            f"{after}{more}; put it back, or give the study a new name, in the file or by --set name=NAME"
         )
 
 

@@ -1,7 +1,9 @@
 """A study as its database holds it, for commands that look at single trials. Loads no torch."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -63,13 +65,19 @@ def design_of(spec: StudySpec, trial: FrozenTrial) -> DesignPoint:
     return design
 
 
-def stored_study(study_file: Path, storage: str | None, out: Path | None, data_dir: str | None = None) -> StoredStudy:
-    """Open the database of a study file, read-only.
+def stored_study(
+    study_file: Path,
+    storage: str | None,
+    out: Path | None,
+    data_dir: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> StoredStudy:
+    """Open the database of a study file, read-only; `changes` as for `load_study`.
 
     Raises:
         ValueError: If there is no such file or study, or the database names a user's file that the study file does not.
     """
-    definition = load_study(study_file, data_dir=data_dir)
+    definition = load_study(study_file, data_dir=data_dir, changes=changes)
     folder, url = places(definition, out, storage)
     study = load_study_read_only(url, definition.spec.name)
     spec = stored_spec(study, definition.spec.dataset.data_dir, study_file.parent)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -51,8 +52,15 @@ def identity_of(spec: StudySpec, devices: dict[str, CellDevice]) -> dict[str, An
     return plain | {"devices": {name: device.to_dict() for name, device in devices.items()}}
 
 
-def load_study(path: Path, seed: int | None = None, data_dir: str | None = None) -> StudyDefinition:
-    """Read and check a study file and its device cards; `seed` and `data_dir` replace the file's own.
+def load_study(
+    path: Path, seed: int | None = None, data_dir: str | None = None, changes: Mapping[str, Any] | None = None
+) -> StudyDefinition:
+    """Read and check a study file and its device cards.
+
+    Args:
+        path: The file.
+        seed, data_dir: In place of the file's own.
+        changes: Values in place of the file's, by key, such as {"network.convs.0.kernel": [3, 5]}.
 
     Raises:
         ValueError: One line that names the file, the key, the value, what is allowed and the way out.
@@ -60,11 +68,10 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
     content = read_yaml(path, "study")
     if not isinstance(content, dict):
         raise ValueError(f"{path}: a study file is a mapping with the keys {', '.join(StudySpec.model_fields)}")
-    if seed is not None:
-        content["seed"] = seed
-    if data_dir is not None and isinstance(content.setdefault("dataset", {}), dict):
-        content["dataset"] = content["dataset"] | {"data_dir": data_dir}
+    own = {"seed": seed, "dataset.data_dir": data_dir}
     try:
+        for key, value in [*(changes or {}).items(), *((key, own[key]) for key in own if own[key] is not None)]:
+            _put(content, key, value)
         spec = StudySpec.model_validate(content, context={"folder": path.parent})
         for part in ("accuracy", "network"):
             for name in sorted(getattr(spec, part).model_fields_set & _SET_BY_A_RUN):
@@ -79,6 +86,30 @@ def load_study(path: Path, seed: int | None = None, data_dir: str | None = None)
     devices = {name: card.device for name, card in cards.items()}
     sources = {name: dict(card.sources) for name, card in cards.items()}
     return StudyDefinition(path=path, spec=spec, devices=devices, sources=sources)
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value at a key such as `training.epochs`; numbers count the entries of a list from 0.
+
+    Raises:
+        ValueError: If the key leads into something that is neither a mapping nor a list, or past a list's end.
+    """
+    place: Any = content
+    *way, last = key.split(".")
+    for depth, part in enumerate([*way, last]):
+        if isinstance(place, list):
+            if not part.isdecimal() or int(part) >= len(place):
+                shown = ".".join(way[:depth])
+                raise ValueError(f"{key}: {shown} has {len(place)} entries, numbered from 0; there is no {part!r}")
+            at: Any = int(part)
+        elif isinstance(place, dict):
+            at = part
+        else:
+            raise ValueError(f"{key}: {'.'.join(way[:depth])} is {place!r}, which has no keys; set it as a whole")
+        if depth == len(way):
+            place[at] = value
+        else:
+            place = place[at] if isinstance(place, list) else place.setdefault(at, {})
 
 
 def _read_cards(spec: StudySpec, path: Path) -> dict[str, DeviceCard]:

@@ -14,6 +14,7 @@ _SUFFIXES = (".png", ".jpg", ".jpeg")
 _SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")  # folders of other layouts
 _FORMATS = ("PNG", "JPEG")  # whatever the suffix says: Pillow would start another program to read some others
 _STEP_16_BITS = 257  # 65535 / 255: one level of 8 bits, in levels of 16
+_LOOKED_AT = 30  # assumed: pictures that tell the usual size
 _SHARES = (("train", 0.6), ("validation", 0.8), ("test", 1.0))  # upper limits of the hash; shares as for digits
 
 
@@ -63,6 +64,26 @@ def _class_folders(folder: Path) -> list[Path]:
 
 def _pictures(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+
+
+def look_at(folder: Path) -> tuple[int, bool]:
+    """The shorter side, in pixels, that pictures of a folder usually have, and whether all those looked at are grey.
+
+    Raises:
+        DataError: If the folder has not one folder of pictures for each class, or a picture cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    pictures = [path for place in _class_folders(folder) for path in _pictures(place)]
+    sides, modes = [], set()
+    for path in pictures[:: -(-len(pictures) // _LOOKED_AT)]:
+        try:
+            with Image.open(path, formats=_FORMATS) as picture:
+                sides.append(min(picture.size))
+                modes.add(picture.mode)
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+            raise DataError(f"{path}: not a readable picture ({error}); remove it or mend it") from error
+    return sorted(sides)[len(sides) // 2], modes <= {"1", "L", "LA", "I", "I;16"}
 
 
 def _draw(path: Path) -> float:
