@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hw_models.circuits.technology import technology
-from hw_models.devices import CellDevice, Readout
+from hw_models.devices import CellDevice, Readout, load_device
 from hw_models.errors import InfeasibleDesign, shown
 
 AdcType = Literal["sar", "flash", "flash_voltage"]
@@ -21,7 +22,7 @@ class Accelerator:
     """A computing-in-memory accelerator: its memory cell, crossbar and converters.
 
     Attributes:
-        device: The memory cell.
+        device: The memory cell; in its place the name or the path of its card, such as "rram".
         tech_node_nm: Technology node of cells and logic, one of `TECH_NODES_NM`.
         crossbar_size: Wordlines of a crossbar, a power of two from 16 to 1024; and as many bitlines, unless
             `crossbar_columns` says otherwise.
@@ -77,6 +78,8 @@ class Accelerator:
     crossbar_columns: int | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.device, str | Path):
+            object.__setattr__(self, "device", load_device(self.device))
         _check_values(self)
         _normalise(self)
         _check_size(self)
@@ -164,6 +167,8 @@ _LATER = ("readout", "input_drive", "combine_columns", "rows_at_once", "supply_v
 
 def _check_values(chip: Accelerator) -> None:
     """Whether each value is in its range."""
+    if not isinstance(chip.device, CellDevice):
+        raise ValueError(f"device must be a CellDevice, or the name or path of a card, got {shown(chip.device)}")
     if chip.tech_node_nm not in TECH_NODES_NM:
         raise ValueError(f"tech_node_nm must be one of {TECH_NODES_NM}, got {shown(chip.tech_node_nm)}")
     _within("crossbar_size", chip.crossbar_size, 16, 1024)

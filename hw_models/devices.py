@@ -346,6 +346,11 @@ def _text_of(path: Path) -> str:
         raise CardError(f"{path}: cannot be read: {error}") from error
 
 
+def load_device(name_or_path: str | Path) -> CellDevice:
+    """The memory cell of a card, as `load_card` finds it. Raises CardError, as that does."""
+    return load_card(name_or_path).device
+
+
 @functools.lru_cache(maxsize=64)
 def _content(text: str, origin: str) -> dict[str, Any]:
     """The card as plain values, its keys checked."""
