@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from pipeline.analog.conversion import to_analog as to_analog
     from pipeline.analog.conversion import to_digital as to_digital
     from pipeline.analog.tracing import trace as trace
+    from pipeline.cli.run import run_study as run_study
+    from pipeline.data.batches import load_images as load_images
+    from pipeline.data.dataset_spec import DatasetSpec as DatasetSpec
+    from pipeline.database.trials import pareto_report as pareto_report
     from pipeline.design.design_point import load_design as load_design
     from pipeline.report.page import write_report as write_report
     from pipeline.study.study_file import load_study as load_study
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Accelerator": "hw_models.accelerator",
+    "DatasetSpec": "pipeline.data.dataset_spec",
     "MvmLayer": "hw_models.layers",
     "VariationSpec": "pipeline.study.study_spec",
     "accuracy_under_variation": "pipeline.trial.variation",
@@ -30,7 +35,10 @@ _HOMES = {
     "estimate_cost": "hw_models.cost",
     "load_design": "pipeline.design.design_point",
     "load_device": "hw_models.devices",
+    "load_images": "pipeline.data.batches",
     "load_study": "pipeline.study.study_file",
+    "pareto_report": "pipeline.database.trials",
+    "run_study": "pipeline.cli.run",
     "to_analog": "pipeline.analog.conversion",
     "to_digital": "pipeline.analog.conversion",
     "trace": "pipeline.analog.tracing",

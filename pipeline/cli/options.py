@@ -169,7 +169,8 @@ def console_of_tables() -> "Console":
     """A console as wide as the terminal; where there is none, wide enough that no table is cut."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=_LOG_WIDTH)
+    console = Console()
+    return console if sys.stdout.isatty() or console.is_jupyter else Console(width=_LOG_WIDTH)
 
 
 def print_json(value: Any) -> None:

@@ -1,10 +1,15 @@
-"""`nacim run`: run or resume a study. `run` is long because its signature defines the options."""
+"""`nacim run`, and `run_study` for Python: run or resume a study.
+
+`run` is long because its signature defines the options; `run_study` is long because half of it says what they mean.
+"""
 
 import contextlib
+import importlib.util
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
 
     from pipeline.cli.progress import Progress
 
+Show = Literal["progress", "json", "nothing"]
 Trials = Annotated[int | None, typer.Option(help="Trials to add; the study file's number otherwise.")]
 Timeout = Annotated[float | None, typer.Option(help="Seconds after which no new trial starts.")]
 Workers = Annotated[int | None, typer.Option(help="Worker processes; one per processor core otherwise.")]
@@ -39,13 +45,69 @@ def run(
     as_json: Events = False,
 ) -> None:
     """Run or resume a study; finished trials stay in its database and are not computed again."""
+    try:
+        run_study(
+            study_file,
+            trials=trials,
+            timeout_s=timeout,
+            workers=workers,
+            storage=storage,
+            seed=seed,
+            out=out,
+            data_dir=data_dir,
+            changes=options.changes_by_key(changes),
+            patience_s=patience,
+            show="nothing" if quiet else "json" if as_json else "progress",
+        )
+    except KeyboardInterrupt:
+        options.stop("interrupted; finished trials are kept, run the same command to go on", 130)
+
+
+def run_study(
+    study_file: str | Path,
+    *,
+    trials: int | None = None,
+    timeout_s: float | None = None,
+    workers: int | None = None,
+    storage: str | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    data_dir: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    patience_s: float = PATIENCE_S,
+    show: Show = "progress",
+) -> "optuna.Study":
+    """Run or resume a study, show its progress, and write its report. Finished trials are kept, whatever happens.
+
+    A script must call it below `if __name__ == "__main__":`, because worker processes import the script.
+
+    Args:
+        study_file: A study file.
+        trials: Trials to add; None: as the study file says.
+        timeout_s: Seconds after which no new trial starts.
+        workers: Processes; None: one per processor core.
+        storage: Database URL; None: a SQLite file in the output folder.
+        seed, data_dir: In place of the study file's own.
+        out: Output folder; None: `results/NAME`.
+        changes: Values in place of the study file's, as `load_study` takes them; a changed study needs a new `name`.
+        patience_s: Seconds to wait for a database that is locked, full or unreachable.
+        show: Progress for people, JSON lines for programs, or nothing.
+
+    Returns:
+        The study in its database, with all its trials.
+
+    Raises:
+        ValueError: If the study cannot run; names the key or option.
+        KeyboardInterrupt: At Ctrl-C or SIGTERM, after all worker processes have ended.
+    """
     from pipeline.study.study_file import load_study
 
-    for option, value, least in (("--trials", trials, 1), ("--timeout", timeout, 0), ("--workers", workers, 1)):
+    for option, value, least in (("--trials", trials, 1), ("--timeout", timeout_s, 0), ("--workers", workers, 1)):
         options.within(option, value, least)
-    options.within("--patience", patience, 0)
-    definition = load_study(study_file, seed, data_dir, options.changes_by_key(changes))
-    if not (quiet or as_json):  # before the slow imports
+    options.within("--patience", patience_s, 0)
+    study_file, out = Path(study_file), None if out is None else Path(out)
+    definition = load_study(study_file, seed, data_dir, changes)
+    if show == "progress":  # before the slow imports
         print(f"study     {definition.spec.name} ({study_file})", flush=True)
         if (score := definition.spec.dataset.score_name) != "accuracy":
             print(f"accuracy  here: {score}", flush=True)
@@ -62,25 +124,24 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"--out {folder}: {error.strerror}; choose a folder that can be made and written") from error
-    early = Patience(bound_s=patience, say=lambda message: print(message, file=sys.stderr), at_start=True)
+    early = Patience(bound_s=patience_s, say=lambda message: print(message, file=sys.stderr), at_start=True)
     with stopped_like_ctrl_c(), contextlib.ExitStack() as held:
         keep_lock = early(lambda: held.enter_context(run_lock(url, folder, definition.spec.name)))
         study = early(lambda: open_study(definition, url, replace_empty=True))
-        view = _view(study, definition.spec.objectives, folder, quiet, as_json)
-        wait = Patience(bound_s=patience, say=view.say)
+        view = _view(study, definition.spec.objectives, folder, show)
+        wait = Patience(bound_s=patience_s, say=view.say)
         _say_how_many(study, view)
         count = workers or os.cpu_count() or 1
         try:
             definition = with_supernet(definition, folder, view.say)
             runner = Runner(definition, study, folder, count, view, patience=wait, keep_lock=keep_lock)
-            runner.run(trials or definition.spec.trials, timeout)
-        except KeyboardInterrupt:
-            options.stop("interrupted; finished trials are kept, run the same command to go on", 130)
+            runner.run(trials or definition.spec.trials, timeout_s)
         finally:
             view.close()
     _report(study, folder, show_url(url), view)
     _say_if_used_up(study, view)
     wait(lambda: end_run(study))
+    return study
 
 
 def _say_how_many(study: "optuna.Study", view: "Progress") -> None:
@@ -104,15 +165,16 @@ def _say_if_used_up(study: "optuna.Study", view: "Progress") -> None:
         )
 
 
-def _view(study: "optuna.Study", objectives: list[str], folder: Path, quiet: bool, as_json: bool) -> "Progress":
-    """What shows the run: nothing, JSON lines, a live view on a terminal, or plain lines."""
+def _view(study: "optuna.Study", objectives: list[str], folder: Path, show: Show) -> "Progress":
+    """What shows the run: nothing, JSON lines, a live view on a terminal or in a notebook, or plain lines."""
     from pipeline.cli.live_view import LiveProgress
     from pipeline.cli.progress import JsonProgress, PlainProgress, Progress
     from pipeline.database.trials import pareto_report
 
     console = options.console_of_tables()
-    for_people = LiveProgress if console.is_terminal else PlainProgress
-    kind: type[Progress] = Progress if quiet else JsonProgress if as_json else for_people
+    redrawn = console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
+    for_people = LiveProgress if redrawn else PlainProgress
+    kind: type[Progress] = {"nothing": Progress, "json": JsonProgress, "progress": for_people}[show]
     return kind(study.study_name, objectives, pareto_report(study).trials, console, folder / "checkpoints")
 
 
