@@ -51,11 +51,13 @@ def settings_by_name(settings: Sequence[str]) -> dict[str, Any]:
     """
     import yaml
 
+    from hw_models.yaml_loaders import load_yaml
+
     found: dict[str, Any] = {}
     for each in settings:
         name, equals, text = each.partition("=")
         try:
-            value = yaml.safe_load(text)
+            value = load_yaml(text)
         except yaml.YAMLError:
             value = text
         if not equals or not name.strip().isidentifier() or not isinstance(value, str | int | float):
@@ -72,7 +74,7 @@ def changes_by_key(changes: Sequence[str] | None) -> dict[str, Any]:
     """
     import yaml
 
-    from hw_models.yaml_loaders import SafeLoader
+    from hw_models.yaml_loaders import load_yaml
 
     found: dict[str, Any] = {}
     for each in changes or ():
@@ -83,7 +85,7 @@ def changes_by_key(changes: Sequence[str] | None) -> dict[str, Any]:
         if key in found:
             raise ValueError(f"--set {key} is given twice; remove one")
         try:
-            found[key] = yaml.load(text, Loader=SafeLoader)
+            found[key] = load_yaml(text)
         except yaml.YAMLError as error:
             raise ValueError(f"--set {each}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     return found

@@ -22,7 +22,7 @@ _MOST_NETWORKS = 50  # assumed: networks built by functions among them; tracing 
 class EachDesignOnce(BaseSampler):
     """A sampler whose repeats, and designs that cannot exist, are replaced by designs that no trial has had yet.
 
-    Everything else that `inner` proposes stays as it is. Which design replaces a repeat depends on the study's seed, the
+    Everything else that `inner` proposes stays as it is. Which design replaces a repeat depends on the seed, the
     trial's number and the trials before it, so that any number of workers gives the same trials.
     """
 
