@@ -216,6 +216,9 @@ def _check_sram(device: CellDevice) -> None:
         raise ValueError(f"conductance_levels of an sram cell must be 2, got {device.conductance_levels}")
     if device.g_on_siemens is not None or device.on_off_ratio is not None:
         raise ValueError("g_on_siemens and on_off_ratio of an sram cell must be null: its transistors set its current")
+    for name in ("cell_height_f", "cell_width_f"):
+        size = getattr(device, name)
+        _require(size is None or 1 <= size <= 1000, device, name, "1 to 1000 (units of the node), or null")
     capacitor, mismatch = device.capacitor_f, device.capacitor_sigma
     if (capacitor is None) != (mismatch is None):
         raise ValueError("capacitor_f and capacitor_sigma belong together; give both or none")

@@ -176,4 +176,4 @@ def _said(error: Exception, path: Path) -> str:
         lines = [error.lineno]
     text = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())
     way_out = "; it may import installed packages, and no file beside it" * isinstance(error, ModuleNotFoundError)
-    return f"{path}{f':{lines[-1]}' if lines else ''}: {type(error).__name__}: {text}{way_out}"
+    return f"{path}{f':{lines[-1]}' if lines else ''}: {type(error).__name__}: {text[:160]}{way_out}"

@@ -98,6 +98,18 @@ def read_yaml(path: Path, kind: str) -> Any:
         raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())[:160]}") from error
 
 
+def listed(names: Iterable[str], most: int = 150) -> str:
+    """Names for a message: `a, b and c`, or as many as fit `most` characters and `and 7 more`."""
+    *first, last = names
+    text, kept = ", ".join(first), len(first)
+    while len(text) > most:
+        kept -= 1
+        text = ", ".join(first[:kept])
+    rest = len(first) + 1 - kept
+    end = last if rest == 1 else f"{rest} more"
+    return f"{text} and {end}" if text else end
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown word: ` (did you mean 'rram'?)`, or nothing if no known word is near."""
     nearest = difflib.get_close_matches(word, list(known), n=1)

@@ -42,8 +42,14 @@ def set_key(content: dict, dotted: str, value: object) -> dict:
         pytest.param(
             "hardware.adc_bits",
             0,
-            ["hardware: adc_bits: ", "1 to 14", "got 0", "None for an ideal"],
+            ["hardware.adc_bits: each value must be 1 or more, got 0"],
             id="ADC of 0 bits",
+        ),
+        pytest.param(
+            "hardware.adc_bits",
+            15,
+            ["hardware: adc_bits: adc_bits must be 1 to 14, got 15"],
+            id="ADC of 15 bits",
         ),
         pytest.param(
             "hardware.device", ["rrram"], ["hardware.device", "'rrram'", "did you mean 'rram'"], id="unknown device"

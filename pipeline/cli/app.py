@@ -7,6 +7,7 @@ finished trials are kept.
 
 import functools
 import inspect
+import io
 import logging
 import sys
 from collections.abc import Callable
@@ -92,6 +93,9 @@ for group in (app, data, devices):
 
 def main() -> None:
     """Entry point: runs a command and turns expected failures into one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         app()
     except Exception as error:  # its type decides; importing the types is slow, so only now

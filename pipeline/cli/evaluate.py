@@ -170,11 +170,14 @@ def evaluate(
         return
     if study_file is None:
         raise ValueError("give a study file, or a trained model: --model FILE.py:FUNCTION; see nacim evaluate --help")
+    from hw_models.devices import check_drift_time
     from pipeline.follow_up.measure_again import Settings as Measurement
-    from pipeline.follow_up.stored import stored_study
+    from pipeline.follow_up.stored import design_of, stored_study
 
     stored = stored_study(study_file, storage, out, data_dir, changes_by_key(settings))
     chosen = stored.chosen(trial or [], front, replay)
+    for found, time_s in itertools.product(chosen, drift_time or ()):
+        check_drift_time(design_of(stored.spec, found).accelerator.device, time_s)
     if replay:
         _replay(stored, chosen, as_json)
         return

@@ -51,6 +51,7 @@ def evaluate_model(
     Raises:
         ValueError: If an option is missing, or names something that cannot be read or does not fit.
     """
+    from hw_models.devices import check_drift_time
     from pipeline.follow_up.networks import scaled_sigma
     from pipeline.follow_up.own_model import measure_own_model
     from pipeline.study.study_spec import VariationSpec
@@ -60,6 +61,8 @@ def evaluate_model(
             raise ValueError(f"--{option} is missing: --model needs --weights, --hardware and --data; see --help")
     assert asked.weights is not None
     design, dataset = _design(asked)
+    for time_s in times_s:
+        check_drift_time(design.accelerator.device, time_s)
     entries = []
     for scale, time_s in itertools.product(sigma_scales, times_s):
         spec = VariationSpec.model_validate({**variation, "drift_time_s": time_s})

@@ -182,5 +182,5 @@ def print_json(value: Any) -> None:
 
 def stop(message: str, code: int) -> NoReturn:
     """End the process with one line on stderr and an exit code."""
-    print(f"nacim: {message}", file=sys.stderr)
+    print(f"nacim: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(code)

@@ -34,6 +34,10 @@ def places(definition: StudyDefinition, out: Path | None, storage: str | None) -
         ValueError: If `storage` is no URL. The message leaves out one that may hold a password.
     """
     folder = out or Path("results") / definition.spec.name
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"--out {str(folder)!r}: a database's path must be UTF-8; choose another folder") from None
     if storage is None:
         return folder, URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
     try:

@@ -10,6 +10,7 @@ from typing import Any
 from hw_models.errors import shown
 from hw_models.number_format import check_whole
 
+_LONGEST_NAME = 120  # characters; assumed
 Value = str | int | float | bool  # of a parameter
 
 
@@ -38,6 +39,11 @@ class BuiltNetwork:
     folder: Path = dataclasses.field(default=Path(), compare=False)
 
     def __post_init__(self) -> None:
+        names = [name for name, _ in (*self.parameters, *self.weight_bits)]
+        for name in (self.builder, self.file_hash or "", *self.allow_digital, *names):
+            if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+                most = f"of at most {_LONGEST_NAME} characters"
+                raise ValueError(f"a builder, hash, name or pattern must be a text {most}, got {shown(name)}")
         for name, value in self.parameters:
             if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
                 raise ValueError(f"parameter {name} must be a text, a flag or a finite number, got {shown(value)}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from hw_models.errors import shown
 from pipeline.design.metrics import METRICS
-from pipeline.files import did_you_mean
+from pipeline.files import did_you_mean, listed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,17 +57,19 @@ class Constraint:
         """
         found = _FORM.fullmatch(text)
         if not found:
-            raise ValueError(f"{text!r} is no constraint; write QUANTITY <= NUMBER or >=, such as 'area_mm2 <= 2.5'")
+            raise ValueError(
+                f"{shown(text)} is no constraint; write QUANTITY <= NUMBER or >=, such as 'area_mm2 <= 2.5'"
+            )
         quantity, sense, number = found.groups()
         if quantity not in QUANTITIES:
-            way_out = f"{did_you_mean(quantity, QUANTITIES)}; choose from {', '.join(QUANTITIES)}"
-            raise ValueError(f"{text!r}: {quantity!r} is not known before training{way_out}")
+            way_out = f"{did_you_mean(quantity, QUANTITIES)}; choose from {listed(QUANTITIES)}"
+            raise ValueError(f"{shown(quantity)} is not known before training{way_out}")
         try:
             limit = float(number)
         except ValueError:
-            raise ValueError(f"{text!r}: the limit must be a number, got {shown(number)}") from None
+            raise ValueError(f"{shown(text)}: the limit must be a number, got {shown(number)}") from None
         if not 0 < limit < math.inf:
-            raise ValueError(f"{text!r}: the limit must be a finite number above 0, got {number}")
+            raise ValueError(f"{shown(text)}: the limit must be a finite number above 0, got {shown(number)}")
         return cls(quantity=quantity, is_upper=sense == "<=", limit=limit)
 
     def __str__(self) -> str:

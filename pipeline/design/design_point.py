@@ -9,6 +9,7 @@ from typing import Any
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import DeviceCard, load_card
+from hw_models.errors import shown
 from hw_models.number_format import FixedPoint, check_whole
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.files import read_yaml
@@ -48,6 +49,8 @@ class ImageSpec:
                     f"{self.channels}, {self.height} and {self.width}; use ImageSpec.of_shape"
                 )
         check_whole("classes", self.classes, 1, 100_000)
+        for field in ("masks", "integers"):
+            _check_flag(f"image {field}", getattr(self, field))
 
     @classmethod
     def of_shape(cls, shape: tuple[int, ...], outputs: int, integers: bool = False) -> "ImageSpec":
@@ -101,6 +104,7 @@ class ConvSpec:
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel must be odd, so that padding keeps the image centred, got {self.kernel}")
         check_whole("stride", self.stride, 1, 8)
+        _check_flag("pool", self.pool)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +137,9 @@ class DesignPoint:
     batch_norm: bool = True
     network: BuiltNetwork | None = None
 
+    def __post_init__(self) -> None:
+        _check_flag("batch_norm", self.batch_norm)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; `from_dict` gives an equal design back."""
         parts = {"accelerator": self.accelerator.to_dict(), "image": self.image.to_dict()}
@@ -148,6 +155,8 @@ class DesignPoint:
 
         `folder` is where the path of a network's file starts.
         """
+        if unknown := [key for key in values if key not in {field.name for field in dataclasses.fields(cls)}]:
+            raise TypeError(f"unexpected key {shown(unknown[0])}")
         built = values.get("network")
         return cls(
             accelerator=Accelerator.from_dict(values["accelerator"]),
@@ -183,7 +192,7 @@ def load_design(path: Path) -> DesignPoint:
     except KeyError as error:
         raise ValueError(f"{path}: key {error.args[0]!r} is missing") from error
     except (TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a design: {str(error).split('__init__() ')[-1]}") from error
+        raise ValueError(f"{path}: not a design: {str(error).split('__init__() ')[-1][:120]}") from error
     except ValueError as error:
         raise type(error)(f"{path}: {error}") from error
 
@@ -195,6 +204,11 @@ def card_beside(path: Path, name: str) -> DeviceCard:
         CardError: If there is no such card, or it is not valid.
     """
     return load_card(path.parent / name if Path(name).suffix in (".yaml", ".yml") else name)
+
+
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, got {shown(value)}")
 
 
 def _format(values: dict[str, Any], key: str = "weight_format") -> FixedPoint | None:

@@ -71,6 +71,6 @@ def load_hardware(path: Path) -> HardwareFile:
     except KeyError as error:
         raise ValueError(f"{path}: key {error.args[0]!r} of the accelerator is missing") from error
     except (TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a hardware file: {str(error).split('__init__() ')[-1]}") from error
+        raise ValueError(f"{path}: not a hardware file: {str(error).split('__init__() ')[-1][:120]}") from error
     except ValueError as error:
         raise type(error)(f"{path}: {error}") from error

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hw_models.errors import InfeasibleDesign
+from hw_models.errors import InfeasibleDesign, shown
 from pipeline.design.built_network import Value
 from pipeline.file_function import FileFunction, FileFunctionError
 from pipeline.files import did_you_mean
@@ -81,7 +81,7 @@ def users_function(reference: str) -> FileFunction:
         return FileFunction.parse(reference)
     except ValueError:
         raise ValueError(
-            f"{reference!r} is neither FILE.py:FUNCTION nor a family{did_you_mean(reference, FAMILIES)}; "
+            f"{shown(reference)} is neither FILE.py:FUNCTION nor a family{did_you_mean(reference, FAMILIES)}; "
             f"the families are {', '.join(FAMILIES)}"
         ) from None
 
@@ -98,7 +98,7 @@ def check_parameters(builder: Builder, names: Sequence[str]) -> None:
     for name in names:
         if name not in own and not takes_all:
             allowed = f"it takes {', '.join(own)}" if own else "it takes none"
-            raise ValueError(f"{builder.name} has no parameter {name!r}{did_you_mean(name, own)}; {allowed}")
+            raise ValueError(f"{builder.name} has no parameter {shown(name)}{did_you_mean(name, own)}; {allowed}")
     for name in own:
         if known[name].default is inspect.Parameter.empty and name not in names:
             raise ValueError(f"{builder.name} needs the parameter {name!r}, which has no default")
@@ -121,17 +121,17 @@ def build(builder: Builder, input: tuple[int, ...], classes: int, parameters: Ma
     from torch import nn
 
     check_parameters(builder, list(parameters))
-    shown = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+    given = ", ".join(f"{name}={shown(value, 40)}" for name, value in parameters.items())[:120]
     try:
         model = builder.function(input, classes, **parameters)
     except InfeasibleDesign:
         raise
     except Exception as error:
         kind = "" if isinstance(error, FileFunctionError) else f"{type(error).__name__}: "
-        reason = " ".join(str(error).split())
-        raise BuilderFailed(f"{builder.name}({shown}) for input {input}: {kind}{reason}") from error
+        reason = " ".join(str(error).split())[:120]
+        raise BuilderFailed(f"{builder.name}({given}) for input {input}: {kind}{reason}") from error
     if not isinstance(model, nn.Module):
-        raise BuilderFailed(f"{builder.name}({shown}) must return a torch.nn.Module, got {type(model).__name__}")
+        raise BuilderFailed(f"{builder.name}({given}) must return a torch.nn.Module, got {type(model).__name__}")
     return model
 
 

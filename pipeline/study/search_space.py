@@ -10,6 +10,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from hw_models.accelerator import Accelerator
+from hw_models.devices import check_drift_time
 from hw_models.errors import InfeasibleDesign
 from hw_models.number_format import FixedPoint
 from pipeline.data.dataset_spec import OwnTask
@@ -62,6 +63,8 @@ class SearchSpace:
         spec = self.definition.spec
         try:
             check_augmentation(spec.recipe.augment, image_of(spec.dataset).input_shape)
+            for device in self.definition.devices.values():
+                check_drift_time(device, spec.variation.drift_time_s)
             values = self._first_feasible(values, dimensions)
             if isinstance(network, BuiltSpace):
                 dataset = self.definition.spec.dataset

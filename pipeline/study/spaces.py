@@ -78,10 +78,14 @@ class _Values:
         values = _range_values(value) if is_range else tuple(value) if isinstance(value, list) else (value,)
         if not values:
             raise ValueError("the list of choices is empty; name at least one")
-        for index, choice in enumerate(values):
+        if len(values) > _MOST_VALUES:
+            raise ValueError(f"the list has {len(values)} choices; name at most {_MOST_VALUES}")
+        known: set[Scalar] = set()
+        for choice in values:
             self._check(choice)
-            if choice in values[:index]:
+            if choice in known:
                 raise ValueError(f"choice {shown(choice)} is listed twice")
+            known.add(choice)
         return Dimension(values, is_range)
 
     def _check(self, choice: Any) -> None:
@@ -103,7 +107,7 @@ def _range_values(bounds: dict[str, Any]) -> tuple[int, ...]:
         raise ValueError(f"a range is written {{low: ..., high: ..., step: ...}}, got {shown(bounds)}")
     low, high, step = bounds["low"], bounds["high"], bounds.get("step", 1)
     if not (type(low) is int and type(high) is int and type(step) is int and step >= 1):
-        raise ValueError(f"low, high and step of a range must be whole numbers, step 1 or more, got {shown(bounds)}")
+        raise ValueError(f"low, high and step of a range must be whole, step 1 or more, got {shown(bounds)}")
     if low > high:
         raise ValueError(f"the range from {low} to {high} is empty; low must not be above high")
     if (high - low) // step >= _MOST_VALUES:
@@ -127,7 +131,7 @@ class HardwareSpace(StrictModel):
     )
     tech_node_nm: Whole = Dimension((22,))
     crossbar_size: Whole = Dimension((128,))
-    adc_bits: WholeOrZero = Dimension((8,))
+    adc_bits: Whole = Dimension((8,))
     adc_type: Text = Dimension(("sar",))
     cols_per_adc: Whole = Dimension((8,))
     cell_bits: Whole = Field(Dimension((1,)), description="Bits of a cell, capped at what the device holds.")
@@ -148,7 +152,8 @@ class HardwareSpace(StrictModel):
                 except InfeasibleDesign:  # possible, but not on this chip
                     continue
                 except (ValueError, TypeError) as error:
-                    raise ValueError(f"{name}: {error}") from error
+                    reason = str(error).partition("; use None")[0]  # what a study cannot write
+                    raise ValueError(f"{name}: {reason}") from error
         return self
 
 

@@ -4,11 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
+from hw_models.errors import shown
 from hw_models.silicon import Macro
 from pipeline.data.spec import Augmentation, DatasetSpec
 from pipeline.design.constraints import Constraint
 from pipeline.design.metrics import METRICS
-from pipeline.files import did_you_mean
+from pipeline.files import did_you_mean, listed
 from pipeline.strict_model import StrictModel
 from pipeline.study.built_space import BuiltSpace
 from pipeline.study.calibrate_spec import CalibrateSpec
@@ -104,7 +105,7 @@ class StudySpec(StrictModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=_NAME_LENGTH)
     question: str = Field("", description="What the study should find out; the report shows it.")
     seed: int = Field(0, ge=0, lt=2**32)
-    trials: int = Field(60, ge=1, description="Trials that each run adds.")
+    trials: int = Field(60, ge=1, le=1_000_000, description="Trials that each run adds.")
     objectives: list[str] = Field(["accuracy_mean", "tops_per_watt"])
     constraints: list[str] = Field(
         [], description="Limits on cost, such as 'area_mm2 <= 2.5'. Designs that break one are not trained."
@@ -126,12 +127,12 @@ class StudySpec(StrictModel):
     @field_validator("objectives")
     @classmethod
     def _objectives_are_metrics(cls, names: list[str]) -> list[str]:
-        allowed = ", ".join(METRICS)
+        allowed = listed(METRICS)
         if not names:
             raise ValueError(f"name at least one of {allowed}")
         for name in names:
             if name not in METRICS:
-                raise ValueError(f"{name!r} is not measured{did_you_mean(name, METRICS)}; choose from {allowed}")
+                raise ValueError(f"{shown(name)} is not measured{did_you_mean(name, METRICS)}; choose from {allowed}")
             if names.count(name) > 1:
                 raise ValueError(f"{name!r} is listed twice")
         return names
