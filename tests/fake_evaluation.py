@@ -52,7 +52,7 @@ def evaluate_with_costs(
     design: DesignPoint, spec: StudySpec, trial_number: int, checkpoint: Path | None, rule: StoppingRule | None = None
 ) -> TrialResult:
     """Costs are real and the result can be reported; accuracies are made up."""
-    return made_up.made_up_result(design, random.Random(trial_number), n_chips=2)
+    return made_up.made_up_result(design, random.Random(trial_number), 2, spec.calibrated_by)
 
 
 def evaluate_with_looks(

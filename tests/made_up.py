@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,14 @@ import optuna
 import yaml
 from optuna.trial import FrozenTrial
 
-from hw_models.cost import estimate_cost
 from hw_models.errors import InfeasibleDesign
-from hw_models.silicon import silicon_estimate_of
+from hw_models.silicon import Macro
 from pipeline.database.open_study import open_study
 from pipeline.database.records import _attributes
 from pipeline.database.transaction import set_user_attributes, transaction
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrialResult, VariationReport, measured_values
-from pipeline.design.topology import mvm_layers
+from pipeline.networks.workload import estimates_of
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 
@@ -89,10 +89,11 @@ def made_up_study(
     return opened, url
 
 
-def made_up_result(design: DesignPoint, chance: random.Random, n_chips: int) -> TrialResult:
+def made_up_result(
+    design: DesignPoint, chance: random.Random, n_chips: int, calibrated_by: Mapping[Macro, float] | None = None
+) -> TrialResult:
     """A result whose cost is that of the design and whose accuracies are drawn."""
-    cost = estimate_cost(design.accelerator, mvm_layers(design))
-    silicon = silicon_estimate_of(design.accelerator, mvm_layers(design), clock_s=cost.clock_s)
+    cost, silicon = estimates_of(design, calibrated_by)
     noiseless = 0.8 + 0.19 * chance.random()
     mean = noiseless - 0.15 * chance.random() * design.accelerator.cell_bits
     reports = {

@@ -61,8 +61,8 @@ class NetworkEstimate:
     @property
     def range(self) -> str:
         """Estimate and 80 % bar in TOPS/W, such as `9.2 (2.1 to 40)`."""
-        reached = self.tops_per_watt
-        return f"{reached.value:.2g} ({reached.low(80):.2g} to {reached.high(80):.2g})"
+        value, low, high = _two_digits(self.tops_per_watt)
+        return f"{value} ({low} to {high})"
 
     @property
     def source(self) -> str:
@@ -70,15 +70,15 @@ class NetworkEstimate:
         if self.calibrated_by:
             return f"scaled by your own measured {self.family} macro; the bar is that between figures of one chip"
         bars = self.tops_per_watt.bars
-        return f"from {bars.chips} {self.family} chips; median factor {bars.median_factor:.2g} to chips it had not seen"
+        return f"from {bars.chips} {self.family} chips; {bars.median_factor:.2g}x off (median) where not fitted"
 
     @property
     def sentence(self) -> str:
         """What silicon would reach, in words."""
-        reached, narrow = self.tops_per_watt, self.between_designs.factor(80)
+        (value, low, high), narrow = _two_digits(self.tops_per_watt), self.between_designs.factor(80)
         return (
-            f"silicon: about {reached.value:.2g} TOPS/W (80 %: {reached.low(80):.2g} to {reached.high(80):.2g}; "
-            f"{self.source}). Two variants of one macro: ratio within {narrow:.2g}x (80 %)."
+            f"silicon: about {value} TOPS/W (80 %: {low} to {high}; {self.source}). "
+            f"Two variants of one macro: ratio within {narrow:.2g}x (80 %)."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,6 +94,11 @@ class NetworkEstimate:
         }
         words = {name: tuple(values[name]) for name in ("assumptions", "reasons")}
         return cls(**{**values, **figures, **words, "between_designs": Bars(**values["between_designs"])})
+
+
+def _two_digits(figure: Figure) -> list[str]:
+    """Value and ends of the 80 % bar, each with two significant digits."""
+    return [f"{float(f'{each:.2g}'):.10g}" for each in (figure.value, figure.low(80), figure.high(80))]
 
 
 def told_apart(one: NetworkEstimate, other: NetworkEstimate, share: Share = 80) -> bool:

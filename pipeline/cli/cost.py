@@ -43,6 +43,10 @@ def cost(
     ] = None,
     adc_model: Annotated[AdcChoice, typer.Option(help="Source of the ADC's energy per conversion.")] = "reference",
     anchors: Annotated[Path | None, typer.Option(help="Folder of measured chips to compare with.")] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.yaml", help="A measured macro of your own, which scales the silicon estimate."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Estimate area, latency and energy. Give exactly one of a design or network, --table and --anchors."""
@@ -63,6 +67,8 @@ def cost(
         for option, value in of_networks.items():
             if value:
                 raise ValueError(f"{option} belongs to a network (FILE.py:FUNCTION or FILE.onnx); remove it")
+    if calibrate is not None and design is None:
+        raise ValueError("--calibrate belongs to a design or network; remove it")
     if anchors is not None:
         measured_chips(anchors, as_json)
     elif table is not None:
@@ -70,7 +76,7 @@ def cost(
             raise ValueError("--table needs --out FILE.csv and one ADC model, reference or survey")
         table_of_designs(table, out, networks, activity, adc_model, as_json)
     elif design is not None and is_design:
-        one_design(Path(design), activity, adc_model, as_json)
+        one_design(Path(design), activity, adc_model, calibrate, as_json)
     elif design is not None:
         from pipeline.cli.network_cost import Asked, network_cost
 
@@ -82,5 +88,6 @@ def cost(
             classes=classes,
             settings=tuple(settings or ()),
             allow_digital=tuple(allow_digital or ()),
+            calibrate=calibrate,
         )
         network_cost(asked, activity, adc_model, out, as_json)

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from hw_models.cost.activity import (
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel
 from hw_models.errors import shown
 from hw_models.layers import MvmLayer
-from hw_models.silicon import silicon_estimate_of
+from hw_models.silicon import NetworkEstimate, silicon_estimate_of
 from hw_models.validation.neurosim_input import read_densities, read_networks, read_rows, unread_columns
 from hw_models.validation.neurosim_table import RESULT_COLUMNS, evaluate_rows, write_rows
 from hw_models.validation.silicon import (
@@ -43,6 +43,7 @@ from pipeline.cli.options import print_json
 from pipeline.design.design_point import load_design
 from pipeline.files import did_you_mean
 from pipeline.networks.workload import workload_of
+from pipeline.study.calibrate_spec import load_calibration
 
 _LEAST_WIDTH = 100  # of the table of measured chips; narrower ones cut their names
 
@@ -83,8 +84,14 @@ def table_of_designs(
         print(f"  columns copied, not read: {', '.join(notes)[:200]}")
 
 
-def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Literal["both"], as_json: bool) -> None:
-    """Estimate one design, with one ADC model or both; `activity_file` has measured activity."""
+def one_design(
+    path: Path,
+    activity_file: Path | None,
+    adc_model: AdcModel | Literal["both"],
+    calibrate: Path | None,
+    as_json: bool,
+) -> None:
+    """Estimate one design, with one ADC model or both; `activity_file` has measured activity, `calibrate` a macro."""
     design = load_design(path)
     workload = workload_of(design)
     layers = list(workload.layers)
@@ -94,16 +101,18 @@ def one_design(path: Path, activity_file: Path | None, adc_model: AdcModel | Lit
         model: estimate_cost(design.accelerator, layers, digital=workload.digital, activity=activity, adc_model=model)
         for model in models
     }
+    first = next(iter(reports.values()))
+    silicon = silicon_of(design.accelerator, layers, first, calibrate)
     if as_json:
         plain = {model: report.to_dict() for model, report in reports.items()}
-        silicon = silicon_estimate_of(design.accelerator, layers, clock_s=next(iter(reports.values())).clock_s)
         print_json((plain if adc_model == "both" else plain[adc_model]) | {"silicon": silicon.to_dict()})
         return
     console = Console()
     for model, report in reports.items():
         for table in (totals_table(report, model, workload), components_table(report), _layers(report)):
             console.print(table)
-    notes(console, next(iter(reports.values())), design.accelerator, workload, activity)
+    notes(console, first, design.accelerator, workload, activity)
+    silicon_notes(console, silicon)
 
 
 _ACTIVITY_COLUMNS = ("layer", "bit_density", "mean_level")
@@ -234,7 +243,7 @@ def _layers(report: CostReport) -> Table:
 def notes(
     console: Console, report: CostReport, accelerator: Accelerator, workload: Workload, activity: Activity | None
 ) -> None:
-    """Print what is outside the reference's range, what the energy would be with other data, and silicon's."""
+    """Print what is outside the reference's range, and what the energy would be with other data."""
     for reason in report.outside_reference:
         console.print(f"[yellow]outside NeuroSim's range:[/yellow] {reason}")
     if wires := in_words(report.ir_drop):
@@ -248,7 +257,18 @@ def notes(
         f"{spread[0] * 1e9:.4g} or {spread[1] * 1e9:.4g} nJ.",
         highlight=False,
     )
-    silicon = silicon_estimate_of(accelerator, layers, clock_s=report.clock_s)
+
+
+def silicon_of(
+    accelerator: Accelerator, layers: Sequence[MvmLayer], report: CostReport, calibrate: Path | None
+) -> NetworkEstimate:
+    """What silicon would reach; `calibrate` is a file with a measured macro."""
+    measured = load_calibration(calibrate) if calibrate else None
+    return silicon_estimate_of(accelerator, layers, clock_s=report.clock_s, calibrated_by=measured)
+
+
+def silicon_notes(console: Console, silicon: NetworkEstimate) -> None:
+    """Print what silicon would reach, and where no measured chip is like the design."""
     console.print(silicon.sentence, highlight=False)
     for reason in silicon.reasons:
         console.print(f"[yellow]outside measured chips:[/yellow] {reason}", highlight=False)

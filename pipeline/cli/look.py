@@ -51,12 +51,15 @@ def _facts(study: "optuna.Study") -> dict[str, Any]:
     from pipeline.database.trials import pareto_report
     from pipeline.design.metrics import METRICS
     from pipeline.design.pareto import hypervolume_history
-    from pipeline.design.results import stored_values
+    from pipeline.design.results import stored_silicon, stored_values
 
     found = pareto_report(study)
+    silicon = {trial.number: stored_silicon(trial.user_attrs) for trial in found.front}
+    plain = {number: estimate.to_dict() if estimate else None for number, estimate in silicon.items()}
     front = [
         {"trial": t.number, "design": t.user_attrs["design"]}
         | {n: stored_values(t.user_attrs).get(n) for n in METRICS}
+        | {"silicon": plain[t.number]}
         | {"variation": t.user_attrs["variation"], "outside_reference": t.user_attrs["cost"]["outside_reference"]}
         for t in found.front
     ]
@@ -76,13 +79,16 @@ def show(
     """Show one trial: design, cost by component and layer, accuracy over chips."""
     from pipeline.cli.trial_page import trial_page
     from pipeline.database.trials import remeasured
+    from pipeline.design.results import stored_silicon
     from pipeline.follow_up.stored import stored_study
 
     stored = stored_study(study_file, storage, out, changes=options.changes_by_key(changes))
     found = stored.trial(trial)
     again = remeasured(stored.study.user_attrs, found.number)
     if as_json:
+        silicon = stored_silicon(found.user_attrs)
         values = {"trial": found.number, "values": found.values} | found.user_attrs
+        values |= {"silicon": silicon.to_dict()} if silicon else {}
         options.print_json(values | ({"remeasured": again} if again else {}))
     else:
         options.console_of_tables().print(trial_page(stored.spec, found, again))

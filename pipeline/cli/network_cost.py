@@ -16,9 +16,16 @@ from hw_models.cost import DIGITAL, CostReport, estimate_cost
 from hw_models.cost.activity import Activity
 from hw_models.cost.column_energy import AdcModel
 from hw_models.mapping import map_network
-from hw_models.silicon import silicon_estimate_of
 from hw_models.workload import Workload
-from pipeline.cli.cost_tables import components_table, narrow_table, notes, read_activity, totals_table
+from pipeline.cli.cost_tables import (
+    components_table,
+    narrow_table,
+    notes,
+    read_activity,
+    silicon_notes,
+    silicon_of,
+    totals_table,
+)
 from pipeline.cli.options import console_of_tables, print_json, settings_by_name, sizes_by_name
 from pipeline.design.describe import describe_network
 from pipeline.design.design_point import ImageSpec
@@ -41,6 +48,7 @@ class Asked:
     classes: int | None
     settings: tuple[str, ...]
     allow_digital: tuple[str, ...]
+    calibrate: Path | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,13 +91,14 @@ def network_cost(
     rows = layer_rows(next(iter(reports.values())), accelerator, found.workload)
     if out is not None:
         _write(out, rows)
+    silicon = silicon_of(accelerator, layers, next(iter(reports.values())), asked.calibrate)
     if as_json:
         plain = {model: report.to_dict() for model, report in reports.items()}
-        silicon = silicon_estimate_of(accelerator, layers, clock_s=next(iter(reports.values())).clock_s)
         shown = plain if adc_model == "both" else plain[adc_model]
         print_json(shown | {"network": _plain(found), "silicon": silicon.to_dict()})
         return
     _print(found, rows, reports, accelerator, activity)
+    silicon_notes(console_of_tables(), silicon)
 
 
 def _print(

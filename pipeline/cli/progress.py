@@ -18,6 +18,7 @@ from pipeline.design.describe import describe
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import hypervolume_history
+from pipeline.report import silicon
 from pipeline.report.evaluated import Evaluated
 
 _FIRST_ESTIMATE = 5  # assumed: trials before the first estimate; the first ones compile kernels
@@ -33,18 +34,25 @@ def quantity(name: str, value: float) -> str:
 def front_table(
     objectives: Sequence[str], front: Sequence[FrozenTrial], limit: int | None = None, title: str = "Pareto front"
 ) -> Table:
-    """A table of trials: number, objectives with units, accuracy with its 95 % interval, and the design."""
+    """A table of trials: number, objectives with units and intervals, what silicon would reach, and the design."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.expand = True  # so that the design alone is cut
     shown = [Evaluated.from_trial(trial) for trial in front[:limit]]
-    heads = ["trial", *(METRICS[name].title for name in objectives)]
-    rows = [[str(trial.number), *(trial.show(name) for name in objectives)] for trial in shown]
+    silicon_head = [silicon.HEAD] if any(trial.silicon for trial in shown) else []
+    heads = ["trial", *(METRICS[name].title for name in objectives), *silicon_head]
+    rows = []
+    for trial in shown:
+        estimate = [silicon.cell(trial).text] if silicon_head else []
+        rows.append([str(trial.number), *(trial.show(name) for name in objectives), *estimate])
     for head, *cells in zip(heads, *rows, strict=True):
         table.add_column(escape(head), justify="right", min_width=max(map(len, [head, *cells])))  # only designs are cut
-    table.add_column("design", overflow="ellipsis", no_wrap=limit is not None)
+    table.add_column("design", overflow="ellipsis", no_wrap=limit is not None, ratio=1)
     for row, trial in zip(rows, shown, strict=True):
         table.add_row(*row, escape(describe(trial.design)))
     if limit is not None and len(front) > limit:
-        table.add_row("", *[""] * len(objectives), f"and {len(front) - limit} more")
+        table.add_row("", *[""] * (len(heads) - 1), f"and {len(front) - limit} more")
+    if silicon_head and limit is None:
+        table.caption, table.caption_justify = silicon.footnote(shown), "left"
     return table
 
 

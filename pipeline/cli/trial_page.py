@@ -153,12 +153,14 @@ def _outside(shown: Evaluated) -> Text:
 
 
 def _silicon(shown: Evaluated) -> Text:
-    """What silicon would reach; nothing if the network cannot be built here."""
-    try:
-        layers = workload_of(shown.design).layers
-    except ValueError:
-        return Text()
-    found = silicon_estimate_of(shown.design.accelerator, layers, clock_s=shown.cost["clock_s"])
+    """What silicon would reach; nothing if it was not stored and the network cannot be built here."""
+    found = shown.silicon
+    if found is None:
+        try:
+            layers = workload_of(shown.design).layers
+        except ValueError:
+            return Text()
+        found = silicon_estimate_of(shown.design.accelerator, layers, clock_s=shown.cost["clock_s"])
     reasons = (f"- outside measured chips: {reason}" for reason in found.reasons)
     return Text("\n".join([f"{found.sentence[0].upper()}{found.sentence[1:]}", *reasons, ""]))
 

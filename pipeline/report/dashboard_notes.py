@@ -16,6 +16,7 @@ from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
 from pipeline.files import write_whole
 from pipeline.optuna_private import note_artifact, trial_id
+from pipeline.report import silicon
 from pipeline.report.cost_parts import component_parts
 from pipeline.report.evaluated import Evaluated, show_mean
 from pipeline.report.figures.style import spoken
@@ -28,6 +29,7 @@ _LEAST_SHARE = 0.005  # assumed: components below half a percent in all totals a
 _FIGURES = {  # the report's figures that the dashboard shows -> their name and title there
     "parts-energy_j": ("parts-energy_j", "Energy of the designs on the front"),
     "parts-area_m2": ("parts-area_m2", "Area of the designs on the front"),
+    "told-apart": ("told-apart", "What silicon tells apart"),
     "progress": ("hypervolume", "Hypervolume after each trial"),
     "sigma": ("sigma", "Accuracy against programming errors"),
 }
@@ -84,12 +86,20 @@ def _study_note(findings: Findings) -> str:
 def _trial_note(findings: Findings, trial: Evaluated) -> str:
     names = dict.fromkeys([*findings.pareto.objectives, "accuracy_mean", "tops_per_watt", *_TOTALS])
     values = [(METRICS[name].label, f"{trial.show(name)} {METRICS[name].unit}") for name in names]
+    if trial.silicon:
+        values.append((silicon.HEAD, silicon.cell(trial).text))
     accuracies = [
         [split, show_mean(r), *(f"{100 * v:.4g}" for v in (r.worst, r.noiseless, r.float_accuracy)), len(r.per_chip)]
         for split, r in (("validation", trial.validation), ("test", trial.test))
     ]
-    note, design = TEMPLATES.get_template("trial_note.md"), describe(trial.design)
-    return note.render(trial=trial, design=design, values=values, accuracies=accuracies, shares=_shares(trial))
+    told = {"design": describe(trial.design), "silicon": _silicon_words(trial), "shares": _shares(trial)}
+    note = TEMPLATES.get_template("trial_note.md")
+    return note.render(trial=trial, values=values, accuracies=accuracies, **told)
+
+
+def _silicon_words(trial: Evaluated) -> list[str]:
+    """Where the estimate comes from, and where no measured chip is like the design."""
+    return [trial.silicon.source, *trial.silicon.reasons] if trial.silicon else []
 
 
 def _shares(trial: Evaluated) -> dict[str, list[str]]:

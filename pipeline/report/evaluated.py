@@ -8,10 +8,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from hw_models.silicon import NetworkEstimate
 from pipeline.database.trials import checkpoint_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
-from pipeline.design.results import VariationReport, stored_values
+from pipeline.design.results import VariationReport, stored_silicon, stored_values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +27,7 @@ class Evaluated:
         versions: Those of Python, nacim and the libraries that computed the result.
         started, finished: When, or None if the database does not say.
         checkpoint: File of the trained weights in the study's folder `checkpoints`, or None.
+        silicon: What silicon would reach; None if the database does not hold it and the network had to be built.
         remeasured: What `nacim evaluate` recorded later at the study's drift time: settings and reports.
     """
 
@@ -40,6 +42,7 @@ class Evaluated:
     started: datetime | None
     finished: datetime | None
     checkpoint: str | None
+    silicon: NetworkEstimate | None
     remeasured: tuple[dict[str, Any], ...]
 
     @classmethod
@@ -62,6 +65,7 @@ class Evaluated:
             started=trial.datetime_start,
             finished=trial.datetime_complete,
             checkpoint=checkpoint_of(trial),
+            silicon=stored_silicon(attributes),
             remeasured=tuple(remeasured),
         )
 

@@ -19,6 +19,7 @@ from pipeline.design.describe import design_columns
 from pipeline.design.metrics import METRICS
 from pipeline.design.results import TEST_ACCURACIES
 from pipeline.files import write_whole
+from pipeline.report import silicon
 from pipeline.report.comparison import comparison_chapter
 from pipeline.report.content import Chapter
 from pipeline.report.evaluated import Evaluated
@@ -137,6 +138,7 @@ def _write_trials_json(findings: Findings, path: Path) -> None:
     trials = [
         _csv_row(trial, trial in findings.front)
         | {"design": trial.design.to_dict(), "cost": trial.cost}
+        | {"silicon": trial.silicon.to_dict() if trial.silicon else None}
         | {"validation": trial.validation.to_dict(), "test": trial.test.to_dict(), "versions": dict(trial.versions)}
         for trial in findings.evaluated
     ]
@@ -164,6 +166,7 @@ def _csv_row(trial: Evaluated, on_front: bool) -> dict[str, Any]:
     return (
         {"trial": trial.number, "on_front": int(on_front)}
         | {f"{name}_fraction" if name in fractions else name: value for name, value in values.items()}
+        | silicon.columns(trial)
         | intervals
         | {"chips": len(trial.validation.per_chip)}
         | {f"{phase}_wall_s": seconds for phase, seconds in trial.phase_s.items()}

@@ -4,14 +4,14 @@ from hw_models.wires import TOLD_FROM
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
+from pipeline.report import silicon
 from pipeline.report.content import Cell, Number, Plot, Section, Table, count_of
 from pipeline.report.evaluated import Evaluated, show_mean
 from pipeline.report.figures.front import front_figure, pairs
 from pipeline.report.figures.style import device_styles
 from pipeline.report.findings import Findings
 from pipeline.report.provenance import other_images
-
-SILICON_FACTOR = 8.6  # between the cost model and measured chips, geometric mean: docs/cost_model.md, "Silicon"
+from pipeline.report.section_silicon import silicon_note
 
 
 def front_section(findings: Findings) -> Section:
@@ -47,8 +47,7 @@ def _note(findings: Findings) -> str:
         "Bars are 95 % intervals of the mean accuracy over simulated chips; they cover chip variation only, not other "
         f"images or retraining. {other_images(findings).capitalize()}; treat closer designs as equal. "
         f"Costs of {outside} of the {count_of(len(findings.front), 'design')} on the front are outside NeuroSim's "
-        f"range. Measured chips differ from the cost model by a factor of {SILICON_FACTOR} (geometric mean, "
-        f"docs/cost_model.md). {_wires(findings)}"
+        f"range. {silicon_note(findings)} {_wires(findings)}"
     )
 
 
@@ -82,16 +81,18 @@ def _by_energy(findings: Findings) -> Plot:
 def _trial_table(findings: Findings) -> Table:
     """All designs, those on the front first; the page shows the front until asked for more."""
     objectives = findings.pareto.objectives
+    silicon_head = [silicon.HEAD] if any(trial.silicon for trial in findings.evaluated) else []
     totals = [name for name in ("area_m2", "latency_s", "energy_j") if name not in objectives]
     heads = ["trial", "device", *(METRICS[name].title for name in objectives), "accuracy on test images [%]"]
-    heads += [*(METRICS[name].title for name in totals), "design"]
+    heads += [*silicon_head, *(METRICS[name].title for name in totals), "design"]
     others = [trial for trial in findings.evaluated if trial not in findings.front]
     rows: list[list[Cell]] = []
     for trial in [*findings.front, *others]:
         before, after = ([_value(trial, name) for name in names] for names in (objectives, totals))
         test = Number(show_mean(trial.test), 100 * trial.test.mean)
         number = Number(str(trial.number), trial.number)
-        rows.append([number, trial.device, *before, test, *after, describe(trial.design)])
+        estimate = [silicon.cell(trial)] if silicon_head else []
+        rows.append([number, trial.device, *before, test, *estimate, *after, describe(trial.design)])
     caption = (
         "Click a column to sort by it. Selection inflates the best validation accuracy; quote the accuracy on test "
         "images, which the search never saw."

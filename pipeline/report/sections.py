@@ -11,6 +11,7 @@ from pipeline.report.score_words import in_words_of
 from pipeline.report.section_designs import chips_section, cost_section
 from pipeline.report.section_devices import devices_section
 from pipeline.report.section_front import front_section
+from pipeline.report.section_silicon import silicon_sections
 
 
 def study_chapter(findings: Findings) -> Chapter:
@@ -23,6 +24,7 @@ def study_chapter(findings: Findings) -> Chapter:
 def _sections(findings: Findings) -> list[Section]:
     return [
         front_section(findings),
+        *silicon_sections(findings),
         devices_section(findings),
         cost_section(findings),
         chips_section(findings),

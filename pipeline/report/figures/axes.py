@@ -23,9 +23,14 @@ def metric_axis(trials: Sequence[Evaluated], name: str | None) -> dict[str, Any]
     metric, values = METRICS[name], [trial.measured[name] for trial in trials]
     if not values or min(values) <= 0 or max(values) <= _LOG_FROM * min(values):
         return {"title": metric.title, "type": "linear"}
+    return log_axis(metric.title, metric.scale * min(values), metric.scale * max(values))
+
+
+def log_axis(title: str, low: float, high: float) -> dict[str, Any]:
+    """A logarithmic axis for values from `low` to `high`, with ticks at 1, 2 and 5."""
     ticks = [float(f"{digit}e{power}") for power in range(-30, 31) for digit in (1, 2, 5)]
-    near = [tick for tick in ticks if min(values) / 2.5 <= tick / metric.scale <= max(values) * 2.5]
-    return {"title": metric.title, "type": "log", "tickvals": near, "ticktext": [f"{tick:.10g}" for tick in near]}
+    near = [tick for tick in ticks if low / 2.5 <= tick <= high * 2.5]
+    return {"title": title, "type": "log", "tickvals": near, "ticktext": [f"{tick:.10g}" for tick in near]}
 
 
 def error_bars(points: Sequence[tuple[float, float, float]], scale: float) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pipeline.design.pareto import nondominated, to_losses
 from pipeline.report.evaluated import Evaluated, useful
 from pipeline.report.figures.axes import error_bars, metric_axis, values_of
 from pipeline.report.figures.published import PAPER
+from pipeline.report.figures.silicon import add_silicon_bars, axis_with_bars
 from pipeline.report.figures.style import FAINT, GREY, INK, Style, by_device, device_styles, hover_text, layout
 
 
@@ -46,8 +47,9 @@ def front_figure(
             figure.add_trace(_marks(others, device, style, x, y, is_front=False).update(showlegend=not best))
         if best:
             figure.add_trace(_marks(best, device, style, x, y, is_front=True))
-    figure.update_layout(layout(metric_axis(trials, x), metric_axis(trials, y), height=460))
+    figure.update_layout(layout(axis_with_bars(trials, front, x), metric_axis(trials, y), height=460))
     _look_at_front(figure, trials, front, x, y)
+    add_silicon_bars(figure, front, x, y)
     if x == "tops_per_watt":
         _mark_paper(figure)
     return figure

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
+from pipeline.report import silicon
 from pipeline.report.evaluated import Evaluated
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind people. Yellow, weak on white, comes last.
@@ -63,6 +64,7 @@ def hover_text(trial: Evaluated) -> str:
     ]
     test, noiseless = (f"{100 * value:.4g} %" for value in (trial.test.mean, trial.validation.noiseless))
     lines = [f"<b>trial {trial.number}</b>", *costs, f"test images {test}, no device errors {noiseless}"]
+    lines += [line] if (line := silicon.hover_line(trial)) else []
     return "<br>".join([*lines, *(escape(part, quote=False) for part in describe(trial.design).split(" | ", 1))])
 
 
