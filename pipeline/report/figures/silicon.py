@@ -41,10 +41,10 @@ def add_silicon_bars(figure: go.Figure, front: Sequence[Evaluated], x: str | Non
         marker={"symbol": "line-ns-open", "size": 9, "color": GREY, "line": {"width": 1.5}},
         name="silicon, 80 % of chips",
         legendrank=2000,
+        zorder=-1,
         hovertext=[hover_text(trial) for trial in shown],
         hoverinfo="text",
     )
-    figure.data = (figure.data[-1], *figure.data[:-1])  # behind the designs
 
 
 def told_apart_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go.Figure:
