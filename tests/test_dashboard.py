@@ -203,6 +203,7 @@ def test_a_prepared_study_has_notes_figures_and_artefacts(prepared):
         "Energy of the designs on the front",
         "Area of the designs on the front",
         "Hypervolume after each trial",
+        "What silicon tells apart",
     }
     assert r"Which \<device\> \& crossbar wins?" in shown["note"]["body"]
     assert f"**On the front:** {best.number}" in shown["note"]["body"]
