@@ -12,10 +12,12 @@ from hw_models.accelerator import Accelerator
 from hw_models.cost import estimate_cost
 from hw_models.devices import load_card
 from hw_models.layers import MvmLayer
+from hw_models.mapping import map_network
 from hw_models.silicon import Macro, silicon_estimate, silicon_estimate_of
 from hw_models.silicon.estimate import DENSITY, EFFICIENCY, Bars
 from hw_models.silicon.formulas import conversion_energy_j
 from hw_models.silicon.gates import digital_energy_j
+from hw_models.silicon.of_accelerator import conversions_of
 from hw_models.silicon.tables import bars, constants
 from hw_models.validation.silicon import compare, read_measured_chips
 
@@ -201,6 +203,53 @@ def test_a_network_takes_one_conversion_for_each_that_the_cost_model_charges(dev
     assert found.energy_j / by_hand == pytest.approx(constants()["processor_factor"])
     assert found.tops_per_watt.value == pytest.approx(report.ops / found.energy_j / 1e12)
     assert len(found.assumptions) == 6
+
+
+CAPACITOR = {"capacitor_f": 1.2e-15, "capacitor_sigma": 0.01}
+# conv: 45 rows, 36 windows, 7 outputs. linear: 70 rows, 1 window, 3 outputs. 3 input bits, 4 weight bits.
+CONV, LINEAR = 36 * 7, 3
+
+
+@pytest.mark.parametrize(
+    ("more", "cell", "family", "per_conversion", "by_rows"),
+    [
+        pytest.param(
+            {"dac_bits": 3}, {}, "divider", (3, 1, 0.85),
+            {32: 4 * (CONV + 2 * LINEAR), 13: 4 * CONV, 6: 4 * LINEAR}, id="a DAC: one cycle for three bits",
+        ),
+        pytest.param(
+            {"combine_columns": True}, {}, "divider", (1, 4, 0.85),
+            {32: 3 * (CONV + 2 * LINEAR), 13: 3 * CONV, 6: 3 * LINEAR}, id="columns combined: one conversion a weight",
+        ),
+        pytest.param(
+            {"combine_columns": True, "weight_encoding": "differential"}, {}, "divider", (1, 3, 0.85),
+            {32: 6 * (CONV + 2 * LINEAR), 13: 6 * CONV, 6: 6 * LINEAR}, id="and two of the differential encoding",
+        ),
+        pytest.param(
+            {"rows_at_once": 16}, {}, "divider", (1, 1, 0.85),
+            {16: 12 * (2 * CONV + 4 * LINEAR), 13: 12 * CONV, 6: 12 * LINEAR}, id="half of the rows: more conversions",
+        ),
+        pytest.param(
+            {"readout": "charge", "supply_v": 0.8}, CAPACITOR, "charge", (1, 1, 0.8),
+            {32: 12 * (CONV + 2 * LINEAR), 13: 12 * CONV, 6: 12 * LINEAR}, id="charge, at its own supply",
+        ),
+        pytest.param(
+            {"readout": "digital", "adc_bits": None}, {}, "digital", (1, 4, 0.85),
+            {32: 3 * (CONV + 2 * LINEAR), 13: 3 * CONV, 6: 3 * LINEAR}, id="digital: dot products, no conversions",
+        ),
+    ],
+)  # fmt: skip
+def test_a_conversion_serves_what_the_readout_says(more, cell, family, per_conversion, by_rows):
+    plain = accelerator("sram", mapping="conventional")
+    design = dataclasses.replace(plain, device=dataclasses.replace(plain.device, **cell), **more)
+    found = conversions_of(design, LAYERS, clock_s=1e-8)
+    assert {macro.inputs: count for macro, count in found.items()} == by_rows
+    for each in found:
+        assert (each.family, each.input_bits, each.weight_bits, each.supply_v) == (family, *per_conversion)
+        assert each.adc_bits == design.adc_bits
+    if family != "digital":
+        assert sum(found.values()) == map_network(design, LAYERS).conversions
+    assert len(silicon_estimate_of(design, LAYERS, clock_s=1e-8).assumptions) == 6
 
 
 def test_all_anchors_are_described_and_doubtful_ones_are_flagged_not_dropped():
