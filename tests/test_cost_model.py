@@ -113,7 +113,7 @@ def test_decision_time_of_a_low_current_is_longer_and_never_below_a_nanosecond()
 def test_more_columns_wait_longer_for_the_slowest():
     # current-mode comparators at 45 nm: of more columns, the one that conducts least conducts less
     slow = chip(device=load_card("fefet").device, tech_node_nm=45, adc_type="flash", adc_bits=5)
-    layer, conversions = dense("a", 64, 8), ConversionEnergy(model="reference", factor=1, adc_bits=5)
+    layer, conversions = dense("a", 64, 8), ConversionEnergy(model="reference", factor=1, column_bits=5)
     activity, mapped = assumed_activity(slow, [layer]).layers[0], map_network(slow, [layer]).layers[0]
     few, many = (conversions.block_j(crossbar(slow), activity, mapped, 64, columns) / columns for columns in (4, 64))
     assert many > 1.01 * few

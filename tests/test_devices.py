@@ -41,7 +41,14 @@ def test_every_shipped_card_has_a_cost_at_every_node(name):
     device = load_card(name).device
     for node in (7, 10, 14, 22, 32, 45):
         accelerator = Accelerator(
-            device=device, tech_node_nm=node, crossbar_size=64, cell_bits=1, weight_bits=4, input_bits=4, adc_bits=5
+            device=device,
+            readout=device.readouts[0],
+            tech_node_nm=node,
+            crossbar_size=64,
+            cell_bits=1,
+            weight_bits=4,
+            input_bits=4,
+            adc_bits=5,
         )
         assert 0 < estimate_cost(accelerator, [FC]).energy_j < math.inf
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.gates import LINEAR_REGION, drain_f, fin_drain_f, gate_f
-from hw_models.circuits.technology import SINGLE_TYPE_MARGIN_F, Technology, technology
+from hw_models.circuits.technology import METAL_F_PER_M2, SINGLE_TYPE_MARGIN_F, Technology, technology
 from hw_models.devices import CellDevice, CellKind
 
 ACCESS_SHARE = 0.25  # resistance of an access transistor or switch over that of the path in series with it
 _ACCESS_OVER_R_ON: dict[CellKind, float] = {"1t1r": ACCESS_SHARE, "fefet": 0.0}  # a FeFET is its own access transistor
+_8T1C_OVER_6T, _8T_OVER_6T = 1.41, 1.30  # Chen et al., MC2-RAM, ISLPED 2021; Chang et al., VLSI 2005
 _SRAM_CELL_F = {45: (10, 28), 32: (10, 28), 22: (10, 28), 14: (10, 30), 10: (10, 40), 7: (10, 60)}
 
 
@@ -45,8 +46,11 @@ def cell_in_crossbar(accelerator: Accelerator) -> Cell:
     node, wire = tech.node_m, tech.wire_ohm_per_m * tech.wire_width_m
     if device.cell == "sram":
         sram_height_f, sram_width_f = _SRAM_CELL_F[accelerator.tech_node_nm]
-        height_f, width_f = device.cell_height_f or sram_height_f, device.cell_width_f or sram_width_f
-        needed_f, access_ohm, gate, drain = 0.0, tech.r_n_ohm, 0.0, drain_f(tech, 1)
+        height_f, width_f = device.cell_height_f or sram_height_f, device.cell_width_f or sram_width_f * _growth(device)
+        needed_f = 0.0
+        if device.capacitor_f is not None:
+            needed_f = device.capacitor_f / METAL_F_PER_M2 / (height_f * node**2)
+        access_ohm, gate, drain = tech.r_n_ohm, _row_gates_f(tech, accelerator), drain_f(tech, 1)
     else:
         assert device.cell_height_f is not None
         assert device.cell_width_f is not None
@@ -65,6 +69,18 @@ def cell_in_crossbar(accelerator: Accelerator) -> Cell:
         row_wire_ohm=wire * height_f,  # quirk: along a row the cell's height counts, along a column its width
         column_wire_ohm=wire * max(width_f, needed_f),
     )
+
+
+def _row_gates_f(tech: Technology, accelerator: Accelerator) -> float:
+    """Gates of a cell on its row. Quirk: of the current readout, an SRAM row's driver bears no load."""
+    return {"charge": 2.0, "discharge": 1.0}.get(accelerator.readout, 0.0) * gate_f(tech, 1)
+
+
+def _growth(device: CellDevice) -> float:
+    """Area of a cell over that of the 6T cell."""
+    if device.capacitor_f is not None:
+        return _8T1C_OVER_6T
+    return 1.0 if device.discharge_sigma is None else _8T_OVER_6T
 
 
 def _access_transistor(tech: Technology, strength: float, cell_width_f: float) -> tuple[float, float, float]:

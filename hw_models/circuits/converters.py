@@ -87,6 +87,20 @@ class Converters:
     leakage_w: float
 
 
+NO_CONVERTERS = Converters(
+    area_m2=0.0,
+    constant_w=0.0,
+    kappa=0.0,
+    exponent=1.0,
+    conversion_s=0.0,
+    decision=None,
+    slowest_s=0.0,
+    delay_s=0.0,
+    encoder_j=0.0,
+    leakage_w=0.0,
+)
+
+
 @functools.lru_cache(maxsize=256)
 def converters(
     node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width_m: float, decision: CurrentDecision | None = None

@@ -19,6 +19,17 @@ def ceil_log2(value: int) -> int:
     return (value - 1).bit_length()
 
 
+AND_PITCHES = 5  # gate pitches of a 2-input NAND gate (3, as in a full adder) and an inverter (2)
+
+
+def full_adders_of_tree(inputs: float, bits: float) -> float:
+    """Full adders of a ripple adder tree over `inputs` numbers of `bits` bits: N (B + 1) - (B + log2 N + 1).
+
+    Source: ZigZag-IMC (KU Leuven). It is what `AdderTree` counts if `inputs` is a power of two.
+    """
+    return inputs * (bits + 1) - (bits + math.log2(inputs) + 1)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class AdderTree:
     """`trees` equal adder trees side by side, each of which can add `inputs` numbers of `width` bits.

@@ -16,8 +16,7 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping
 
-from hw_models.circuits.crossbar import REGISTER_ACTIVITY
-from hw_models.circuits.gates import addition_cycles, addition_j
+from hw_models.circuits.gates import REGISTER_ACTIVITY, addition_cycles, addition_j
 from hw_models.circuits.technology import Technology
 from hw_models.circuits.tile import TILE_CORE_SIDE
 from hw_models.workload import OperationKind

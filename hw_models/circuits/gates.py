@@ -122,6 +122,9 @@ def register_column_m2(tech: Technology, bits: int, height_m: float) -> float:
     return rows_needed(bits, height_m / tech.cell_height_m) * tech.flipflop_width_m * height_m
 
 
+REGISTER_ACTIVITY = 0.5  # share of the register bits of adders that toggle (NeuroSim's factor gamma)
+
+
 def addition_j(tech: Technology, bits: int) -> float:
     """Mean energy of adding two numbers of `bits` bits in a ripple-carry adder."""
     return tech.adder_first_j + (bits - 1) * tech.adder_next_j

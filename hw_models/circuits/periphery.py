@@ -9,10 +9,11 @@ import math
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.cell import ACCESS_SHARE, cell_in_crossbar
 from hw_models.circuits.combiner import combiner
-from hw_models.circuits.converters import SLOW_COMPARATOR_NM, Converters, CurrentDecision, converters
-from hw_models.circuits.digital import ceil_log2
+from hw_models.circuits.converters import NO_CONVERTERS, SLOW_COMPARATOR_NM, Converters, CurrentDecision, converters
+from hw_models.circuits.digital import AND_PITCHES, AdderTree, ceil_log2
 from hw_models.circuits.gates import PassGate, register_column_m2, register_row_m2
 from hw_models.circuits.technology import WIRE_F_PER_M, Technology, rows_needed, technology
+from hw_models.read_errors import bitline_f
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,14 +24,39 @@ class ShiftAdder:
     register_bits: int
 
 
-def _shift_adders(accelerator: Accelerator, column_bits: int) -> tuple[ShiftAdder | None, ShiftAdder | None]:
-    """The adders of a converter over a weight's conversions, and over the input's bits and the reads of a crossbar."""
-    joined = column_bits + accelerator.conversions_per_weight()
+def column_bits(accelerator: Accelerator) -> int:
+    """Bits of what is read from a column: those of its converter, or of a digital sum over the rows read together.
+
+    Raises:
+        ValueError: If the converter is ideal.
+    """
+    if accelerator.readout == "digital":
+        return accelerator.rows_read.bit_length()
+    if accelerator.adc_bits is None:
+        raise ValueError("adc_bits None is an ideal converter, which has no cost; give 1 to 14 bits to estimate one")
+    return accelerator.adc_bits
+
+
+def sums_per_weight(accelerator: Accelerator) -> int:
+    """Sums that shift-adders join to a weight's: its conversions, or the columns of a digital macro."""
+    return accelerator.conversions_per_weight() or accelerator.cells_per_weight
+
+
+def _tree(accelerator: Accelerator, tech: Technology) -> AdderTree:
+    """The adder trees of a digital macro, over products of one bit; none in other macros."""
+    trees = accelerator.columns // accelerator.cols_per_adc if accelerator.readout == "digital" else 0
+    return AdderTree(tech=tech, inputs=accelerator.rows_read, width=1, trees=trees)
+
+
+def _shift_adders(accelerator: Accelerator) -> tuple[ShiftAdder | None, ShiftAdder | None]:
+    """The adders of a converter over a weight's sums, and over the input's bits and the reads of a crossbar."""
+    bits, sums = column_bits(accelerator), sums_per_weight(accelerator)
+    joined = bits + sums
     summed, cycles = joined + ceil_log2(accelerator.reads), accelerator.input_cycles
-    over_weight = ShiftAdder(bits=column_bits, register_bits=joined)
+    over_weight = ShiftAdder(bits=bits, register_bits=joined)
     over_input = ShiftAdder(bits=summed, register_bits=summed + cycles)
     return (
-        over_weight if accelerator.conversions_per_weight() > 1 else None,
+        over_weight if sums > 1 else None,
         over_input if cycles * accelerator.reads > 1 else None,
     )
 
@@ -43,7 +69,6 @@ class Periphery:
     """
 
     def __init__(self, accelerator: Accelerator, accumulate_wide_weights: bool) -> None:
-        assert accelerator.adc_bits is not None, "an ideal converter has no cost"
         self.tech: Technology = technology(accelerator.tech_node_nm)
         self.device = accelerator.device
         self.is_sram = accelerator.device.cell == "sram"
@@ -51,10 +76,10 @@ class Periphery:
         self.rows_read, self.reads = accelerator.rows_read, accelerator.reads
         self.cols_per_adc = accelerator.cols_per_adc
         self.adcs = self.columns // self.cols_per_adc
-        self.adc_bits = accelerator.adc_bits
+        self.readout, self.input_cycles = accelerator.readout, accelerator.input_cycles
+        self.column_bits = column_bits(accelerator)
         self.slices = accelerator.slices() if accelerator.combine_columns else 1
-        self.input_bits = accelerator.input_cycles
-        self.over_weight, self.over_input = _shift_adders(accelerator, self.adc_bits)
+        self.over_weight, self.over_input = _shift_adders(accelerator)
         self.accumulations = (
             weights_per_scan(self.cols_per_adc, accelerator.cells_per_weight, accumulate_wide_weights)
             if self.over_input
@@ -64,27 +89,36 @@ class Periphery:
         self.width_m, self.height_m = self.columns * self.cell.width_m, self.rows * self.cell.height_m
         self.wordline_f = self.width_m * WIRE_F_PER_M + self.columns * self.cell.access_gate_f
         self.bitline_f = self.height_m * WIRE_F_PER_M
+        self.cells_of_column_f = bitline_f(accelerator)
         self.wordline_ohm = self.tech.wire_ohm_per_m * self.width_m
         self.bitline_ohm = self.tech.wire_ohm_per_m * self.height_m
         self.read_v2 = accelerator.device.read_voltage_v**2
         self.converters = self._converters(accelerator)
-        self.combiner = combiner(accelerator, self.tech, self.column_ohm() / (self.rows_read / 2))
-        self.mux_gate = PassGate.of_resistance(self.tech, ACCESS_SHARE * self.column_ohm() / self.rows_read)
+        self.combiner = combiner(accelerator, self.tech)
+        self.tree = _tree(accelerator, self.tech)
+        self.mux_gate = PassGate.of_resistance(self.tech, ACCESS_SHARE * self.column_ohm() / self._cells_in_parallel())
         self.decoder_m = self._decoder_m(self.cols_per_adc)
         self.group_decoder_m = self._decoder_m(self.reads)
 
     def _converters(self, accelerator: Accelerator) -> Converters:
+        if accelerator.readout == "digital":
+            return NO_CONVERTERS
         decision = None
         if accelerator.adc_type == "flash" and accelerator.tech_node_nm >= SLOW_COMPARATOR_NM and not self.is_sram:
             decision = CurrentDecision(
-                levels=2**self.adc_bits,
+                levels=2**self.column_bits,
                 rows=self.rows_read,
                 r_on_ohm=self.device.r_on_ohm,
                 r_off_ohm=self.device.r_off_ohm,
             )
-        return converters(
-            accelerator.tech_node_nm, accelerator.adc_type, self.adc_bits, self.adcs, self.width_m, decision
+        adc = converters(
+            accelerator.tech_node_nm, accelerator.adc_type, self.column_bits, self.adcs, self.width_m, decision
         )
+        return adc if accelerator.readout == "current" else dataclasses.replace(adc, kappa=0.0)
+
+    def _cells_in_parallel(self) -> int:
+        """Cells that conduct through a column's switch; where a voltage is held, one cell sets its size (assumed)."""
+        return self.rows_read if self.readout == "current" else 1
 
     def column_ohm(self) -> float:
         """Resistance that sizes a column's switches: of an SRAM cell's read path, or of a mean cell."""
@@ -109,6 +143,7 @@ class Periphery:
             "shift_add": self._shift_add_m2(),
             "drivers": rows + columns,
             "multiplexers": self._mux_m2() + math.prod(self.decoder_m),
+            "adder_trees": self._tree_m2(),
         }, rows
 
     def _shift_add_m2(self) -> float:
@@ -123,6 +158,12 @@ class Periphery:
     def shift_adders(self) -> list[ShiftAdder]:
         """Those of `over_weight` and `over_input` that there are."""
         return [adder for adder in (self.over_weight, self.over_input) if adder]
+
+    def _tree_m2(self) -> float:
+        """Area of the trees of a digital macro, with a NAND gate and an inverter for each product, and registers."""
+        gate_m2 = AND_PITCHES * self.tech.gate_pitch_m * self.tech.cell_height_m
+        register_m2 = self.column_bits * self.tech.flipflop_width_m * self.tech.cell_height_m
+        return self.tree.area_m2() + self.tree.trees * (self.rows_read * gate_m2 + register_m2)
 
     def _row_switch_m2(self) -> float:
         columns = rows_needed(self.rows, self.height_m / self.tech.cell_height_m)
@@ -150,7 +191,7 @@ class Periphery:
         return self._gate_rows_m(gate, 2) * self.width_m + register_row_m2(self.tech, self.columns, self.width_m)
 
     def _mux_m2(self) -> float:
-        if self.cols_per_adc == 1:
+        if self.cols_per_adc == 1 or self.readout == "digital":
             return 0.0
         return max(self._gate_rows_m(self.mux_gate, 1), self.decoder_m[0]) * self.width_m
 

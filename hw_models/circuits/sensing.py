@@ -7,27 +7,49 @@ import math
 from collections.abc import Iterable
 
 from hw_models.circuits.cell import ACCESS_SHARE
-from hw_models.circuits.gates import LINEAR_REGION, drain_f, gate_delay_s, gate_f, n_ohm, p_ohm
+from hw_models.circuits.digital import ceil_log2
+from hw_models.circuits.gates import (
+    LINEAR_REGION,
+    NEUROSIM_CLOCK_HZ,
+    carry_s,
+    drain_f,
+    gate_delay_s,
+    gate_f,
+    n_ohm,
+    p_ohm,
+)
 from hw_models.circuits.periphery import Periphery
-from hw_models.circuits.technology import SINGLE_TYPE_MARGIN_F, WIRE_F_PER_M
+from hw_models.circuits.technology import SINGLE_TYPE_MARGIN_F
+from hw_models.read_errors import DISCHARGE_SWING
 
 SENSING_FACTOR = 1.4  # post-layout sensing time over that of the formulas (factor beta of NeuroSim's validation)
+SHORTEST_PULSE_S = 1e-10  # assumed: shortest pulse of a wordline that can be controlled
 SRAM_SWING_V = 0.05  # swing of one bitline at sensing: half of the smallest difference that is sensed
 STANDARD_GATE_F = 20.9  # NMOS plus PMOS width of a standard gate on planar nodes: 28 F less gap and margins
 
 
 def sensing_s(p: Periphery) -> float:
-    """Time from switching a wordline until a column is converted."""
+    """Time from switching a wordline until a column is converted, or until the tree of a digital macro has added."""
     row = _row_s(p)
-    column = _sram_column_s(p, row) + _precharge_s(p) if p.is_sram else _column_s(p)
-    settled = max(row, _mux_s(p)) + column
+    if p.readout == "digital":
+        return max(SENSING_FACTOR * (row + _tree_s(p)), 1 / NEUROSIM_CLOCK_HZ)
+    settled = max(row, _mux_s(p)) + _columns_s(p, row)
     return SENSING_FACTOR * (settled + p.converters.slowest_s + p.converters.delay_s + p.combiner.settling_s)
+
+
+def _columns_s(p: Periphery, row_s: float) -> float:
+    """Time until the columns have settled; those with lines to charge are charged first."""
+    if p.readout == "charge":
+        return _share_s(p) + _precharge_s(p, p.bitline_f + _capacitors_f(p))
+    if p.readout == "discharge":
+        return _discharge_s(p) + _precharge_s(p, p.cells_of_column_f)
+    return _sram_column_s(p, row_s) + _precharge_s(p, p.bitline_f) if p.is_sram else _column_s(p)
 
 
 def _row_s(p: Periphery) -> float:
     if p.is_sram:
         gate, _, folds = p.sram_row_gate()
-        load = 3 * gate.drain_f(p.tech, folds) + p.width_m * WIRE_F_PER_M
+        load = 3 * gate.drain_f(p.tech, folds) + p.wordline_f
         return math.log(2) * (ACCESS_SHARE * p.wordline_ohm * load + p.wordline_ohm * load / 2)
     return math.log(2) * (p.tech.passgate_ohm * p.wordline_f + p.wordline_ohm * p.wordline_f / 2)
 
@@ -45,10 +67,33 @@ def _sram_column_s(p: Periphery, row_s: float) -> float:
     return gate_delay_s(charge * swing, 0.5 / row_s)
 
 
-def _precharge_s(p: Periphery) -> float:
+def _capacitors_f(p: Periphery) -> float:
+    assert p.device.capacitor_f is not None
+    return p.rows * p.device.capacitor_f
+
+
+def _share_s(p: Periphery) -> float:
+    """Time in which capacitors share their charge to half a level of the converter, through a cell and the column."""
+    assert p.device.capacitor_f is not None
+    rc_s = p.tech.r_n_ohm * p.device.capacitor_f + p.bitline_ohm * (p.bitline_f + _capacitors_f(p)) / 2
+    return math.log(2) * (p.column_bits + 1) * rc_s
+
+
+def _discharge_s(p: Periphery) -> float:
+    """Pulse in which all cells take the largest swing from a bitline, through two transistors each."""
+    swing_s = p.cells_of_column_f * DISCHARGE_SWING * 2 * p.tech.r_n_ohm / p.rows_read
+    return max(swing_s, SHORTEST_PULSE_S)
+
+
+def _tree_s(p: Periphery) -> float:
+    """Carries through an adder tree: each stage waits for one, and the last one adds all bits."""
+    return (ceil_log2(p.rows_read) + p.column_bits) * carry_s(p.tech)
+
+
+def _precharge_s(p: Periphery, line_f: float) -> float:
     widest_f = p.tech.inverter_p_f if p.tech.is_finfet else 28 - SINGLE_TYPE_MARGIN_F
     ohm = p_ohm(p.tech, widest_f)
-    return math.log(2) * (ohm * (p.bitline_f + p.tech.precharger_out_f) + p.bitline_ohm * p.bitline_f / 2)
+    return math.log(2) * (ohm * (line_f + p.tech.precharger_out_f) + p.bitline_ohm * line_f / 2)
 
 
 def _mux_s(p: Periphery) -> float:

@@ -137,6 +137,7 @@ class Technology:
 
 
 WIRE_F_PER_M = 0.2e-15 / 1e-6  # 0.2 fF/um for every wire
+METAL_F_PER_M2 = 2e-3  # assumed: metal fringe capacitors above circuits, 2 fF/um2
 SINGLE_TYPE_MARGIN_F = 3.6  # margins along a side of a cell whose transistors are of one type
 PASSGATE_GAP_F = 7.1  # 3.5 F gap between the NMOS and PMOS halves of a cell, and 3.6 F margins
 

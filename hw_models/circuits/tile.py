@@ -11,6 +11,7 @@ from hw_models.accelerator import Accelerator
 from hw_models.circuits.crossbar import Crossbar
 from hw_models.circuits.digital import AdderTree, HTree, Route, ceil_log2
 from hw_models.circuits.gates import register_column_m2, register_row_m2
+from hw_models.circuits.periphery import column_bits, sums_per_weight
 from hw_models.circuits.technology import Technology, technology
 
 TILE_CORE_SIDE = 32  # the register files of a tile consist of cores of 32 x 32 bits
@@ -43,7 +44,7 @@ def build_pe(accelerator: Accelerator, unit: Crossbar, pe_size: int) -> Processi
     input_register = accelerator.input_cycles * rows
     output_register = columns // accelerator.cols_per_adc * (sum_bits(accelerator) - 1 + ceil_log2(per_side))
     area = {name: per_side**2 * value for name, value in unit.area_m2.items()}
-    area["adder_trees"] = tree.area_m2()
+    area["adder_trees"] += tree.area_m2()
     area["registers"] = register_column_m2(tech, input_register, per_side * unit.box_height_m) + register_row_m2(
         tech, output_register, per_side * unit.box_width_m
     )
@@ -59,10 +60,9 @@ def build_pe(accelerator: Accelerator, unit: Crossbar, pe_size: int) -> Processi
 
 
 def sum_bits(accelerator: Accelerator) -> int:
-    """Bits of a crossbar's sum over a weight's conversions (quirk: one more bit each), input bits and reads."""
-    assert accelerator.adc_bits is not None
-    sums = accelerator.conversions_per_weight() + 1 + ceil_log2(accelerator.reads)
-    return accelerator.adc_bits + accelerator.input_cycles + sums
+    """Bits of a crossbar's sum over a weight's columns (quirk: one more bit each), input bits and reads."""
+    sums = sums_per_weight(accelerator) + 1 + ceil_log2(accelerator.reads)
+    return column_bits(accelerator) + accelerator.input_cycles + sums
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

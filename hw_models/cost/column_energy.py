@@ -8,7 +8,6 @@ import math
 from typing import Literal
 
 from hw_models.circuits.cell import mean_conductance
-from hw_models.circuits.combiner import column_currents
 from hw_models.circuits.converters import EMPTY_COLUMN_W, survey_bound_j
 from hw_models.circuits.crossbar import Crossbar
 from hw_models.cost.activity import LayerActivity
@@ -29,23 +28,24 @@ class ConversionEnergy:
 
     model: AdcModel
     factor: float
-    adc_bits: int
+    column_bits: int
 
     def block_j(self, unit: Crossbar, activity: LayerActivity, mapped: LayerMapping, rows: int, columns: int) -> float:
         """Energy of one window's conversions, for `rows` x `columns` of a layer's matrix on its crossbars.
 
-        Columns that are combined share a conversion. A bit-plane without ones is skipped for the whole crossbar only,
-        or reading few rows at once would skip many conversions for nothing.
+        Columns that are combined share a conversion, during which all of them conduct. A bit-plane without ones is
+        skipped for the whole crossbar only, or reading few rows at once would skip many conversions for nothing.
         """
+        if not mapped.conversions_per_weight:
+            return 0.0
         total, combined = 0.0, mapped.columns_per_weight // mapped.conversions_per_weight
-        currents = column_currents(len(activity.level_shares).bit_length() - 1, combined)
         for block_rows, row_count in cut(rows, mapped.crossbar_size):
             empty = [(1 - density) ** block_rows for density in activity.plane_densities]
             for block_columns, column_count in cut(columns, mapped.crossbar_columns):
                 cell_siemens = mean_conductance(unit.cell, activity.level_shares, block_rows, block_columns)
                 for rows_read, reads in cut(block_rows, mapped.rows_read):
                     times = _conversion_times_s(unit, activity, rows_read, block_columns, cell_siemens)
-                    siemens = currents * rows_read * cell_siemens
+                    siemens = combined * rows_read * cell_siemens
                     conversion_j = self._conversion_j(unit, activity.plane_densities, siemens, empty, times)
                     total += row_count * column_count * reads * block_columns * conversion_j / combined
         return total
@@ -62,7 +62,7 @@ class ConversionEnergy:
         full_w: float = adc.kappa * siemens**adc.exponent
         current_j: float = full_w * sum([time * d**adc.exponent for time, d in zip(times, densities, strict=True)])
         if self.model == "survey":
-            return current_j + len(densities) * self.factor * survey_bound_j(self.adc_bits)
+            return current_j + len(densities) * self.factor * survey_bound_j(self.column_bits)
         idle_w = EMPTY_COLUMN_W - adc.constant_w
         return current_j + sum([t * (adc.constant_w + e * idle_w) for t, e in zip(times, empty, strict=True)])
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.chip import Chip, build_chip
+from hw_models.circuits.periphery import column_bits
 from hw_models.cost.activity import Activity, assumed_activity
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel, ConversionEnergy
 from hw_models.cost.digital_operations import DigitalCost, digital_cost
@@ -68,8 +69,7 @@ def estimate_cost(
     mapping = map_network(accelerator, layers)
     chip = build_chip(accelerator, mapping, accumulate_wide_weights)
     activity = activity or assumed_activity(accelerator, layers)
-    assert accelerator.adc_bits is not None
-    conversions = ConversionEnergy(model=adc_model, factor=survey_factor, adc_bits=accelerator.adc_bits)
+    conversions = ConversionEnergy(model=adc_model, factor=survey_factor, column_bits=column_bits(accelerator))
     costs = costs_of_layers(chip, activity, conversions)
     drop = max(ir_drop(accelerator, mapped, each) for mapped, each in zip(mapping.layers, activity.layers, strict=True))
     report = _report(chip, costs, drop, _outside_reference(chip, adc_model))
@@ -78,11 +78,10 @@ def estimate_cost(
 
 
 def _check(accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activity | None, adc_model: str) -> None:
-    if accelerator.adc_bits is None:
-        raise ValueError("adc_bits None is an ideal converter, which has no cost; give 1 to 14 bits to estimate one")
+    column_bits(accelerator)  # refuses ideal converters
     if accelerator.dac_bits != 1:
         raise ValueError(f"dac_bits {accelerator.dac_bits} has no cost model: wordlines are on or off; use dac_bits 1")
-    for name in ("readout", "input_drive", "supply_v"):  # not charged yet
+    for name in ("input_drive", "supply_v"):  # not charged yet
         default = {field.name: field.default for field in dataclasses.fields(Accelerator)}[name]
         if getattr(accelerator, name) != default:
             raise ValueError(f"{name} {getattr(accelerator, name)} has no cost model yet; use {default}")
@@ -163,7 +162,7 @@ def _accelerator_outside(accelerator: Accelerator) -> tuple[str, ...]:
     reasons = [
         f"{name} {getattr(accelerator, name)} is outside the reference table ({low} to {high})"
         for name, low, high in ranges
-        if not low <= getattr(accelerator, name) <= high
+        if not low <= (getattr(accelerator, name) or low) <= high
     ]
     for name, known in _REFERENCE_KNOWS.items():
         if (value := getattr(accelerator, name)) not in (known, None):
@@ -200,7 +199,8 @@ def _outside_reference(chip: Chip, adc_model: AdcModel) -> tuple[str, ...]:
     accelerator = chip.accelerator
     reasons = [*_accelerator_outside(accelerator), *chip.mapping.floorplan.outside_reference]
     if chip.crossbar.cell.is_widened:
-        reasons.append("the access transistor of this cell's low resistance is wider than the cell, which is widened")
+        needs = "capacitor" if accelerator.readout == "charge" else "access transistor of this cell's low resistance"
+        reasons.append(f"the {needs} is wider than the cell, which is widened")
     if any(mapped.layer.weight_bits not in (None, accelerator.weight_bits) for mapped in chip.mapping.layers):
         reasons.append("weight_bits differ between layers")
     if any(mapped.layer.groups > 1 for mapped in chip.mapping.layers):

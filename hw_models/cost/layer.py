@@ -89,24 +89,38 @@ def _tile_j(uses: LayerUses, tile: Piece, data: LayerActivity, conversions: Conv
     return total
 
 
-def _pe_j(uses: LayerUses, pe: Piece, activity: LayerActivity, conversions: ConversionEnergy) -> dict[str, float]:
+def _pe_j(uses: LayerUses, pe: Piece, activity: LayerActivity, conversions: ConversionEnergy) -> Mapping[str, float]:
     tech, unit, blocks, mapped = uses.chip.tech, uses.chip.crossbar, uses.tile.pe, uses.mapped
     row_blocks = math.ceil(pe.rows / mapped.crossbar_size)
     column_blocks = math.ceil(pe.columns / mapped.crossbar_columns)
     occupied, driven = row_blocks * column_blocks, pe.rows * activity.bit_density * column_blocks
     reads = uses.planes * math.ceil(pe.rows / mapped.rows_read) * column_blocks
-    energy = {name: reads * value for name, value in uses.read_j.items()}
-    for name, value in unit.active_row_step_j.items():
-        energy[name] += uses.planes * driven * (uses.steps * value)
+    energy = defaultdict(float, {name: reads * value for name, value in uses.read_j.items()})
+    for name, value in unit.reading.active_row_j.items():
+        energy[name] += uses.planes * driven * (uses.drives * value)
+    _add(energy, _cells_j(uses, pe, activity), 1)
     energy["adc"] += uses.windows * conversions.block_j(unit, activity, mapped, pe.rows, pe.columns)
-    energy["adder_trees"] = uses.pe_tree_charges(occupied) * blocks.tree.use_j(row_blocks)
+    energy["adder_trees"] += uses.pe_tree_charges(occupied) * blocks.tree.use_j(row_blocks)
     inputs, outputs = uses.register_accesses(pe)
     register_bits = inputs * blocks.input_register_bits + outputs * blocks.output_register_bits
     energy["registers"] = register_bits * tech.register_access_j
     weights = pe.columns // mapped.columns_per_weight
     energy["interconnect"] = tech.bus_j_per_m * (
-        blocks.input_bus_m * pe.rows * uses.planes + blocks.output_bus_m * weights * conversions.adc_bits * uses.windows
+        blocks.input_bus_m * pe.rows * uses.planes
+        + blocks.output_bus_m * weights * conversions.column_bits * uses.windows
     )
+    return energy
+
+
+def _cells_j(uses: LayerUses, pe: Piece, activity: LayerActivity) -> Mapping[str, float]:
+    """Energy of the used cells and columns of a PE (`Reading`)."""
+    reading, cells = uses.chip.crossbar.reading, pe.rows * pe.columns
+    energy: defaultdict[str, float] = defaultdict(float)
+    ones = uses.windows * cells * activity.mean_level * sum(activity.plane_densities)
+    columns = uses.planes * math.ceil(pe.rows / uses.mapped.rows_read) * pe.columns
+    for values, times in ((reading.one_j, ones), (reading.cell_j, uses.planes * cells), (reading.column_j, columns)):
+        for name, value in values.items():
+            energy[name] += times * value
     return energy
 
 

@@ -9,7 +9,7 @@ import dataclasses
 import math
 
 from hw_models.circuits.chip import Chip
-from hw_models.circuits.periphery import weights_per_scan
+from hw_models.circuits.periphery import sums_per_weight, weights_per_scan
 from hw_models.mapping import LayerMapping
 
 POOL_WINDOW = 4  # pixels of a 2 x 2 max pooling
@@ -72,6 +72,7 @@ class LayerUses:
         planes: Bit-planes of one inference: windows x input cycles.
         steps, weight_steps: Steps of one read of a crossbar (`Accelerator.steps`), and the clock cycles of a read to
             add up the conversions of each weight.
+        drives: How often a row is driven in a read.
         read_j: Energy of one read of a crossbar with all its steps, by component.
         tiles: Pieces of a pack on the tiles, the largest first. On a novel tile, each PE holds such a piece.
     """
@@ -88,7 +89,8 @@ class LayerUses:
         )
         self.tiles = tiles_of(mapped)
         unit, self.steps = chip.crossbar, chip.accelerator.steps(mapped.layer.weight_bits)
-        self.weight_steps = self.steps if chip.accelerator.conversions_per_weight() > 1 else 0
+        self.weight_steps = self.steps if sums_per_weight(chip.accelerator) > 1 else 0
+        self.drives = self.steps if unit.reading.drives_each_step else 1
         self.read_j = {name: self.steps * value + unit.read_j.get(name, 0.0) for name, value in unit.step_j.items()}
         self.read_j |= {name: value for name, value in unit.read_j.items() if name not in unit.step_j}
 

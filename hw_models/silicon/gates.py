@@ -3,6 +3,7 @@
 import math
 
 from hw_models.accelerator import TECH_NODES_NM
+from hw_models.circuits.digital import full_adders_of_tree
 from hw_models.circuits.technology import Technology, technology
 from hw_models.silicon.macro import Macro
 
@@ -21,7 +22,7 @@ def digital_energy_j(macro: Macro) -> float:
     """
     if macro.family != "digital":
         raise ValueError(f"the macro must be digital, got {macro.family}")
-    adders = macro.inputs * (macro.weight_bits + 1) - (macro.weight_bits + math.log2(macro.inputs) + 1)
+    adders = full_adders_of_tree(macro.inputs, macro.weight_bits)
     supply_v = _at_node(macro.node_nm, "supply_v")
     product_j = _NAND_ACTIVITY * _at_node(macro.node_nm, "nand_in_f") * supply_v**2
     pass_j = adders * _at_node(macro.node_nm, "adder_next_j") + macro.inputs * macro.weight_bits * product_j
