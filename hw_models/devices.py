@@ -134,12 +134,6 @@ class CellDevice:
         return 0.0 if self.on_off_ratio is None else 1 / self.on_off_ratio
 
     @property
-    def is_noisy(self) -> bool:
-        """Whether the cell has any programming, read, stuck or drift error. If not, all chips are equal."""
-        rates = (self.read_sigma, self.stuck_on_rate, self.stuck_off_rate, self.drift_nu, self.drift_nu_sigma)
-        return self.error_curves is not None or any((*self.programming_sigma, *rates))
-
-    @property
     def max_cell_bits(self) -> int:
         """Bits that one cell holds."""
         return int(math.log2(self.conductance_levels))

@@ -106,7 +106,15 @@ class LayerMapping:
     @property
     def row_blocks(self) -> tuple[tuple[int, int], ...]:
         """(first, last + 1) of a pack's rows that are read together; each block has partial sums of its own."""
-        part, step = self.rows_per_position, self.rows_read
+        return self._blocks(self.rows_read)
+
+    @property
+    def crossbar_blocks(self) -> tuple[tuple[int, int], ...]:
+        """(first, last + 1) of a pack's rows that lie on the same crossbars: one or more of `row_blocks`."""
+        return self._blocks(self.crossbar_size)
+
+    def _blocks(self, step: int) -> tuple[tuple[int, int], ...]:
+        part = self.rows_per_position
         return tuple(
             (position * part + start, position * part + min(start + step, part))
             for position in range(self.kernel_positions)

@@ -10,15 +10,18 @@ Sums are in *levels*: one level is what a cell of digit 1 adds for an input of 1
 import dataclasses
 import functools
 import math
+from typing import Any
 
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.cell import cell_in_crossbar
 from hw_models.circuits.technology import WIRE_F_PER_M
+from hw_models.devices import CellDevice
 
 THERMAL_J = 1.380649e-23 * 300  # Boltzmann's constant (SI) x 300 K, the temperature of the technology table
 THRESHOLD_V = 0.4  # assumed: threshold of the transistors of a cell's read port
 DISCHARGE_SWING = 0.5  # assumed: largest drop of a bitline over the supply, so that cells stay current sources
 COMBINER_SIGMA = 0.01  # assumed: mismatch of a unit element (mirror or capacitor) that weighs a column
+_DRIFT = ("drift_nu", "drift_nu_sigma", "drift_nu_law", "drift_nu_sigma_law")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,10 +89,20 @@ def bitline_f(accelerator: Accelerator) -> float:
     return accelerator.crossbar_size * (cell.height_m * WIRE_F_PER_M + cell.access_drain_f)
 
 
+@functools.lru_cache(maxsize=512)
+def device_as_read(accelerator: Accelerator) -> CellDevice:
+    """The cell with those errors that its readout sees: digital sums see which bits are stored, so only stuck ones."""
+    if accelerator.readout != "digital":
+        return accelerator.device
+    still = {name: None if name.endswith("law") else 0.0 for name in _DRIFT}
+    nothing: dict[str, Any] = {"programming_sigma": (0.0,), "read_sigma": 0.0} | still
+    return dataclasses.replace(accelerator.device, **nothing)
+
+
 def is_noisy(accelerator: Accelerator) -> bool:
-    """Whether reading or the cells err at random, so that chips differ. Digital sums see only bits that are stuck."""
-    device = accelerator.device
-    if accelerator.readout == "digital":
-        return device.stuck_on_rate > 0 or device.stuck_off_rate > 0
-    errors = read_errors(accelerator)
-    return device.is_noisy or any((errors.cell_sigma, errors.conversion_sigma, *errors.combiner_sigmas))
+    """Whether cells or reading err at random, so that chips differ."""
+    device, errors = device_as_read(accelerator), read_errors(accelerator)
+    programming = device.error_curves or device.programming_sigma
+    of_cells = (*programming, device.read_sigma, device.drift_nu, device.drift_nu_sigma)
+    stuck = device.stuck_on_rate, device.stuck_off_rate
+    return any((*of_cells, *stuck, errors.cell_sigma, errors.conversion_sigma, *errors.combiner_sigmas))

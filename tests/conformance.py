@@ -10,7 +10,7 @@ of other seeds; seeds are fixed.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,13 @@ class Conditions:
         log_age: ln(t / t0).
         adc_bits: Resolution of the converters; None converts nothing.
         sliced: A weight lies in several cells.
+        readout: `current`; `charge` and `digital` store each of the seven bits of a magnitude in an SRAM cell, positive
+            weights in one group of cells and negative ones in another.
+        mismatch: Of a stored bit 1, relative to what it adds, drawn once a chip (`charge`).
+        thermal: Noise of each conversion of a column, in units of what one cell adds (`charge`).
+        combined: The columns of a weight, of each sign, are weighed by 1, 2, 4, ... and added before one conversion;
+            inputs go in at once. A column's weight errs by `COMBINER_SIGMA` over the root of it.
+        rows_at_once: Rows that are read together; None: all.
     """
 
     sigma: float = 0.0
@@ -46,8 +53,14 @@ class Conditions:
     log_age: float = 0.0
     adc_bits: int | None = None
     sliced: bool = False
+    readout: Literal["current", "charge", "digital"] = "current"
+    mismatch: float = 0.0
+    thermal: float = 0.0
+    combined: bool = False
+    rows_at_once: int | None = None
 
 
+COMBINER_SIGMA = 0.01
 Chip = Callable[[Tensor], Tensor]
 
 
@@ -214,6 +227,82 @@ def slices_recombine_to_the_programmed_weight(simulator: Simulator) -> None:
     torch.testing.assert_close(read, weights(), rtol=0, atol=1e-5)
 
 
+def stored_bits(weight: Tensor) -> Tensor:
+    """Bits of each weight's magnitude in both groups of cells, lowest first, positive group first, (..., 14)."""
+    whole = (weight * 128).round().int()
+    groups = torch.stack([whole.clamp(min=0), (-whole).clamp(min=0)], -1)
+    return ((groups[..., None] >> torch.arange(7)) & 1).flatten(-2).double()
+
+
+def mismatch_is_that_of_the_stored_ones(simulator: Simulator) -> None:
+    weight, mismatch = weights(), 0.1
+    conditions = Conditions(readout="charge", mismatch=mismatch)
+    error = (read_weights(simulator.chip(weight, conditions, 0, vectors())) - weight).double()
+    variances = (stored_bits(weight) * (4.0 ** torch.arange(7)).repeat(2)).sum(-1)
+    theory = mismatch / 128 * variances.sqrt()
+    assert error[weight == 0].abs().max() < 5e-3, "a weight without a stored 1 errs"
+    scores = (error / theory)[weight != 0]
+    bound = 4.5 / math.sqrt(len(scores))
+    close(scores.std(), 1.0, bound, "standard deviation of the weights, over that of theory")
+    close(scores.mean(), 0.0, bound, "mean error, over its standard deviation")
+    ones = weight.abs() == 64 / 128  # one stored bit
+    assert error[ones].unique().numel() == ones.sum(), "cells share an error"
+
+
+def thermal_noise_is_fresh_at_every_conversion(simulator: Simulator) -> None:
+    weight, thermal = weights(), 0.2
+    for rows_at_once, reads in ((None, 1), (16, 4)):
+        conditions = Conditions(readout="charge", thermal=thermal, rows_at_once=rows_at_once)
+        # A bit of the input and a bit of the weight are converted each for itself, and count by their significance.
+        conversions = reads * sum(4**i for i in range(8)) * 2 * sum(4**k for k in range(7))
+        theory = thermal * math.sqrt(conversions) / 255 / 128
+        for x in (vectors(1), torch.zeros(1, ROWS)):  # it does not depend on what is converted
+            chip = simulator.chip(weight, conditions, 0, vectors())
+            error = chip(x.expand(60, -1).contiguous()) - F.linear(x, weight)
+            close(error.std(), theory, 5 * theory / math.sqrt(2 * error.numel()), "standard deviation of reads")
+            close(error.mean(), 0.0, 5 * theory / math.sqrt(error.numel()), "mean of reads")
+            for a, b, name in ((error[1:], error[:-1], "two reads"), (error[:, 1:], error[:, :-1], "two outputs")):
+                rho = torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
+                close(rho, 0.0, 5 / math.sqrt(error.numel()), f"correlation of {name}")
+
+
+def gains_of_combined_columns_are_shared_by_their_rows(simulator: Simulator) -> None:
+    weight, powers = weights(), (2.0 ** torch.arange(7)).double().repeat(2)
+    error = (read_weights(simulator.chip(weight, Conditions(combined=True), 0, vectors())) - weight).double() * 128
+    signs = torch.ones(2).repeat_interleave(7) * torch.tensor([1.0, -1.0]).repeat_interleave(7)
+    columns = stored_bits(weight) * (powers * signs)
+    gains = torch.linalg.lstsq(columns, error[..., None]).solution[..., 0]  # errors of gains, (outputs, columns)
+    rest = error - (columns @ gains[..., None])[..., 0]
+    assert rest.abs().max() < 0.02, "rows of a column see different gains"
+    scores = gains * powers.sqrt() / COMBINER_SIGMA
+    close(scores.std(), 1.0, 4.5 / math.sqrt(2 * scores.numel()), "standard deviation of gains, over that of theory")
+    for k in range(14):
+        close(scores[:, k].std(), 1.0, 4.5 / math.sqrt(2 * OUTPUTS), f"that of column {k}")
+    for a, b, name in ((scores[1:], scores[:-1], "outputs"), (scores[:, 1:], scores[:, :-1], "columns")):
+        rho = torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1]
+        close(rho, 0.0, 4.5 / math.sqrt(a.numel()), f"correlation of neighbouring {name}")
+
+
+def combined_columns_are_converted_once(simulator: Simulator) -> None:
+    weight = torch.full((OUTPUTS, ROWS), 127 / 128)
+    x = (torch.arange(256)[:, None] / 255).expand(-1, ROWS).contiguous()
+    outputs = simulator.chip(weight, Conditions(combined=True, adc_bits=4), 0, x)(x)[:, 0]
+    found = len(torch.unique((outputs * 1e4).round()))
+    assert 8 <= found <= 16, f"a 4-bit converter gave {found} different values"
+
+
+def digital_sums_are_exact_but_for_stuck_bits(simulator: Simulator) -> None:
+    weight, x, errs = weights(), vectors(), Conditions(readout="digital", sigma=0.05, read_sigma=0.05)
+    error = simulator.chip(weight, errs, 0, x)(x) - F.linear(x, weight)
+    assert error.abs().max() < 1e-4, f"outputs differ from torch by up to {float(error.abs().max()):.2g}"
+    stuck = dataclasses.replace(errs, stuck_on=0.01, stuck_off=0.02)
+    change = (read_weights(simulator.chip(weight, stuck, 0, x)) - weight) * 128
+    close((change - change.round()).abs().max(), 0.0, 5e-3, "distance of the changes from whole codes")
+    bits = stored_bits(weight)
+    expected = float((1 - (1 - 0.01 * (1 - bits) - 0.02 * bits).prod(-1)).mean())
+    close((change.abs() > 0.5).double().mean(), expected, 4.5 * 0.5 / math.sqrt(N_WEIGHTS), "share of changed weights")
+
+
 CHECKS: list[Callable[[Simulator], None]] = [
     ideal_hardware_equals_torch,
     equal_seeds_are_equal_chips,
@@ -228,6 +317,11 @@ CHECKS: list[Callable[[Simulator], None]] = [
     adc_has_its_resolution,
     sigma_zero_is_the_quantised_network,
     slices_recombine_to_the_programmed_weight,
+    mismatch_is_that_of_the_stored_ones,
+    thermal_noise_is_fresh_at_every_conversion,
+    gains_of_combined_columns_are_shared_by_their_rows,
+    combined_columns_are_converted_once,
+    digital_sums_are_exact_but_for_stuck_bits,
 ]
 
 

@@ -8,7 +8,7 @@ from conformance import Chip, Conditions, NotOffered, Simulator, score_card
 from torch import Tensor
 
 from hw_models.accelerator import Accelerator
-from hw_models.devices import load_card
+from hw_models.devices import CellDevice, load_card
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
 from hw_models.number_format import FixedPoint
@@ -20,6 +20,7 @@ from pipeline.analog.simulated_chip import SimulatedChip
 
 DRIFT_NU = 0.06
 WHOLE_WEIGHT = 127 / 128
+CROSSBAR, SUPPLY_V = 128, 0.85  # 22 nm
 
 
 class Nacim:
@@ -32,10 +33,32 @@ class Nacim:
     def chip(self, weight: Tensor, conditions: Conditions, seed: int, inputs: Tensor) -> Chip:
         if conditions.adc_bits and self.fidelity == "fast":
             raise NotOffered("converters are noise at the output; tests/test_fast_fidelity.py bounds the difference")
-        bits = 2 if conditions.sliced else 7
+        bit_serial = conditions.sliced or conditions.readout != "current"
+        hardware = Accelerator(
+            device=self._cell(conditions),
+            crossbar_size=CROSSBAR,
+            cell_bits=1 if self._is_sram(conditions) else 2 if conditions.sliced else 7,
+            weight_bits=8,
+            weight_encoding="differential",
+            input_bits=8,
+            dac_bits=1 if bit_serial else 8,
+            adc_bits=conditions.adc_bits,
+            mapping="conventional",
+            readout=conditions.readout,
+            combine_columns=conditions.combined,
+            rows_at_once=conditions.rows_at_once,
+        )
+        return self._programmed(hardware, weight, conditions, seed, inputs)
+
+    def _is_sram(self, conditions: Conditions) -> bool:
+        return conditions.readout != "current" or conditions.combined
+
+    def _cell(self, conditions: Conditions) -> CellDevice:
+        if self._is_sram(conditions):
+            return _sram(conditions)
         on_off = 1e6
         to_cell = (1 - 1 / on_off) / WHOLE_WEIGHT / math.sqrt(2)  # two cells of a weight err
-        device = dataclasses.replace(
+        return dataclasses.replace(
             load_card("rram").device,
             on_off_ratio=on_off,
             conductance_levels=128,
@@ -47,17 +70,10 @@ class Nacim:
             stuck_on_rate=conditions.stuck_on,
             stuck_off_rate=conditions.stuck_off,
         )
-        hardware = Accelerator(
-            device=device,
-            crossbar_size=128,
-            cell_bits=bits,
-            weight_bits=8,
-            weight_encoding="differential",
-            input_bits=8,
-            dac_bits=1 if conditions.sliced else 8,
-            adc_bits=conditions.adc_bits,
-            mapping="conventional",
-        )
+
+    def _programmed(
+        self, hardware: Accelerator, weight: Tensor, conditions: Conditions, seed: int, inputs: Tensor
+    ) -> Chip:
         outputs, rows = weight.shape
         layer = MvmLayer(
             name="matrix", in_height=1, in_width=1, in_channels=rows, kernel=1, out_channels=outputs, windows=1
@@ -76,11 +92,27 @@ class Nacim:
         def run(x: Tensor) -> Tensor:
             nonlocal reads
             chip.images = torch.arange(reads, reads + len(x))
-            reads += len(x) if conditions.read_sigma else 0  # else a repeated image is the same image
+            reads += len(x) if conditions.read_sigma or conditions.thermal else 0  # else repeated images are the same
             with torch.no_grad():
                 return model(x)
 
         return run
+
+
+def _sram(conditions: Conditions) -> CellDevice:
+    """An SRAM cell; for `charge` with the capacitor whose thermal noise on a column is as asked for."""
+    errs = {"stuck_on_rate": conditions.stuck_on, "stuck_off_rate": conditions.stuck_off}
+    cell = dataclasses.replace(
+        load_card("sram").device,
+        programming_sigma=(conditions.sigma,),
+        read_sigma=conditions.read_sigma,
+        **errs,
+    )
+    if conditions.readout != "charge":
+        return cell
+    thermal_v = conditions.thermal * SUPPLY_V / CROSSBAR  # a level is the supply shared by all rows
+    capacitor_f = 1.380649e-23 * 300 / (CROSSBAR * thermal_v**2) if thermal_v else 1e-12
+    return dataclasses.replace(cell, capacitor_f=capacitor_f, capacitor_sigma=conditions.mismatch)
 
 
 class Aihwkit:
@@ -96,6 +128,8 @@ class Aihwkit:
         from aihwkit.nn import AnalogLinear
         from aihwkit.simulator.configs import TorchInferenceRPUConfig
 
+        if conditions.readout != "current" or conditions.combined:
+            raise NotOffered("there is one readout, which sums currents of single columns")
         if conditions.stuck_on or conditions.stuck_off:
             raise NotOffered("the inference tile has no stuck cells")
         if conditions.sliced:

@@ -12,6 +12,7 @@ from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card, shipped_card_names
 from hw_models.errors import InfeasibleDesign
 from hw_models.number_format import FixedPoint
+from pipeline.design.describe import describe
 from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec, load_design
 from pipeline.design.topology import mvm_layers
 
@@ -143,3 +144,34 @@ def test_bad_design_files_are_refused_with_file_and_key(tmp_path, change, messag
 def test_valid_values_that_do_not_fit_together_are_infeasible(changes, message):
     with pytest.raises(InfeasibleDesign, match=message):
         dataclasses.replace(example().accelerator, **changes)
+
+
+SRAM = load_card("sram").device
+CAPACITORS = dataclasses.replace(SRAM, name="sram_charge", capacitor_f=1e-15, capacitor_sigma=0.01)
+
+
+@pytest.mark.parametrize(
+    ("device", "hardware", "line"),
+    [
+        (SRAM, {}, "sram 22 nm, 64x64, ADC 5 b sar /8, cell 1 b, w 4 b, x 4 b, offset | "),
+        (
+            SRAM,
+            {"readout": "digital", "adc_bits": None},
+            "sram 22 nm, 64x64, digital /8, cell 1 b, w 4 b, x 4 b, offset | ",
+        ),
+        (
+            CAPACITORS,
+            {"readout": "charge", "dac_bits": 2, "crossbar_columns": 256},
+            "sram_charge 22 nm, 64x256, ADC 5 b sar /8, cell 1 b, w 4 b, x 4 b, offset, charge, 2 b DACs | ",
+        ),
+        (
+            SRAM,
+            {"dac_bits": 4, "input_drive": "pulse_width", "combine_columns": True, "rows_at_once": 16, "supply_v": 0.8},
+            "w 4 b, x 4 b, offset, 4 b pulses, columns combined, 16 rows at once, 0.8 V | ",
+        ),
+    ],
+)
+def test_the_line_of_a_design_tells_how_it_is_read(device, hardware, line):
+    chip = {"crossbar_size": 64, "cell_bits": 1, "weight_bits": 4, "input_bits": 4, "adc_bits": 5} | hardware
+    image = ImageSpec(channels=1, height=8, width=8, classes=10)
+    assert line in describe(DesignPoint(accelerator=Accelerator(device=device, **chip), image=image))

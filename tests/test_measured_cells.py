@@ -11,6 +11,7 @@ from hw_models.accelerator import Accelerator
 from hw_models.devices import CARD_FOLDER, CellDevice, load_card
 from hw_models.errors import CardError
 from hw_models.measured_cells import SCORES
+from hw_models.read_errors import is_noisy
 from pipeline.analog.cells import CellCode, code_sigma, program
 
 G_ON, LEVELS, CELLS = 1e-4, (0.1, 0.4, 0.7, 1.0), 500
@@ -100,7 +101,8 @@ def test_a_table_of_sigmas_gives_normal_errors_that_training_sees_too(tmp_path):
 def test_a_device_of_measured_cells_comes_back_from_a_database_as_it_was(tmp_path):
     device = load_card(card_with(tmp_path, raw_file())).device
     assert CellDevice(**json.loads(json.dumps(device.to_dict()))) == device
-    assert device.is_noisy
+    chip = Accelerator(device=device, crossbar_size=64, cell_bits=2, weight_bits=2, input_bits=4, adc_bits=6)
+    assert is_noisy(chip)
     assert all(len(curve) == len(SCORES) for _, curve in device.error_curves)
 
 

@@ -1,5 +1,6 @@
 """From parameters to designs."""
 
+import itertools
 from pathlib import Path
 
 import optuna
@@ -113,3 +114,72 @@ def test_a_space_is_refused_only_if_all_its_networks_shrink_the_image_too_far(ti
     tiny["network"]["convs"][-1] = last
     with pytest.raises(ValueError, match="conv3: cannot pool an image of 1 x 1"):
         SearchSpace(load_study(write_study(tiny, "refused.yaml"))).check()
+
+
+def readout_space(tiny, write_study, **hardware) -> tuple[SearchSpace, dict]:
+    """A space of readouts with cells for each of them, and its first values."""
+    space = SearchSpace(load_study(write_study(tiny | {"hardware": tiny["hardware"] | hardware})))
+    return space, {name: dimension.values[0] for name, dimension in space.dimensions().items()}
+
+
+def test_digital_macros_are_equal_whatever_the_study_says_about_converters(tiny, write_study):
+    choices = {"adc_bits": [4, 6], "adc_type": ["sar", "flash"], "dac_bits": [1, 2], "combine_columns": [False, True]}
+    space, values = readout_space(tiny, write_study, device=["sram", "rram"], readout=["current", "digital"], **choices)
+    digital = values | {"device": "sram", "readout": "digital"}
+    designs = {
+        space.design(digital | dict(zip(choices, each, strict=True))).content_hash
+        for each in itertools.product(*choices.values())
+    }
+    assert len(designs) == 1
+    assert space.design(digital).accelerator.adc_bits is None
+    with pytest.raises(
+        InfeasibleDesign, match="readout digital is impossible with rram cells, which are read by current"
+    ):
+        space.design(digital | {"device": "rram"})
+
+
+def test_values_that_the_other_hardware_leaves_no_meaning_are_equal_designs(tiny, write_study):
+    choices = {"input_bits": [2, 8], "dac_bits": [1, 2, 4], "input_drive": ["voltage", "pulse_width"]}
+    columns = {"combine_columns": [False, True], "cell_bits": [4, 2], "cols_per_adc": 8, "weight_bits": 4}
+    space, values = readout_space(tiny, write_study, device="rram", **choices, **columns)
+
+    def chip(**chosen):
+        return space.design(values | chosen).accelerator
+
+    assert chip(dac_bits=4) == chip(dac_bits=2)
+    assert chip(dac_bits=4, input_bits=8) != chip(dac_bits=2, input_bits=8)
+    assert chip(input_drive="pulse_width") == chip(input_drive="voltage")
+    assert chip(input_drive="pulse_width", dac_bits=2) != chip(input_drive="voltage", dac_bits=2)
+    assert chip(combine_columns=True) == chip(), "a weight of 4 bits is one cell of 4 bits"
+    assert chip(combine_columns=True, cell_bits=2).combine_columns
+
+
+def test_null_leaves_a_value_to_the_other_hardware(tiny, write_study):
+    choices = {"rows_at_once": [None, 16], "supply_v": [None, 0.7, 1], "crossbar_columns": [64, None]}
+    space, values = readout_space(tiny, write_study, crossbar_size=64, **choices)
+    plain = space.design(values).accelerator
+    assert (plain.rows_read, plain.supply_v, plain.columns) == (64, None, 64)
+    other = space.design(values | {"rows_at_once": 16, "supply_v": 0.7, "crossbar_columns": None}).accelerator
+    assert (other.rows_read, other.supply_v, other.columns) == (16, 0.7, 64)
+    written = space.definition.spec.model_dump(mode="json")["hardware"]
+    assert {name: written[name] for name in choices} == choices
+    trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
+    space.suggest(trial)
+    assert {name: trial.distributions[name].choices for name in choices} == {n: tuple(v) for n, v in choices.items()}
+    assert space.misfit(trial.params) == ""
+
+
+@pytest.mark.parametrize(
+    ("hardware", "says"),
+    [
+        ({"readout": "chrge"}, "readout: readout must be one of current, charge, discharge, digital, got 'chrge'"),
+        ({"rows_at_once": [None, 12]}, "rows_at_once must be a power of two, got 12"),
+        ({"rows_at_once": "all"}, "rows_at_once.*must be of type integer or null, got 'all'"),
+        ({"supply_v": [0.8, "low"]}, "supply_v.*must be of type number or null, got 'low'"),
+        ({"device": "rram", "readout": ["charge", "digital"]}, "no chip of this space can exist: readout digital"),
+    ],
+)
+def test_readouts_that_cannot_be_are_refused_before_the_first_trial(tiny, write_study, hardware, says):
+    tiny["hardware"] |= hardware
+    with pytest.raises(ValueError, match=says):
+        SearchSpace(load_study(write_study(tiny))).check()

@@ -5,11 +5,12 @@ The forward pass of one layer, in the order of the code (docs/noise_model.md der
     x   -> input codes of `input_bits` bits, scaled to the layer's input range
     w   -> weight codes of `weight_bits` bits -> cells (pipeline.analog.cells) -> programmed levels of one chip
     for each row block and each input cycle:  column sums -> ADC -> digital sum over slices, cycles and blocks
+        (columns of a weight may be combined before the ADC; sums of the readout `digital` need none)
     y   =  sum * (input step * weight step) + bias
 
 Training quantises with straight-through gradients and draws fresh weight noise at each step. Otherwise `fidelity`
 decides: `float` is plain torch; `exact` computes every slice, cycle and conversion as the hardware does; `fast` is one
-product with the programmed weights, plus read noise and the converters' error at the output, as measured by `exact`.
+product with the programmed weights, plus noise of reads and the converters' error at the output, measured by `exact`.
 Layers whose converter error is too large or not random run exactly instead.
 """
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from hw_models.accelerator import Accelerator
 from hw_models.mapping import LayerMapping
 from hw_models.number_format import FixedPoint
+from hw_models.read_errors import is_noisy
 from pipeline.analog.output_noise import compiled_noise, torch_noise
 from pipeline.analog.programmed_cells import ProgrammedCells
 from pipeline.analog.programmed_layer import ProgrammedLayer
@@ -81,10 +83,10 @@ class NoisyLayer(ProgrammedLayer):
 
     @property
     def _can_be_fast(self) -> bool:
-        """Whether noise can model the converters' error. Without cell noise that error is deterministic: False."""
+        """Whether noise can model the converters' error. If nothing else errs, that error is deterministic: False."""
         if self.accelerator.adc_bits is None:
             return True
-        return self.accelerator.device.is_noisy and bool(self.adc_error_ratio[self.error_entry] <= FAST_ERROR_LIMIT)
+        return is_noisy(self.accelerator) and bool(self.adc_error_ratio[self.error_entry] <= FAST_ERROR_LIMIT)
 
     def exact(self, codes: Tensor, scale: float = 1.0, bias: Tensor | None = None) -> Tensor:
         """Outputs, conversion by conversion, (images, windows, out_channels). `codes` have the layer's input shape;
@@ -102,11 +104,11 @@ class NoisyLayer(ProgrammedLayer):
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
 
     def _fast(self, codes: Tensor, scale: float, bias: Tensor | None) -> Tensor:
-        """One product with the folded weights; read noise and the converters' error are added at the output."""
+        """One product with the folded weights; noise of reads and the converters' error are added at the output."""
         folded = (cells.folded for cells in self.programmed)
         weights = [(each * scale).as_strided(each.shape, each.stride()) for each in folded]  # the strides of training
         y = self.product(codes, weights[0], bias) if len(weights) == 1 else self.products(codes, weights, bias)
-        if self.accelerator.adc_bits is None and not self.programmed[0].read_sigma:
+        if self.accelerator.adc_bits is None and not self.programmed[0].noise:
             return y
         shares = zip(self.programmed, self.to_windows(y).chunk(len(weights)), codes.chunk(len(weights)), strict=True)
         noisy = [self._with_noise(cells, own, own_codes, scale) for cells, own, own_codes in shares]
@@ -121,6 +123,6 @@ class NoisyLayer(ProgrammedLayer):
             if self.compiled and y.device.type == "cpu" and y.dtype == torch.float32:
                 outputs.append(compiled_noise(part, own.contiguous(), self.input_vectors(inputs), scale, *error))
             else:
-                power = self.read_power(inputs) if part.read_sigma else None
+                power = self.read_power(inputs) if part.noise.read_sigma else None
                 outputs.append(torch_noise(part, own, power, scale, *error))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hw_models.read_errors import is_noisy
 from pipeline.analog.base import NoisyLayer
 from pipeline.analog.converter_errors import ErrorSums, SampledErrorSums
 from pipeline.analog.following import batch_size, part_of_batch, tensors_in
@@ -95,7 +96,7 @@ def _fix_ranges(model: nn.Module, batch: Batch) -> None:
     sampled = {layer for layer in layers if _is_large(layer, sum(uses[layer]))}
     with _before_each([layer for layer in layers if layer not in reused], _set_ranges):
         _measure_errors(model, [SimulatedChip.nominal()], batch, sampled)
-    if any(layer.accelerator.device.is_noisy and layer.accelerator.adc_bits is not None for layer in layers):
+    if any(is_noisy(layer.accelerator) and layer.accelerator.adc_bits is not None for layer in layers):
         chips = [SimulatedChip.for_calibration(index) for index in range(_CHIPS)]
         _measure_errors(model, chips, batch, sampled)
     for layer in layers:
@@ -108,7 +109,7 @@ def _uses(model: nn.Module, batch: Batch) -> dict[NoisyLayer, list[int]]:
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(layer, NoisyLayer)
-        products = output.numel() * layer.weight[0].numel() * layer.code.columns * layer.accelerator.input_cycles
+        products = output.numel() * layer.weight[0].numel() * layer.code.sums * layer.accelerator.input_cycles
         uses[layer].append(products)
 
     with contextlib.ExitStack() as hooks:

@@ -105,7 +105,7 @@ def _of_column_sums(
     layer: NoisyLayer, looked_at: Iterator[tuple[ProgrammedCells, Tensor]], adc_bits: int, chance: torch.Generator
 ) -> Tensor:
     """The rule `rms`: each conversion's error counts alone, weighed by its slice and cycle."""
-    value, share = layer.code.significance().square(), math.ceil(_DRAWN / len(layer.mapping.row_blocks))
+    value, share = layer.code.sum_significance().square(), math.ceil(_DRAWN / len(layer.mapping.row_blocks))
     cycles = adc.cycle_values(layer.accelerator, bool(layer.signed_inputs)).square()
     samples, weights = [], []
     for cells, vectors in looked_at:
@@ -119,7 +119,7 @@ def _of_column_sums(
 
 def _of_outputs(layer: NoisyLayer, looked_at: list[tuple[ProgrammedCells, Tensor]], adc_bits: int) -> Tensor:
     """The rule `error`: errors of the conversions that make one digital output add up, with their signs."""
-    conversions = len(layer.mapping.row_blocks) * layer.accelerator.input_cycles * layer.code.columns
+    conversions = len(layer.mapping.row_blocks) * layer.accelerator.input_cycles * layer.code.sums
     pairs = max(_PAIRS, _CONVERTED // conversions)
     outputs = sum(cells.levels.shape[1] for cells, _ in looked_at)
     count = max(_FEWEST_VECTORS, pairs // outputs)
@@ -129,7 +129,7 @@ def _of_outputs(layer: NoisyLayer, looked_at: list[tuple[ProgrammedCells, Tensor
         parts.append(torch.stack(blocks).transpose(2, 3).flatten(3).flatten(0, 2))
     sums = torch.cat(parts, 1)  # (blocks * cycles * columns, vectors * outputs)
     cycles = adc.cycle_values(layer.accelerator, bool(layer.signed_inputs))
-    values = (cycles[:, None] * layer.code.significance()).flatten().repeat(len(layer.mapping.row_blocks)).to(sums)
+    values = (cycles[:, None] * layer.code.sum_significance()).flatten().repeat(len(layer.mapping.row_blocks)).to(sums)
     ideal = values @ sums
 
     def loss(full_scale: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What `fast` adds at a layer's output: read noise, and noise that models the converters' error."""
+"""What `fast` adds at a layer's output: noise of reads, and noise that models the converters' error."""
 
 import numpy as np
 import torch
@@ -23,9 +23,9 @@ def torch_noise(
         mean, std: Mean and standard deviation of each output's own converter error, in codes, (out_channels,).
         shared: Standard deviation of the error that all outputs of a window share, in codes, scalar.
     """
-    variance = std.square()
+    variance = std.square() + cells.noise.thermal_variance
     if power is not None:
-        variance = variance + cells.read_variance * power
+        variance = variance + cells.noise.read_variance * power
     images = cells.chip.numbers_of(len(y))
     noise = cells.chip.read_noise(y, images, *cells.place, 0)
     common = shared * cells.chip.read_noise(y[..., :1], images, *cells.place, 1)
@@ -38,13 +38,14 @@ def compiled_noise(
 ) -> Tensor:
     """`torch_noise` on a CPU, in place; `y` is contiguous."""
     powers = np.zeros(len(inputs) * inputs.windows, np.float32)
-    if cells.read_sigma:
+    if cells.noise.read_sigma:
         table = adc.cycle_powers(cells.code.accelerator).numpy()
-        powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), cells.read_variance * scale**2)
+        powers = window_kernels.window_powers(table, *inputs.windows_of_pixels(), cells.noise.read_variance * scale**2)
     images = cells.chip.numbers_of(len(inputs))
     noise, starts = cells.chip.read_stream(inputs.windows * y.shape[-1], images, *cells.place, 0)
     common, common_starts = cells.chip.read_stream(inputs.windows, images, *cells.place, 1)
-    own = (std * scale).square().numpy(), powers, noise.numpy(), starts.numpy(), (mean * scale).numpy()
+    variance = (std * scale).square() + cells.noise.thermal_variance * scale**2
+    own = variance.numpy(), powers, noise.numpy(), starts.numpy(), (mean * scale).numpy()
     of_windows = common.numpy(), common_starts.numpy(), float(shared) * scale
     window_kernels.add_output_noise(y.flatten(0, 1).numpy(), *own, *of_windows)
     return y

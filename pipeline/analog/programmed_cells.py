@@ -12,11 +12,12 @@ from torch import Tensor
 
 from hw_models.mapping import LayerMapping
 from pipeline.analog import adc
-from pipeline.analog.cells import CellCode, program
+from pipeline.analog.cells import CellCode, is_kernel_major, program, with_column_gains
 from pipeline.analog.input_vectors import InputVectors, Rows
 from pipeline.analog.kernels import bit_serial as kernels
 from pipeline.analog.kernels import vector_code
 from pipeline.analog.kernels import windows as window_kernels
+from pipeline.analog.read_noise import ReadNoise
 from pipeline.analog.simulated_chip import SimulatedChip
 
 _SUMS_IN_MEMORY = 2**23  # column sums held at once by the torch path (32 MiB), 16 times as many on a GPU
@@ -30,14 +31,15 @@ class ProgrammedCells:
         index: Number of the layer.
         part: Number of the pack of groups that these cells hold, of a layer with groups.
         use: Number of the layer's use in one pass of the network; each use has read noise of its own.
-        levels: Cells after programming, (columns of a weight, out_channels, rows), rows in the mapping's order.
+        levels: What each row adds to the column sums of a weight, in levels: its programmed cells, where columns are
+            not combined. (column sums of a weight, out_channels, rows), rows in the mapping's order.
         folded: The weights that these cells hold, in codes, in the weight's shape.
         compiled: Use `pipeline.analog.kernels` on a CPU; False keeps to torch, with the same results.
         conversions, cycles: ADC conversions and input cycles made so far, for audits.
-        read_sigma: Standard deviation of one cell's read, in levels.
+        noise: Noise of its reads; none on a chip of ideal reads.
         weight_free_part: What baseline and offset add to the digital sum per unit of input, whatever the weight. The
             controller subtracts it.
-        significance: Value of each column of a weight in the digital sum, (columns of a weight,).
+        significance: Value of each column sum of a weight in the digital sum, (column sums of a weight,).
     """
 
     code: CellCode
@@ -51,27 +53,21 @@ class ProgrammedCells:
     compiled: bool = True
     conversions: int = 0
     cycles: int = 0
-    read_sigma: float = dataclasses.field(init=False)
+    noise: ReadNoise = dataclasses.field(init=False)
     weight_free_part: float = dataclasses.field(init=False)
     significance: Tensor = dataclasses.field(init=False)
     _rows: Rows | None = None
     _packed: dict[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
-        device = self.code.accelerator.device
-        self.read_sigma = 0.0 if self.chip.ideal_reads else device.read_sigma / self.code.step
-        self.significance = self.code.significance()
-        self.weight_free_part = self.code.baseline * float(self.significance.sum()) + self.code.offset
+        self.noise = ReadNoise() if self.chip.ideal_reads else ReadNoise.of(self.code, self.mapping.row_block_count)
+        self.significance = self.code.sum_significance()
+        self.weight_free_part = self.code.sum_baseline * float(self.significance.sum()) + self.code.offset
 
     @property
     def place(self) -> tuple[int, ...]:
         """What seeds the read noise of this use of these cells, beside the chip and the image."""
         return (self.index, self.part, self.use) if self.part or self.use else (self.index,)
-
-    @property
-    def read_variance(self) -> float:
-        """Variance of a weight's read, in squared codes, for each unit of `adc.cycle_power`."""
-        return self.read_sigma**2 * float(self.significance.square().sum())
 
     def outputs(
         self, inputs: InputVectors, full_scale: Tensor, signed: bool, scale: float = 1.0, bias: Tensor | None = None
@@ -83,7 +79,7 @@ class ProgrammedCells:
         """
         accelerator = self.code.accelerator
         images = self.chip.numbers_of(len(inputs))
-        in_one = accelerator.dac_bits == 1 or (accelerator.input_cycles == 1 and not self.read_sigma)
+        in_one = accelerator.dac_bits == 1 or (accelerator.input_cycles == 1 and not self.noise)
         if self.compiled and inputs.codes.device.type == "cpu" and accelerator.adc_bits is not None and in_one:
             step = adc.adc_step(full_scale, accelerator.adc_bits).item()
             return self._with_kernels(inputs, images, step, signed, scale, bias)
@@ -101,10 +97,11 @@ class ProgrammedCells:
         cycle_values = adc.cycle_values(accelerator, signed).to(vectors)
         total = torch.zeros((), device=vectors.device)
         for block, (slices, sums) in enumerate(self.column_sums(vectors)):
-            if self.read_sigma:
-                reach = slices.square().sum(-1).sqrt()[..., None, None]  # cells are independent: variances add
-                sums = sums + self.read_sigma * reach * self.chip.read_noise(sums, images, *self.place, 1 + block)
-            self.conversions += sums.numel()
+            if self.noise:
+                normal = self.chip.read_noise(sums, images, *self.place, 1 + block)
+                sums = sums + self.noise.sigma_of_sums(slices)[..., None, None] * normal
+            if accelerator.readout != "digital":
+                self.conversions += sums.numel()
             if accelerator.adc_bits is not None:
                 step = adc.adc_step(full_scale, accelerator.adc_bits)
                 sums = adc.convert(sums, full_scale, accelerator.adc_bits) * step
@@ -114,8 +111,8 @@ class ProgrammedCells:
 
     def column_sums(self, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """For each row block: its input slices, (images, cycles, windows, rows), and its column sums in levels,
-        (images, cycles, windows, columns of a weight, out_channels)."""
-        cells = self.levels + self.code.baseline
+        (images, cycles, windows, column sums of a weight, out_channels)."""
+        cells = self.levels + self.code.sum_baseline
         for start, stop in self.mapping.row_blocks:
             slices = adc.input_cycles(vectors[..., start:stop], self.code.accelerator)
             yield slices, (slices @ cells[..., start:stop].flatten(0, 1).t()).unflatten(-1, cells.shape[:2])
@@ -149,7 +146,7 @@ class ProgrammedCells:
             whole = vector_code.whole_tile(self.levels[..., 0].numel())
             tile = vector_code.serial_tile(planes) if accelerator.dac_bits == 1 else whole
             self._rows = inputs.rows
-            self._packed = _packed(self.levels + self.code.baseline, inputs.rows, self.mapping.row_blocks, tile)
+            self._packed = _packed(self.levels + self.code.sum_baseline, inputs.rows, self.mapping.row_blocks, tile)
         padded_bias = torch.zeros(outputs + vector_code.LANES)
         if bias is not None:
             padded_bias[:outputs] = bias
@@ -166,13 +163,14 @@ class ProgrammedCells:
             **self._packed,
         )
 
-    def _read_noise(self, images: Tensor, count: int, blocks: int) -> tuple[np.float32 | None, np.ndarray, np.ndarray]:
+    def _read_noise(self, images: Tensor, count: int, blocks: int) -> tuple[Any, np.ndarray, np.ndarray]:
         """The noise arguments of `kernels.bit_serial`; `count` is the number of conversions per image and block."""
-        if not self.read_sigma:
+        if not self.noise:
             return None, np.zeros(1, np.float32), np.zeros((len(images), blocks), np.int64)
         streams = [self.chip.read_stream(count, images, *self.place, 1 + block) for block in range(blocks)]
         starts = torch.stack([starts for _, starts in streams], 1)
-        return np.float32(self.read_sigma), streams[0][0].numpy(), starts.numpy()
+        sigmas = np.float32(self.noise.read_sigma), np.float32(self.noise.thermal_sigma)
+        return sigmas, streams[0][0].numpy(), starts.numpy()
 
 
 def written_cells(
@@ -180,11 +178,14 @@ def written_cells(
 ) -> ProgrammedCells:
     """The cells of layer `index` on a chip after weight codes (out_channels, ...) were written into them."""
     whole, chance = codes.cpu(), chip.cell_generator(index)
-    levels = code.digits(whole) if chip.ideal_cells else program(code, whole, chance, drift_time_s)
-    kernel_major = levels.dim() == 5 and mapping.row_order == "kernel_major"
+    if chip.ideal_cells:
+        levels = code.digits(whole)
+    else:
+        levels = with_column_gains(code, program(code, whole, chance, drift_time_s), mapping, chance)
+    kernel_major = is_kernel_major(levels, mapping)
     in_rows = (levels.permute(0, 1, 3, 4, 2) if kernel_major else levels).flatten(2).to(codes.device)
-    folded = torch.empty_like(codes).copy_(code.fold(levels))
-    return ProgrammedCells(code=code, mapping=mapping, index=index, chip=chip, levels=in_rows, folded=folded)
+    folded, of_sums = torch.empty_like(codes).copy_(code.fold(levels)), code.summed(in_rows)
+    return ProgrammedCells(code=code, mapping=mapping, index=index, chip=chip, levels=of_sums, folded=folded)
 
 
 def _images_as_windows(layer: kernels.Layer) -> kernels.Layer:
@@ -196,7 +197,7 @@ def _images_as_windows(layer: kernels.Layer) -> kernels.Layer:
 
 
 def _packed(cells: Tensor, rows: Rows, blocks: tuple[tuple[int, int], ...], tile: int) -> dict[str, Any]:
-    """The part of `kernels.Layer` that is the same for all images, from cells (columns of a weight, outputs, rows)."""
+    """The part of `kernels.Layer` that is the same for all images, from cells (sums of a weight, outputs, rows)."""
     order, copies, first_copy = _copies(rows, blocks)
     matrix = cells.flatten(0, 1)[:, torch.from_numpy(order)]
     tiles = F.pad(matrix, (0, 0, 0, -len(matrix) % tile)).unflatten(0, (-1, tile)).transpose(1, 2).contiguous()

@@ -15,7 +15,7 @@ from hw_models.silicon import silicon_estimate_of
 from hw_models.wires import in_words
 from pipeline.database.trials import describe_settings
 from pipeline.design.built_network import BuiltNetwork
-from pipeline.design.describe import describe_network, design_columns
+from pipeline.design.describe import describe_network, design_columns, show_choice
 from pipeline.design.metrics import METRICS
 from pipeline.design.results import VariationReport
 from pipeline.design.topology import mvm_layers, topology
@@ -54,7 +54,7 @@ def _design(shown: Evaluated) -> Table:
         layer_columns = ("network", "weight_bits[")
     for name, value in design_columns(shown.design).items():
         if not name.startswith(layer_columns):
-            table.add_row(name, escape(str(value)))
+            table.add_row(name, escape(show_choice(name, value)))
     return table
 
 

@@ -61,7 +61,7 @@ def measure_own_model(
     network = build_network(design, weights).to(compute_device()).eval()
     calibrate(network, images.train[0][:CALIBRATION_IMAGES])
     cost = None
-    if design.accelerator.adc_bits is not None:
+    if design.accelerator.adc_bits is not None or design.accelerator.readout == "digital":
         cost = cost_of(design, measured_activity(network, images.train[0][:ACTIVITY_IMAGES]))
     splits = [images.validation, images.test]
     recalibration = images.train[0][:RECALIBRATION_IMAGES]

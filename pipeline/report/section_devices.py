@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from pipeline.design.describe import design_columns
+from pipeline.design.describe import design_columns, show_choice
 from pipeline.report.content import Cell, Number, Section, Table
 from pipeline.report.evaluated import Evaluated, best_by, two_digits, useful
 from pipeline.report.findings import Findings
@@ -14,6 +14,7 @@ from pipeline.report.findings import Findings
 _HARDWARE = (
     *("tech_node_nm", "crossbar_size", "adc_bits", "adc_type", "cols_per_adc"),
     *("cell_bits", "weight_bits", "input_bits", "weight_encoding", "mapping"),
+    *("readout", "dac_bits", "input_drive", "combine_columns", "rows_at_once", "supply_v", "crossbar_columns"),
 )
 _FEW = 10  # assumed: a device with fewer designs was hardly tried
 
@@ -63,7 +64,7 @@ def _choices(findings: Findings, floors: Sequence[float]) -> Table:
     for trial in findings.evaluated:
         for name, value in design_columns(trial.design).items():
             if name in _HARDWARE:
-                groups.setdefault((name, str(value)), []).append(trial)
+                groups.setdefault((name, show_choice(name, value)), []).append(trial)
     varies = Counter(name for name, _ in groups)
     rows: list[list[Cell]] = []
     for name, value in sorted(groups, key=lambda choice: (_HARDWARE.index(choice[0]), _size(choice[1]))):

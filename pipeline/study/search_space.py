@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -22,10 +22,14 @@ from pipeline.networks.workload import workload_of
 from pipeline.strict_model import StrictModel
 from pipeline.study.built_space import BuiltSpace
 from pipeline.study.network_check import check_networks
-from pipeline.study.spaces import ABSENT, ConvSpace, Dimension, HiddenSpace, NetworkSpace, Scalar, WeightFormatSpace
+from pipeline.study.spaces import ABSENT, ConvSpace, Dimension, HiddenSpace, NetworkSpace, WeightFormatSpace
 from pipeline.study.study_file import StudyDefinition
 
-_MUST_FIT = ("device", "crossbar_size", "cols_per_adc", "cell_bits", "weight_bits", "weight_encoding")
+_MUST_FIT = (
+    *("device", "readout", "crossbar_size", "crossbar_columns", "cols_per_adc", "cell_bits", "weight_bits"),
+    *("weight_encoding", "adc_type", "input_bits", "dac_bits", "input_drive", "rows_at_once", "supply_v"),
+)
+_DIGITAL = {"adc_bits": None, "adc_type": "sar", "dac_bits": 1, "combine_columns": False}  # whatever the study says
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,7 +127,9 @@ class SearchSpace:
     def design(self, values: dict[str, Any]) -> DesignPoint:
         """The design that a full set of parameter values gives; `workload_of` checks that its network can exist.
 
-        The design's `cell_bits` is the parameter's value, or what the device holds if that is less.
+        A value that the rest of the hardware leaves no meaning becomes the one that it then amounts to, so that equal
+        designs are found to be equal: `cell_bits` are at most what the device holds and `dac_bits` at most the input's,
+        a digital macro has no converters, `input_drive` needs more than one bit, and a single column is not combined.
 
         Raises:
             InfeasibleDesign: If the values make no chip.
@@ -152,8 +158,18 @@ class SearchSpace:
         """`widths` are the bits of the layers' weights: the widest ones size the periphery."""
         device = self.definition.devices[values["device"]]
         hardware = {name: values[name] for name in type(self.definition.spec.hardware).model_fields}
-        cell_bits = min(hardware["cell_bits"], device.max_cell_bits)
-        return Accelerator(**hardware | {"device": device, "cell_bits": cell_bits, "weight_bits": max(widths)})
+        cell_bits, dac_bits = (
+            min(hardware["cell_bits"], device.max_cell_bits),
+            min(values["dac_bits"], values["input_bits"]),
+        )
+        hardware |= {"device": device, "cell_bits": cell_bits, "dac_bits": dac_bits, "weight_bits": max(widths)}
+        if values["readout"] == "digital":
+            hardware |= _DIGITAL
+        if hardware["dac_bits"] == 1:
+            hardware["input_drive"] = "voltage"
+        single = Accelerator(**hardware | {"combine_columns": False})
+        combines = hardware["combine_columns"] and single.slices() > 1
+        return dataclasses.replace(single, combine_columns=True) if combines else single
 
 
 def _least_shrinking(network: NetworkSpace) -> dict[str, Any]:
@@ -176,13 +192,13 @@ def distribution_of(dimension: Dimension) -> IntDistribution | CategoricalDistri
     return IntDistribution(low, high, step=second - low)
 
 
-def _suggest(trial: optuna.trial.BaseTrial, name: str, dimension: Dimension) -> Scalar:
+def _suggest(trial: optuna.trial.BaseTrial, name: str, dimension: Dimension) -> Any:
     if dimension.is_fixed:
         return dimension.values[0]
     distribution = distribution_of(dimension)
     if isinstance(distribution, IntDistribution):
         return trial.suggest_int(name, distribution.low, distribution.high, step=distribution.step)
-    return cast(Scalar, trial.suggest_categorical(name, distribution.choices))
+    return trial.suggest_categorical(name, distribution.choices)
 
 
 def _parameters(prefix: str, space: StrictModel | None) -> Iterator[tuple[str, Dimension]]:

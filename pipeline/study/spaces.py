@@ -17,6 +17,7 @@ _MOST_VALUES = 10_000  # of one parameter; assumed
 Scalar = str | int | float | bool
 _TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,),
+    "number": (int, float),
     "string": (str,),
     "boolean": (bool,),
     "scalar": (str, int, float, bool),
@@ -28,11 +29,11 @@ class Dimension:
     """The values that one parameter may take. A single value is fixed and not searched.
 
     Attributes:
-        values: All allowed values, in order.
+        values: All allowed values, in order: scalars, or None (`null`) where the rest of the hardware may decide.
         is_range: The study file writes {low, high, step}; Optuna gets an integer range instead of categories.
     """
 
-    values: tuple[Scalar, ...]
+    values: tuple[Any, ...]
     is_range: bool = False
 
     @property
@@ -40,7 +41,7 @@ class Dimension:
         """Whether only one value is allowed."""
         return len(self.values) == 1
 
-    def as_written(self) -> Scalar | list[Scalar] | dict[str, Scalar]:
+    def as_written(self) -> Any:
         """The values as the study file writes them."""
         if self.is_fixed:
             return self.values[0]
@@ -57,6 +58,7 @@ class _Values:
     item: str  # JSON type of one value; `scalar` is any
     low: int | None = None  # smallest allowed number
     allow_absent: bool = False
+    allow_null: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
         as_written = core_schema.plain_serializer_function_ser_schema(Dimension.as_written)
@@ -65,6 +67,8 @@ class _Values:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: Any) -> dict[str, Any]:
         any_type = ["string", "integer", "number", "boolean"]
         item: dict[str, Any] = {"type": any_type if self.item == "scalar" else self.item}
+        if self.allow_null:
+            item = {"type": [self.item, "null"]}
         number = {"type": "integer"}
         bounds = {"type": "object", "properties": {"low": number, "high": number, "step": number}}
         has_ranges = self.item in ("integer", "scalar")
@@ -89,12 +93,12 @@ class _Values:
         return Dimension(values, is_range)
 
     def _check(self, choice: Any) -> None:
-        if self.allow_absent and choice == ABSENT:
+        if (self.allow_absent and choice == ABSENT) or (self.allow_null and choice is None):
             return
         if type(choice) not in _TYPES[self.item]:
             if self.item == "scalar":
                 raise ValueError(f"each value must be a number, a text or a flag, got {shown(choice)}")
-            also = f" or {ABSENT!r}" if self.allow_absent else ""
+            also = f" or {ABSENT!r}" if self.allow_absent else " or null" if self.allow_null else ""
             raise ValueError(f"each value must be of type {self.item}{also}, got {shown(choice)}")
         if isinstance(choice, float) and not math.isfinite(choice):
             raise ValueError(f"each value must be finite, got {shown(choice)}")
@@ -119,6 +123,8 @@ Text = Annotated[Dimension, _Values("string")]
 Flag = Annotated[Dimension, _Values("boolean")]
 Whole = Annotated[Dimension, _Values("integer", low=1)]
 WholeOrZero = Annotated[Dimension, _Values("integer", low=0)]
+WholeOrNull = Annotated[Dimension, _Values("integer", low=1, allow_null=True)]
+NumberOrNull = Annotated[Dimension, _Values("number", allow_null=True)]
 WholeOrAbsent = Annotated[Dimension, _Values("integer", low=1, allow_absent=True)]
 Value = Annotated[Dimension, _Values("scalar")]
 
@@ -139,11 +145,32 @@ class HardwareSpace(StrictModel):
     weight_encoding: Text = Dimension(("offset",))
     input_bits: Whole = Dimension((8,))
     mapping: Text = Dimension(("novel",))
+    readout: Text = Field(
+        Dimension(("current",)),
+        description="How a column is summed: current, charge, discharge or digital. The card says which are possible; "
+        "digital macros have no converters, whatever adc_bits says.",
+    )
+    dac_bits: Whole = Field(
+        Dimension((1,)), description="Bits of an input that are applied at once, capped at input_bits."
+    )
+    input_drive: Text = Field(
+        Dimension(("voltage",)), description="How dac_bits above 1 reach a row: voltage or pulse_width."
+    )
+    combine_columns: Flag = Field(
+        Dimension((False,)), description="Whether the columns of a weight are added in analog before one conversion."
+    )
+    rows_at_once: WholeOrNull = Field(Dimension((None,)), description="Rows read together; null reads all rows.")
+    supply_v: NumberOrNull = Field(
+        Dimension((None,)), description="Supply of the circuits around the cells, in volt; null takes the node's."
+    )
+    crossbar_columns: WholeOrNull = Field(
+        Dimension((None,)), description="Bitlines of a crossbar; null takes crossbar_size."
+    )
 
     @model_validator(mode="after")
     def _each_value_is_possible(self) -> "HardwareSpace":
         large = Accelerator(
-            device=load_card("fefet").device, crossbar_size=1024, cell_bits=1, weight_bits=8, input_bits=8, adc_bits=8
+            device=load_card("fefet").device, crossbar_size=1024, cell_bits=1, weight_bits=8, input_bits=16, adc_bits=8
         )
         for name in [field for field in type(self).model_fields if field != "device"]:
             for value in getattr(self, name).values:

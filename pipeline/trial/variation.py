@@ -9,6 +9,7 @@ import torch
 from scipy.special import stdtrit
 from torch import Tensor, nn
 
+from hw_models.read_errors import is_noisy
 from pipeline.analog.base import Fidelity
 from pipeline.analog.model import BATCH, chips_run_together, logits_of_chips, noisy_layers, program_chips
 from pipeline.analog.simulated_chip import SimulatedChip
@@ -71,7 +72,7 @@ def accuracy_under_variation(
     float_accuracy = exam.accuracies(exam.judged(nominal, "float"))
     noiseless = exam.judged(nominal, spec.fidelity)
     without_errors = exam.accuracies(noiseless)
-    if any(layer.accelerator.device.is_noisy for layer in layers):
+    if any(is_noisy(layer.accelerator) for layer in layers):
         per_chip = _over_chips(exam, noiseless, study_seed, chips_at_once)
     else:
         per_chip = [without_errors] * spec.min_chips  # all chips are alike

@@ -51,7 +51,7 @@ class Layer(NamedTuple):
         blocks: Row blocks, half-open, (blocks, 2), int64.
         codes_per_level: Inverse of the ADC's step in levels.
         top: Largest ADC code.
-        value: Value in the output of one ADC code of each column of a weight, (columns of a weight,).
+        value: Value in the output of one ADC code of each column sum of a weight, (column sums of a weight,).
         removed: What is subtracted from each window's outputs, (images x windows,).
         bias: (outputs,), with LANES values of room behind.
         out: The result, (images x windows, outputs), with LANES values of room behind.
@@ -153,8 +153,9 @@ def _collect(layer: Layer, block: int, words: np.ndarray, first: int, collected:
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
-def _amplitudes(collected: np.ndarray, rows: int, sigma: np.float32, out: np.ndarray, place: int) -> None:
-    """Standard deviation of each cycle's read noise: `sigma` times the root of the number of active rows."""
+def _amplitudes(collected: np.ndarray, rows: int, sigmas: Any, out: np.ndarray, place: int) -> None:
+    """Standard deviation of each cycle's noise: `sigmas` are those of an active row and of a conversion."""
+    read, thermal = sigmas
     planes = out.shape[1]
     for plane in range(planes):
         out[place, plane] = 0
@@ -165,7 +166,10 @@ def _amplitudes(collected: np.ndarray, rows: int, sigma: np.float32, out: np.nda
         for plane in range(planes):
             out[place, plane] += np.float32((active >> np.uint64(8 * plane)) & np.uint64(255))
     for plane in range(planes):
-        out[place, plane] = sigma * np.sqrt(out[place, plane])
+        if thermal:
+            out[place, plane] = np.sqrt(read * read * out[place, plane] + thermal * thermal)
+        else:
+            out[place, plane] = read * np.sqrt(out[place, plane])
 
 
 @njit(forceinline=True)  # type: ignore[untyped-decorator]
@@ -181,7 +185,7 @@ def _index(collected: np.ndarray, groups: int, index: np.ndarray, place: int) ->
 def _index_image(
     layer: Layer,
     words: np.ndarray,
-    read_sigma: Any,
+    noise_sigmas: Any,
     collected: np.ndarray,
     index: np.ndarray,
     amplitudes: np.ndarray,
@@ -195,9 +199,9 @@ def _index_image(
         for block in range(len(layer.blocks)):
             _collect(layer, block, words, first, collected)
             _index(collected, _groups(layer, block), index, place)
-            if read_sigma is not None:
+            if noise_sigmas is not None:
                 rows = layer.blocks[block, 1] - layer.blocks[block, 0]
-                _amplitudes(collected, rows, read_sigma, amplitudes, place)
+                _amplitudes(collected, rows, noise_sigmas, amplitudes, place)
             place += 1
 
 
@@ -230,7 +234,7 @@ def _aligned(size: int) -> np.ndarray:
 
 
 @compiled()
-def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, pool_starts: np.ndarray) -> None:
+def bit_serial(layer: Layer, values: Any, noise_sigmas: Any, pool: np.ndarray, pool_starts: np.ndarray) -> None:
     """A bit-serial layer: every column sum of every cycle goes through its converter, then into the digital sum.
 
     (Long because a helper would need almost all of these arrays as arguments.)
@@ -238,7 +242,8 @@ def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, poo
     Args:
         layer: Negative inputs are in two's complement.
         values: Value of a bit of each cycle: a tuple of equally long tuples, each of at most PLANES cycles.
-        read_sigma: Standard deviation of one cell's read, in levels; None: no read noise.
+        noise_sigmas: Standard deviations of a column sum's noise, in levels: of each active row, and of each conversion
+            however many rows are active. None: no noise.
         pool: Standard normal numbers, with a tile's columns of room behind.
         pool_starts: Where each image's noise begins in `pool`, (images, blocks), int64; it is ordered as (cycles,
             windows of the image, columns).
@@ -261,7 +266,7 @@ def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, poo
                 for j in range(length):
                     words[j] = spread[(np.int32(layer.pixels[image + i, j]) >> (planes * part)) & (len(spread) - 1)]
                 place = (part * at_once + i) * windows * blocks
-                _index_image(layer, words, read_sigma, collected, index, amplitudes, place)
+                _index_image(layer, words, noise_sigmas, collected, index, amplitudes, place)
         totals[:] = 0
         for block in range(blocks):
             for t in range(tiles):
@@ -271,7 +276,7 @@ def bit_serial(layer: Layer, values: Any, read_sigma: Any, pool: np.ndarray, poo
                         place = (part * at_once * windows + v) * blocks + block
                         rows = address(table, 0), address(index, place * most), _groups(layer, block)
                         target = layer.codes_per_level, layer.top, address(totals, v * totals.shape[1] + t * tile)
-                        if read_sigma is None:
+                        if noise_sigmas is None:
                             look_up(values[part], *rows, *target, None, address(pool, 0), 0)
                         else:
                             draw = (part * planes * windows + v % windows) * columns + t * tile

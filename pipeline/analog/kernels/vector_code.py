@@ -197,7 +197,7 @@ def look_up(typing, values, table, index, groups, codes_per_level, top, total, a
         groups: Their number.
         codes_per_level, top: Of the converter.
         total: (columns of a tile,).
-        amplitude: Read noise of each cycle, in levels; None reads without noise.
+        amplitude: Noise of each cycle, in levels; None reads without noise.
         noise: Standard normal numbers, `noise_stride` from one cycle to the next.
     """
     planes, noisy = values.count, not isinstance(amplitude, types.NoneType)

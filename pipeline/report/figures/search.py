@@ -3,16 +3,17 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
 import plotly.graph_objects as go
 
-from pipeline.design.describe import design_columns
+from pipeline.design.describe import design_columns, show_choice
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import hypervolume_history
 from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.axes import rounded
 from pipeline.report.figures.style import COLOURS, FAINT, GREY, INK, LEGEND_BELOW, Style, by_device, hover_text, layout
+
+_MAY_BE_NONE = ("filters", "units", "rows_at_once", "supply_v", "crossbar_columns")  # without a column that says so
 
 
 def hypervolume_figure(objectives: Sequence[str], trials: Sequence[Evaluated]) -> go.Figure:
@@ -114,18 +115,12 @@ def _choice_axes(trials: Sequence[Evaluated]) -> list[_Axis]:
     for name in dict.fromkeys(key for column in columns for key in column):
         values = [column.get(name) for column in columns]
         choices = sorted(set(values), key=lambda value: (value is not None, value))
-        repeats = None in choices and len(choices) == 2 and not name.endswith(("filters", "units"))
+        repeats = None in choices and len(choices) == 2 and not name.endswith(_MAY_BE_NONE)
         if len(choices) > 1 and not repeats:  # repeats: only absent or not, as filters or units show
             place = {value: i / (len(choices) - 1) for i, value in enumerate(choices)}
-            ticks = [(height, _choice(value)) for value, height in place.items()]
+            ticks = [(height, show_choice(name, value)) for value, height in place.items()]
             axes.append(_Axis(name.replace("_", " "), [place[value] for value in values], ticks))
     return axes
-
-
-def _choice(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "absent" if value is None else str(value)
 
 
 def _metric_axis(trials: Sequence[Evaluated], name: str) -> _Axis:
