@@ -28,7 +28,8 @@ from pipeline.data.batches import ImageSet, load_images
 from pipeline.data.spec import DatasetSpec
 from pipeline.design.design_point import ConvSpec, DesignPoint, ImageSpec
 from pipeline.design.topology import topology
-from pipeline.study.study_spec import TrainingSpec, VariationSpec
+from pipeline.study.study_spec import VariationSpec
+from pipeline.study.training_spec import TrainingSpec
 from pipeline.trial.network import plain_network
 from pipeline.trial.shared_weights import build_channels_last
 from pipeline.trial.training import train

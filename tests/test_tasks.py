@@ -19,7 +19,8 @@ from pipeline.data.scores import correct_sign, mean_average_precision, mean_iou,
 from pipeline.data.task import infer_task, named_task
 from pipeline.report.content import Chapter, Plot, Section, Table
 from pipeline.report.score_words import in_words_of
-from pipeline.study.study_spec import TrainingSpec, VariationSpec
+from pipeline.study.study_spec import VariationSpec
+from pipeline.study.training_spec import TrainingSpec
 from pipeline.trial.training import train
 from pipeline.trial.variation import accuracy_under_variation, summarize
 

@@ -61,7 +61,8 @@ class NoisyLayer(ProgrammedLayer):
         if x.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type):
             return self._on_crossbars(x)
         with torch.autocast(x.device.type, enabled=False):  # codes and column sums need float32
-            return self._on_crossbars(x.float()).to(x.dtype)
+            y = self._on_crossbars(x.float())
+        return y if self.training and self.training_dtype else y.to(x.dtype)
 
     def _on_crossbars(self, x: Tensor) -> Tensor:
         """The output for inputs in float32."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.analog.analog_class import crossbars_of, is_root
@@ -75,6 +76,11 @@ def chips_run_together(model: nn.Module) -> bool:
 def set_noise_strength(model: nn.Module, strength: float) -> None:
     """Set the weight noise of training, as a multiple of the device's own programming error; 0 is plain training."""
     for_each_layer(model, lambda layer: setattr(layer, "noise_strength", strength))
+
+
+def set_training_dtype(model: nn.Module, dtype: torch.dtype | None) -> None:
+    """Set the type of products and outputs of crossbar layers in training; None is float32."""
+    for_each_layer(model, lambda layer: setattr(layer, "training_dtype", dtype))
 
 
 def program_chip(

@@ -57,6 +57,7 @@ class QuantisedLayer(LayerShape):
         reused: Whether the layer runs several times in a pass. In training its range then follows the use that reaches
             furthest, not the mean.
         noise_strength: Weight noise in training, as a multiple of the device's own; 0 is plain training.
+        training_dtype: In which type training computes products and gives outputs; None: float32, or the inputs' type.
         label: The layer's name in messages.
     """
 
@@ -83,6 +84,7 @@ class QuantisedLayer(LayerShape):
         self.range_rule: RangeRule = range_rule
         self.reused = False
         self.noise_strength = 0.0
+        self.training_dtype: torch.dtype | None = None
         self.label = f"layer {index}"
         self.search = StepSearch()
 
@@ -186,4 +188,5 @@ class QuantisedLayer(LayerShape):
             weight = weight + sigma * noise.as_strided(weight.shape, self.weight.stride())
         # With one input channel the weight would lose its memory format and slow down all that follows.
         weight = weight.as_strided(weight.shape, self.weight.stride())
-        return self.product(x, weight, None if self.bias is None else self.bias.float())
+        dtype = self.training_dtype or torch.float32
+        return self.product(x.to(dtype), weight.to(dtype), None if self.bias is None else self.bias.to(dtype))

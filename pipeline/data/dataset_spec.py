@@ -18,7 +18,7 @@ from pipeline.file_function import FileFunction
 from pipeline.files import did_you_mean
 from pipeline.strict_model import KeyOf, StrictModel
 
-Augmentation = Literal["none", "crop", "crop_and_flip"]
+Augmentation = Literal["none", "crop", "crop_and_flip", "shift_and_alternate"]
 TaskName = Literal["classification", "binary", "multilabel", "segmentation", "foreground_segmentation", "regression"]
 SCORES: dict[str, str] = {  # what is measured, for people
     "classification": "accuracy",

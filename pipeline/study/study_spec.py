@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, mod
 
 from hw_models.errors import shown
 from hw_models.silicon import Macro
-from pipeline.data.spec import Augmentation, DatasetSpec
+from pipeline.data.spec import DatasetSpec
 from pipeline.design.constraints import Constraint
 from pipeline.design.metrics import METRICS
 from pipeline.files import did_you_mean, listed
@@ -15,24 +15,9 @@ from pipeline.study.built_space import BuiltSpace
 from pipeline.study.calibrate_spec import CalibrateSpec
 from pipeline.study.sampler_spec import SamplerSpec
 from pipeline.study.spaces import HardwareSpace, NetworkSpace
+from pipeline.study.training_spec import TrainingSpec
 
 _NAME_LENGTH = 150  # its files' names add up to 90 characters; the usual file systems allow 255
-
-
-class TrainingSpec(StrictModel):
-    """How each network is trained."""
-
-    epochs: int = Field(30, ge=1, le=10_000)
-    batch_size: int = Field(64, ge=2, le=65_536)
-    learning_rate: float = Field(5e-3, gt=0, le=1, description="Peak of the one-cycle schedule (Adam).")
-    weight_decay: float = Field(0.0, ge=0, le=1)
-    noise_strength: float = Field(
-        1.0, ge=0, le=100, description="Weight noise in training as a multiple of the device's own; 0: plain training."
-    )
-    noise_ramp: float = Field(0.0, ge=0, le=1, description="Share of training over which the noise rises linearly.")
-    augment: Augmentation = Field(
-        "none", description="crop: shift training images by up to an eighth; crop_and_flip: also mirror half of them."
-    )
 
 
 class AccuracySpec(StrictModel):
@@ -149,10 +134,20 @@ class StudySpec(StrictModel):
             raise ValueError("network: masks come from convolutions; name convs and remove hidden")
         if self.training == "none":
             self._check_without_training()
+        if self.recipe.label_smoothing and self.dataset.the_task != "classification":
+            raise ValueError(
+                f"training: label_smoothing needs classes of whole inputs, got the task {self.dataset.the_task}; leave "
+                "it out"
+            )
         if self.accuracy.source == "supernet" and not plain:
             raise ValueError(
                 "accuracy: a supernet slices its weights for the layers of the family plain alone; train each network "
                 "(accuracy: {from: training}), or describe the network by convs and hidden"
+            )
+        if self.accuracy.source == "supernet" and (keys := self.recipe.changed_later_keys):
+            raise ValueError(
+                f"training: a supernet is trained by Adam and knows no {keys[0]}; leave it out, or train each network "
+                "(accuracy: {from: training})"
             )
         low, high = self.variation.min_chips, self.variation.max_chips
         for name in self.objectives:

@@ -71,7 +71,7 @@ def build(
     return _ResNet(
         nn.Conv2d(input[0], stem, stem_kernel, stem_stride, stem_kernel // 2 if stem_kernel % 2 else 0, bias=False),
         _stages(stem, widths, depth, kernel, residual, shrink_first, pool),
-        nn.AdaptiveMaxPool2d(1) if max_pool else nn.AdaptiveAvgPool2d(1),
+        _MaxOfImage() if max_pool else nn.AdaptiveAvgPool2d(1),
         nn.Linear(widths[-1], hidden) if hidden else None,
         nn.Linear(hidden or widths[-1], classes),
     )
@@ -123,6 +123,13 @@ class _Pair(nn.Module):
         y = torch.relu(self.norm1(self.pool(self.conv1(x))))
         y = self.norm2(self.conv2(y))
         return torch.relu(y if self.shortcut is None else y + self.shortcut(x))
+
+
+class _MaxOfImage(nn.Module):
+    """torch.nn.AdaptiveMaxPool2d(1), which cannot be trained on a GPU that must give equal results at each run."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.max_pool2d(x, [int(side) for side in x.shape[2:]])
 
 
 class _ResNet(nn.Module):
