@@ -21,7 +21,7 @@ from markdown_tables import table, write_block
 from scipy.optimize import least_squares
 
 from hw_models.silicon import formulas, gates
-from hw_models.silicon.estimate import ALL, DENSITY, EFFICIENCY, WITHIN_CHIP, silicon_estimate
+from hw_models.silicon.estimate import ALL, DENSITY, EFFICIENCY, WITHIN_CHIP, Bars, silicon_estimate
 from hw_models.silicon.macro import Family, Macro
 from hw_models.silicon.measured import (
     BENCHMARK,
@@ -38,7 +38,15 @@ from hw_models.validation.silicon import read_measured_chips
 FAMILIES = ("charge", "discharge", "divider", "conducting", "digital")
 FIELDS = ("node_nm", "supply_v", "inputs", "input_bits", "weight_bits", "adc_bits", "use_s")
 LATER = Path(__file__).with_name("silicon_later.csv")  # chips of other sources, in no fit
-PAGE = Path(__file__).parents[1] / "docs" / "silicon.md"
+ROOT = Path(__file__).parents[1]
+PAGE, FRONT_PAGES = ROOT / "docs" / "silicon.md", (ROOT / "README.md", ROOT / "docs" / "index.md")
+_WORDS = {
+    "conducting": "cells that conduct: RRAM, PCM, MRAM, FeFET",
+    "divider": "SRAM read by current",
+    "charge": "SRAM with a capacitor per cell (charge)",
+    "discharge": "SRAM that discharges a bit line",
+    "digital": "digital adder trees",
+}
 SHARES = (0.5, 0.8, 0.9)
 SCATTER = 0.8  # spread of ln(model / chip) at which a residual begins to count linearly instead of squared; assumed
 
@@ -448,6 +456,20 @@ def density_table(judged: Judged) -> str:
     return table(heads, [*_family_lines(data, errors), _line("all", errors, len(set(data.chips)))])
 
 
+def families_table() -> str:
+    """For the front page, from the tables of hw_models: family, chips, median factor and 80 % bar."""
+    heads = ("family", "measured chips", "off by (median)", "80 of 100 chips within")
+    bars = [(words, Bars.of(EFFICIENCY, family)) for family, words in _WORDS.items()]
+    return table(heads, [(w, b.chips, f"{b.median_factor:.1f}x", f"{b.factor_80:.1f}x") for w, b in bars])
+
+
+def pair_differences(measured: Sequence[MeasuredMacro]) -> str:
+    """In what the figures of one chip differ, over all pairs."""
+    pairs = [(a.macro, b.macro) for a, b in itertools.combinations(measured, 2) if a.chip == b.chip]
+    counts = {name: sum(getattr(a, name) != getattr(b, name) for a, b in pairs) for name in FIELDS}
+    return f"{len(pairs)} pairs of figures of one chip differ in: " + ", ".join(f"{n} {k}" for n, k in counts.items())
+
+
 def later_chips() -> list[tuple[str, Macro, float]]:
     """(chip, macro, measured TOPS/W) of chips that are in no fit: `silicon_later.csv`."""
     found = []
@@ -539,6 +561,8 @@ def main() -> None:
         write_block(PAGE, "silicon", accuracy_table(judged))
         write_block(PAGE, "density", density_table(judged))
         write_block(PAGE, "later", later_table())  # of the tables as they were read: once written, run it again
+        for page in FRONT_PAGES:
+            write_block(page, "silicon", families_table())
     hits = nested_hits(judged.energy)
     print(accuracy_table(judged), density_table(judged), later_table(), sep="\n\n")
     print("\nnested coverage of the 50, 80 and 90 % bars:")
@@ -549,7 +573,7 @@ def main() -> None:
         ("other figures of a chip, in the bars between designs", within_chip_hits(judged.errors, judged.energy.chips)),
     ):
         print(f"  {who}: {', '.join(f'{100 * share:.0f} %' for share in held.mean(0))}")
-    print()
+    print(f"\n{pair_differences(judged.measured)}\n")
     for words, value, limit, is_met in goals(judged, hits):
         print(f"{'met   ' if is_met else 'MISSED'}  {words}: {value:.3g} ({limit})")
     print("\nflagged, in the fit all the same:")

@@ -311,3 +311,9 @@ def test_a_bar_counts_chips_not_figures():
     assert silicon_fit.bar(errors, chips, 0.9) == math.inf
     twice = silicon_fit.bar(np.array([1.0, 1.0, 2.0, 3.0, 4.0]), np.array(["a", "a", "b", "c", "d"]), 0.5)
     assert twice == pytest.approx(2.5)
+
+
+def test_the_front_page_says_how_far_silicon_is_and_from_how_many_chips():
+    """What the program would write; after a new fit, run it with --write."""
+    for page in silicon_fit.FRONT_PAGES:
+        assert silicon_fit.families_table() in page.read_text(encoding="utf-8")
