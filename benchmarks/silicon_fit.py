@@ -41,7 +41,7 @@ LATER = Path(__file__).with_name("silicon_later.csv")  # chips of other sources,
 ROOT = Path(__file__).parents[1]
 PAGE, FRONT_PAGES = ROOT / "docs" / "silicon.md", (ROOT / "README.md", ROOT / "docs" / "index.md")
 _WORDS = {
-    "conducting": "cells that conduct: RRAM, PCM, MRAM, FeFET",
+    "conducting": "cells that conduct: RRAM, PCM, MRAM, flash (none is FeFET)",
     "divider": "SRAM read by current",
     "charge": "SRAM with a capacitor per cell (charge)",
     "discharge": "SRAM that discharges a bit line",

@@ -17,8 +17,10 @@ from hw_models.silicon import Macro, silicon_estimate, silicon_estimate_of
 from hw_models.silicon.estimate import DENSITY, EFFICIENCY, Bars
 from hw_models.silicon.formulas import conversion_energy_j
 from hw_models.silicon.gates import digital_energy_j
+from hw_models.silicon.measured import benchmark_macros
 from hw_models.silicon.of_accelerator import conversions_of
 from hw_models.silicon.tables import bars, constants
+from hw_models.validation.neurosim_input import read_rows
 from hw_models.validation.silicon import compare, read_measured_chips
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -203,6 +205,15 @@ def test_a_network_takes_one_conversion_for_each_that_the_cost_model_charges(dev
     assert found.energy_j / by_hand == pytest.approx(constants()["processor_factor"])
     assert found.tops_per_watt.value == pytest.approx(report.ops / found.energy_j / 1e12)
     assert len(found.assumptions) == 6
+
+
+def test_no_measured_chip_has_fefet_cells_and_such_designs_say_so():
+    rows = read_rows(GOLDEN / "Benchmarking_Data.csv")
+    cells = {row["Cell Type"].lower() for row, found in zip(rows, benchmark_macros(rows), strict=True) if found}
+    assert not any("fefet" in cell or "ferro" in cell for cell in cells)
+    fefet, rram = (silicon_estimate_of(accelerator(device), LAYERS) for device in ("fefet", "rram"))
+    assert fefet.reasons[0].startswith("FeFET cells: the measured conducting chips have RRAM")
+    assert not any("FeFET" in reason for reason in rram.reasons)
 
 
 CAPACITOR = {"capacitor_f": 1.2e-15, "capacitor_sigma": 0.01}

@@ -21,7 +21,7 @@ from hw_models.silicon.estimate import (
 )
 from hw_models.silicon.formulas import PROCESSOR, conversion_energy_j
 from hw_models.silicon.macro import Family, Macro
-from hw_models.silicon.of_accelerator import assumptions_of, conversions_of
+from hw_models.silicon.of_accelerator import assumptions_of, conversions_of, unlike_measured_cells
 from hw_models.silicon.tables import constants
 
 
@@ -151,7 +151,8 @@ def _estimate(
     processor_j = energy_j * constants()[PROCESSOR]
     narrow = Bars.of(WITHIN_CHIP, ALL)
     bars = narrow if points else Bars.of(EFFICIENCY, macro.family)
-    reasons = dict.fromkeys(reason for each in conversions for reason in extrapolations(each))
+    beyond = dict.fromkeys(reason for each in conversions for reason in extrapolations(each))
+    reasons = (*unlike_measured_cells(accelerator), *beyond)
     return NetworkEstimate(
         family=macro.family,
         energy_j=processor_j,

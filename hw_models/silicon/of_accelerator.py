@@ -78,6 +78,13 @@ def measured_macro(accelerator: Accelerator, tops_per_watt: float) -> tuple[Macr
     return macro, tops_per_watt * conversions
 
 
+def unlike_measured_cells(accelerator: Accelerator) -> tuple[str, ...]:
+    """Why no measured chip has the accelerator's cells, in words; empty if one has."""
+    if accelerator.device.cell != "fefet":
+        return ()
+    return ("FeFET cells: the measured conducting chips have RRAM, PCM, MRAM, flash or SRAM",)
+
+
 def assumptions_of(accelerator: Accelerator, macro: Macro) -> tuple[str, ...]:
     """What each field of a macro of `conversions_of` was taken from, in words."""
     supply = "given" if accelerator.supply_v else f"that of the {accelerator.tech_node_nm} nm node"
