@@ -232,11 +232,14 @@ def test_tilting_reaches_the_mean(mean):
 def test_derived_quantities_follow_from_energy_time_and_area():
     report = estimate_cost(chip(), [conv("a", 3, 16), dense("fc", 1024, 10)])
     assert report.ops == 2 * (64 * 27 * 16 + 1024 * 10)
-    assert report.energy_j == report.dynamic_energy_j + report.leakage_energy_j
+    parts_j = report.dynamic_energy_j + report.leakage_energy_j + report.wiring_energy_j
+    assert report.energy_j == near(parts_j) == near(POST_LAYOUT_ENERGY * (parts_j - report.wiring_energy_j))
     assert report.power_w == near(report.energy_j / report.latency_s)
-    assert report.tops_per_watt == near(report.ops / report.energy_j / 1e12 / POST_LAYOUT_ENERGY)
+    assert report.tops_per_watt == near(report.ops / report.energy_j / 1e12)
     assert report.tops_per_mm2 == near(report.ops / report.latency_s / report.area_m2 / 1e18)
     assert report.edp_js == near(report.energy_j * report.latency_s)
+    share = chip().input_bits * chip().weight_bits / 64
+    assert report.tops_per_watt_8bit == near(share * report.tops_per_watt)
 
 
 def test_a_layer_without_a_relu_costs_none():

@@ -12,22 +12,33 @@ import pytest
 from test_runner import StopAfter
 from typer.testing import CliRunner
 
+from hw_models.cost import POST_LAYOUT_ENERGY
 from pipeline.cli.app import app
 from pipeline.database.open_study import load_study_read_only, open_study
 from pipeline.database.trials import pareto_report
 from pipeline.design.metrics import METRICS, Metric
 from pipeline.run.runner import Runner
-from pipeline.study.study_file import load_study
+from pipeline.study.study_file import SCHEMA_VERSION, load_study
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
+@pytest.fixture(params=["before_rooms", "before_wiring"])
+def earlier(request, tmp_path) -> Path:
+    """Folder with the study file and the database of an earlier release."""
+    return unpacked(request.param, tmp_path)
+
+
 @pytest.fixture
-def earlier(tmp_path) -> Path:
-    """Folder with the study file and the database of the release before."""
-    shutil.copy(GOLDEN / "before_rooms.yaml", tmp_path / "study.yaml")
-    (tmp_path / "study.db").write_bytes(gzip.decompress((GOLDEN / "before_rooms.db.gz").read_bytes()))
-    return tmp_path
+def to_go_on(tmp_path) -> Path:
+    """The same of the one that has no energy among its objectives."""
+    return unpacked("before_wiring", tmp_path)
+
+
+def unpacked(name: str, folder: Path) -> Path:
+    shutil.copy(GOLDEN / f"{name}.yaml", folder / "study.yaml")
+    (folder / "study.db").write_bytes(gzip.decompress((GOLDEN / f"{name}.db.gz").read_bytes()))
+    return folder
 
 
 def run(folder: Path, trials: int) -> optuna.Study:
@@ -59,9 +70,9 @@ def stored(opened: optuna.Study) -> list[tuple]:
     return [(t.number, t.state, t.params, t.values, t.user_attrs) for t in opened.get_trials()]
 
 
-def test_a_database_of_the_release_before_goes_on_and_its_values_stay(earlier):
-    before = stored(load_study_read_only(f"sqlite:///{earlier / 'study.db'}"))
-    opened = run(earlier, 3)
+def test_a_database_of_an_earlier_release_goes_on_and_its_values_stay(to_go_on):
+    before = stored(load_study_read_only(f"sqlite:///{to_go_on / 'study.db'}"))
+    opened = run(to_go_on, 3)
     assert stored(opened)[: len(before)] == before
     assert len(pareto_report(opened).trials) == len([t for t in before if "cost" in t[4]]) + 3
 
@@ -71,13 +82,47 @@ def test_a_database_of_the_release_before_reports_a_metric_that_it_does_not_hold
     attributes = {t[0]: t[4] for t in stored(load_study_read_only(f"sqlite:///{earlier / 'study.db'}"))}
     assert facts["front"]
     for trial in facts["front"]:
-        assert "power_w" not in attributes[trial["trial"]]
-        assert trial["power_w"] == attributes[trial["trial"]]["cost"]["power_w"]
+        assert trial["power_w"] == pytest.approx(POST_LAYOUT_ENERGY * attributes[trial["trial"]]["cost"]["power_w"])
         assert trial["accuracy_mean"] == attributes[trial["trial"]]["accuracy_mean"]
     for row in csv_rows(earlier):
-        assert float(row["power_w"]) == attributes[int(row["trial"])]["cost"]["power_w"]
-    power = METRICS["power_w"].show(attributes[1]["cost"]["power_w"])
+        before = attributes[int(row["trial"])]
+        assert float(row["power_w"]) == pytest.approx(POST_LAYOUT_ENERGY * before["cost"]["power_w"])
+    power = METRICS["power_w"].show(POST_LAYOUT_ENERGY * attributes[1]["cost"]["power_w"])
     assert shown(earlier, "power") == ["power", power, "mW"]
+
+
+def test_energies_of_an_earlier_release_are_shown_with_wiring_and_other_values_stay(earlier):
+    """That release counted wiring in TOPS/W alone."""
+    facts = json.loads(nacim(earlier, "report", "--json"))
+    attributes = {t[0]: t[4] for t in stored(load_study_read_only(f"sqlite:///{earlier / 'study.db'}"))}
+    for trial in facts["front"]:
+        before = attributes[trial["trial"]]
+        assert trial["tops_per_watt"] == before["tops_per_watt"]
+        assert trial["energy_j"] == pytest.approx(POST_LAYOUT_ENERGY * before["energy_j"])
+        assert trial["edp_js"] == pytest.approx(POST_LAYOUT_ENERGY * before["edp_js"])
+        assert trial["energy_own_data_j"] == pytest.approx(POST_LAYOUT_ENERGY * before["energy_own_data_j"])
+        assert trial["tops_per_watt"] == pytest.approx(before["cost"]["ops"] / trial["energy_j"] / 1e12)
+    energy = METRICS["energy_j"].show(POST_LAYOUT_ENERGY * attributes[1]["energy_j"])
+    assert shown(earlier, "energy") == ["energy", energy, "nJ"]
+
+
+def test_a_study_of_an_earlier_release_that_compares_energies_is_shown_but_does_not_go_on(tmp_path):
+    folder = unpacked("before_rooms", tmp_path)
+    with pytest.raises(
+        ValueError, match=r"energy_j was without wiring \(a factor of 1.22\).*give the study a new name"
+    ):
+        run(folder, 1)
+    assert json.loads(nacim(folder, "report", "--json"))["front"]
+
+
+def test_nor_does_one_that_limits_an_energy(tiny, write_study, tmp_path):
+    study = load_study(write_study(tiny | {"constraints": ["power_mw <= 9"]}))
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    opened = open_study(study, url)
+    opened.ask()
+    opened.set_user_attr("nacim_schema", SCHEMA_VERSION - 1)
+    with pytest.raises(ValueError, match=r"power_mw <= 9 was without wiring"):
+        open_study(study, url)
 
 
 def test_a_metric_that_cannot_be_known_later_is_left_empty(earlier, monkeypatch):
@@ -98,21 +143,21 @@ def test_a_metric_that_cannot_be_known_later_is_left_empty(earlier, monkeypatch)
 
 
 def test_power_is_an_objective_and_a_constraint_by_its_entry_among_the_metrics(tiny, write_study, tmp_path):
-    limit_w = 0.25e-3  # a quarter of the tiny study's designs need less
-    write_study(tiny | {"objectives": ["accuracy_mean", "power_w"], "constraints": ["power_mw <= 0.25"]})
+    limit_w = 0.3e-3  # a quarter of the tiny study's designs need less
+    write_study(tiny | {"objectives": ["accuracy_mean", "power_w"], "constraints": ["power_mw <= 0.3"]})
     run(tmp_path, 5)
     found = pareto_report(run(tmp_path, 3))
     assert len(found.trials) == 8
     for trial in found.trials:
         power_w = trial.user_attrs["cost"]["power_w"]
         assert trial.values[1] == trial.user_attrs["power_w"] == power_w <= limit_w
-        assert trial.constraints["power_mw <= 0.25"] == pytest.approx(power_w / limit_w - 1)
+        assert trial.constraints["power_mw <= 0.3"] == pytest.approx(power_w / limit_w - 1)
     assert len(json.loads(nacim(tmp_path, "report", "--json"))["front"]) == len(found.front)
     assert shown(tmp_path, "power", found.front[0].number)[2] == "mW"
 
 
-def test_a_setting_that_the_database_does_not_know_counts_as_its_default(earlier):
-    url = f"sqlite:///{earlier / 'study.db'}"
+def test_a_setting_that_the_database_does_not_know_counts_as_its_default(to_go_on):
+    url = f"sqlite:///{to_go_on / 'study.db'}"
     opened = load_study_read_only(url)
     identity = opened.user_attrs["identity"]
     del (
@@ -121,8 +166,8 @@ def test_a_setting_that_the_database_does_not_know_counts_as_its_default(earlier
         identity["devices"]["rram"]["drift_nu_law"],
     )
     opened.set_user_attr("identity", identity)
-    open_study(load_study(earlier / "study.yaml"), url)
-    with (earlier / "study.yaml").open("a") as file:
+    open_study(load_study(to_go_on / "study.yaml"), url)
+    with (to_go_on / "study.yaml").open("a") as file:
         file.write("dataset: {train_images: 100}\n")
     with pytest.raises(ValueError, match=r"was made with dataset\.train_images = None, the file now says 100;"):
-        open_study(load_study(earlier / "study.yaml"), url)
+        open_study(load_study(to_go_on / "study.yaml"), url)

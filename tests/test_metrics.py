@@ -66,6 +66,7 @@ def test_each_metric_is_read_from_its_report(cost, silicon):
         "energy_own_data_j": own.energy_j,
         "leakage_power_w": cost.leakage_power_w,
         "power_w": cost.power_w,
+        "tops_per_watt_8bit": cost.tops_per_watt_8bit,
         "test_accuracy_mean": 0.55,
         "test_accuracy_std": 0.2,
     }

@@ -17,7 +17,7 @@ from hw_models.cost.digital_operations import DigitalCost, digital_cost
 from hw_models.cost.layer import costs_of_layers
 from hw_models.cost.report import COMPONENTS, DIGITAL, CostReport, LayerCost
 from hw_models.layers import MvmLayer
-from hw_models.mapping import map_network
+from hw_models.mapping import NetworkMapping, map_network
 from hw_models.wires import ir_drop
 from hw_models.workload import DigitalOperation
 
@@ -36,6 +36,7 @@ _REFERENCE_HAS = {
     "supply_v": "the node's supply",
     "crossbar_columns": "square crossbars",
 }
+_BITS_OF_8_BY_8 = 64
 _OF_LAYERS = tuple(name for name in COMPONENTS if name != DIGITAL)
 
 
@@ -74,7 +75,7 @@ def estimate_cost(
     drop = max(ir_drop(accelerator, mapped, each) for mapped, each in zip(mapping.layers, activity.layers, strict=True))
     report = _report(chip, costs, drop, _outside_reference(chip, adc_model))
     beside = digital_cost(chip, digital)
-    return report if beside is None else _with_digital(report, beside)
+    return report if beside is None else _with_digital(report, beside, accelerator.input_bits)
 
 
 def _check(accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activity | None, adc_model: str) -> None:
@@ -108,6 +109,7 @@ def _report(chip: Chip, costs: Sequence[LayerCost], ir_drop: float, outside_refe
         leakage_energy_j=math.fsum(cost.leakage_energy_j for cost in costs),
         leakage_power_w=math.fsum(cost.leakage_power_w for cost in costs),
         ops=2 * sum(mapped.layer.macs for mapped in mapping.layers),
+        ops_8bit=_ops_8bit(chip.accelerator, mapping),
         cells=mapping.cells,
         crossbars=mapping.crossbars,
         tiles=mapping.tiles,
@@ -123,11 +125,16 @@ def _report(chip: Chip, costs: Sequence[LayerCost], ir_drop: float, outside_refe
     )
 
 
+def _ops_8bit(accelerator: Accelerator, mapping: NetworkMapping) -> float:
+    weights = ((mapped.layer.macs, mapped.layer.weight_bits or accelerator.weight_bits) for mapped in mapping.layers)
+    return 2 * accelerator.input_bits * sum(macs * bits for macs, bits in weights) / _BITS_OF_8_BY_8
+
+
 def _sum_parts(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: math.fsum(part.get(name, 0.0) for part in parts) for name in _OF_LAYERS}
 
 
-def _with_digital(report: CostReport, digital: DigitalCost) -> CostReport:
+def _with_digital(report: CostReport, digital: DigitalCost, input_bits: int) -> CostReport:
     """The report with digital operations, during which all tiles leak; their units leak during the whole inference."""
     latency_s = report.latency_s + digital.latency_s
     return dataclasses.replace(
@@ -140,6 +147,7 @@ def _with_digital(report: CostReport, digital: DigitalCost) -> CostReport:
         + digital.leakage_w * latency_s,
         leakage_power_w=report.leakage_power_w + digital.leakage_w,
         ops=report.ops + 2 * digital.macs,
+        ops_8bit=report.ops_8bit + 2 * digital.macs * input_bits**2 / _BITS_OF_8_BY_8,
         shared_area_m2=report.shared_area_m2 + digital.area_m2,
         area_by_component_m2={**report.area_by_component_m2, DIGITAL: digital.area_m2},
         latency_by_component_s={**report.latency_by_component_s, DIGITAL: digital.latency_s},

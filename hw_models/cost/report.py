@@ -13,7 +13,7 @@ COMPONENTS = (
     *("array", "precharge", "adc", "shift_add", "adder_trees", "drivers", "multiplexers"),
     *("registers", "buffers", "interconnect", "activation", "pooling", DIGITAL),
 )
-POST_LAYOUT_ENERGY = 1.22  # energy after layout over the formulas' (NeuroSim's factor zeta); quirk: in TOPS/W only
+POST_LAYOUT_ENERGY = 1.22  # energy after layout, with its wires, over the formulas' (NeuroSim's factor zeta)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class LayerCost:
         mapped_as: `novel` or `conventional`.
         tiles, speedup, utilisation, conversions: See `LayerMapping`.
         area_m2: Of the layer's tiles; sum over `area_by_component_m2`.
-        latency_s, dynamic_energy_j: Sums over `latency_by_component_s` and `energy_by_component_j`.
+        latency_s, dynamic_energy_j (without wiring): Sums over `latency_by_component_s` and `energy_by_component_j`.
         area_by_component_m2: Of the layer's tiles, by component (`COMPONENTS`).
         latency_by_component_s, energy_by_component_j: Only of components that the layer uses; energy is dynamic.
         leakage_power_w: Of the layer's own tiles.
@@ -46,6 +46,11 @@ class LayerCost:
     leakage_power_w: float
     leakage_energy_j: float
 
+    @property
+    def energy_j(self) -> float:
+        """Dynamic and leakage energy with the wiring's share."""
+        return POST_LAYOUT_ENERGY * (self.dynamic_energy_j + self.leakage_energy_j)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class CostReport:
@@ -55,12 +60,14 @@ class CostReport:
         area_m2: Of the chip; sum over components, and sum of the layers' areas and `shared_area_m2`.
         clock_s: Clock period: the time to read and convert one column.
         latency_s: Of one inference; sum over components, and over layers and digital operations.
-        dynamic_energy_j: Of one inference; sum over components, and over layers and digital operations.
-        leakage_energy_j: Of one inference; sum over layers and, with digital operations, of all tiles while these run
-            and of the digital units.
+        dynamic_energy_j: Of one inference, without wiring; sum over components, layers and digital operations.
+        leakage_energy_j: Of one inference, without wiring; sum over layers and, with digital operations, of all tiles
+            while these run and of the digital units.
         leakage_power_w: Of all tiles, and of digital units if there are any.
         ops: Operations of one inference at the design's own bits, two per multiply-accumulate on crossbars or digital.
             Other digital operations cost energy, but do not count.
+        ops_8bit: The same in operations on 8-bit numbers: each counts as input bits x weight bits / 64; the digital
+            ones, whose operands have the input's bits, as input bits squared / 64.
         cells, crossbars, tiles: Number on the chip, used or not.
         conversions: Column conversions of one inference.
         utilisation: Share of cells that hold weights, copies included; mean over tiles.
@@ -81,6 +88,7 @@ class CostReport:
     leakage_energy_j: float
     leakage_power_w: float
     ops: int
+    ops_8bit: float
     cells: int
     crossbars: int
     tiles: int
@@ -96,8 +104,13 @@ class CostReport:
 
     @property
     def energy_j(self) -> float:
-        """Dynamic and leakage energy of one inference."""
-        return self.dynamic_energy_j + self.leakage_energy_j
+        """Energy of one inference: dynamic, leakage and wiring."""
+        return POST_LAYOUT_ENERGY * (self.dynamic_energy_j + self.leakage_energy_j)
+
+    @property
+    def wiring_energy_j(self) -> float:
+        """What wires add after layout: NeuroSim's factor on all other energy."""
+        return (POST_LAYOUT_ENERGY - 1) * (self.dynamic_energy_j + self.leakage_energy_j)
 
     @property
     def power_w(self) -> float:
@@ -116,8 +129,13 @@ class CostReport:
 
     @property
     def tops_per_watt(self) -> float:
-        """Tera-operations per joule; the energy is dynamic plus leakage, times `POST_LAYOUT_ENERGY`."""
-        return self.ops / (POST_LAYOUT_ENERGY * self.energy_j) / 1e12
+        """Tera-operations per joule of `energy_j`."""
+        return self.ops / self.energy_j / 1e12
+
+    @property
+    def tops_per_watt_8bit(self) -> float:
+        """Tera-operations on 8-bit numbers per joule: `ops_8bit` per `energy_j`."""
+        return self.ops_8bit / self.energy_j / 1e12
 
     @property
     def tops_per_mm2(self) -> float:
@@ -131,6 +149,9 @@ class CostReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with the derived quantities."""
-        derived = ("energy_j", "power_w", "frames_per_second", "tops", "tops_per_watt", "tops_per_mm2", "edp_js")
+        derived = (
+            *("energy_j", "wiring_energy_j", "power_w", "frames_per_second"),
+            *("tops", "tops_per_watt", "tops_per_watt_8bit", "tops_per_mm2", "edp_js"),
+        )
         plain = {name: getattr(self, name) for name in derived} | dataclasses.asdict(self)
         return plain | {name: list(plain[name]) for name in ("layers", "outside_reference")}

@@ -160,14 +160,20 @@ def totals_table(report: CostReport, adc_model: AdcModel, workload: Workload) ->
         ("area", f"{report.area_m2 * 1e6:.4g} mm2", "of the chip, without pads and external memory"),
         ("clock period", f"{report.clock_s * 1e9:.4g} ns", "to read and convert one column"),
         ("latency", f"{report.latency_s * 1e6:.4g} us", "layer after layer, one image"),
-        ("energy", f"{report.energy_j * 1e9:.4g} nJ", "dynamic and leakage energy, no weight writes"),
+        ("energy", f"{report.energy_j * 1e9:.4g} nJ", "dynamic, leakage and wiring, no weight writes"),
         ("  dynamic", f"{report.dynamic_energy_j * 1e9:.4g} nJ", ""),
         ("  leakage", f"{report.leakage_energy_j * 1e9:.4g} nJ", "of idle tiles"),
+        (
+            "  wiring",
+            f"{report.wiring_energy_j * 1e9:.4g} nJ",
+            f"{POST_LAYOUT_ENERGY - 1:.2g} of these two, post-layout",
+        ),
         ("leakage power", f"{report.leakage_power_w * 1e6:.4g} uW", "of all tiles"),
         ("power", f"{report.power_w * 1e3:.4g} mW", "energy over latency"),
         ("operations", f"{report.ops / 1e6:.4g} M", "2 per multiply-accumulate, at the design's own bits"),
         ("TOPS", f"{report.tops:.4g}", "operations over latency"),
-        ("TOPS/W", f"{report.tops_per_watt:.4g}", f"operations over {POST_LAYOUT_ENERGY} x energy (post-layout)"),
+        ("TOPS/W", f"{report.tops_per_watt:.4g}", "operations over energy"),
+        ("TOPS/W, 8 b", f"{report.tops_per_watt_8bit:.4g}", "the same, an operation counts as its bits / (8 x 8)"),
         ("TOPS/mm2", f"{report.tops_per_mm2:.4g}", "TOPS over area"),
         ("EDP", f"{report.edp_js * 1e12:.4g} pJ s", "energy times latency"),
         ("images per second", f"{report.frames_per_second:.4g}", ""),
@@ -204,18 +210,19 @@ def narrow_table(title: str) -> Table:
 
 
 def components_table(report: CostReport) -> Table:
-    """Area, latency and dynamic energy of each part of the chip."""
-    table = narrow_table("By component (dynamic energy)")
+    """Area, latency and energy of each part of the chip; the parts of the energy with leakage and wiring."""
+    table = narrow_table("By component (dynamic energy; then leakage and wiring)")
     for heading in ("component", "area mm2", "%", "latency us", "%", "energy nJ", "%"):
         table.add_column(heading, justify="left" if heading == "component" else "right", overflow="fold")
-    for name in report.area_by_component_m2:
+    others = {"leakage": report.leakage_energy_j, "wiring": report.wiring_energy_j}
+    for name in (*report.area_by_component_m2, *others):
         cells = [name]
         for parts, total, scale in (
             (report.area_by_component_m2, report.area_m2, 1e6),
             (report.latency_by_component_s, report.latency_s, 1e6),
-            (report.energy_by_component_j, report.dynamic_energy_j, 1e9),
+            ({**report.energy_by_component_j, **others}, report.energy_j, 1e9),
         ):
-            cells += [f"{parts[name] * scale:.4g}", f"{parts[name] / total:.1%}"]
+            cells += [f"{parts[name] * scale:.4g}", f"{parts[name] / total:.1%}"] if name in parts else ["", ""]
         table.add_row(*cells)
     return table
 
@@ -226,7 +233,7 @@ def _layers(report: CostReport) -> Table:
         is_name = heading in ("layer", "mapping")
         table.add_column(heading, justify="left" if is_name else "right", overflow="fold", no_wrap=is_name)
     for layer in report.layers:
-        energy_j = layer.dynamic_energy_j + layer.leakage_energy_j
+        energy_j = layer.energy_j
         counts = (str(layer.tiles), str(layer.speedup), f"{layer.utilisation:.1%}", f"{layer.area_m2 * 1e6:.3g}")
         latency = (f"{layer.latency_s * 1e6:.3g}", f"{layer.latency_s / report.latency_s:.1%}")
         energy = (f"{energy_j * 1e9:.3g}", f"{energy_j / report.energy_j:.1%}")
@@ -234,7 +241,7 @@ def _layers(report: CostReport) -> Table:
     table.add_row("shared", *[""] * 4, f"{report.shared_area_m2 * 1e6:.3g}")
     if DIGITAL in report.energy_by_component_j:
         latency_s = report.latency_by_component_s[DIGITAL]
-        energy_j = report.energy_j - math.fsum(each.dynamic_energy_j + each.leakage_energy_j for each in report.layers)
+        energy_j = report.energy_j - math.fsum(each.energy_j for each in report.layers)
         latency = (f"{latency_s * 1e6:.3g}", f"{latency_s / report.latency_s:.1%}")
         table.add_row(DIGITAL, *[""] * 5, *latency, f"{energy_j * 1e9:.3g}", f"{energy_j / report.energy_j:.1%}")
     return table

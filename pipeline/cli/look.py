@@ -63,7 +63,8 @@ def _facts(study: "optuna.Study") -> dict[str, Any]:
         | {"variation": t.user_attrs["variation"], "outside_reference": t.user_attrs["cost"]["outside_reference"]}
         for t in found.front
     ]
-    history = hypervolume_history(found.objectives, [trial.values for trial in found.trials])
+    measured = [stored_values(trial.user_attrs) for trial in found.trials]
+    history = hypervolume_history(found.objectives, [[each[name] for name in found.objectives] for each in measured])
     volume = history[-1] if history else 0.0
     return {"study": study.study_name, "counts": found.counts, "front": front, "hypervolume": volume}
 

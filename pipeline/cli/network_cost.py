@@ -196,7 +196,7 @@ def layer_rows(report: CostReport, accelerator: Accelerator, workload: Workload)
                 "conversions": mapped.conversions,
                 "area_m2": cost.area_m2,
                 "latency_s": cost.latency_s,
-                "energy_j": cost.dynamic_energy_j + cost.leakage_energy_j,
+                "energy_j": cost.energy_j,
             }
         )
     if workload.digital:

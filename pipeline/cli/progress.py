@@ -18,6 +18,7 @@ from pipeline.design.describe import describe
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import hypervolume_history
+from pipeline.design.results import stored_values
 from pipeline.report import silicon
 from pipeline.report.evaluated import Evaluated
 
@@ -111,7 +112,7 @@ class Progress:
 
     def best(self, name: str) -> str:
         metric = METRICS[name]
-        values = [trial.user_attrs[name] for trial in self._trials]
+        values = [stored_values(trial.user_attrs)[name] for trial in self._trials]
         if not values:
             return f"best {metric.label} -"
         value = max(values) if metric.direction == "maximize" else min(values)

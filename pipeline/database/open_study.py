@@ -11,14 +11,17 @@ from pydantic import ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from hw_models.cost import POST_LAYOUT_ENERGY
 from hw_models.devices import CellDevice
 from pipeline.database.storage import StudyError, is_sqlite, let_readers_in, one_at_a_time, open_storage, show_url
 from pipeline.database.transaction import transaction
+from pipeline.design.constraints import QUANTITIES, Constraint
 from pipeline.design.metrics import METRICS
+from pipeline.design.results import WITH_WIRING
 from pipeline.optuna_private import study_id
 from pipeline.samplers import sampler_of_runs
 from pipeline.study.built_space import BuiltSpace
-from pipeline.study.study_file import SCHEMA_VERSION, StudyDefinition, first_problem, identity_of
+from pipeline.study.study_file import READABLE_SCHEMAS, SCHEMA_VERSION, StudyDefinition, first_problem, identity_of
 from pipeline.study.study_spec import StudySpec
 
 _CHANGED_FILES = {  # key of an identity -> what it is the hash of
@@ -148,15 +151,30 @@ def _check_schema(attributes: dict[str, Any], url: str) -> None:
     if schema > SCHEMA_VERSION:
         versions = f"schema {schema}, this one knows {SCHEMA_VERSION}"
         raise StudyError(f"{show_url(url)}: made by a newer nacim ({versions}); update nacim")
-    if schema < SCHEMA_VERSION:
+    if schema not in READABLE_SCHEMAS:
         raise StudyError(
             f"{show_url(url)}: made by an older nacim (schema {schema}, this one writes {SCHEMA_VERSION}), whose "
             "values mean something else; give the study a new name"
         )
 
 
+def _check_energies(spec: StudySpec, attributes: dict[str, Any], url: str) -> None:
+    """Refuse to go on where new trials would count wiring in an energy that the study compares, and old ones not."""
+    if attributes["nacim_schema"] >= SCHEMA_VERSION:
+        return
+    limited = {text: QUANTITIES[Constraint.parse(text).quantity].attribute for text in spec.constraints}
+    sought = {name: METRICS[name].attribute for name in spec.objectives if METRICS[name].source != "silicon"}
+    if wired := [name for name, attribute in (sought | limited).items() if attribute in WITH_WIRING]:
+        raise StudyError(
+            f"study {spec.name!r} in {show_url(url)} was made by an earlier nacim, whose {wired[0]} was without wiring "
+            f"(a factor of {POST_LAYOUT_ENERGY}): new trials would not compare. nacim report still shows it, wiring "
+            "added; give the study a new name to go on"
+        )
+
+
 def _check_same(definition: StudyDefinition, attributes: dict[str, Any], url: str) -> None:
     _check_schema(attributes, url)
+    _check_energies(definition.spec, attributes, url)
     now = json.loads(json.dumps(definition.identity()))
     if differing := _differences(_with_defaults(attributes["identity"]), now):
         key, before, after = differing[0]

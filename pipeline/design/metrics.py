@@ -104,8 +104,7 @@ METRICS: dict[str, Metric] = {
     "tops_per_watt": _maximized(
         "tops_per_watt",
         "TOPS/W",
-        "Operations (2 per multiply-accumulate, at the design's own bits) per energy, leakage and NeuroSim's "
-        "post-layout factor 1.22 included.",
+        "Operations (2 per multiply-accumulate, at the design's own bits) per energy of an inference.",
         unit="TOPS/W",
     ),
     "tops_per_watt_silicon": _maximized(
@@ -127,7 +126,11 @@ METRICS: dict[str, Metric] = {
     "area_m2": _minimized("area_m2", "area", "Chip area.", unit="mm2", stored_unit="m2"),
     "latency_s": _minimized("latency_s", "latency", "Time of one inference.", unit="us", stored_unit="s"),
     "energy_j": _minimized(
-        "energy_j", "energy", "Energy of one inference, leakage included.", unit="nJ", stored_unit="J"
+        "energy_j",
+        "energy",
+        "Energy of one inference: dynamic, leakage, and wiring (NeuroSim's post-layout factor 1.22).",
+        unit="nJ",
+        stored_unit="J",
     ),
     "edp_js": _minimized("edp_js", "EDP", "Energy times latency of one inference.", unit="pJ s", stored_unit="J s"),
     "ir_drop": _minimized(
@@ -153,9 +156,15 @@ METRICS: dict[str, Metric] = {
         source="own cost",
     ),
     "leakage_power_w": _minimized(
-        "leakage_power_w", "leakage", "Leakage power of the chip.", unit="uW", stored_unit="W"
+        "leakage_power_w", "leakage", "Leakage power of the chip, without wiring.", unit="uW", stored_unit="W"
     ),
     "power_w": _minimized(
-        "power_w", "power", "Mean power while inferring without pause, leakage included.", unit="mW", stored_unit="W"
+        "power_w", "power", "Energy per latency: mean power while inferring without pause.", unit="mW", stored_unit="W"
+    ),
+    "tops_per_watt_8bit": _maximized(
+        "tops_per_watt_8bit",
+        "TOPS/W, 8 b",
+        "TOPS/W normalised to 8-bit operations: one with b-bit inputs and w-bit weights counts as b x w / 64.",
+        unit="TOPS/W",
     ),
 }

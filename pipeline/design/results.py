@@ -5,12 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hw_models.cost import CostReport
+from hw_models.cost import POST_LAYOUT_ENERGY, CostReport
 from hw_models.silicon import NetworkEstimate, silicon_estimate_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.topology import mvm_layers
 
+WITH_WIRING = {"energy_j", "power_w", "edp_js"}  # of a cost report: what earlier releases stored without wiring
 TEST_ACCURACIES = {"test_accuracy_mean": "mean", "test_accuracy_std": "std"}  # name -> attribute of `VariationReport`
 
 
@@ -116,18 +117,40 @@ def measured_values(
     return values | {name: getattr(test, attribute) for name, attribute in TEST_ACCURACIES.items()}
 
 
+def stored_cost(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """The cost report of a measured trial, from its attributes in the database.
+
+    Earlier releases counted wiring (`POST_LAYOUT_ENERGY`) in TOPS/W, but not in energy, power and EDP. Their reports
+    name no `wiring_energy_j`; they are given with it.
+    """
+    cost: dict[str, Any] = attributes["cost"]
+    if "dynamic_energy_j" not in cost or "wiring_energy_j" in cost:
+        return cost
+    before_j, latency_s = cost["dynamic_energy_j"] + cost["leakage_energy_j"], cost["latency_s"]
+    energy_j = POST_LAYOUT_ENERGY * before_j
+    wiring_j = (POST_LAYOUT_ENERGY - 1) * before_j
+    wired = {"energy_j": energy_j, "power_w": energy_j / latency_s, "edp_js": energy_j * latency_s}
+    return cost | wired | {"wiring_energy_j": wiring_j}
+
+
 def stored_values(attributes: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics of a measured trial, from its attributes in the database.
+    """The metrics of a measured trial, from its attributes in the database; energies as `stored_cost` gives them.
 
     A metric added to `METRICS` after the trial was measured is read from the trial's stored cost report or validation
     report, or from `stored_silicon`. It is left out if they do not hold it.
     """
-    cost = attributes["cost"]
+    cost = stored_cost(attributes)
     values = {n: cost[m.attribute] for n, m in METRICS.items() if m.source == "cost" and m.attribute in cost}
     if silicon := stored_silicon(attributes):
         values |= {n: getattr(silicon, m.attribute) for n, m in METRICS.items() if m.source == "silicon"}
     values |= accuracies(VariationReport.from_dict(attributes["variation"]["validation"]))
-    return values | {name: attributes[name] for name in (*METRICS, *TEST_ACCURACIES) if name in attributes}
+    own = {name: attributes[name] for name in (*METRICS, *TEST_ACCURACIES) if name in attributes}
+    if cost is not attributes["cost"]:  # of an earlier release
+        for name in own.keys() & METRICS.keys():
+            if METRICS[name].attribute in WITH_WIRING:
+                own[name] *= POST_LAYOUT_ENERGY if METRICS[name].source == "own cost" else 1.0
+                own[name] = cost[METRICS[name].attribute] if METRICS[name].source == "cost" else own[name]
+    return values | own
 
 
 def stored_silicon(attributes: Mapping[str, Any]) -> NetworkEstimate | None:

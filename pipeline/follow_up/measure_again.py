@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from pipeline.data.batches import load_images
 from pipeline.design.pareto import StoppingRule
-from pipeline.design.results import VariationReport
+from pipeline.design.results import VariationReport, stored_cost, stored_values
 from pipeline.follow_up import networks
 from pipeline.follow_up.stored import StoredStudy, design_of
 from pipeline.study.study_spec import StudySpec
@@ -105,10 +105,13 @@ def replay(spec: StudySpec, trial: FrozenTrial, rule: StoppingRule | None) -> di
     result = evaluate(design_of(spec, trial), spec, networks.draws_of(trial), rule=rule)
     again = json.loads(json.dumps(dataclasses.asdict(result)))
     variation = {split: (stored["variation"][split], again[split]) for split in ("validation", "test")}
-    pairs = {name: (stored.get(name), value) for name, value in again["measured"].items()}
+    known, cost = stored_values(stored), stored_cost(stored)  # a later release may measure more
+    pairs: dict[str, tuple[Any, Any]] = {
+        name: (known[name], value) for name, value in again["measured"].items() if name in known
+    }
     pairs |= {f"{split}.{name}": (old[name], new[name]) for split, (old, new) in variation.items() for name in old}
     pairs |= {
-        "cost": (stored["cost"], again["cost"]),
+        "cost": (cost, {name: again["cost"].get(name) for name in cost}),
         "learning_curve": (stored.get("learning_curve", []), again["learning_curve"]),
         "stopped_early": (stored.get("stopped_early"), again["stopped_early"]),
     }

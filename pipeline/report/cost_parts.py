@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from hw_models.cost import POST_LAYOUT_ENERGY
 from pipeline.report.evaluated import Evaluated
 
 _ROUNDING = 1e-12  # assumed share of a total: smaller differences are rounding
@@ -14,7 +15,7 @@ def component_parts(trial: Evaluated, name: str) -> dict[str, float]:
     stem, unit = name.rsplit("_", 1)
     parts: dict[str, float] = dict(trial.cost[f"{stem}_by_component_{unit}"])
     if name == "energy_j":
-        parts["leakage"] = trial.cost["leakage_energy_j"]
+        parts |= {name: trial.cost[f"{name}_energy_j"] for name in ("leakage", "wiring")}
     return {component: value for component, value in parts.items() if value}
 
 
@@ -37,6 +38,9 @@ def layer_components(trial: Evaluated, name: str) -> dict[str, dict[str, float]]
         if name == "energy_j":
             leakage_j = math.fsum(layer["leakage_energy_j"] for layer in layers)
             parts["digital"]["leakage"] = trial.cost["leakage_energy_j"] - leakage_j
+    if name == "energy_j":
+        added = POST_LAYOUT_ENERGY - 1
+        parts = {layer: part | {"wiring": added * math.fsum(part.values())} for layer, part in parts.items()}
     if name == "area_m2":
         owned = {key: math.fsum(part.get(key, 0.0) for part in parts.values()) for key in component_parts(trial, name)}
         left = {key: value - owned[key] for key, value in component_parts(trial, name).items()}

@@ -12,7 +12,7 @@ from hw_models.silicon import NetworkEstimate
 from pipeline.database.trials import checkpoint_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
-from pipeline.design.results import VariationReport, stored_silicon, stored_values
+from pipeline.design.results import VariationReport, stored_cost, stored_silicon, stored_values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +57,7 @@ class Evaluated:
             number=trial.number,
             measured=stored_values(attributes),
             design=DesignPoint.from_dict(attributes["design"]),
-            cost=attributes["cost"],
+            cost=stored_cost(attributes),
             validation=VariationReport.from_dict(attributes["variation"]["validation"]),
             test=VariationReport.from_dict(attributes["variation"]["test"]),
             phase_s=attributes["phase_s"],

@@ -18,7 +18,8 @@ from pipeline.study.built_space import BuiltSpace
 from pipeline.study.study_spec import StudySpec
 
 _SET_BY_A_RUN = {"checkpoint", "build_hash", "weights_hash", "folder"}  # fields of records that no study file may name
-SCHEMA_VERSION = 2  # of databases; raise it when stored values change their meaning
+SCHEMA_VERSION = 3  # of databases; raise it when stored values change their meaning
+READABLE_SCHEMAS = (2, 3)  # in 2, energy, power and EDP are without wiring: `results.stored_cost` adds it
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
