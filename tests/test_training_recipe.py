@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline.analog.model import for_each_layer
+from pipeline.analog import quantise
+from pipeline.analog.model import for_each_layer, noisy_layers
 from pipeline.analog.quantise import WEIGHT_CLIP_RMS
 from pipeline.data.batches import ShuffledBatches
 from pipeline.data.task import named_task
@@ -178,3 +180,42 @@ def test_a_traced_network_learns_with_all_keys_at_once(traced):
     after = traced.state_dict()
     assert all(torch.isfinite(each).all() for each in after.values())
     assert not torch.equal(before["stem.weight"], after["stem.weight"])
+
+
+def test_a_training_step_on_a_gpu_waits_only_now_and_then(traced, monkeypatch):
+    """Played on the CPU: of 33 passes, the first and the last read a value from the device."""
+    monkeypatch.setattr(quantise, "may_wait", lambda device: False)
+    traced.train()
+    reads = []
+    for _ in range(quantise._LOOK_EVERY + 1):
+        with CountingReads() as counting:
+            traced(torch.rand(8, 1, 8, 8)).sum().backward()
+        reads.append(counting.reads)
+    assert reads[0] > 0
+    assert reads[1:-1] == [0] * (quantise._LOOK_EVERY - 1)
+    assert reads[-1] > 0
+
+
+class CountingReads(TorchDispatchMode):
+    """Counts how often a value is read out of a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.reads += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def test_signs_that_appear_late_are_seen_at_the_next_look(traced, monkeypatch):
+    monkeypatch.setattr(quantise, "may_wait", lambda device: False)
+    layer = noisy_layers(traced)[0]
+    traced.train()
+    traced(torch.rand(8, 1, 8, 8))
+    assert layer.input_bounds[0] == 0
+    for _ in range(quantise._LOOK_EVERY):
+        traced(torch.rand(8, 1, 8, 8) - 0.5)
+    assert layer.input_bounds[0] < 0
+    traced.eval()
+    assert layer.input_bounds[0] < 0

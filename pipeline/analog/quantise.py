@@ -1,5 +1,6 @@
 """Layers with quantised inputs and weights, trained with straight-through gradients and noise on the weights."""
 
+import functools
 import math
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from pipeline.analog.step_search import StepSearch
 RangeRule = Literal["rms", "error"]
 WEIGHT_CLIP_RMS = 2.5  # as IBM aihwkit's LAYER_GAUSSIAN weight clipping; outliers would coarsen the steps
 INPUT_CLIP_RMS = 4.0  # assumed: activations are clipped at four times their rms
+_LOOK_EVERY = 32  # assumed: training passes on a GPU from one look at the signs of inputs to the next; each look waits
 _RANGE_MOMENTUM = 0.1  # assumed: of the running input range, as in torch.nn.BatchNorm2d
 
 
@@ -33,6 +35,17 @@ class _StraightThrough(torch.autograd.Function):
         (steps,) = ctx.saved_tensors
         # This operator zeroes the gradient ten times faster than a mask.
         return torch.ops.aten.hardtanh_backward(gradient, steps, *ctx.bounds), None, None, None
+
+
+def may_wait(device: torch.device) -> bool:
+    """Whether reading a value costs little: on a GPU the processor would wait until all that it has queued is done."""
+    return device.type == "cpu"
+
+
+@functools.lru_cache(maxsize=256)
+def sigma_on(device: torch.device, code: CellCode, lowest: int) -> Tensor:
+    """`code_sigma` on a device, copied there once; do not change it."""
+    return code_sigma(code, lowest).to(device)
 
 
 def quantised(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
@@ -87,6 +100,7 @@ class QuantisedLayer(LayerShape):
         self.training_dtype: torch.dtype | None = None
         self.label = f"layer {index}"
         self.search = StepSearch()
+        self._seen_signed = False  # `signed_inputs` at the last look in training
 
     def own_weight(self, shape: tuple[int, ...], bias: bool) -> None:
         """Give the layer a fresh weight (He et al., 2015), and a bias of zeros if it has one."""
@@ -115,13 +129,19 @@ class QuantisedLayer(LayerShape):
 
     def _code_variance(self, device: torch.device) -> Tensor:
         """Variance of the programming error of each weight code, in codes squared."""
-        return code_sigma(self.code, self.weight_bounds[0]).square().to(device)
+        return sigma_on(device, self.code, self.weight_bounds[0]).square()
 
     @property
     def input_bounds(self) -> tuple[int, int]:
         """Lowest and highest input code."""
         bits = self.accelerator.input_bits
-        return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if self.signed_inputs.item() else (0, (1 << bits) - 1)
+        signed = self.signed_inputs.item() if self._looks_at_signs else self._seen_signed
+        return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+    @property
+    def _looks_at_signs(self) -> bool:
+        """Whether this pass may wait for the device: on a GPU few passes of a training do."""
+        return not self.training or may_wait(self.signed_inputs.device) or self.search.passes % _LOOK_EVERY == 0
 
     @property
     def input_step(self) -> Tensor:
@@ -149,7 +169,7 @@ class QuantisedLayer(LayerShape):
         """
         dense = x.is_contiguous(memory_format=torch.channels_last) if x.dim() == 4 else False
         low, high = torch.aminmax(x.permute(0, 2, 3, 1) if dense else x)  # reads in memory order
-        if low < 0 and not self.signed_inputs:
+        if self._looks_at_signs and low < 0 and not self.signed_inputs:
             if self.accelerator.dac_bits > 1 or self.accelerator.input_bits < 2:
                 raise ValueError(
                     f"{self.label} has negative inputs, which need two's complement planes: dac_bits 1 and 2 or "
@@ -157,6 +177,8 @@ class QuantisedLayer(LayerShape):
                     "put a ReLU before the layer or change the accelerator"
                 )
             self.signed_inputs.fill_(True)
+        if self.training and self._looks_at_signs:
+            self._seen_signed = bool(self.signed_inputs)
         top = self.range_of(x, (low, high))
         if self.reused:
             momentum = torch.where(top > self.input_range, 1.0, momentum)
@@ -182,8 +204,8 @@ class QuantisedLayer(LayerShape):
         weight = quantised(self.weight.float(), step, lowest, highest)
         self.search.passes += 1
         if self.noise_strength:
-            codes = torch.round(weight.detach() / step).long() - lowest
-            sigma = code_sigma(self.code, lowest).to(weight.device)[codes] * (step * self.noise_strength)
+            codes = (torch.round(weight.detach() / step).long() - lowest).clamp_(0, highest - lowest)  # NaN is no code
+            sigma = sigma_on(weight.device, self.code, lowest)[codes] * (step * self.noise_strength)
             noise = torch.randn(weight.numel(), device=weight.device)  # in one piece: several times faster to draw
             weight = weight + sigma * noise.as_strided(weight.shape, self.weight.stride())
         # With one input channel the weight would lose its memory format and slow down all that follows.

@@ -105,7 +105,7 @@ def best_step(
         [_errors(unit, part, low, high, variance) for part in counts.split(max(1, _AT_ONCE // len(unit)))]
     )
     errors = torch.where(errors < _EXACT * unit.square().sum(), 0.0, errors)
-    step: Tensor = top / counts[errors.argmin()]
+    step: Tensor = top / counts.take(errors.argmin())  # an index in brackets would wait for a GPU
     return step
 
 
@@ -130,7 +130,7 @@ def _finest_grid(unit: Tensor, low: int, high: int) -> Tensor:
 def _errors(unit: Tensor, counts: Tensor, low: int, high: int, variance: Tensor | None) -> Tensor:
     """Summed squared error for each number of steps, in units of the largest magnitude squared."""
     steps = unit * counts[:, None]
-    codes = steps.round().clamp_(low, high)
+    codes = steps.round().clamp_(low, high).nan_to_num_(low)
     error = (codes - steps).square_()
     if variance is not None:
         error += variance[codes.sub_(low).int()]

@@ -93,9 +93,10 @@ class ShuffledBatches:
     def __iter__(self) -> Iterator[Split]:
         generator = torch.Generator().manual_seed(derive_seed(self._seed, self._epoch))
         epoch, self._epoch = self._epoch, self._epoch + 1
-        order = torch.randperm(len(self._labels), generator=generator)
-        for batch in order[: len(self) * self._batch_size].split(self._batch_size):
-            images, labels = self._images[batch], self._labels[batch]
+        order = torch.randperm(len(self._labels), generator=generator)[: len(self) * self._batch_size]
+        there = order.to(self._labels.device, non_blocking=True)  # else each batch would wait for a GPU
+        for batch, own in zip(order.split(self._batch_size), there.split(self._batch_size), strict=True):
+            images, labels = self._images[own], self._labels[own]
             if self._augment != "none":
                 has_masks = labels.dim() == 3
                 masks = labels.unsqueeze(1) - self._outside if has_masks else images[:, :0]  # shifted with their images
@@ -135,8 +136,9 @@ def moved(
     if flip is not False:
         mirrored = torch.rand(count, 1, generator=generator) < 0.5 if flip is True else flip[:, None]
         columns = torch.where(mirrored, width - 1 - columns, columns)
-    rows, columns = rows.to(images.device), (columns + right).to(images.device)
-    picked: Tensor = padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    rows, columns = (each.to(images.device, non_blocking=True) for each in (rows, columns + right))
+    numbers = torch.arange(count, device=images.device)
+    picked: Tensor = padded[numbers[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return picked.permute(0, 3, 1, 2)
 
 

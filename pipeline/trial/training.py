@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.analog.analog_class import crossbars_of
 from pipeline.analog.model import set_noise_strength, set_training_dtype
+from pipeline.analog.quantise import may_wait
 from pipeline.compute_device import compute_device, round_products
 from pipeline.data.batches import ShuffledBatches, Split
 from pipeline.data.task import CLASSIFICATION, Task
@@ -23,6 +24,7 @@ from pipeline.phase import say
 from pipeline.study.training_spec import TrainingSpec
 from pipeline.trial.recipe import MovingAverage, optimizer_of, settle_weights
 
+_LOOK_EVERY = 32  # assumed: steps on a GPU from one look at the loss to the next; each look waits for the GPU
 AfterEpoch = Callable[[nn.Module, int], bool]  # the network and the epochs done so far -> whether to stop
 
 
@@ -67,7 +69,9 @@ class NoisyTraining(pl.LightningModule):
         if not self.global_step:
             self.task.check_fit(outputs, labels, self.all_labels, "training labels")
         loss = self._loss(outputs, labels)
-        if not math.isfinite(loss.item()):
+        last = (self.global_step + 1) % (self.steps // self.spec.epochs) == 0  # of its epoch
+        looks = may_wait(loss.device) or self.global_step % _LOOK_EVERY == 0 or last
+        if looks and not math.isfinite(loss.item()):
             raise TrainingDiverged(f"loss is {loss.item()} in epoch {self.current_epoch}; lower training.learning_rate")
         return loss
 
