@@ -2,11 +2,12 @@
 
 import dataclasses
 import itertools
+from statistics import fmean
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cost_model import near
+from test_cost_model import NORMAL, near
 from test_mapping import RRAM, chip, conv, dense
 
 from hw_models.accelerator import Accelerator
@@ -16,7 +17,7 @@ from hw_models.circuits.crossbar import crossbar
 from hw_models.circuits.digital import AdderTree, full_adders_of_tree
 from hw_models.circuits.technology import technology
 from hw_models.cost import CostReport, estimate_cost
-from hw_models.cost.activity import Activity, LayerActivity
+from hw_models.cost.activity import Activity, LayerActivity, rectified_cycles
 from hw_models.devices import load_card
 from hw_models.mapping import map_network
 from hw_models.read_errors import bitline_f
@@ -260,6 +261,127 @@ def test_the_survey_of_converters_says_nothing_of_a_macro_without_any():
     assert survey.energy_j == reference.energy_j
 
 
+# Inputs of several bits at once
+
+
+def test_statistics_of_a_cycle_follow_from_those_of_its_bits():
+    # two bits, half of each 1: inputs 0, 1, 2, 3 of 3 are equally likely
+    record = LayerActivity.of_planes((0.5, 0.5), 2, (1.0,))
+    assert record.plane_densities == near((0.75,))
+    assert record.means == near((0.5,))
+    assert record.squares == near((14 / 36,))
+    # three bits in cycles of two: the highest alone, at most a third of a full input
+    odd = LayerActivity.of_planes((0.6, 0.5, 0.5), 2, (1.0,))
+    assert odd.plane_densities == near((0.6, 0.75))
+    assert odd.means == near((0.2, 0.5))
+    assert odd.squares == near((0.6 / 9, 14 / 36))
+
+
+@pytest.mark.parametrize(("bits", "dac_bits"), [(8, 4), (6, 4), (5, 5)])
+def test_cycles_of_a_rectified_gaussian_are_those_of_counted_codes(bits, dac_bits):
+    codes = [min(round(0.25 * 2**bits * max(z, 0)), 2**bits - 1) for z in NORMAL]
+    full = 2**dac_bits - 1
+    for place, statistics in enumerate(reversed(list(zip(*rectified_cycles(bits, dac_bits), strict=True)))):
+        inputs = [(code >> dac_bits * place & full) / full for code in codes]
+        counted = (fmean(x > 0 for x in inputs), fmean(inputs), fmean(x * x for x in inputs))
+        assert statistics == near(counted, abs=1e-3)
+
+
+def several(drive: str = "voltage", dac_bits: int = 2, **changes) -> Accelerator:
+    return chip(**{"dac_bits": dac_bits, "input_drive": drive if dac_bits > 1 else "voltage", **changes})
+
+
+def with_inputs(accelerator: Accelerator, active: float, mean: float, square: float) -> dict[str, float]:
+    cycles = accelerator.input_cycles
+    record = LayerActivity(
+        plane_densities=(active,) * cycles,
+        level_shares=(0.25,) * 4 if accelerator.cell_bits == 2 else tuple(HALF),
+        mean_inputs=(mean,) * cycles,
+        mean_squares=(square,) * cycles,
+    )
+    report = estimate_cost(accelerator, [dense("a", 64, 16)], activity=Activity(layers=(record,)))
+    return dict(report.energy_by_component_j)
+
+
+def test_cycles_of_several_bits_are_fewer_conversions():
+    one, two, three = (cost(several(dac_bits=bits)) for bits in (1, 2, 3))
+    assert (one.conversions, 3 * one.conversions) == (2 * two.conversions, 8 * three.conversions)  # ceil(8 / 3) = 3
+    assert two.latency_by_component_s["adc"] / two.clock_s == near(one.latency_by_component_s["adc"] / one.clock_s / 2)
+
+
+def test_bits_that_travel_are_as_many_as_before():
+    one, two = (cost(several(dac_bits=bits)) for bits in (1, 2))
+    assert two.energy_by_component_j["buffers"] == near(one.energy_by_component_j["buffers"], rel=1e-9)
+    assert two.area_by_component_m2["buffers"] == one.area_by_component_m2["buffers"]
+
+
+@pytest.mark.parametrize("kind", ["voltage", "pulse_width"])
+def test_a_columns_current_goes_with_the_mean_input(kind):
+    low, high = (with_inputs(several(kind), 0.9, mean, 0.3)["adc"] for mean in (0.2, 0.4))
+    fixed = 64 * 4 * crossbar(several(kind)).converters.constant_w * 6e-9
+    assert high - fixed == near(2 * (low - fixed), rel=2e-3)
+
+
+def test_a_line_is_charged_to_the_square_of_its_voltage_or_by_a_pulse_in_full():
+    for kind, halved in (("voltage", (0.8, 0.2)), ("pulse_width", (0.4, 0.4))):
+        read_j = 4 * crossbar(several(kind)).read_j["array"]
+        full = with_inputs(several(kind), 0.8, 0.4, 0.4)["array"] - read_j
+        half = with_inputs(several(kind), halved[0], 0.4, halved[1])["array"] - read_j
+        assert half == near(full / 2)
+
+
+def test_capacitors_take_the_mean_square_and_discharges_the_mean():
+    squares = [with_inputs(charge(dac_bits=2), 0.9, 0.5, square)["array"] for square in (0.2, 0.4)]
+    assert squares[1] == near(2 * squares[0])
+    pulses = discharge(dac_bits=2, input_drive="pulse_width")
+    means = [with_inputs(pulses, 0.9, mean, 0.1)["precharge"] for mean in (0.2, 0.4)]
+    assert means[1] == near(2 * means[0])
+
+
+def test_each_row_has_a_converter_that_works_once_a_cycle():
+    # 64 rows, 4 cycles: 50 fF for each of 2 bits
+    drive = crossbar(several()).drive
+    assert drive.cycle_j == near(2 * 50e-15 * 0.85**2)
+    bare = with_inputs(several(), 1e-12, 0.0, 0.0)["drivers"]
+    registers_j = 8 * 64 * 2 * technology(22).register_access_j * 4
+    assert bare == near(4 * 64 * drive.cycle_j + registers_j)
+    areas = [crossbar(several(dac_bits=bits)).area_m2["drivers"] for bits in (1, 2, 4, 8)]
+    assert areas == sorted(areas)
+    assert areas[3] > 3 * areas[0]
+
+
+def test_pulses_take_time_counters_and_current():
+    # row and column settle within the shortest pulse of 1 ns; three unit pulses, 1.4 for the layout
+    voltage, pulses = (crossbar(several(kind)) for kind in ("voltage", "pulse_width"))
+    assert pulses.sensing_s - voltage.sensing_s == near(1.4 * 3e-9)
+    assert pulses.drive.drive_j > 0
+    assert pulses.drive.area_m2 > 0
+    # eight steps a read, each with pulses of its own
+    counters = 4 * 64 * 8 * pulses.drive.drive_j
+    registers_j = 8 * 64 * 2 * technology(22).register_access_j * 4
+    assert with_inputs(several("pulse_width"), 1e-12, 0.0, 0.0)["drivers"] == near(counters + registers_j)
+    long = several("pulse_width", dac_bits=4)
+    assert crossbar(long).pulses_s == near(15e-9)
+    short_j, long_j = (
+        with_inputs(each, 1.0, 1.0, 1.0)["adc"] / each.input_cycles for each in (several("pulse_width"), long)
+    )
+    constant_j = 64 * crossbar(long).converters.constant_w * 6e-9
+    assert long_j - constant_j == near(15 / 6 * (short_j - constant_j), rel=1e-6)
+
+
+def test_a_discharge_takes_as_long_as_its_pulses():
+    one, four = (
+        crossbar(discharge(dac_bits=bits, input_drive=drive)) for bits, drive in ((1, "voltage"), (4, "pulse_width"))
+    )
+    assert four.sensing_s - one.sensing_s == near(1.4 * (15 - 1) * 1e-10)
+
+
+def test_activity_of_single_bits_is_refused_where_cycles_have_several():
+    record = LayerActivity(plane_densities=(0.5,) * 4, level_shares=(0.25,) * 4)
+    with pytest.raises(ValueError, match="must have mean_inputs and mean_squares for cycles of 2 bits"):
+        estimate_cost(several(), [dense("a", 64, 16)], activity=Activity(layers=(record,)))
+
+
 # Rectangular crossbars
 
 
@@ -296,6 +418,7 @@ def choices(draw) -> dict[str, object]:
         "rows_at_once": draw(st.sampled_from([None, 1, 8, 32])),
         "combine_columns": draw(st.booleans()),
         "crossbar_columns": draw(st.sampled_from([None, 32, 256])),
+        "dac_bits": draw(st.sampled_from([1, 3])),
     }
 
 
@@ -303,7 +426,9 @@ def choices(draw) -> dict[str, object]:
 @given(st.sampled_from([chip, charge, discharge, digital]), choices())
 def test_breakdowns_sum_to_totals_and_conversions_are_those_of_the_mapping(kind, values):
     if kind is digital:
-        values.pop("combine_columns")
+        values |= {"combine_columns": False, "dac_bits": 1}
+    if kind is discharge and values["dac_bits"] > 1:
+        values["input_drive"] = "pulse_width"
     accelerator = kind(**values)
     report = cost(accelerator)
     assert sum(report.area_by_component_m2.values()) == near(report.area_m2, rel=1e-9)
@@ -319,6 +444,10 @@ def test_breakdowns_sum_to_totals_and_conversions_are_those_of_the_mapping(kind,
         ({"rows_at_once": 32}, "rows_at_once 32: the reference knows all rows only"),
         ({"combine_columns": True}, "combine_columns true: the reference knows a conversion of each column only"),
         ({"crossbar_columns": 32}, "crossbar_columns 32: the reference knows square crossbars only"),
+        (
+            {"dac_bits": 2},
+            "dac_bits 2: the reference knows 1 only",
+        ),
         (
             {"device": load_card("sram").device, "readout": "digital", "adc_bits": None, "cell_bits": 1},
             "readout digital: the reference knows current only",

@@ -111,11 +111,11 @@ def _bus_bits(accelerator: Accelerator, mapping: NetworkMapping) -> float:
 
 def _global_cores(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> int:
     largest = max(layer.in_height * layer.in_width * layer.in_channels for layer in layers)
-    return math.ceil(accelerator.input_cycles * largest / GLOBAL_CORE_SIDE**2)
+    return math.ceil(accelerator.input_bits * largest / GLOBAL_CORE_SIDE**2)
 
 
 def _chip_area_m2(chip: Chip) -> dict[str, float]:
-    tech, bits = chip.tech, chip.accelerator.input_cycles
+    tech, bits = chip.tech, chip.accelerator.input_bits
     layers = chip.mapping.layers
     tiles = [
         (tile, sum(mapped.tiles for mapped in layers if mapped.mapped_as == kind)) for kind, tile in chip.tiles.items()

@@ -15,9 +15,10 @@ from hw_models.accelerator import Accelerator
 from hw_models.circuits.cell import Cell
 from hw_models.circuits.converters import Converters
 from hw_models.circuits.gates import REGISTER_ACTIVITY, addition_j
+from hw_models.circuits.input_drive import InputDrive
 from hw_models.circuits.periphery import Periphery, ShiftAdder
 from hw_models.circuits.readouts import Reading, reading
-from hw_models.circuits.sensing import sensing_s
+from hw_models.circuits.sensing import pulses_s, sensing_s
 from hw_models.circuits.technology import Points, linear_curve
 
 
@@ -29,9 +30,11 @@ class Crossbar:
         area_m2: By component (`hw_models.cost.COMPONENTS`).
         box_width_m, box_height_m: Bounding box, which sets the length of the wires between crossbars.
         reading: Energies that depend on the data and the used cells.
+        drive: What each row has for inputs of several bits.
         read_j: Energy of one read that depends on neither, by component.
         step_j: Energy that each step adds to `read_j`, by component.
         sensing_s: Time from switching a wordline until a column is converted.
+        pulses_s: Time of the pulses of the largest input in one cycle; 0 without pulses.
         accumulations: Clock cycles of a read to accumulate its sums over the input's bits and over reads.
     """
 
@@ -41,10 +44,12 @@ class Crossbar:
     cell: Cell
     converters: Converters
     reading: Reading
+    drive: InputDrive
     read_j: Mapping[str, float]
     step_j: Mapping[str, float]
     leakage_w: float
     sensing_s: float
+    pulses_s: float
     accumulations: int
 
 
@@ -62,10 +67,12 @@ def crossbar(accelerator: Accelerator, accumulate_wide_weights: bool = True) -> 
         cell=p.cell,
         converters=p.converters,
         reading=among_cells,
+        drive=p.drive,
         read_j=_joined(_read_j(p), among_cells.read_j),
         step_j=_joined(_step_j(p), among_cells.step_j),
         leakage_w=_leakage_w(p),
         sensing_s=sensing_s(p),
+        pulses_s=pulses_s(p),
         accumulations=p.accumulations,
     )
 
@@ -86,7 +93,7 @@ def _step_j(p: Periphery) -> dict[str, float]:
     return {
         "adc": p.adcs * (p.converters.encoder_j + p.combiner.conversion_j),
         "shift_add": p.adcs * _addition_j(p, p.over_weight),
-        "drivers": p.rows_read * p.tech.register_access_j,
+        "drivers": p.rows_read * p.dac_bits * p.tech.register_access_j,
         "multiplexers": _mux_j(p),
     }
 
@@ -112,6 +119,10 @@ def _addition_j(p: Periphery, adder: ShiftAdder | None) -> float:
 
 
 def _leakage_w(p: Periphery) -> float:
+    return _leakage_without_drives_w(p) + p.rows * p.drive.leakage_w
+
+
+def _leakage_without_drives_w(p: Periphery) -> float:
     tech = p.tech
     shift_add = p.adcs * sum(
         adder.bits * tech.adder_leak_w + adder.register_bits * tech.flipflop_leak_w for adder in p.shift_adders

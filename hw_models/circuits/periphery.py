@@ -12,6 +12,7 @@ from hw_models.circuits.combiner import combiner
 from hw_models.circuits.converters import NO_CONVERTERS, SLOW_COMPARATOR_NM, Converters, CurrentDecision, converters
 from hw_models.circuits.digital import AND_PITCHES, AdderTree, ceil_log2
 from hw_models.circuits.gates import PassGate, register_column_m2, register_row_m2
+from hw_models.circuits.input_drive import input_drive
 from hw_models.circuits.technology import WIRE_F_PER_M, Technology, rows_needed, technology
 from hw_models.read_errors import bitline_f
 
@@ -42,6 +43,11 @@ def sums_per_weight(accelerator: Accelerator) -> int:
     return accelerator.conversions_per_weight() or accelerator.cells_per_weight
 
 
+def _pulses(accelerator: Accelerator) -> int:
+    """Unit pulses of the largest input in one cycle; 0 if its voltage tells the input."""
+    return 2**accelerator.dac_bits - 1 if accelerator.input_drive == "pulse_width" else 0
+
+
 def _tree(accelerator: Accelerator, tech: Technology) -> AdderTree:
     """The adder trees of a digital macro, over products of one bit; none in other macros."""
     trees = accelerator.columns // accelerator.cols_per_adc if accelerator.readout == "digital" else 0
@@ -52,12 +58,12 @@ def _shift_adders(accelerator: Accelerator) -> tuple[ShiftAdder | None, ShiftAdd
     """The adders of a converter over a weight's sums, and over the input's bits and the reads of a crossbar."""
     bits, sums = column_bits(accelerator), sums_per_weight(accelerator)
     joined = bits + sums
-    summed, cycles = joined + ceil_log2(accelerator.reads), accelerator.input_cycles
+    summed = joined + ceil_log2(accelerator.reads)
     over_weight = ShiftAdder(bits=bits, register_bits=joined)
-    over_input = ShiftAdder(bits=summed, register_bits=summed + cycles)
+    over_input = ShiftAdder(bits=summed, register_bits=summed + accelerator.input_bits)
     return (
         over_weight if sums > 1 else None,
-        over_input if cycles * accelerator.reads > 1 else None,
+        over_input if accelerator.input_cycles * accelerator.reads > 1 else None,
     )
 
 
@@ -95,6 +101,8 @@ class Periphery:
         self.read_v2 = accelerator.device.read_voltage_v**2
         self.converters = self._converters(accelerator)
         self.combiner = combiner(accelerator, self.tech)
+        self.dac_bits, self.pulses = accelerator.dac_bits, _pulses(accelerator)
+        self.drive = input_drive(accelerator, self.tech)
         self.tree = _tree(accelerator, self.tech)
         self.mux_gate = PassGate.of_resistance(self.tech, ACCESS_SHARE * self.column_ohm() / self._cells_in_parallel())
         self.decoder_m = self._decoder_m(self.cols_per_adc)
@@ -135,7 +143,7 @@ class Periphery:
             rows = self._row_switch_m2() + 2 * self.rows * self.tech.level_shifter_m2
             columns = self._source_line_switch_m2() + self.columns * self.tech.level_shifter_m2
             precharge = 0.0
-        rows += math.prod(self.group_decoder_m)
+        rows += math.prod(self.group_decoder_m) + self.rows * self.drive.area_m2
         return {
             "array": self.width_m * self.height_m,
             "adc": self.converters.area_m2 + self.adcs * self.combiner.area_m2,

@@ -24,6 +24,7 @@ from hw_models.read_errors import DISCHARGE_SWING
 
 SENSING_FACTOR = 1.4  # post-layout sensing time over that of the formulas (factor beta of NeuroSim's validation)
 SHORTEST_PULSE_S = 1e-10  # assumed: shortest pulse of a wordline that can be controlled
+SHORTEST_SENSED_S = 1e-9  # assumed: shortest pulse whose current is sensed, as for a bit of a SAR conversion
 SRAM_SWING_V = 0.05  # swing of one bitline at sensing: half of the smallest difference that is sensed
 STANDARD_GATE_F = 20.9  # NMOS plus PMOS width of a standard gate on planar nodes: 28 F less gap and margins
 
@@ -33,8 +34,16 @@ def sensing_s(p: Periphery) -> float:
     row = _row_s(p)
     if p.readout == "digital":
         return max(SENSING_FACTOR * (row + _tree_s(p)), 1 / NEUROSIM_CLOCK_HZ)
-    settled = max(row, _mux_s(p)) + _columns_s(p, row)
+    settled = max(row, _mux_s(p)) + _columns_s(p, row) + pulses_s(p)
     return SENSING_FACTOR * (settled + p.converters.slowest_s + p.converters.delay_s + p.combiner.settling_s)
+
+
+def pulses_s(p: Periphery) -> float:
+    """Time of all unit pulses of a cycle, in each of which a column settles. A discharge is such a pulse itself."""
+    if not p.pulses or p.readout == "discharge":
+        return 0.0
+    row = _row_s(p)
+    return p.pulses * max(row + _columns_s(p, row), SHORTEST_SENSED_S)
 
 
 def _columns_s(p: Periphery, row_s: float) -> float:
@@ -80,9 +89,9 @@ def _share_s(p: Periphery) -> float:
 
 
 def _discharge_s(p: Periphery) -> float:
-    """Pulse in which all cells take the largest swing from a bitline, through two transistors each."""
+    """Pulses in which all cells take the largest swing from a bitline, through two transistors each."""
     swing_s = p.cells_of_column_f * DISCHARGE_SWING * 2 * p.tech.r_n_ohm / p.rows_read
-    return max(swing_s, SHORTEST_PULSE_S)
+    return max(swing_s, max(1, p.pulses) * SHORTEST_PULSE_S)
 
 
 def _tree_s(p: Periphery) -> float:

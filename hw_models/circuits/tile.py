@@ -41,7 +41,7 @@ def build_pe(accelerator: Accelerator, unit: Crossbar, pe_size: int) -> Processi
         width=sum_bits(accelerator),
         trees=math.ceil(per_side * columns / accelerator.cols_per_adc),
     )
-    input_register = accelerator.input_cycles * rows
+    input_register = accelerator.input_bits * rows
     output_register = columns // accelerator.cols_per_adc * (sum_bits(accelerator) - 1 + ceil_log2(per_side))
     area = {name: per_side**2 * value for name, value in unit.area_m2.items()}
     area["adder_trees"] += tree.area_m2()
@@ -62,7 +62,7 @@ def build_pe(accelerator: Accelerator, unit: Crossbar, pe_size: int) -> Processi
 def sum_bits(accelerator: Accelerator) -> int:
     """Bits of a crossbar's sum over a weight's columns (quirk: one more bit each), input bits and reads."""
     sums = sums_per_weight(accelerator) + 1 + ceil_log2(accelerator.reads)
-    return column_bits(accelerator) + accelerator.input_cycles + sums
+    return column_bits(accelerator) + accelerator.input_bits + sums
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +139,7 @@ def build_tile(
         width=sum_bits(accelerator) + ceil_log2(pe.crossbars_per_side),
         trees=math.ceil(columns / accelerator.cols_per_adc),
     )
-    input_bits, output_bits = accelerator.input_cycles * bus_bits, tree.width * (columns // accelerator.cols_per_adc)
+    input_bits, output_bits = accelerator.input_bits * bus_bits, tree.width * (columns // accelerator.cols_per_adc)
     cores = (sibling.input_buffer.cores, sibling.output_buffer.cores) if sibling else (None, None)
     input_buffer = Buffer.of_bits(input_bits, narrow=bus_bits, wide=bus_bits, cores=cores[0])
     output_buffer = Buffer.of_bits(output_bits, narrow=tree.width * side, wide=bus_bits, cores=cores[1])

@@ -17,6 +17,7 @@ from hw_models.layers import MvmLayer
 from hw_models.mapping import groups_per_pack
 
 INPUT_SIGMA = 0.25  # standard deviation before rectification, relative to the largest code
+EXACT_BITS = 12  # up to here, statistics of inputs count every code
 WEIGHT_SIGMA = 0.3  # standard deviation of weights, relative to the largest code
 
 
@@ -26,9 +27,11 @@ class LayerActivity:
 
     Attributes:
         plane_densities: Share of ones in each bit-plane of the inputs, most significant first; 0 for a plane without
-            ones, such as the sign of a rectified input.
+            ones, such as the sign of a rectified input. If a cycle has several bits: share of inputs above 0 in each.
         level_shares: Share of the used cells at each level, lowest conductance first; they sum to 1. The weights of 0
             beside groups (`hw_models.mapping`) are used cells.
+        mean_inputs, mean_squares: If a cycle has several bits: mean of the inputs in each cycle, and of their squares,
+            relative to the largest input. None for cycles of one bit, where both are `plane_densities`.
 
     Raises:
         ValueError: If a share is outside 0 to 1, or `level_shares` do not sum to 1.
@@ -36,18 +39,47 @@ class LayerActivity:
 
     plane_densities: tuple[float, ...]
     level_shares: tuple[float, ...]
+    mean_inputs: tuple[float, ...] | None = None
+    mean_squares: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("plane_densities", "level_shares"):
+        for name in ("plane_densities", "level_shares", "means", "squares"):
             shares = getattr(self, name)
             if not shares or not all(0 <= share <= 1 for share in shares):
                 raise ValueError(f"{name} must be shares from 0 to 1, got {shares}")
         if abs(sum(self.level_shares) - 1) > 1e-6:
             raise ValueError(f"level_shares must sum to 1, got {sum(self.level_shares)}")
 
+    @classmethod
+    def of_planes(cls, planes: Sequence[float], dac_bits: int, level_shares: tuple[float, ...]) -> "LayerActivity":
+        """Statistics of cycles of `dac_bits` bits from the densities of bit-planes, as if bits were independent."""
+        if dac_bits == 1:
+            return cls(plane_densities=tuple(planes), level_shares=level_shares)
+        lowest_first, full = list(reversed(planes)), 2**dac_bits - 1
+        cycles = [lowest_first[start : start + dac_bits] for start in range(0, len(planes), dac_bits)]
+        cycles.reverse()
+        means = [math.fsum(2**place * share for place, share in enumerate(bits)) for bits in cycles]
+        variances = [math.fsum(4**place * share * (1 - share) for place, share in enumerate(bits)) for bits in cycles]
+        return cls(
+            plane_densities=tuple(1 - math.prod(1 - share for share in bits) for bits in cycles),
+            level_shares=level_shares,
+            mean_inputs=tuple(mean / full for mean in means),
+            mean_squares=tuple((m**2 + v) / full**2 for m, v in zip(means, variances, strict=True)),
+        )
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """Mean of the inputs in each cycle, relative to the largest."""
+        return self.plane_densities if self.mean_inputs is None else self.mean_inputs
+
+    @property
+    def squares(self) -> tuple[float, ...]:
+        """Mean square of the inputs in each cycle, relative to that of the largest."""
+        return self.plane_densities if self.mean_squares is None else self.mean_squares
+
     @property
     def bit_density(self) -> float:
-        """Share of ones over all input bits."""
+        """Share of ones over all input bits; of inputs above 0 over all cycles."""
         return sum(self.plane_densities) / len(self.plane_densities)
 
     @property
@@ -70,10 +102,13 @@ def assumed_activity(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Ac
     In the first layer, half of the input bits are 1. In the others, inputs are unsigned codes of a rectified Gaussian,
     half of them zero. Weights are normal, beside groups 0.
     """
-    bits = accelerator.input_cycles
-    planes = [(0.5,) * bits] + [rectified_planes(bits, 0.0)] * (len(layers) - 1)
-    levels = [assumed_levels(accelerator, layer) for layer in layers]
-    records = [LayerActivity(plane_densities=p, level_shares=s) for p, s in zip(planes, levels, strict=True)]
+    bits, dac_bits = accelerator.input_bits, accelerator.dac_bits
+    first, *hidden = (assumed_levels(accelerator, layer) for layer in layers)
+    records = [LayerActivity.of_planes((0.5,) * bits, dac_bits, first)]
+    for levels in hidden:
+        active, means, squares = rectified_cycles(bits, dac_bits)
+        several = {"mean_inputs": means, "mean_squares": squares} if dac_bits > 1 else {}
+        records.append(LayerActivity(plane_densities=active, level_shares=levels, **several))
     return Activity(layers=tuple(records))
 
 
@@ -119,16 +154,40 @@ def rectified_planes(bits: int, threshold: float) -> tuple[float, ...]:
     The unsigned code has at most 16 bits. Planes below the twelfth have the density of the twelfth. `threshold` is in
     standard deviations; with 0, half of the codes are zero.
     """
-    exact = min(bits, 12)
-    scale, top = INPUT_SIGMA * 2**exact, 2**exact - 1
-    edges = [_normal_tail(threshold + (code - 0.5) / scale) for code in range(1, top + 1)] + [0.0]
+    exact = min(bits, EXACT_BITS)
     densities = [0.0] * exact
-    for code in range(1, top + 1):
-        share = edges[code - 1] - edges[code]
+    for code, share in _rectified_codes(exact, threshold):
         for plane in range(exact):
             if code >> (exact - 1 - plane) & 1:
                 densities[plane] += share
     return tuple(densities) + (densities[-1],) * (bits - exact)
+
+
+@functools.lru_cache(maxsize=256)
+def rectified_cycles(bits: int, dac_bits: int) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    """(share above 0, mean, mean square) of the inputs of `rectified_planes` in each cycle of `dac_bits` bits.
+
+    Half of the codes are zero. Beyond 12 bits, the bits of a cycle are taken as independent.
+    """
+    if dac_bits == 1 or bits > EXACT_BITS:
+        independent = LayerActivity.of_planes(rectified_planes(bits, 0.0), dac_bits, (1.0,))
+        return independent.plane_densities, independent.means, independent.squares
+    full, cycles = 2**dac_bits - 1, range(math.ceil(bits / dac_bits))
+    active, means, squares = ([0.0 for _ in cycles] for _ in range(3))
+    for code, share in _rectified_codes(bits, 0.0):
+        for cycle in cycles:
+            if digit := code >> dac_bits * (len(cycles) - 1 - cycle) & full:
+                active[cycle] += share
+                means[cycle] += share * digit / full
+                squares[cycle] += share * (digit / full) ** 2
+    return tuple(active), tuple(means), tuple(squares)
+
+
+def _rectified_codes(bits: int, threshold: float) -> list[tuple[int, float]]:
+    """(code, probability) of the codes above 0."""
+    scale, top = INPUT_SIGMA * 2**bits, 2**bits - 1
+    edges = [_normal_tail(threshold + (code - 0.5) / scale) for code in range(1, top + 1)] + [0.0]
+    return [(code, edges[code - 1] - edges[code]) for code in range(1, top + 1)]
 
 
 def _normal_tail(z: float) -> float:

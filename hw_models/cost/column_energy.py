@@ -46,23 +46,24 @@ class ConversionEnergy:
                 for rows_read, reads in cut(block_rows, mapped.rows_read):
                     times = _conversion_times_s(unit, activity, rows_read, block_columns, cell_siemens)
                     siemens = combined * rows_read * cell_siemens
-                    conversion_j = self._conversion_j(unit, activity.plane_densities, siemens, empty, times)
+                    conversion_j = self._conversion_j(unit, activity.means, siemens, empty, times)
                     total += row_count * column_count * reads * block_columns * conversion_j / combined
         return total
 
     def _conversion_j(
-        self, unit: Crossbar, densities: tuple[float, ...], siemens: float, empty: list[float], times: list[float]
+        self, unit: Crossbar, inputs: tuple[float, ...], siemens: float, empty: list[float], times: list[float]
     ) -> float:
         """Energy of one converter's conversions over all bit-planes.
 
-        `siemens` is the conductance of its columns with all rows active, `empty` the probability that no row of the
-        crossbar is active.
+        `inputs` are their means, `siemens` is the conductance of its columns with all rows active, `empty` the
+        probability that no row of the crossbar is active. Cells conduct during the conversion, or for longer pulses.
         """
         adc = unit.converters
         full_w: float = adc.kappa * siemens**adc.exponent
-        current_j: float = full_w * sum([time * d**adc.exponent for time, d in zip(times, densities, strict=True)])
+        conduct = [max(unit.pulses_s, time) for time in times]
+        current_j: float = full_w * sum([time * x**adc.exponent for time, x in zip(conduct, inputs, strict=True)])
         if self.model == "survey":
-            return current_j + len(densities) * self.factor * survey_bound_j(self.column_bits)
+            return current_j + len(inputs) * self.factor * survey_bound_j(self.column_bits)
         idle_w = EMPTY_COLUMN_W - adc.constant_w
         return current_j + sum([t * (adc.constant_w + e * idle_w) for t, e in zip(times, empty, strict=True)])
 

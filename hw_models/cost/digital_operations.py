@@ -39,7 +39,7 @@ def digital_cost(chip: Chip, operations: Sequence[DigitalOperation]) -> DigitalC
     operations = [operation for operation in operations if operation.count]
     if not operations:
         return None
-    bits, units, tech = chip.accelerator.input_cycles, chip.activation_units, chip.tech
+    bits, units, tech = chip.accelerator.input_bits, chip.activation_units, chip.tech
     unit = DigitalUnit(tech=tech, bits=bits, kinds=frozenset(operation.kind for operation in operations))
     macs = sum(operation.count for operation in operations if operation.kind == "multiply_accumulate")
     bits_read = bits * sum(operation.count for operation in operations)

@@ -53,7 +53,7 @@ def estimate_cost(
     """Estimate area, latency and energy of one inference.
 
     Args:
-        accelerator: The hardware. Its `adc_bits` must be a number and its `dac_bits` must be 1.
+        accelerator: The hardware. Its `adc_bits` must be a number, but of a digital macro, which has no converters.
         layers: The network, first layer first.
         digital: What digital units compute beside the layers (`hw_models.cost.digital_operations`).
         activity: Statistics of the data; None takes `assumed_activity`.
@@ -80,9 +80,7 @@ def estimate_cost(
 
 def _check(accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activity | None, adc_model: str) -> None:
     column_bits(accelerator)  # refuses ideal converters
-    if accelerator.dac_bits != 1:
-        raise ValueError(f"dac_bits {accelerator.dac_bits} has no cost model: wordlines are on or off; use dac_bits 1")
-    for name in ("input_drive", "supply_v"):  # not charged yet
+    for name in ("supply_v",):  # not charged yet
         default = {field.name: field.default for field in dataclasses.fields(Accelerator)}[name]
         if getattr(accelerator, name) != default:
             raise ValueError(f"{name} {getattr(accelerator, name)} has no cost model yet; use {default}")
@@ -92,11 +90,17 @@ def _check(accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activ
         return
     if len(activity.layers) != len(layers):
         raise ValueError(f"activity has {len(activity.layers)} layers, the network {len(layers)}; give one per layer")
-    expected = {"plane_densities": accelerator.input_cycles, "level_shares": 2**accelerator.cell_bits}
+    cycles = accelerator.input_cycles
+    expected = {"plane_densities": cycles, "means": cycles, "squares": cycles, "level_shares": 2**accelerator.cell_bits}
     for layer, each in zip(layers, activity.layers, strict=True):
         for name, count in expected.items():
             if (got := len(getattr(each, name))) != count:
                 raise ValueError(f"{name} of layer {layer.name} must have {count} values, got {got}")
+        if accelerator.dac_bits > 1 and None in (each.mean_inputs, each.mean_squares):
+            raise ValueError(
+                f"activity of layer {layer.name} must have mean_inputs and mean_squares for cycles of "
+                f"{accelerator.dac_bits} bits; LayerActivity.of_planes makes them of bit-planes"
+            )
 
 
 def _report(chip: Chip, costs: Sequence[LayerCost], ir_drop: float, outside_reference: tuple[str, ...]) -> CostReport:

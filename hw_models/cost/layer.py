@@ -93,11 +93,13 @@ def _pe_j(uses: LayerUses, pe: Piece, activity: LayerActivity, conversions: Conv
     tech, unit, blocks, mapped = uses.chip.tech, uses.chip.crossbar, uses.tile.pe, uses.mapped
     row_blocks = math.ceil(pe.rows / mapped.crossbar_size)
     column_blocks = math.ceil(pe.columns / mapped.crossbar_columns)
-    occupied, driven = row_blocks * column_blocks, pe.rows * activity.bit_density * column_blocks
+    occupied = row_blocks * column_blocks
     reads = uses.planes * math.ceil(pe.rows / mapped.rows_read) * column_blocks
     energy = defaultdict(float, {name: reads * value for name, value in uses.read_j.items()})
     for name, value in unit.reading.active_row_j.items():
+        driven = pe.rows * _drive_share(uses, activity, name) * column_blocks
         energy[name] += uses.planes * driven * (uses.drives * value)
+    energy["drivers"] += uses.planes * pe.rows * column_blocks * (unit.drive.cycle_j + uses.drives * unit.drive.drive_j)
     _add(energy, _cells_j(uses, pe, activity), 1)
     energy["adc"] += uses.windows * conversions.block_j(unit, activity, mapped, pe.rows, pe.columns)
     energy["adder_trees"] += uses.pe_tree_charges(occupied) * blocks.tree.use_j(row_blocks)
@@ -106,17 +108,25 @@ def _pe_j(uses: LayerUses, pe: Piece, activity: LayerActivity, conversions: Conv
     energy["registers"] = register_bits * tech.register_access_j
     weights = pe.columns // mapped.columns_per_weight
     energy["interconnect"] = tech.bus_j_per_m * (
-        blocks.input_bus_m * pe.rows * uses.planes
+        blocks.input_bus_m * pe.rows * uses.input_bits
         + blocks.output_bus_m * weights * conversions.column_bits * uses.windows
     )
     return energy
+
+
+def _drive_share(uses: LayerUses, activity: LayerActivity, component: str) -> float:
+    """Energy of the rows over that of all rows at full input: a line is charged to the square of its voltage."""
+    if component == "array" and uses.chip.accelerator.input_drive == "voltage":
+        return sum(activity.squares) / len(activity.squares)
+    return activity.bit_density
 
 
 def _cells_j(uses: LayerUses, pe: Piece, activity: LayerActivity) -> Mapping[str, float]:
     """Energy of the used cells and columns of a PE (`Reading`)."""
     reading, cells = uses.chip.crossbar.reading, pe.rows * pe.columns
     energy: defaultdict[str, float] = defaultdict(float)
-    ones = uses.windows * cells * activity.mean_level * sum(activity.plane_densities)
+    inputs = activity.squares if uses.chip.accelerator.input_drive == "voltage" else activity.means
+    ones = uses.windows * cells * activity.mean_level * sum(inputs)
     columns = uses.planes * math.ceil(pe.rows / uses.mapped.rows_read) * pe.columns
     for values, times in ((reading.one_j, ones), (reading.cell_j, uses.planes * cells), (reading.column_j, columns)):
         for name, value in values.items():
@@ -127,11 +137,12 @@ def _cells_j(uses: LayerUses, pe: Piece, activity: LayerActivity) -> Mapping[str
 def _chip_j(uses: LayerUses) -> dict[str, float]:
     chip, tech, mapped = uses.chip, uses.chip.tech, uses.mapped
     bits_read, bits_written = uses.chip_traffic_bits()
-    activation_bits = uses.activation_uses() * chip.activation_units * mapped.input_cycles
+    input_bits = chip.accelerator.input_bits
+    activation_bits = uses.activation_uses() * chip.activation_units * input_bits
     return {
         "activation": activation_bits * tech.register_access_j,
         "adder_trees": uses.chip_tree_uses() * chip.tree.use_j(mapped.row_tiles),
-        "pooling": uses.pool_uses() * chip.pooling_units * linear_curve(tech.pool_j, mapped.input_cycles),
+        "pooling": uses.pool_uses() * chip.pooling_units * linear_curve(tech.pool_j, input_bits),
         "buffers": bits_read * tech.global_core_read_j + bits_written * tech.global_core_write_j,
         "interconnect": uses.chip_transfers() * uses.route.bus_bits * uses.route.bit_j,
     }

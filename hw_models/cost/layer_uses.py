@@ -69,7 +69,8 @@ class LayerUses:
     Attributes:
         is_copied_on_every_pe: Whether each PE of a conventional tile has a place for the whole matrix.
         windows: Input vectors of one inference.
-        planes: Bit-planes of one inference: windows x input cycles.
+        planes: Cycles of all inputs of one inference: windows x input cycles.
+        input_bits: Bits that one inference sends along a row: windows x bits of an input.
         steps, weight_steps: Steps of one read of a crossbar (`Accelerator.steps`), and the clock cycles of a read to
             add up the conversions of each weight.
         drives: How often a row is driven in a read.
@@ -84,6 +85,7 @@ class LayerUses:
         self.is_copied_on_every_pe = not self.is_novel and min(mapped.pe_places) >= self.tile.side
         self.windows = mapped.layer.windows
         self.planes = self.windows * mapped.input_cycles
+        self.input_bits = self.windows * chip.accelerator.input_bits
         self.weights_per_scan = weights_per_scan(
             chip.accelerator.cols_per_adc, mapped.columns_per_weight, chip.accumulate_wide_weights
         )
@@ -122,7 +124,7 @@ class LayerUses:
 
     def register_accesses(self, pe: Piece) -> tuple[int, int]:
         """Accesses of a PE's input register and of its output register for a pack."""
-        inputs = pe.rows * self.planes // self.tile.pe.input_register_bits
+        inputs = pe.rows * self.input_bits // self.tile.pe.input_register_bits
         outputs = pe.columns // self.mapped.columns_per_weight * self.tile.pe.tree.width * self.windows
         return inputs, outputs // self.tile.pe.output_register_bits
 
@@ -147,7 +149,7 @@ class LayerUses:
     def tile_traffic_bits(self, tile: Piece) -> tuple[float, float]:
         """Bits into and out of a tile. A novel tile reuses inputs between neighbouring windows."""
         kernel = self.mapped.layer.square_kernel if self.is_novel else 1
-        bits_in = tile.packs * tile.rows * self.mapped.kernel_positions * self.planes / kernel
+        bits_in = tile.packs * tile.rows * self.mapped.kernel_positions * self.input_bits / kernel
         weights = tile.packs * (tile.columns // self.mapped.columns_per_weight)
         bits_out = weights * (1 + self.tile.tree.width) * self.windows / kernel**2
         return bits_in, bits_out
@@ -156,8 +158,12 @@ class LayerUses:
 
     def chip_traffic_bits(self) -> tuple[float, float]:
         """Bits read from and written to the global buffer."""
-        bits_read = self.mapped.layer.inputs * self.planes / (self.mapped.layer.square_kernel if self.is_novel else 1)
-        bits_written = self.mapped.layer.out_channels * self.planes / (POOL_WINDOW if self.mapped.layer.pooled else 1)
+        bits_read = (
+            self.mapped.layer.inputs * self.input_bits / (self.mapped.layer.square_kernel if self.is_novel else 1)
+        )
+        bits_written = (
+            self.mapped.layer.out_channels * self.input_bits / (POOL_WINDOW if self.mapped.layer.pooled else 1)
+        )
         return bits_read, bits_written
 
     def chip_transfers(self) -> int:

@@ -21,6 +21,7 @@ from hw_models.cost.activity import (
     LayerActivity,
     assumed_activity,
     assumed_levels,
+    rectified_planes,
     spread_density,
     tilt_levels,
 )
@@ -137,10 +138,10 @@ def read_activity(path: Path, accelerator: Accelerator, layers: list[MvmLayer]) 
             named = f"this row is that of layer {number}, {layer.name}, got {shown(row['layer'])}"
             raise ValueError(f"{where}: {named}; put the rows into the network's order")
         levels = assumed_levels(accelerator, layer)
-        planes = spread_density(_share(row, "bit_density", where), accelerator.input_cycles)
+        planes = spread_density(_share(row, "bit_density", where), accelerator.input_bits)
         if row.get("mean_level"):
             levels = tilt_levels(levels, _share(row, "mean_level", where))
-        records.append(LayerActivity(plane_densities=planes, level_shares=levels))
+        records.append(LayerActivity.of_planes(planes, accelerator.dac_bits, levels))
     return Activity(layers=tuple(records))
 
 
@@ -283,8 +284,9 @@ def silicon_notes(console: Console, silicon: NetworkEstimate) -> None:
 
 def _scaled(accelerator: Accelerator, layers: list[MvmLayer], factor: float) -> Activity:
     first, *hidden = assumed_activity(accelerator, layers).layers
-    planes = [spread_density(min(1.0, factor * each.bit_density), accelerator.input_cycles) for each in hidden]
-    scaled = [dataclasses.replace(each, plane_densities=p) for each, p in zip(hidden, planes, strict=True)]
+    bits = accelerator.input_bits
+    planes = spread_density(min(1.0, factor * sum(rectified_planes(bits, 0.0)) / bits), bits)
+    scaled = [LayerActivity.of_planes(planes, accelerator.dac_bits, each.level_shares) for each in hidden]
     return Activity(layers=(first, *scaled))
 
 

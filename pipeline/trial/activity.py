@@ -13,37 +13,48 @@ from pipeline.analog.model import noisy_layers
 
 @torch.no_grad()
 def measured_activity(network: nn.Module, images: Tensor) -> Activity:
-    """Bit-plane densities and level shares of every crossbar layer on some images; zero padding counts.
+    """Statistics of the inputs and level shares of every crossbar layer on some images; zero padding counts.
 
     Args:
         network: A calibrated network, programmed on the nominal chip.
         images: (n, channels, height, width); a few dozen are enough.
     """
     layers = noisy_layers(network)
-    planes: dict[NoisyLayer, list[tuple[float, ...]]] = {layer: [] for layer in layers}
+    inputs_of: dict[NoisyLayer, list[Tensor]] = {layer: [] for layer in layers}
 
     def look(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(layer, NoisyLayer)
-        planes[layer].append(_plane_densities(layer, inputs[0]))
+        inputs_of[layer].append(_cycle_statistics(layer, inputs[0]))
 
     with contextlib.ExitStack() as hooks:
         for layer in layers:
             hooks.enter_context(layer.register_forward_pre_hook(look))
         network.eval()(images)
-    uses = {
-        layer: tuple(math.fsum(plane) / len(plane) for plane in zip(*planes[layer], strict=True)) for layer in layers
-    }
-    measured = (LayerActivity(plane_densities=uses[layer], level_shares=_level_shares(layer)) for layer in layers)
-    return Activity(layers=tuple(measured))
+    return Activity(layers=tuple(_record(layer, inputs_of[layer]) for layer in layers))
 
 
-def _plane_densities(layer: NoisyLayer, x: Tensor) -> tuple[float, ...]:
-    """Share of ones in each bit-plane of the layer's input vectors, most significant first (two's complement)."""
+def _record(layer: NoisyLayer, uses: list[Tensor]) -> LayerActivity:
+    """The mean over all uses of a layer."""
+    active, means, squares = (
+        tuple(math.fsum(values) / len(values) for values in zip(*each, strict=True))
+        for each in zip(*[use.tolist() for use in uses], strict=True)
+    )
+    several = {"mean_inputs": means, "mean_squares": squares} if layer.accelerator.dac_bits > 1 else {}
+    return LayerActivity(plane_densities=active, level_shares=_level_shares(layer), **several)
+
+
+def _cycle_statistics(layer: NoisyLayer, x: Tensor) -> Tensor:
+    """Share above 0, mean and mean square of the inputs in each cycle, most significant first (3, cycles).
+
+    Means are relative to the largest input of a cycle. Negative codes are in two's complement.
+    """
     parts = layer.parts(layer.programmed[0], layer.input_codes(x))
     vectors = [layer.input_vectors(codes) for _, codes, _ in parts]
     codes = torch.stack([each.vectors(0, len(each)).int() for each in vectors])
-    bits = reversed(range(layer.accelerator.input_bits))
-    return tuple(float(((codes >> bit) & 1).float().mean()) for bit in bits)
+    bits, full = layer.accelerator.dac_bits, 2**layer.accelerator.dac_bits - 1
+    cycles = [(codes >> bits * place) & full for place in reversed(range(layer.accelerator.input_cycles))]
+    statistics = [((each > 0).float().mean(), (each / full).mean(), (each / full).square().mean()) for each in cycles]
+    return torch.tensor(statistics).T
 
 
 def _level_shares(layer: NoisyLayer) -> tuple[float, ...]:
