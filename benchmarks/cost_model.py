@@ -1,4 +1,4 @@
-"""How long the cost model takes for VGG-8, compared with NeuroSim.
+"""How long the cost model and the silicon estimate take for VGG-8, compared with NeuroSim.
 
     python benchmarks/cost_model.py
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from hw_models.accelerator import Accelerator
 from hw_models.cost import estimate_cost
 from hw_models.devices import load_card
+from hw_models.silicon import silicon_estimate_of
 from hw_models.validation.neurosim_input import read_networks
 
 NETWORKS = Path(__file__).parent.parent / "tests" / "golden" / "networks.json"
@@ -40,15 +41,18 @@ def import_seconds() -> float:
 
 def main() -> None:
     layers, device = read_networks(NETWORKS)["VGG8_stock"], load_card("rram").device
-    seconds = []
+    seconds, with_silicon = [], []
     for values in itertools.product(*CHOICES.values()):
         accelerator = Accelerator(device=device, **dict(zip(CHOICES, values, strict=True)))
         start = time.perf_counter()
-        estimate_cost(accelerator, layers)
+        report = estimate_cost(accelerator, layers)
         seconds.append(time.perf_counter() - start)
-    del seconds[0]  # read the node's values
+        silicon_estimate_of(accelerator, layers, clock_s=report.clock_s)
+        with_silicon.append(time.perf_counter() - start)
+    del seconds[0], with_silicon[0]  # read the node's values
     median, p95 = statistics.median(seconds), sorted(seconds)[int(0.95 * len(seconds))]
     print(f"{len(seconds)} designs with VGG-8, one core: median {1e3 * median:.3f} ms, 95 % in {1e3 * p95:.3f} ms")
+    print(f"with the silicon estimate: median {1e3 * statistics.median(with_silicon):.3f} ms")
     print(f"NeuroSim: {NEUROSIM_VGG8_S:g} s for VGG-8, {NEUROSIM_VGG8_S / median:,.0f} times as long")
     print(f"NeuroSim: {NEUROSIM_MEDIAN_S:g} s over its table, {NEUROSIM_MEDIAN_S / median:,.0f} times as long")
     print(f"import hw_models.cost: {1e3 * import_seconds():.0f} ms")

@@ -31,13 +31,14 @@ def conversions_of(accelerator: Accelerator, layers: Sequence[MvmLayer], clock_s
         layers: The network, first layer first.
         clock_s: Time to read and convert one column (`CostReport.clock_s`).
     """
-    found: Counter[Macro] = Counter()
+    found: Counter[tuple[int, int]] = Counter()  # by rows and weight bits
     for mapped in map_network(accelerator, layers).layers:
         weight_bits, per_block = _of_one_block(accelerator, mapped)
-        by_rows = Counter(end - first for first, end in mapped.row_blocks)
-        for rows, blocks in by_rows.items():
-            found[_macro(accelerator, rows, weight_bits, clock_s)] += blocks * per_block
-    return found
+        whole, rest = divmod(mapped.rows_per_position, mapped.rows_read)
+        for rows, blocks in ((mapped.rows_read, whole), (rest, 1)):
+            if rows and blocks:
+                found[rows, weight_bits] += mapped.kernel_positions * blocks * per_block
+    return Counter({_macro(accelerator, rows, bits, clock_s): count for (rows, bits), count in found.items()})
 
 
 def _of_one_block(accelerator: Accelerator, mapped: LayerMapping) -> tuple[int, int]:
