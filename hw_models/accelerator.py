@@ -13,6 +13,7 @@ AdcType = Literal["sar", "flash", "flash_voltage"]
 WeightEncoding = Literal["offset", "differential"]
 Mapping = Literal["novel", "conventional"]
 InputDrive = Literal["voltage", "pulse_width"]
+Wires = Literal["ideal", "resistive"]
 SUPPLY_RANGE = (0.7, 1.2)  # assumed: supplies over the node's own at which its circuits still work as modelled
 TECH_NODES_NM = (7, 10, 14, 22, 32, 45)
 
@@ -50,8 +51,11 @@ class Accelerator:
             their own. None reads all rows.
         supply_v: Supply of the circuits around the cells, `SUPPLY_RANGE` times the node's own; None takes the node's.
         crossbar_columns: Bitlines of a crossbar, a power of two from 16 to 1024; None takes `crossbar_size`.
+        wires: Whether the simulated chips lose current to the resistance of rows and columns (`hw_models.wires`).
+            `ideal` for SRAM cells, in which no steady current flows, whatever is given.
 
-    A value of the last three that says what None says becomes None, so that equal hardware compares equal.
+    `rows_at_once`, `supply_v` and `crossbar_columns` become None if they say what None says, so that equal hardware
+    compares equal.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -76,6 +80,7 @@ class Accelerator:
     rows_at_once: int | None = None
     supply_v: float | None = None
     crossbar_columns: int | None = None
+    wires: Wires = "ideal"
 
     def __post_init__(self) -> None:
         if isinstance(self.device, str | Path):
@@ -161,8 +166,9 @@ _CHOICES = {
     "mapping": Mapping,
     "readout": Readout,
     "input_drive": InputDrive,
+    "wires": Wires,
 }
-_LATER = ("readout", "input_drive", "combine_columns", "rows_at_once", "supply_v", "crossbar_columns")
+_LATER = ("readout", "input_drive", "combine_columns", "rows_at_once", "supply_v", "crossbar_columns", "wires")
 
 
 def _check_values(chip: Accelerator) -> None:
@@ -197,7 +203,7 @@ def _check_values(chip: Accelerator) -> None:
 
 
 def _normalise(chip: Accelerator) -> None:
-    """Turn a value that says what None says into None."""
+    """Turn a value that says what the default says into the default."""
     plain = {
         "rows_at_once": chip.crossbar_size,
         "crossbar_columns": chip.crossbar_size,
@@ -206,6 +212,8 @@ def _normalise(chip: Accelerator) -> None:
     for name, value in plain.items():
         if getattr(chip, name) == value:
             object.__setattr__(chip, name, None)
+    if chip.device.cell == "sram":
+        object.__setattr__(chip, "wires", "ideal")
 
 
 def _check_size(chip: Accelerator) -> None:

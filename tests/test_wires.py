@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 
@@ -15,7 +17,13 @@ from hw_models.cost.activity import LayerActivity, assumed_activity
 from hw_models.devices import load_card
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
-from hw_models.wires import in_words, ir_drop
+from hw_models.wires import in_words, ir_drop, wire_lines
+from pipeline.analog.calibration import calibrate
+from pipeline.analog.cells import CellCode
+from pipeline.analog.layers import NoisyLinear
+from pipeline.analog.model import program_chip
+from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.analog.wires import with_wires
 
 
 def chip_of(device="rram", size=64, **changes):
@@ -127,3 +135,65 @@ def test_the_table_in_the_docs_is_what_the_model_gives():
 def test_readers_are_told_of_a_drop_that_matters():
     assert in_words(0.04) == ""
     assert "56% of a column's current" in in_words(0.56)
+
+
+def arrays_through_wires(device, size, patterns=6):
+    """Column currents over those of ideal wires' full scale: (nodal, as the forward pass weighs cells, ideal wires)."""
+    chip = chip_of(device, size, wires="resistive", weight_bits=2, input_bits=4)
+    mapped = map_network(chip, [layer_of(size, size // 2)]).layers[0]
+    code = CellCode(accelerator=chip, weight_bits=2)
+    cell, random = cell_in_crossbar(chip), np.random.default_rng(size)
+    digits = torch.from_numpy(random.integers(0, 2, (2, size // 2, size))).float()
+    row, column = wire_lines(chip, mapped, is_first=True)
+    weighed = (with_wires(code, digits, mapped, 0) + code.baseline) * row.delivered * column.delivered
+    ideal = digits + code.baseline
+    of_places = [each.movedim(-1, 0).flatten(1) for each in (weighed, ideal)]  # (rows, (columns of a weight, outputs))
+    places = np.array([output * 2 + k for k in range(2) for output in range(size // 2)])
+    per_level = (row.k**2 / cell.row_wire_ohm) / float(ideal.mean())  # a cell of mean conductance, over its levels
+    siemens = np.empty((size, size))
+    siemens[:, places] = per_level * of_places[1].numpy()
+    sums = []
+    for _ in range(patterns):
+        active = random.random(size) < 0.5
+        currents = column_currents(siemens[::-1], active[::-1], cell.row_wire_ohm, cell.column_wire_ohm)[places]
+        sums.append([currents / per_level, *(each[active].sum(0).numpy() for each in of_places)])
+    nodal, simulated, without = np.array(sums).transpose(1, 0, 2)
+    return nodal / without.max(), simulated / without.max(), without / without.max()
+
+
+def rms(values):
+    return float(np.sqrt((values**2).mean()))
+
+
+@pytest.mark.parametrize(
+    ("device", "size", "most"),
+    [("fefet", 64, 0.003), ("fefet", 128, 0.006), ("pcm", 32, 0.007), ("pcm", 64, 0.012), ("pcm", 128, 0.02),
+     ("rram", 32, 0.03), ("rram", 64, 0.03)],
+)  # fmt: skip
+def test_simulated_wires_err_little_against_the_nodal_solution(device, size, most):
+    nodal, simulated, ideal = arrays_through_wires(device, size)
+    assert rms(simulated - nodal) < most
+    assert rms(simulated - nodal) < 0.35 * rms(ideal - nodal), "most of the drop is in the profile"
+
+
+def test_wires_take_accuracy_of_a_product_and_more_on_larger_crossbars():
+    def error(size, **changes):
+        torch.manual_seed(1)
+        chip = chip_of("pcm", size, **{"adc_bits": 10, "weight_bits": 4, "input_bits": 4} | changes)
+        layer = layer_of(256, 64)
+        linear = NoisyLinear(256, 64, bias=False, accelerator=chip, mapping=map_network(chip, [layer]).layers[0])
+        x = torch.rand(64, 256)
+        calibrate(linear, x)
+        ideal = F.linear(x, linear.weight)
+        program_chip(linear, SimulatedChip.nominal(), "exact")
+        return rms((linear(x) - ideal).detach().numpy()) / rms(ideal.detach().numpy())
+
+    small, large = (error(size, wires="resistive") for size in (32, 256))
+    assert error(256) < small < large
+    assert error(256, wires="resistive", rows_at_once=32, crossbar_columns=32) < large
+    assert error(256, wires="resistive", weight_encoding="differential") < large, "an offset is subtracted digitally"
+
+
+def test_sram_has_ideal_wires_whatever_is_asked():
+    assert chip_of("sram", wires="resistive") == chip_of("sram")
+    assert chip_of("rram", wires="resistive") != chip_of("rram")

@@ -102,14 +102,19 @@ def assumed_activity(accelerator: Accelerator, layers: Sequence[MvmLayer]) -> Ac
     In the first layer, half of the input bits are 1. In the others, inputs are unsigned codes of a rectified Gaussian,
     half of them zero. Weights are normal, beside groups 0.
     """
-    bits, dac_bits = accelerator.input_bits, accelerator.dac_bits
-    first, *hidden = (assumed_levels(accelerator, layer) for layer in layers)
-    records = [LayerActivity.of_planes((0.5,) * bits, dac_bits, first)]
-    for levels in hidden:
-        active, means, squares = rectified_cycles(bits, dac_bits)
-        several = {"mean_inputs": means, "mean_squares": squares} if dac_bits > 1 else {}
-        records.append(LayerActivity(plane_densities=active, level_shares=levels, **several))
+    records = [assumed_layer_activity(accelerator, layer, is_first=not i) for i, layer in enumerate(layers)]
     return Activity(layers=tuple(records))
+
+
+def assumed_layer_activity(accelerator: Accelerator, layer: MvmLayer, *, is_first: bool) -> LayerActivity:
+    """One layer of `assumed_activity`."""
+    bits, dac_bits = accelerator.input_bits, accelerator.dac_bits
+    levels = assumed_levels(accelerator, layer)
+    if is_first:
+        return LayerActivity.of_planes((0.5,) * bits, dac_bits, levels)
+    active, means, squares = rectified_cycles(bits, dac_bits)
+    several = {"mean_inputs": means, "mean_squares": squares} if dac_bits > 1 else {}
+    return LayerActivity(plane_densities=active, level_shares=levels, **several)
 
 
 def spread_density(bit_density: float, bits: int, *, signed: bool = False) -> tuple[float, ...]:

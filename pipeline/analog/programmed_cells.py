@@ -19,6 +19,7 @@ from pipeline.analog.kernels import vector_code
 from pipeline.analog.kernels import windows as window_kernels
 from pipeline.analog.read_noise import ReadNoise
 from pipeline.analog.simulated_chip import SimulatedChip
+from pipeline.analog.wires import with_wires
 
 _SUMS_IN_MEMORY = 2**23  # column sums held at once by the torch path (32 MiB), 16 times as many on a GPU
 
@@ -182,6 +183,7 @@ def written_cells(
         levels = code.digits(whole)
     else:
         levels = with_column_gains(code, program(code, whole, chance, drift_time_s), mapping, chance)
+    levels = with_wires(code, levels, mapping, index)
     kernel_major = is_kernel_major(levels, mapping)
     in_rows = (levels.permute(0, 1, 3, 4, 2) if kernel_major else levels).flatten(2).to(codes.device)
     folded, of_sums = torch.empty_like(codes).copy_(code.fold(levels)), code.summed(in_rows)

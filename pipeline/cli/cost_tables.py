@@ -254,7 +254,7 @@ def notes(
     """Print what is outside the reference's range, and what the energy would be with other data."""
     for reason in report.outside_reference:
         console.print(f"[yellow]outside NeuroSim's range:[/yellow] {reason}")
-    if wires := in_words(report.ir_drop):
+    if wires := in_words(report.ir_drop, accelerator.wires):
         console.print(f"[yellow]{wires}[/yellow]", highlight=False)
     layers = list(workload.layers)
     scaled = [_scaled(accelerator, layers, factor) for factor in (0.5, 2.0)]

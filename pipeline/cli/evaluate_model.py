@@ -153,7 +153,7 @@ def _print(design: "DesignPoint", settings: Mapping[str, Any], found: "OwnMeasur
     )
     for reason in cost.outside_reference:
         print(f"  outside NeuroSim's range: {reason}")
-    if wires := in_words(cost.ir_drop):
+    if wires := in_words(cost.ir_drop, design.accelerator.wires):
         print(f"  {wires}")
     if found.uncounted:
         print(f"  operations whose cost is not known, and not charged: {', '.join(found.uncounted)}")

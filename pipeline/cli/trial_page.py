@@ -146,7 +146,7 @@ def _share(value: float | None, total: float, name: str) -> str:
 
 def _outside(shown: Evaluated) -> Text:
     reasons = shown.cost["outside_reference"]
-    wires = in_words(shown.cost.get("ir_drop", 0.0))  # earlier databases have none
+    wires = in_words(shown.cost.get("ir_drop", 0.0), shown.design.accelerator.wires)  # earlier databases have none
     told = ["Outside NeuroSim's range:", *(f"- {reason}" for reason in reasons)]
     lines = [*(told if reasons else ["This design is inside NeuroSim's range."]), wires]
     return Text("\n".join(line for line in lines if line) + "\n")

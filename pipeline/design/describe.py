@@ -51,6 +51,8 @@ def _describe_hardware(chip: Accelerator) -> str:
         parts.append(f"{chip.rows_at_once} rows at once")
     if chip.supply_v:
         parts.append(f"{chip.supply_v:g} V")
+    if chip.wires == "resistive":
+        parts.append("resistive wires")
     return ", ".join(parts)
 
 

@@ -53,7 +53,8 @@ def _note(findings: Findings) -> str:
 
 def _wires(findings: Findings) -> str:
     """How many designs of the front would lose current to their wires; empty if none would."""
-    drops = [drop for trial in findings.front if (drop := trial.cost.get("ir_drop", 0.0)) >= TOLD_FROM]
+    ideal = [trial for trial in findings.front if trial.design.accelerator.wires == "ideal"]
+    drops = [drop for trial in ideal if (drop := trial.cost.get("ir_drop", 0.0)) >= TOLD_FROM]
     if not drops:
         return ""
     return (

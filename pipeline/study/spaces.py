@@ -166,6 +166,9 @@ class HardwareSpace(StrictModel):
     crossbar_columns: WholeOrNull = Field(
         Dimension((None,)), description="Bitlines of a crossbar; null takes crossbar_size."
     )
+    wires: Text = Field(
+        Dimension(("ideal",)), description="ideal, or resistive: the simulated chips lose current to their wires."
+    )
 
     @model_validator(mode="after")
     def _each_value_is_possible(self) -> "HardwareSpace":
