@@ -14,11 +14,10 @@ from typing import Any
 
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.cell import cell_in_crossbar
-from hw_models.circuits.technology import WIRE_F_PER_M
+from hw_models.circuits.technology import THRESHOLD_V, WIRE_F_PER_M
 from hw_models.devices import CellDevice
 
 THERMAL_J = 1.380649e-23 * 300  # Boltzmann's constant (SI) x 300 K, the temperature of the technology table
-THRESHOLD_V = 0.4  # assumed: threshold of the transistors of a cell's read port
 DISCHARGE_SWING = 0.5  # assumed: largest drop of a bitline over the supply, so that cells stay current sources
 COMBINER_SIGMA = 0.01  # assumed: mismatch of a unit element (mirror or capacitor) that weighs a column
 _DRIFT = ("drift_nu", "drift_nu_sigma", "drift_nu_law", "drift_nu_sigma_law")

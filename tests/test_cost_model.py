@@ -365,7 +365,6 @@ def test_operations_of_a_padded_image_can_count_more_windows_than_run():
     ("changes", "way_out"),
     [
         pytest.param({"adc_bits": None}, "give 1 to 14 bits", id="an ideal converter has no cost"),
-        pytest.param({"dac_bits": 2}, "use dac_bits 1", id="wordlines are on or off"),
     ],
 )
 def test_an_accelerator_without_a_cost_model_is_refused(changes, way_out):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 from statistics import fmean
 
 import pytest
@@ -13,9 +14,10 @@ from test_mapping import RRAM, chip, conv, dense
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.cell import cell_in_crossbar
 from hw_models.circuits.combiner import UNIT_F
+from hw_models.circuits.converters import converters
 from hw_models.circuits.crossbar import crossbar
 from hw_models.circuits.digital import AdderTree, full_adders_of_tree
-from hw_models.circuits.technology import technology
+from hw_models.circuits.technology import _DELAYS, _ENERGIES, _LEAKAGES, Technology, linear_curve, technology
 from hw_models.cost import CostReport, estimate_cost
 from hw_models.cost.activity import Activity, LayerActivity, rectified_cycles
 from hw_models.devices import load_card
@@ -382,6 +384,54 @@ def test_activity_of_single_bits_is_refused_where_cycles_have_several():
         estimate_cost(several(), [dense("a", 64, 16)], activity=Activity(layers=(record,)))
 
 
+# Supply
+
+
+def test_energies_go_with_the_square_of_the_supply_and_leakage_with_the_supply():
+    own, low = technology(22), technology(22, 0.68)  # 0.8 of 0.85 V
+    for name in ("adder_next_j", "flipflop_clock_j", "bus_j_per_m", "global_core_read_j"):
+        assert getattr(low, name) == near(0.64 * getattr(own, name))
+    assert linear_curve(low.decoder_j, 8) == near(0.64 * linear_curve(own.decoder_j, 8))
+    assert low.flipflop_leak_w == near(0.8 * own.flipflop_leak_w)
+    assert technology(22, 0.85).adder_next_j == own.adder_next_j
+
+
+def test_gates_slow_down_by_the_alpha_power_law():
+    # 0.8 x (0.45 V / 0.28 V)^1.3
+    own, low = technology(22), technology(22, 0.68)
+    assert low.slowdown == near(0.8 * (0.45 / 0.28) ** 1.3)
+    assert low.r_n_ohm == near(low.slowdown * own.r_n_ohm)
+    assert technology(22, 1.0).slowdown < 1
+
+
+@pytest.mark.parametrize("adc_type", ["sar", "flash", "flash_voltage"])
+def test_a_converter_gets_nothing_from_another_supply(adc_type):
+    low, own, high = (converters(22, adc_type, 5, 1, 1e-5, None, supply_v) for supply_v in (0.68, None, 1.0))
+    energies = [adc.constant_w * adc.conversion_s for adc in (low, own, high)]
+    assert energies[0] == near(energies[1])
+    assert energies[2] == near(energies[1] * (1 / 0.85) ** 2)
+    assert low.conversion_s == near(technology(22, 0.68).slowdown * own.conversion_s)
+    assert high.conversion_s == own.conversion_s
+
+
+@pytest.mark.parametrize("kind", [chip, charge, discharge, digital])
+def test_a_lower_supply_takes_less_energy_and_more_time(kind):
+    low, own, high = (cost(kind(supply_v=supply_v)) for supply_v in (0.68, None, 1.0))
+    for name in ("drivers", "shift_add", "buffers", "interconnect"):
+        parts = [report.energy_by_component_j[name] for report in (low, own, high)]
+        assert parts == sorted(parts)
+        assert parts[0] < parts[1]
+    assert low.clock_s > 1.2 * own.clock_s
+    assert low.leakage_power_w < own.leakage_power_w
+
+
+def test_every_energy_leakage_and_delay_of_a_node_follows_the_supply():
+    scaled = {*_ENERGIES, *_LEAKAGES, *_DELAYS}
+    by_unit = {f.name for f in dataclasses.fields(Technology) if re.search(r"(_j|_leak_w|_ohm|_s|_per_m)$", f.name)}
+    kept = {"gate_cap_f_per_m", "ioff_n_a_per_m", "ioff_p_a_per_m", "sidewall_cap_f_per_m", "contact_cap_f_per_m"}
+    assert by_unit - kept == scaled
+
+
 # Rectangular crossbars
 
 
@@ -419,6 +469,7 @@ def choices(draw) -> dict[str, object]:
         "combine_columns": draw(st.booleans()),
         "crossbar_columns": draw(st.sampled_from([None, 32, 256])),
         "dac_bits": draw(st.sampled_from([1, 3])),
+        "supply_v": draw(st.sampled_from([None, 0.7, 1.0])),
     }
 
 
@@ -444,6 +495,10 @@ def test_breakdowns_sum_to_totals_and_conversions_are_those_of_the_mapping(kind,
         ({"rows_at_once": 32}, "rows_at_once 32: the reference knows all rows only"),
         ({"combine_columns": True}, "combine_columns true: the reference knows a conversion of each column only"),
         ({"crossbar_columns": 32}, "crossbar_columns 32: the reference knows square crossbars only"),
+        (
+            {"supply_v": 0.8},
+            "supply_v 0.8: the reference knows the node's supply only",
+        ),
         (
             {"dac_bits": 2},
             "dac_bits 2: the reference knows 1 only",

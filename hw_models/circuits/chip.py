@@ -50,7 +50,7 @@ class Chip:
 
 def build_chip(accelerator: Accelerator, mapping: NetworkMapping, accumulate_wide_weights: bool) -> Chip:
     """Size the chip for a mapped network."""
-    tech, plan = technology(accelerator.tech_node_nm), mapping.floorplan
+    tech, plan = technology(accelerator.tech_node_nm, accelerator.supply_v), mapping.floorplan
     unit = crossbar(accelerator, accumulate_wide_weights)
     side, pes = plan.pes_per_tile_side, plan.pes_per_novel_tile
     tile = build_tile(accelerator, unit, pe_size=plan.pe_size, pes=side**2, side=side)
@@ -90,7 +90,7 @@ def _levels_below_chip(plan: Floorplan) -> int:
 def _chip_htree(accelerator: Accelerator, mapping: NetworkMapping, tile: Tile) -> HTree:
     """The bus between tiles, as if all tiles were of this kind."""
     return HTree(
-        tech=technology(accelerator.tech_node_nm),
+        tech=technology(accelerator.tech_node_nm, accelerator.supply_v),
         grid=mapping.grid,
         leaf_m=math.sqrt(sum(tile.area_m2.values())),
         bus_bits=_bus_bits(accelerator, mapping),

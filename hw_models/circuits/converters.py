@@ -25,13 +25,14 @@ class CurrentDecision:
     NeuroSim fits transistor-level simulations by a curve in x: the resistance of the comparator's reference over that
     of the column. The slowest comparator of a column sets its time.
 
-    `levels` are the converter's, `rows` the crossbar's, and the resistances a cell's.
+    `levels` are the converter's, `rows` the crossbar's, the resistances a cell's, and `slowdown` the node's.
     """
 
     levels: int
     rows: int
     r_on_ohm: float
     r_off_ohm: float
+    slowdown: float = 1.0
 
     @property
     def top_reference_ohm(self) -> float:
@@ -42,7 +43,7 @@ class CurrentDecision:
         """Decision time of a column. References are assumed so dense that one lies at the curve's local maximum."""
         crest = max(_decision(x) for x in (min(self.top_reference_ohm / column_ohm, x) for x in _CRESTS))
         settled = (0.0714 * math.log(column_ohm / 1e3) + 0.7651) * 1e-9 * crest
-        return min(max(settled, _COMPARATOR_S), _LONGEST_DECISION_S)
+        return self.slowdown * min(max(settled, _COMPARATOR_S), _LONGEST_DECISION_S)
 
     def slowest_s(self, lowest_ohm: float = 0.0, highest_ohm: float = math.inf) -> float:
         """Decision time of the slowest column whose resistance may lie anywhere between two limits.
@@ -103,36 +104,48 @@ NO_CONVERTERS = Converters(
 
 @functools.lru_cache(maxsize=256)
 def converters(
-    node_nm: int, adc_type: AdcType, adc_bits: int, count: int, width_m: float, decision: CurrentDecision | None = None
+    node_nm: int,
+    adc_type: AdcType,
+    adc_bits: int,
+    count: int,
+    width_m: float,
+    decision: CurrentDecision | None = None,
+    supply_v: float | None = None,
 ) -> Converters:
-    """The `count` converters below a crossbar of `width_m`; `decision` is as in `Converters`."""
-    tech, levels, current_mode = technology(node_nm), 2**adc_bits, adc_type == "flash"
+    """The `count` converters below a crossbar of `width_m`; `decision` is as in `Converters`.
+
+    Their figures hold at the node's own supply. At a lower one a conversion takes longer, as gates do, and no less
+    energy; at a higher one it takes more energy, with the square of the supply, and no less time (assumed).
+    """
+    tech, levels, current_mode = technology(node_nm, supply_v), 2**adc_bits, adc_type == "flash"
+    slower, dearer = max(1.0, tech.slowdown), max(1.0, (tech.supply_v / technology(node_nm).supply_v) ** 2)
     if adc_type == "sar":
-        return _sar(tech, adc_bits, count)
+        return _sar(tech, adc_bits, count, slower, dearer)
     gates = 57 + 49 if current_mode else 52 + 60
     return Converters(
         area_m2=(levels - 1) * count * gates * _gate_m2(tech) + _encoders_m2(tech, levels, count, width_m),
-        constant_w=(levels - 1) * (tech.csa_w_per_level if current_mode else tech.vsa_w_per_level),
+        constant_w=(levels - 1) * (tech.csa_w_per_level if current_mode else tech.vsa_w_per_level) * dearer / slower,
         kappa=tech.csa_kappa if current_mode else tech.vsa_kappa,
         exponent=tech.column_exponent,
-        conversion_s=_COMPARATOR_S,
+        conversion_s=_COMPARATOR_S * slower,
         decision=decision,
-        slowest_s=decision.slowest_s() if decision else _COMPARATOR_S,
+        slowest_s=decision.slowest_s() if decision else _COMPARATOR_S * slower,
         delay_s=linear_curve(tech.encoder_s, levels),
         encoder_j=linear_curve(tech.encoder_j, levels),
         leakage_w=count * linear_curve(tech.encoder_leak_w, levels),
     )
 
 
-def _sar(tech: Technology, adc_bits: int, count: int) -> Converters:
+def _sar(tech: Technology, adc_bits: int, count: int, slower: float, dearer: float) -> Converters:
+    conversion_s = (adc_bits + 1) * _SAR_BIT_S * slower
     return Converters(
         area_m2=count * (269 + 109 * (adc_bits - 1) + 209 + 73 * (adc_bits - 1)) * _gate_m2(tech),
-        constant_w=tech.sar_w_per_bit * adc_bits + tech.sar_w,
+        constant_w=(tech.sar_w_per_bit * adc_bits + tech.sar_w) * dearer / slower,
         kappa=tech.sar_kappa,
         exponent=tech.column_exponent,
-        conversion_s=(adc_bits + 1) * _SAR_BIT_S,
+        conversion_s=conversion_s,
         decision=None,
-        slowest_s=(adc_bits + 1) * _SAR_BIT_S,
+        slowest_s=conversion_s,
         delay_s=0.0,
         encoder_j=0.0,
         leakage_w=0.0,

@@ -75,7 +75,7 @@ class Periphery:
     """
 
     def __init__(self, accelerator: Accelerator, accumulate_wide_weights: bool) -> None:
-        self.tech: Technology = technology(accelerator.tech_node_nm)
+        self.tech: Technology = technology(accelerator.tech_node_nm, accelerator.supply_v)
         self.device = accelerator.device
         self.is_sram = accelerator.device.cell == "sram"
         self.rows, self.columns = accelerator.crossbar_size, accelerator.columns
@@ -105,8 +105,8 @@ class Periphery:
         self.drive = input_drive(accelerator, self.tech)
         self.tree = _tree(accelerator, self.tech)
         self.mux_gate = PassGate.of_resistance(self.tech, ACCESS_SHARE * self.column_ohm() / self._cells_in_parallel())
-        self.decoder_m = self._decoder_m(self.cols_per_adc)
-        self.group_decoder_m = self._decoder_m(self.reads)
+        self.decoder_m = _decoder_m(self.tech, self.cols_per_adc)
+        self.group_decoder_m = _decoder_m(self.tech, self.reads)
 
     def _converters(self, accelerator: Accelerator) -> Converters:
         if accelerator.readout == "digital":
@@ -118,9 +118,16 @@ class Periphery:
                 rows=self.rows_read,
                 r_on_ohm=self.device.r_on_ohm,
                 r_off_ohm=self.device.r_off_ohm,
+                slowdown=max(1.0, self.tech.slowdown),
             )
         adc = converters(
-            accelerator.tech_node_nm, accelerator.adc_type, self.column_bits, self.adcs, self.width_m, decision
+            accelerator.tech_node_nm,
+            accelerator.adc_type,
+            self.column_bits,
+            self.adcs,
+            self.width_m,
+            decision,
+            accelerator.supply_v,
         )
         return adc if accelerator.readout == "current" else dataclasses.replace(adc, kappa=0.0)
 
@@ -151,7 +158,7 @@ class Periphery:
             "shift_add": self._shift_add_m2(),
             "drivers": rows + columns,
             "multiplexers": self._mux_m2() + math.prod(self.decoder_m),
-            "adder_trees": self._tree_m2(),
+            "adder_trees": _tree_m2(self.tree, self.column_bits),
         }, rows
 
     def _shift_add_m2(self) -> float:
@@ -166,12 +173,6 @@ class Periphery:
     def shift_adders(self) -> list[ShiftAdder]:
         """Those of `over_weight` and `over_input` that there are."""
         return [adder for adder in (self.over_weight, self.over_input) if adder]
-
-    def _tree_m2(self) -> float:
-        """Area of the trees of a digital macro, with a NAND gate and an inverter for each product, and registers."""
-        gate_m2 = AND_PITCHES * self.tech.gate_pitch_m * self.tech.cell_height_m
-        register_m2 = self.column_bits * self.tech.flipflop_width_m * self.tech.cell_height_m
-        return self.tree.area_m2() + self.tree.trees * (self.rows_read * gate_m2 + register_m2)
 
     def _row_switch_m2(self) -> float:
         columns = rows_needed(self.rows, self.height_m / self.tech.cell_height_m)
@@ -211,13 +212,22 @@ class Periphery:
         folds = math.floor(self.width_m / per_row / gates_per_column / pitch + 1e-9) - 1
         return rows * gate.height_m(self.tech, max(1, folds))
 
-    def _decoder_m(self, ways: int) -> tuple[float, float]:
-        """Height and width of a decoder: of the column multiplexers, and of the groups of rows that are read."""
-        if ways == 1:
-            return 0.0, 0.0
-        bits, pitch = math.log2(ways), self.tech.gate_pitch_m
-        width = 14 * pitch if bits <= 2 else (15 if bits <= 4 else 16) * pitch + 5.6 * self.tech.node_m * bits
-        return ways * self.tech.cell_height_m, width
+
+def _decoder_m(tech: Technology, ways: int) -> tuple[float, float]:
+    """Height and width of a decoder: of the column multiplexers, and of the groups of rows that are read."""
+    if ways == 1:
+        return 0.0, 0.0
+    bits, pitch = math.log2(ways), tech.gate_pitch_m
+    width = 14 * pitch if bits <= 2 else (15 if bits <= 4 else 16) * pitch + 5.6 * tech.node_m * bits
+    return ways * tech.cell_height_m, width
+
+
+def _tree_m2(tree: AdderTree, column_bits: int) -> float:
+    """Area of the trees of a digital macro, with a NAND gate and an inverter for each product, and registers."""
+    tech = tree.tech
+    gate_m2 = AND_PITCHES * tech.gate_pitch_m * tech.cell_height_m
+    register_m2 = column_bits * tech.flipflop_width_m * tech.cell_height_m
+    return tree.area_m2() + tree.trees * (tree.inputs * gate_m2 + register_m2)
 
 
 def weights_per_scan(cols_per_adc: int, columns_per_weight: int, accumulate_wide_weights: bool) -> int:

@@ -33,7 +33,7 @@ def sensing_s(p: Periphery) -> float:
     """Time from switching a wordline until a column is converted, or until the tree of a digital macro has added."""
     row = _row_s(p)
     if p.readout == "digital":
-        return max(SENSING_FACTOR * (row + _tree_s(p)), 1 / NEUROSIM_CLOCK_HZ)
+        return max(SENSING_FACTOR * (row + _tree_s(p)), max(1.0, p.tech.slowdown) / NEUROSIM_CLOCK_HZ)
     settled = max(row, _mux_s(p)) + _columns_s(p, row) + pulses_s(p)
     return SENSING_FACTOR * (settled + p.converters.slowest_s + p.converters.delay_s + p.combiner.settling_s)
 

@@ -87,6 +87,7 @@ class Technology:
     bus_j_per_m: float
     pool_m2: Points
     pool_j: Points
+    slowdown: float = 1.0  # delays over those at the node's own supply
 
     @property
     def is_finfet(self) -> bool:
@@ -136,15 +137,53 @@ class Technology:
         return self.flipflop_clock_j + self.flipflop_data_j
 
 
+THRESHOLD_V = 0.4  # assumed: threshold of transistors, at all nodes
+_ALPHA = 1.3  # of the alpha-power law
+_ENERGIES = (
+    *("flipflop_clock_j", "flipflop_data_j", "adder_first_j", "adder_next_j", "encoder_j", "row_switch_j", "decoder_j"),
+    *("global_core_read_j", "global_core_write_j", "tile_core_read_j", "tile_core_write_j"),
+    *("htree_j_per_m", "bus_j_per_m", "pool_j"),
+)
+_LEAKAGES = (
+    *("flipflop_leak_w", "adder_leak_w", "encoder_leak_w", "precharger_leak_w", "write_driver_leak_w"),
+    *("decoder_leak_w", "tile_core_leak_w"),
+)
+_DELAYS = ("r_n_ohm", "r_p_ohm", "passgate_ohm", "encoder_s", "htree_s_per_m")
 WIRE_F_PER_M = 0.2e-15 / 1e-6  # 0.2 fF/um for every wire
 METAL_F_PER_M2 = 2e-3  # assumed: metal fringe capacitors above circuits, 2 fF/um2
 SINGLE_TYPE_MARGIN_F = 3.6  # margins along a side of a cell whose transistors are of one type
 PASSGATE_GAP_F = 7.1  # 3.5 F gap between the NMOS and PMOS halves of a cell, and 3.6 F margins
 
 
+def technology(node_nm: int, supply_v: float | None = None) -> Technology:
+    """A node, at its own supply or another; `node_nm` is one of `hw_models.accelerator.TECH_NODES_NM`.
+
+    With the supply V, energies go with V^2, leakage with V, and delays with V / (V - threshold)^1.3. The power of
+    converters is that at the node's own supply (`converters.converters` says what another one does to them).
+
+    Source of the delays: alpha-power law (Sakurai, Newton, JSSC 1990), exponent 1.3 of short channels.
+    """
+    return _node(node_nm) if supply_v is None else _at_supply(node_nm, supply_v)
+
+
+@functools.lru_cache(maxsize=256)
+def _at_supply(node_nm: int, supply_v: float) -> Technology:
+    own = _node(node_nm)
+    ratio = supply_v / own.supply_v
+    slowdown = ratio * ((own.supply_v - THRESHOLD_V) / (supply_v - THRESHOLD_V)) ** _ALPHA
+    changes: dict[str, Any] = {"supply_v": supply_v, "slowdown": slowdown}
+    for names, factor in ((_ENERGIES, ratio**2), (_LEAKAGES, ratio), (_DELAYS, slowdown)):
+        for name in names:
+            changes[name] = _times(getattr(own, name), factor)
+    return dataclasses.replace(own, **changes)
+
+
+def _times(value: float | Points, factor: float) -> float | Points:
+    return tuple((at, factor * each) for at, each in value) if isinstance(value, tuple) else factor * value
+
+
 @functools.cache
-def technology(node_nm: int) -> Technology:
-    """Read a node; `node_nm` is one of `hw_models.accelerator.TECH_NODES_NM`."""
+def _node(node_nm: int) -> Technology:
     curves: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     values: dict[str, Any] = {"node_m": node_nm * 1e-9}
     with TABLE.open(newline="", encoding="utf-8") as file:

@@ -33,7 +33,11 @@ class ProcessingElement:
 
 def build_pe(accelerator: Accelerator, unit: Crossbar, pe_size: int) -> ProcessingElement:
     """Size a PE of `pe_size` cells along a side, made of the crossbar `unit`."""
-    tech, rows, columns = technology(accelerator.tech_node_nm), accelerator.crossbar_size, accelerator.columns
+    tech, rows, columns = (
+        technology(accelerator.tech_node_nm, accelerator.supply_v),
+        accelerator.crossbar_size,
+        accelerator.columns,
+    )
     per_side = pe_size // rows
     tree = AdderTree(
         tech=tech,
@@ -131,7 +135,7 @@ def build_tile(
 
     Quirk: a novel tile has as many buffer cores as `sibling`, the conventional tile of the same chip.
     """
-    tech, pe = technology(accelerator.tech_node_nm), build_pe(accelerator, unit, pe_size)
+    tech, pe = technology(accelerator.tech_node_nm, accelerator.supply_v), build_pe(accelerator, unit, pe_size)
     bus_bits, columns = side * accelerator.crossbar_size, side * accelerator.columns
     tree = AdderTree(
         tech=tech,

@@ -80,10 +80,6 @@ def estimate_cost(
 
 def _check(accelerator: Accelerator, layers: Sequence[MvmLayer], activity: Activity | None, adc_model: str) -> None:
     column_bits(accelerator)  # refuses ideal converters
-    for name in ("supply_v",):  # not charged yet
-        default = {field.name: field.default for field in dataclasses.fields(Accelerator)}[name]
-        if getattr(accelerator, name) != default:
-            raise ValueError(f"{name} {getattr(accelerator, name)} has no cost model yet; use {default}")
     if adc_model not in ("reference", "survey"):
         raise ValueError(f"adc_model must be reference or survey, got {adc_model!r}")
     if activity is None:
