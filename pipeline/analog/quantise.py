@@ -123,13 +123,12 @@ class QuantisedLayer(LayerShape):
             return weight.new_tensor(2.0**-self.weight_format.fraction_bits)
         if self.range_rule == "error":
             values = weight, torch.aminmax(weight), self.weight_bounds
-            return self.search.step(*values, self.training, self._code_variance(weight.device)).clamp(min=1e-12)
+            variance = sigma_on(
+                weight.device, self.code, self.weight_bounds[0]
+            ).square()  # of each code, in codes squared
+            return self.search.step(*values, self.training, variance).clamp(min=1e-12)
         rms = weight.square().mean().sqrt()
         return (WEIGHT_CLIP_RMS * rms / self.code.max_code).clamp(min=1e-12)
-
-    def _code_variance(self, device: torch.device) -> Tensor:
-        """Variance of the programming error of each weight code, in codes squared."""
-        return sigma_on(device, self.code, self.weight_bounds[0]).square()
 
     @property
     def input_bounds(self) -> tuple[int, int]:
@@ -170,12 +169,7 @@ class QuantisedLayer(LayerShape):
         dense = x.is_contiguous(memory_format=torch.channels_last) if x.dim() == 4 else False
         low, high = torch.aminmax(x.permute(0, 2, 3, 1) if dense else x)  # reads in memory order
         if self._looks_at_signs and low < 0 and not self.signed_inputs:
-            if self.accelerator.dac_bits > 1 or self.accelerator.input_bits < 2:
-                raise ValueError(
-                    f"{self.label} has negative inputs, which need two's complement planes: dac_bits 1 and 2 or "
-                    f"more input_bits, got {self.accelerator.dac_bits} and {self.accelerator.input_bits}; "
-                    "put a ReLU before the layer or change the accelerator"
-                )
+            _check_planes(self.label, self.accelerator)
             self.signed_inputs.fill_(True)
         if self.training and self._looks_at_signs:
             self._seen_signed = bool(self.signed_inputs)
@@ -212,3 +206,12 @@ class QuantisedLayer(LayerShape):
         weight = weight.as_strided(weight.shape, self.weight.stride())
         dtype = self.training_dtype or torch.float32
         return self.product(x.to(dtype), weight.to(dtype), None if self.bias is None else self.bias.to(dtype))
+
+
+def _check_planes(label: str, accelerator: Accelerator) -> None:
+    if accelerator.dac_bits > 1 or accelerator.input_bits < 2:
+        raise ValueError(
+            f"{label} has negative inputs, which need two's complement planes: dac_bits 1 and 2 or more input_bits, "
+            f"got {accelerator.dac_bits} and {accelerator.input_bits}; put a ReLU before the layer or change the "
+            "accelerator"
+        )
