@@ -123,9 +123,7 @@ class QuantisedLayer(LayerShape):
             return weight.new_tensor(2.0**-self.weight_format.fraction_bits)
         if self.range_rule == "error":
             values = weight, torch.aminmax(weight), self.weight_bounds
-            variance = sigma_on(
-                weight.device, self.code, self.weight_bounds[0]
-            ).square()  # of each code, in codes squared
+            variance = sigma_on(weight.device, self.code, self.weight_bounds[0]).square()
             return self.search.step(*values, self.training, variance).clamp(min=1e-12)
         rms = weight.square().mean().sqrt()
         return (WEIGHT_CLIP_RMS * rms / self.code.max_code).clamp(min=1e-12)
