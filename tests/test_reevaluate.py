@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from hw_models.devices import load_device
 from pipeline.cli.app import app
 from pipeline.data.batches import load_images
 from pipeline.database.open_study import open_study
@@ -19,10 +20,14 @@ from pipeline.database.transaction import transaction
 from pipeline.database.trials import remeasured
 from pipeline.design.design_point import DesignPoint
 from pipeline.follow_up import device_requirements as require_module
+from pipeline.follow_up import error_sources
 from pipeline.follow_up.device_requirements import _boundary, _properties, requirements
+from pipeline.follow_up.error_sources import error_budget
 from pipeline.follow_up.measure_again import Settings, measure_again
 from pipeline.follow_up.networks import finished_network, moved_network, scaled_sigma, with_device
 from pipeline.follow_up.stored import stored_study
+from pipeline.networks.workload import cost_of
+from pipeline.report.findings import read_findings
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 from pipeline.trial.evaluate import evaluate
@@ -173,6 +178,119 @@ def test_a_training_on_other_images_is_kept_for_further_measurements(folder, nac
 def test_what_cannot_be_measured_is_refused(nacim, words, says):
     with pytest.raises(ValueError, match=says):
         nacim("evaluate", "tiny.yaml", *words)
+
+
+# Another memory cell, other trainings, sources of error
+
+
+def test_a_design_is_measured_on_another_memory_cell(folder, nacim):
+    cells = [DesignPoint.from_dict(trial.user_attrs["design"]).accelerator.device.name for trial in trials(folder)]
+    number = cells.index("rram")
+    _, output = nacim("evaluate", "tiny.yaml", "--trial", number, "--chips", 2, "--device", "pcm", "--json")
+    (entry,) = json.loads(output)
+    design = DesignPoint.from_dict(trials(folder)[number].user_attrs["design"])
+    swapped = dataclasses.replace(design.accelerator, device=load_device("pcm"))
+    assert entry["settings"]["device"] == load_device("pcm").to_dict()
+    cost = cost_of(dataclasses.replace(design, accelerator=swapped))
+    assert entry["cost"]["energy_j"] == cost.energy_j != trials(folder)[number].user_attrs["energy_j"]
+    assert entry["test"]["float_accuracy"] == trials(folder)[number].user_attrs["variation"]["test"]["float_accuracy"]
+    _, page = nacim("show", "tiny.yaml", "--trial", number)
+    assert "on pcm cells" in page
+    study = stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny").study
+    (shown,) = (trial for trial in read_findings(study).evaluated if trial.number == number)
+    assert not [each for each in shown.remeasured if "device" in each["settings"]], "no figure takes it for the trial"
+
+
+def test_the_same_cell_under_another_name_gives_the_same_accuracy(folder):
+    stored = stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny")
+    trial = stored.trial(0)
+    own = DesignPoint.from_dict(trial.user_attrs["design"]).accelerator.device
+    swapped = measure_again(stored, trial, Settings(chips=2, device=dataclasses.replace(own, name="twin")))
+    assert swapped == measure_again(stored, trial, Settings(chips=2))
+
+
+def test_a_cell_that_a_design_cannot_have_is_told(nacim):
+    with pytest.raises(ValueError, match="cell_bits 2 is more than a sram cell holds"):
+        nacim("evaluate", "tiny.yaml", "--trial", 0, "--device", "sram", "--chips", 2)
+
+
+def test_a_drift_time_without_drift_is_told(nacim, capsys, folder):
+    cells = [DesignPoint.from_dict(trial.user_attrs["design"]).accelerator.device.name for trial in trials(folder)]
+    number = cells.index("rram")
+    with pytest.MonkeyPatch.context() as patch:
+        said: list[str] = []
+        patch.setattr("builtins.print", lambda *words, **named: said.append(" ".join(map(str, words))))
+        nacim("evaluate", "tiny.yaml", "--trial", number, "--drift-time", 1000, "--chips", 2)
+    assert "nacim: the card of rram has no drift; a drift time changes nothing" in said
+
+
+def test_several_trainings_of_a_trial_are_compared(folder, nacim, monkeypatch):
+    words = ("evaluate", "tiny.yaml", "--trial", 0, "--chips", 2, "--seeds", 3)
+    _, output = nacim(*words, "--json")
+    entries = json.loads(output)
+    assert [entry["settings"].get("training_seed") for entry in entries] == [None, 1, 2]
+    stored = trials(folder)[0].user_attrs["variation"]["validation"]
+    floats = [entry["validation"]["float_accuracy"] for entry in entries]
+    assert floats[0] == stored["float_accuracy"], "the search's own training"
+    assert len(set(floats)) > 1, "the others are trainings of their own"
+    monkeypatch.setattr("pipeline.follow_up.networks.new_network", None)  # they are not trained again
+    _, output = nacim(*words)
+    mean = sum(entry["test"]["mean"] for entry in entries) / 3
+    assert f"3 trainings: test {mean:.2%}, standard deviation" in output
+
+
+@pytest.fixture(scope="module")
+def budget(folder):
+    stored = stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny")
+    cells = [DesignPoint.from_dict(trial.user_attrs["design"]).accelerator.device.name for trial in trials(folder)]
+    trial = stored.trial(cells.index("pcm"))
+    return stored, trial, error_budget(stored, trial, Settings(chips=2, drift_time_s=1e6))
+
+
+def test_each_source_of_error_is_switched_off_alone(budget):
+    """Whatever is left on the cell without one source is the design's own; without all, nothing errs."""
+    _, trial, _ = budget
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    changed: list[str] = []
+    for source in error_sources._SOURCES:
+        if not source.absent(design, 1e6):
+            before, after = (each.accelerator.to_dict() for each in (design, source.off(design)))
+            before, after = (chip | chip.pop("device") for chip in (before, after))
+            names = [name for name in before if before[name] != after[name]]
+            assert names
+            assert source.off(source.off(design)) == source.off(design)
+            changed += names
+            design_without = source.off(design)
+            assert source.absent(design_without, 1e6), source.name
+    assert len(set(changed)) == len(changed), "no field belongs to two sources"
+    assert {"programming_sigma", "read_sigma", "drift_nu", "adc_bits"} <= set(changed)
+    ideal = error_sources._without(design, list(error_sources._SOURCES))
+    assert not ideal.accelerator.device.is_noisy
+
+
+def test_a_budget_begins_with_float_and_ends_with_everything(budget):
+    stored, trial, found = budget
+    (_, test) = measure_again(stored, trial, Settings(chips=2, drift_time_s=1e6))
+    assert (found.everything, found.float_accuracy) == (test, test.float_accuracy)
+    assert found.quantised.std == 0
+    by_name = {source.name: source for source in found.sources}
+    assert by_name["mismatch"].absent == "the card has no capacitors and no read ports"
+    assert by_name["mismatch"].alone is None
+    assert by_name["drift"].alone.mean < found.quantised.mean, "a million seconds of drift"
+    assert by_name["drift"].without.mean > found.everything.mean
+    assert by_name["converter"].alone.std == 0, "converters of an ideal cell: all chips are alike"
+
+
+def test_a_budget_is_printed_with_what_is_absent(folder, nacim):
+    _, output = nacim("evaluate", "tiny.yaml", "--trial", 0, "--by-source", "--chips", 2)
+    for part in ("none: float", "quantisation", "programming", "converter", "all of them", "Losses do not add up"):
+        assert part in output
+    assert "give a time: --drift-time SECONDS" in output or "the card has no drift" in output
+    _, output = nacim("evaluate", "tiny.yaml", "--trial", 0, "--by-source", "--chips", 2, "--json")
+    (plain,) = json.loads(output)
+    assert plain["everything"]["mean"] <= 1
+    with pytest.raises(ValueError, match="--by-source measures the weights of the search"):
+        nacim("evaluate", "tiny.yaml", "--trial", 0, "--by-source", "--seeds", 2)
 
 
 # Requirements

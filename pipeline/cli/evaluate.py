@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline.follow_up.measure_again import Settings as Measurement
     from pipeline.follow_up.stored import StoredStudy
 
+_COSTS = ("energy_j", "latency_s", "area_m2", "tops_per_watt")  # printed for another memory cell
 REPLAY_DIFFERS = 5  # exit code
 Numbers = Annotated[list[int] | None, typer.Option("--trial", help="Number of a trial; may be repeated.")]
 Front = Annotated[bool, typer.Option("--front", help="All trials on the Pareto front.")]
@@ -47,6 +49,18 @@ PerChip = Annotated[
 TestImages = Annotated[int | None, typer.Option(help="Test images to measure on; the study's number otherwise.")]
 Epochs = Annotated[
     int | None, typer.Option(help="Train the network anew for this many epochs, without a supernet's weights.")
+]
+Devices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--device", metavar="CARD", help="The same designs on the memory cells of another card; may be repeated."
+    ),
+]
+TrainingSeeds = Annotated[
+    int, typer.Option("--seeds", help="Trainings of each trial: the search's own, and others with other seeds.")
+]
+BySource = Annotated[
+    bool, typer.Option("--by-source", help="What each source of error costs: alone, and all but that one.")
 ]
 TrainImages = Annotated[int | None, typer.Option(help="With --epochs: training images; the study's number otherwise.")]
 Model = Annotated[
@@ -90,6 +104,9 @@ def evaluate(
     test_images: TestImages = None,
     epochs: Epochs = None,
     train_images: TrainImages = None,
+    device: Devices = None,
+    seeds: TrainingSeeds = 1,
+    by_source: BySource = False,
     replay: Replayed = False,
     model: Model = None,
     weights: Weights = None,
@@ -120,6 +137,9 @@ def evaluate(
         "--front": front,
         "--epochs": epochs,
         "--train-images": train_images,
+        "--device": device,
+        "--seeds": seeds > 1,
+        "--by-source": by_source,
         "--replay": replay,
         "--storage": storage,
         "--out": out,
@@ -138,6 +158,9 @@ def evaluate(
         if given:
             way_out = "belongs to a study, not to --model; remove it" if model else "needs --model FILE.py:FUNCTION"
             raise ValueError(f"{option} {way_out}")
+    within("--seeds", seeds, 1)
+    if by_source and (seeds > 1 or epochs or replay):
+        raise ValueError("--by-source measures the weights of the search: remove --seeds, --epochs and --replay")
     if train_images and not epochs:
         raise ValueError(f"--train-images {train_images} needs --epochs: only a new training sees other images")
     for option, values in (("--drift-time", drift_time), ("--sigma-scale", sigma_scale)):
@@ -170,14 +193,12 @@ def evaluate(
         return
     if study_file is None:
         raise ValueError("give a study file, or a trained model: --model FILE.py:FUNCTION; see nacim evaluate --help")
-    from hw_models.devices import check_drift_time
+    from hw_models.devices import load_device
     from pipeline.follow_up.measure_again import Settings as Measurement
-    from pipeline.follow_up.stored import design_of, stored_study
+    from pipeline.follow_up.stored import stored_study
 
     stored = stored_study(study_file, storage, out, data_dir, changes_by_key(settings))
     chosen = stored.chosen(trial or [], front, replay)
-    for found, time_s in itertools.product(chosen, drift_time or ()):
-        check_drift_time(design_of(stored.spec, found).accelerator.device, time_s)
     if replay:
         _replay(stored, chosen, as_json)
         return
@@ -191,11 +212,33 @@ def evaluate(
         test_images=test_images or spec.dataset.test_images,
     )
     times: Sequence[float | None] = drift_time or [spec.variation.drift_time_s]
+    cells = [load_device(name) for name in device] if device else [None]
     each = [
-        dataclasses.replace(first, sigma_scale=scale, drift_time_s=time_s)
-        for scale, time_s in itertools.product(sigma_scale or [1.0], times)
+        dataclasses.replace(first, device=cell, sigma_scale=scale, drift_time_s=time_s, training_seed=number)
+        for cell, scale, time_s, number in itertools.product(cells, sigma_scale or [1.0], times, range(seeds))
     ]
-    _measure(stored, chosen, each, as_json)
+    _check_drift(stored, chosen, each)
+    if by_source:
+        from pipeline.cli.error_budget import print_budgets
+
+        print_budgets(stored, chosen, each, as_json)
+    else:
+        _measure(stored, chosen, each, as_json)
+
+
+def _check_drift(stored: "StoredStudy", trials: "Iterable[FrozenTrial]", settings: "Iterable[Measurement]") -> None:
+    """Refuse a drift time before what a card tells; say which cells have no drift, so that a time changes nothing."""
+    from hw_models.devices import check_drift_time
+    from pipeline.follow_up.stored import design_of
+
+    without: set[str] = set()
+    for each, trial in itertools.product(settings, trials):
+        device = each.device or design_of(stored.spec, trial).accelerator.device
+        check_drift_time(device, each.drift_time_s)
+        if each.drift_time_s is not None and not (device.drift_nu or device.drift_nu_sigma):
+            without.add(device.name)
+    for name in sorted(without):
+        print(f"nacim: the card of {name} has no drift; a drift time changes nothing", file=sys.stderr)
 
 
 def _measure(
@@ -217,16 +260,37 @@ def _measure(
     finally:  # results are shown even if they cannot be stored
         if as_json:
             print_json(entries)
+        else:
+            _print_spreads(entries)
+
+
+def _print_spreads(entries: "Sequence[dict[str, Any]]") -> None:
+    """For each trial and setting that was trained with several seeds: how far the trainings lie apart."""
+    from pipeline.database.trials import describe_settings
+
+    means: dict[str, list[float]] = {}
+    for entry in entries:
+        others = {name: value for name, value in entry["settings"].items() if name != "training_seed"}
+        title = f"trial {entry['trial']}: {describe_settings(others)}"
+        means.setdefault(title, []).append(entry["test"]["mean"])
+    for title, found in means.items():
+        if len(found) > 1:
+            spread = f"standard deviation {statistics.stdev(found):.2%}, {min(found):.2%} to {max(found):.2%}"
+            print(f"{title}, {len(found)} trainings: test {statistics.fmean(found):.2%}, {spread}")
 
 
 def _print_entry(entry: dict[str, Any]) -> None:
     from pipeline.cli.evaluate_model import report_line
     from pipeline.database.trials import describe_settings
+    from pipeline.design.metrics import METRICS
     from pipeline.design.results import VariationReport
 
     print(f"trial {entry['trial']}: {describe_settings(entry['settings'])}")
     for name in ("validation", "test"):
         print(report_line(name, VariationReport.from_dict(entry[name])))
+    if "cost" in entry:
+        shown = (f"{METRICS[name].show(entry['cost'][name])} {METRICS[name].unit}" for name in _COSTS)
+        print(f"  cost: {', '.join(shown)}")
 
 
 def _replay(stored: "StoredStudy", trials: "Iterable[FrozenTrial]", as_json: bool) -> None:

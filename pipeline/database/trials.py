@@ -149,6 +149,8 @@ def describe_settings(settings: dict[str, Any]) -> str:
     parts += [f"{settings['test_images']} test images"] if settings["test_images"] else []
     parts += [f"sigma x{settings['sigma_scale']:g}"] if settings["sigma_scale"] != 1 else []
     parts += [f"{settings['drift_time_s']:g} s after programming"] if settings["drift_time_s"] is not None else []
+    parts += [f"on {settings['device']['name']} cells"] if "device" in settings else []
+    parts += [f"training {settings['training_seed']} after the search's own"] if "training_seed" in settings else []
     return ", ".join(parts)
 
 

@@ -7,11 +7,16 @@ from typing import Any, Literal
 import torch
 from optuna.trial import FrozenTrial
 
+from hw_models.devices import CellDevice
+from pipeline.analog.model import noisy_layers
 from pipeline.data.batches import load_images
+from pipeline.design.design_point import DesignPoint
+from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import StoppingRule
 from pipeline.design.results import VariationReport, stored_cost, stored_values
 from pipeline.follow_up import networks
 from pipeline.follow_up.stored import StoredStudy, design_of
+from pipeline.networks.workload import cost_of
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
 from pipeline.trial.evaluate import evaluate, versions
@@ -30,6 +35,10 @@ class Settings:
         drift_time_s: Time since programming in seconds; None: no drift.
         epochs: Train the network anew and alone for this many epochs; None: use it as it is.
         train_images, test_images: Number of images; None: all.
+        device: Memory cell in place of the design's. The network stays as trained for its own card, unless `epochs` has
+            it trained for this one.
+        training_seed: 0: the trial's own training. 1, 2, ...: trained anew, with other initial weights, order of images
+            and noise.
     """
 
     chips: int
@@ -40,6 +49,24 @@ class Settings:
     epochs: int | None = None
     train_images: int | None = None
     test_images: int | None = None
+    device: CellDevice | None = None
+    training_seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as stored; the last two only where they differ from their defaults."""
+        plain = dataclasses.asdict(self) | {"device": self.device and self.device.to_dict()}
+        return {name: value for name, value in plain.items() if value or name not in ("device", "training_seed")}
+
+    def hardware(self, design: DesignPoint) -> DesignPoint:
+        """The design on these settings' memory cell.
+
+        Raises:
+            ValueError: If no cell can have that sigma, or the design cannot exist with it.
+        """
+        if self.device is not None:
+            chip = dataclasses.replace(design.accelerator, device=self.device)
+            design = dataclasses.replace(design, accelerator=chip)
+        return design if self.sigma_scale == 1 else networks.scaled_sigma(design, self.sigma_scale)
 
     def changed(self, spec: StudySpec) -> StudySpec:
         """The study `spec` with these settings in place of its own."""
@@ -57,34 +84,47 @@ def measure_again(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -
     study's seed decides the chips.
 
     Raises:
-        ValueError: If no cell can have that sigma.
+        ValueError: If no cell can have that sigma, the design cannot exist on that cell, or nothing is trained whose
+            seed could be another.
     """
     torch.set_num_threads(1)  # as in the workers: sums in the same order, the same weights
     spec = settings.changed(stored.spec)
     images = load_images(spec.dataset)
-    if settings.epochs is None:
+    own = design_of(spec, trial)
+    hardware = settings.hardware(own)
+    if settings.epochs is None and not settings.training_seed:
         network = networks.finished_network(spec, trial, stored.checkpoints, images)
     else:
-        network = networks.retrained_network(spec, trial, stored.checkpoints, images, settings.epochs)
-    if settings.sigma_scale != 1:
-        design = design_of(spec, trial)
-        network = networks.moved_network(network, networks.scaled_sigma(design, settings.sigma_scale), images)
+        trained_on = dataclasses.replace(settings, sigma_scale=1.0).hardware(own) if settings.epochs else own
+        again = networks.Training(epochs=settings.epochs, seed=settings.training_seed, design=trained_on)
+        network = networks.retrained_network(spec, trial, stored.checkpoints, images, again)
+    if hardware.accelerator != noisy_layers(network)[0].accelerator:
+        network = networks.moved_network(network, hardware, images)
     recalibration = images.train[0][:RECALIBRATION_IMAGES]
     splits = [images.validation, images.test]
     return tuple(accuracy_under_variation(network, splits, spec.variation, spec.seed, recalibration, task=images.task))
 
 
+def own_epochs(spec: StudySpec) -> int | None:
+    """Epochs for which the search trained each network; None if it took their weights from elsewhere."""
+    training = spec.training if spec.accuracy.source == "training" else "none"
+    return None if training == "none" else training.epochs
+
+
 def measurement(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -> dict[str, Any]:
     """`measure_again`, as `pipeline.database.trials` stores it."""
     validation, test = measure_again(stored, trial, settings)
-    training = stored.spec.training if stored.spec.accuracy.source == "training" else "none"
-    own_epochs = None if training == "none" else training.epochs
-    return {
-        "settings": dataclasses.asdict(settings) | {"epochs": settings.epochs or own_epochs},
+    entry = {
+        "settings": settings.to_dict() | {"epochs": settings.epochs or own_epochs(stored.spec)},
         "validation": validation.to_dict(),
         "test": test.to_dict(),
         "versions": versions(),
     }
+    if settings.device is None:
+        return entry
+    cost = cost_of(settings.hardware(design_of(stored.spec, trial)))
+    known = {name: metric for name, metric in METRICS.items() if metric.source == "cost"}
+    return entry | {"cost": {name: getattr(cost, metric.attribute) for name, metric in known.items()}}
 
 
 def replay(spec: StudySpec, trial: FrozenTrial, rule: StoppingRule | None) -> dict[str, dict[str, tuple[Any, Any]]]:

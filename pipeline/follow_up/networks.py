@@ -14,6 +14,7 @@ from pipeline.data.batches import ImageSet
 from pipeline.database.trials import checkpoint_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.follow_up.stored import design_of
+from pipeline.seeds import seed32
 from pipeline.study.study_spec import AccuracySpec, StudySpec
 from pipeline.trial.evaluate import trained_network
 from pipeline.trial.network import build_network, load_checkpoint, save_checkpoint
@@ -26,18 +27,53 @@ def finished_network(spec: StudySpec, trial: FrozenTrial, checkpoints: Path, ima
     return load_checkpoint(design, path) if path.is_file() else new_network(spec, draws_of(trial), design, images)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """A training after the search.
+
+    Attributes:
+        epochs: Trained alone for as many epochs; None: as in the search.
+        seed: 0: with the random draws of the trial's own training; 1, 2, ...: with others.
+        design: The trial's, or the same on another memory cell.
+    """
+
+    epochs: int | None
+    seed: int
+    design: DesignPoint
+
+    def spec(self, spec: StudySpec) -> StudySpec:
+        """The study `spec` as this training takes it.
+
+        Raises:
+            ValueError: If another seed would change nothing, because the search trained no network by itself.
+        """
+        if self.epochs is not None:
+            training = spec.recipe.model_copy(update={"epochs": self.epochs})
+            spec = spec.model_copy(update={"training": training, "accuracy": AccuracySpec()})
+        elif spec.training == "none" or spec.accuracy.source == "supernet":
+            where = "are given (training: none)" if spec.training == "none" else "come from a supernet"
+            raise ValueError(f"the weights of this study {where}: another seed trains nothing; add --epochs N")
+        return spec if not self.seed else spec.model_copy(update={"seed": seed32(spec.seed, "training", self.seed)})
+
+    def file(self, trial: FrozenTrial, images: ImageSet) -> str:
+        """Name of the file of its weights."""
+        own = checkpoint_of(trial)
+        parts = [Path(own).stem if own else str(trial.user_attrs["design_hash"])]
+        parts += [f"{self.epochs}-epochs"] if self.epochs else []
+        parts += [f"{len(images.train[1])}-images"] if self.epochs else []
+        parts += [f"seed-{self.seed}"] if self.seed else []
+        parts += [self.design.content_hash] if self.design.content_hash != trial.user_attrs["design_hash"] else []
+        return f"{'-'.join(parts)}.pt"
+
+
 def retrained_network(
-    spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet, epochs: int
+    spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet, training: Training
 ) -> nn.Module:
-    """A trial's network trained alone for `epochs`; kept beside its checkpoint, and read from there next time."""
-    design = design_of(spec, trial)
-    stem = Path(str(checkpoint_of(trial))).stem
-    path = checkpoints / f"{stem}-{epochs}-epochs-{len(images.train[1])}-images.pt"
+    """A trial's network trained again; kept beside its checkpoint, and read from there next time."""
+    path = checkpoints / training.file(trial, images)
     if path.is_file():
-        return load_checkpoint(design, path)
-    training = spec.recipe.model_copy(update={"epochs": epochs})
-    longer = spec.model_copy(update={"training": training, "accuracy": AccuracySpec()})
-    network = new_network(longer, draws_of(trial), design, images)
+        return load_checkpoint(training.design, path)
+    network = new_network(training.spec(spec), draws_of(trial), training.design, images)
     save_checkpoint(network, path)
     return network
 

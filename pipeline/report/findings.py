@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -70,7 +70,7 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
     evaluated = {}
     for trial in pareto.trials:
         later = remeasured(attributes, trial.number)
-        same_drift = [each for each in later if each["settings"]["drift_time_s"] == drift_time_s]
+        same_drift = [each for each in later if _is_of_the_trial(each["settings"], drift_time_s)]
         evaluated[trial.number] = Evaluated.from_trial(trial, same_drift)
     trials = study.get_trials(deepcopy=False)
     repeats = {t.number: t.user_attrs["reused_from"] for t in trials if "reused_from" in t.user_attrs}
@@ -88,6 +88,11 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
         chosen=tuple(evaluated[number] for number in dict.fromkeys(chosen)),
         importance=_importance(pareto),
     )
+
+
+def _is_of_the_trial(settings: Mapping[str, Any], drift_time_s: float | None) -> bool:
+    """Whether a later measurement is of the trial's own cells and training, at the study's drift time."""
+    return settings["drift_time_s"] == drift_time_s and not {"device", "training_seed"} & set(settings)
 
 
 def _importance(pareto: ParetoReport) -> dict[str, dict[str, float]]:
