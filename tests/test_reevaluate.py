@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from hw_models.devices import load_device
+from hw_models.read_errors import is_noisy
 from pipeline.cli.app import app
 from pipeline.data.batches import load_images
 from pipeline.database.open_study import open_study
@@ -265,7 +266,7 @@ def test_each_source_of_error_is_switched_off_alone(budget):
     assert len(set(changed)) == len(changed), "no field belongs to two sources"
     assert {"programming_sigma", "read_sigma", "drift_nu", "adc_bits"} <= set(changed)
     ideal = error_sources._without(design, list(error_sources._SOURCES))
-    assert not ideal.accelerator.device.is_noisy
+    assert not is_noisy(ideal.accelerator)
 
 
 def test_a_budget_begins_with_float_and_ends_with_everything(budget):
