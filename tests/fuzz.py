@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import faulthandler
+import functools
 import io
 import json
 import math
@@ -17,27 +18,31 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
 import traceback
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import yaml
 from conftest import TINY_STUDY
 from damage import (
     Mutant,
+    changed_values,
     damaged_bytes,
     damaged_csv,
     damaged_json,
     damaged_npz,
     damaged_yaml,
 )
-from made_up import CONTENT
+from made_up import CONTENT, made_up_result, made_up_study
 from PIL import Image
 
 from hw_models.devices import CARD_FOLDER, load_card
@@ -45,8 +50,17 @@ from hw_models.validation.neurosim_input import read_networks
 from pipeline.cli import app
 from pipeline.cli.cost_tables import one_design, table_of_designs
 from pipeline.cli.devices import check_card, show_card
+from pipeline.cli.status import _status
+from pipeline.cli.trial_page import trial_page
 from pipeline.data.spec import DatasetSpec, check_data, image_of, read_parts
+from pipeline.database.open_study import load_study_read_only, open_study
 from pipeline.design.design_point import DesignPoint, load_design
+from pipeline.follow_up.stored import design_of, stored_study
+from pipeline.optuna_private import backend_of
+from pipeline.report.dashboard_notes import prepare_dashboard
+from pipeline.report.findings import read_findings
+from pipeline.report.page import write_report
+from pipeline.run.recording import Recording, SpooledResult
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 
@@ -344,8 +358,6 @@ def _damaged_picture(draw: random.Random) -> Mutant:
     if kind < 0.3 and picture.startswith(b"\x89PNG"):  # the sizes of a picture
         sizes = draw.choice((0, 1, 9, 2**16, 2**31 - 1, 2**32 - 1)), draw.choice((0, 9, 10**5, 2**31 - 1))
         header = b"IHDR" + b"".join(size.to_bytes(4, "big") for size in sizes) + picture[24:29]
-        import zlib
-
         return Mutant(picture[:12] + header + zlib.crc32(header).to_bytes(4, "big") + picture[33:], f"sizes {sizes}")
     return damaged_bytes(picture, draw)
 
@@ -414,6 +426,142 @@ def _nonsense_of_arrays(parts: Any) -> str:
     return ""
 
 
+# Database and spool
+
+
+@functools.cache
+def _study_in_a_database() -> tuple[bytes, bytes]:
+    """A study file and the database of its study: three measured trials, others, and one that is running."""
+    with tempfile.TemporaryDirectory() as folder:
+        wide = CONTENT["hardware"] | {"weight_bits": {"low": 4, "high": 12}, "tech_node_nm": [22, 32, 45, 14]}
+        study, _ = made_up_study(Path(folder), 3, hardware=wide)  # so wide that a run lists no designs
+        design = study.trials[0].user_attrs
+        running = study.ask()
+        for name in ("design", "design_hash"):
+            running.set_user_attr(name, design[name])
+        running.set_user_attr("worker", {"host": "h", "pid": 1})
+        backend_of(study).engine.dispose()
+        with contextlib.closing(sqlite3.connect(Path(folder) / "study.db")) as connection:
+            connection.execute("PRAGMA journal_mode=DELETE")
+        return (Path(folder) / "study.yaml").read_bytes(), (Path(folder) / "study.db").read_bytes()
+
+
+_JSON_TABLES = ("trial_user_attributes", "study_user_attributes", "study_system_attributes", "trial_params")
+_STATEMENTS = (
+    "UPDATE trial_values SET value = NULL, value_type = 'INF_POS' WHERE trial_value_id = {n}",
+    "UPDATE trial_values SET value = 'x' WHERE trial_value_id = {n}",
+    "UPDATE trial_values SET value_type = 'NONE' WHERE trial_value_id = {n}",
+    "DELETE FROM trial_values WHERE trial_value_id = {n}",
+    "DELETE FROM trial_params WHERE param_id = {n}",
+    "DELETE FROM trial_user_attributes WHERE trial_user_attribute_id = {n}",
+    "DELETE FROM study_user_attributes WHERE study_user_attribute_id = {n} % 4 + 1",
+    "DELETE FROM study_directions WHERE objective = {n} % 2",
+    "DELETE FROM trials WHERE trial_id = {n} % 8",
+    "UPDATE trials SET state = 'COMPLETE' WHERE trial_id = {n} % 8",
+    "UPDATE trials SET state = 'DONE' WHERE trial_id = {n} % 8",
+    "UPDATE trials SET number = {n} % 8 WHERE trial_id = {n} % 7",
+    "UPDATE trials SET number = -1 WHERE trial_id = {n} % 8",
+    "UPDATE trials SET datetime_start = 'yesterday' WHERE trial_id = {n} % 8",
+    "UPDATE trials SET datetime_complete = NULL WHERE trial_id = {n} % 8",
+    "UPDATE trial_params SET param_value = 99 WHERE param_id = {n}",
+    "UPDATE studies SET study_name = 'other'",
+    "DELETE FROM studies",
+    "DROP TABLE trials",
+    "DROP TABLE trial_user_attributes",
+    "DELETE FROM alembic_version",
+    "UPDATE version_info SET schema_version = 99",
+    "UPDATE alembic_version SET version_num = 'x'",
+    "CREATE TABLE mine (a)",
+)
+
+
+def _damaged_database(draw: random.Random) -> Mutant:
+    _, base = _study_in_a_database()
+    if draw.random() < 0.25:
+        return damaged_bytes(base, draw)
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.deserialize(base)
+        if draw.random() < 0.4:
+            how = draw.choice(_STATEMENTS).format(n=draw.randrange(1, 60))
+            connection.execute(how)
+        else:
+            table = draw.choice(_JSON_TABLES)
+            column = "distribution_json" if table == "trial_params" else "value_json"
+            row, text = draw.choice(connection.execute(f"SELECT rowid, {column} FROM {table}").fetchall())
+            if draw.random() < 0.2:
+                new, how = draw.choice(("", "null", "NaN", "[", "3", '"x"', "[]", "{}", "[" * 5000)), "text"
+            else:
+                changed, how, _ = changed_values([json.loads(text)], draw)
+                new = json.dumps(changed[0] if changed else None, default=str, skipkeys=True)
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (new, row))
+            how = f"{how} in {table} {row}: {new[:60]}"
+        connection.commit()
+        return Mutant(connection.serialize(), how)
+
+
+def _study_beside(path: Path) -> tuple[Path, str]:
+    file = path.with_name("study.yaml")
+    file.write_bytes(_study_in_a_database()[0])
+    return file, f"sqlite:///{path.with_name('study.db')}"
+
+
+def _use_database(path: Path) -> Any:
+    file, url = _study_beside(path)
+    stored = stored_study(file, None, path.parent)
+    _status(stored.study, url)
+    for number in range(len(stored.study.get_trials(deepcopy=False))):
+        try:
+            trial_page(stored.spec, stored.trial(number), [])
+            design_of(stored.spec, stored.trial(number))
+        except ValueError as error:
+            if not str(error).startswith((f"trial {number}", "--trial")) or _judged(str(error))[0] == "message":
+                raise
+    found = read_findings(stored.study)
+    if zlib.crc32(path.read_bytes()) % 8 == 0:  # slow: figures, and what a run needs
+        prepare_dashboard(stored.study, path.parent, write_report(stored.study, path.parent))
+        definition = load_study(file)
+        SearchSpace(definition).suggest(open_study(definition, url).ask())
+    return [dict(trial.measured) for trial in found.evaluated]
+
+
+def _damaged_spool(draw: random.Random) -> Mutant:
+    measured = _spooled_result()
+    if draw.random() < 0.75:
+        changed, how, _ = changed_values(measured, draw)
+        return Mutant(json.dumps(changed, default=str, skipkeys=True).encode(), how)
+    if draw.random() < 0.2:
+        return Mutant(draw.choice((b"[" * 100_000, b"null", b"3", b"[]", b"{}", b'"x"', b"")), "another content")
+    return damaged_bytes(json.dumps(measured).encode(), draw)
+
+
+@functools.cache
+def _spooled_result() -> dict[str, Any]:
+    _, base = _study_in_a_database()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "study.db").write_bytes(base)
+        study = load_study_read_only(f"sqlite:///{folder}/study.db")
+        trial = study.trials[-1]
+        design = DesignPoint.from_dict(trial.user_attrs["design"])
+        result = made_up_result(design, random.Random(0), 4)
+        plain = SpooledResult(number=trial.number, design_hash=trial.user_attrs["design_hash"], result=result)
+    return json.loads(json.dumps(dataclasses.asdict(plain)))
+
+
+def _use_spool(path: Path) -> Any:
+    file, url = _study_beside(path)
+    path.with_name("study.db").write_bytes(_study_in_a_database()[1])
+    definition = load_study(file)
+    shutil.rmtree(path.parent / "spool", ignore_errors=True)
+    (path.parent / "spool").mkdir()
+    spooled = path.parent / "spool" / f"{definition.spec.name}-{definition.identity_hash}-00006.json"
+    shutil.copyfile(path, spooled)
+    study = open_study(definition, url)
+    recording = Recording(definition, study, path.parent, lambda step: step())
+    list(recording.record_spooled())
+    list(recording.record_spooled())
+    return [dict(trial.measured) for trial in read_findings(study).evaluated]
+
+
 TARGETS = {
     "study": Target(
         damage=_damaged_study,
@@ -447,6 +595,8 @@ TARGETS = {
         file="picture",
         prepare=_folder_of_pictures,
     ),
+    "database": Target(damage=_damaged_database, use=_use_database, nonsense=finite, file="study.db"),
+    "spool": Target(damage=_damaged_spool, use=_use_spool, nonsense=finite, file="result.json"),
     "npz": Target(
         damage=lambda draw: damaged_npz(_ARRAYS, draw), use=_use_arrays, nonsense=_nonsense_of_arrays, file="x.npz"
     ),
@@ -544,6 +694,7 @@ def fuzz(
 
 
 def main() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", choices=TARGETS, action="append")
     parser.add_argument("--mutants", type=int, default=200)
