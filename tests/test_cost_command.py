@@ -111,6 +111,17 @@ def test_activity_per_layer_precedes_the_mean_of_a_row(tmp_path, nacim):
     assert per_layer < mean
 
 
+def test_a_network_in_the_place_of_designs_is_told_and_has_its_place(tmp_path, nacim):
+    network = tmp_path / "network_table.csv"
+    network.write_text("8,8,1,3,3,16,1,1\n1,1,256,1,1,10,0,1\n")
+    refused = nacim("cost", "--table", network, "--out", tmp_path / "o.csv")
+    assert refused.returncode == 2
+    assert "names this file in its column network" in refused.stderr
+    table = table_of(tmp_path / "in.csv", [{"network": str(network), "cell_bits": 2}])
+    assert nacim("cost", "--table", table, "--out", tmp_path / "o.csv").returncode == 0
+    assert [row["error"] for row in read(tmp_path / "o.csv")] == [""]
+
+
 def test_a_network_may_be_a_path(tmp_path, nacim):
     network = tmp_path / "one.json"
     layers = json.loads((GOLDEN / "networks.json").read_text())["D1"]["layers"]

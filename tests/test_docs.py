@@ -1,5 +1,7 @@
 """The documentation keeps its word: links lead somewhere, and every command shown runs."""
 
+import csv
+import dataclasses
 import json
 import re
 import shlex
@@ -13,9 +15,13 @@ import yaml
 from conftest import TINY_STUDY
 from PIL import Image
 
+from pipeline.design.design_point import load_design
+from pipeline.follow_up.network_table import write_table
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OWN_NETWORK = ROOT / "docs" / "own_network.md"  # its commands need the files that it shows
+OWN_DESIGN = ROOT / "docs" / "design_file.md"  # its commands, too
 _PROGRAMS = ("nacim", "make", "cp")
 ELSEWHERE = {  # commands shown that this test does not run, and what does
     "make": "CI runs `make check` and `make test`; `make help` and the targets: tests/test_repository.py",
@@ -79,7 +85,7 @@ def run_all(lines: list[str], folder: Path) -> subprocess.CompletedProcess:
 def test_every_command_shown_runs(tmp_path):
     clone(tmp_path)
     lines = ["nacim run studies/mine.yaml --quiet", *shown_commands(ROOT / "docs" / "tour.md")]
-    lines += [line for page in PAGES if page != OWN_NETWORK for line in shown_commands(page)]
+    lines += [line for page in PAGES if page not in (OWN_NETWORK, OWN_DESIGN) for line in shown_commands(page)]
     lines = [line for line in dict.fromkeys(lines) if not runs_elsewhere(line)]
     done = run_all(lines, tmp_path)
     assert done.stdout.startswith(f"$ {lines[0]}\n$ {lines[1]}\n"), "a quiet run prints nothing"
@@ -111,6 +117,26 @@ def test_the_page_on_ones_own_network_can_be_followed_word_by_word(tmp_path):
     assert (tmp_path / "results" / "my_pictures" / "my_pictures-report.html").is_file()
     named = set(re.findall(r"`(\w+\.(?:pt|py|yaml|onnx))`", text.split("## 5.")[1].split("## 6.")[0]))
     assert named <= {path.name for path in (tmp_path / "exported" / "my_pictures-0").iterdir()}
+
+
+def test_the_page_on_designs_written_by_hand_can_be_followed(tmp_path, nacim, monkeypatch):
+    text = OWN_DESIGN.read_text()
+    files = dict(re.findall(r"[Ss]ave\s+this\s+as\s+`([\w.]+)`:\n\n```\w+\n(.*?)```", text, re.S))
+    assert list(files) == ["my_design.yaml", "network_table.csv", "designs.csv"]
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.chdir(tmp_path)
+    for line in shown_commands(OWN_DESIGN):
+        done = nacim(*shlex.split(line)[1:])
+        assert not done.returncode, done.stderr
+    rows = list(csv.DictReader((tmp_path / "costs.csv").read_text().splitlines()))
+    assert [row["error"] for row in rows] == ["", ""]
+    design = load_design(tmp_path / "my_design.yaml")
+    write_table(design, tmp_path / "written.csv")
+    assert (tmp_path / "written.csv").read_text() == files["network_table.csv"], "the two are one network"
+    for name in ("tech_node_nm", "weight_encoding", "adc_type", "cols_per_adc", "mapping"):
+        default = next(each.default for each in dataclasses.fields(design.accelerator) if each.name == name)
+        assert getattr(design.accelerator, name) == default
 
 
 def test_every_make_target_shown_exists():

@@ -60,6 +60,11 @@ def table_of_designs(
 ) -> None:
     """Estimate every row of `table` and write the results to `out`."""
     rows = read_rows(_existing(table))
+    if _is_network(table):
+        raise ValueError(
+            f"{table}: a network, as nacim export and NeuroSim write it, not a table of designs; write a table that "
+            "names this file in its column network (docs/design_file.md)"
+        )
     if not rows:
         raise ValueError(f"{table}: no row; a table needs a header line and one design per line")
     try:
@@ -83,6 +88,13 @@ def table_of_designs(
         print(f"  row {index}: {evaluated[index - 1]['error']}")
     if notes:
         print(f"  columns copied, not read: {', '.join(notes)[:200]}")
+
+
+def _is_network(table: Path) -> bool:
+    """Whether a file is a network's own table, which has no header: eight whole numbers a line."""
+    with contextlib.suppress(ValueError):
+        return bool(read_networks(table)) if table.suffix == ".csv" else False
+    return False
 
 
 def one_design(
