@@ -135,9 +135,15 @@ class Accelerator:
         columns = self.columns_per_weight(weight_bits)
         return columns // self.slices(weight_bits) if self.combine_columns else columns
 
+    def columns_at_once(self, weight_bits: int | None = None) -> int:
+        """Columns of a weight that one converter (or adder tree) takes at once; as `slices` for `weight_bits`."""
+        if self.readout == "digital":
+            return min(self.slices(weight_bits), self.cols_per_adc)
+        return self.slices(weight_bits) if self.combine_columns else 1
+
     def steps(self, weight_bits: int | None = None) -> int:
-        """Columns, or sums of combined columns, that one converter (or adder tree) takes one after the other."""
-        return math.ceil(self.cols_per_adc / self.slices(weight_bits)) if self.combine_columns else self.cols_per_adc
+        """Steps, one after the other, in which one converter (or adder tree) takes all its columns."""
+        return math.ceil(self.cols_per_adc / self.columns_at_once(weight_bits))
 
     @property
     def input_cycles(self) -> int:

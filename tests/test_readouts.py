@@ -231,17 +231,23 @@ def test_a_digital_macro_converts_nothing_and_has_no_converters():
 
 
 def test_an_adder_tree_adds_the_products_of_a_column_in_each_cycle():
-    # 64 columns x 8 cycles; 63 first bits, 57 full adders in stages of 32, 16, 8, 4, 2 and 1 adders of 1 to 6 bits
+    # columns alone: 64 columns x 8 cycles; stages of 32, 16, 8, 4, 2 and 1 adders of 1 to 6 bits: 63 first, 57 further
     tech = technology(22)
     tree_j = 63 * tech.adder_first_j + 57 * tech.adder_next_j
     register_j = 0.5 * 7 * tech.register_access_j  # a sum of up to 64 has 7 bits
-    assert energies(digital())["adder_trees"] == near(64 * 8 * (tree_j + register_j))
+    assert energies(digital(cols_per_adc=1))["adder_trees"] == near(64 * 8 * (tree_j + register_j))
+    # weights of 8 columns: 8 trees; 64 (8 + 1) - (8 + 6 + 1) = 561 full adders; a sum of up to 64 x 255 has 14 bits
+    tree_j = 63 * tech.adder_first_j + (561 - 63) * tech.adder_next_j
+    register_j = 0.5 * 14 * tech.register_access_j
+    assert energies(digital())["adder_trees"] == near(8 * 8 * (tree_j + register_j))
 
 
-def test_columns_that_share_a_tree_take_turns():
-    alone, shared = (cost(digital(cols_per_adc=columns), SMALL) for columns in (1, 8))
-    cycles = [report.latency_by_component_s["adc"] / report.clock_s for report in (alone, shared)]
-    assert cycles[1] == near(8 * cycles[0])
+def test_weights_that_share_a_tree_take_turns():
+    # 8, 16 and 64 columns hold 1, 2 and 8 weights; single columns work at the same time, as one weight does
+    reports = [cost(digital(cols_per_adc=columns), SMALL) for columns in (1, 8, 16, 64)]
+    cycles = [report.latency_by_component_s["adc"] / report.clock_s for report in reports]
+    assert cycles == near([cycles[0], cycles[0], 2 * cycles[0], 8 * cycles[0]])
+    alone, shared = reports[1], reports[3]
     assert shared.area_by_component_m2["adder_trees"] < alone.area_by_component_m2["adder_trees"]
 
 

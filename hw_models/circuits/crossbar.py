@@ -105,7 +105,7 @@ def _mux_j(p: Periphery) -> float:
     n_gate, _ = p.mux_gate.gates_f(p.tech)
     passed_v2 = p.read_v2 if p.readout == "current" else p.tech.supply_v**2
     switch = 0.0 if p.readout == "digital" else n_gate * p.tech.supply_v**2 + 2 * p.mux_gate.drain_f(p.tech) * passed_v2
-    return (p.adcs * p.slices * switch + _of_decoder(p.cols_per_adc, p.tech.decoder_j)) / p.input_cycles
+    return (p.adcs * p.columns_at_once * switch + _of_decoder(p.cols_per_adc, p.tech.decoder_j)) / p.input_cycles
 
 
 def _of_decoder(ways: int, curve: Points) -> float:

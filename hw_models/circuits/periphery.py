@@ -26,21 +26,25 @@ class ShiftAdder:
 
 
 def column_bits(accelerator: Accelerator) -> int:
-    """Bits of what is read from a column: those of its converter, or of a digital sum over the rows read together.
+    """Bits of what is read at once: those of a converter, or of an adder tree's sum over the rows read together.
 
     Raises:
         ValueError: If the converter is ideal.
     """
     if accelerator.readout == "digital":
-        return accelerator.rows_read.bit_length()
+        largest = accelerator.rows_read * ((1 << accelerator.columns_at_once()) - 1)
+        return largest.bit_length()
     if accelerator.adc_bits is None:
         raise ValueError("adc_bits None is an ideal converter, which has no cost; give 1 to 14 bits to estimate one")
     return accelerator.adc_bits
 
 
 def sums_per_weight(accelerator: Accelerator) -> int:
-    """Sums that shift-adders join to a weight's: its conversions, or the columns of a digital macro."""
-    return accelerator.conversions_per_weight() or accelerator.cells_per_weight
+    """Sums that shift-adders join to a weight's: its conversions, or the sums of a digital macro's adder trees."""
+    if accelerator.readout != "digital":
+        return accelerator.conversions_per_weight()
+    polarities = accelerator.cells_per_weight // accelerator.slices()
+    return polarities * math.ceil(accelerator.slices() / accelerator.columns_at_once())
 
 
 def _pulses(accelerator: Accelerator) -> int:
@@ -49,9 +53,9 @@ def _pulses(accelerator: Accelerator) -> int:
 
 
 def _tree(accelerator: Accelerator, tech: Technology) -> AdderTree:
-    """The adder trees of a digital macro, over products of one bit; none in other macros."""
+    """The adder trees of a digital macro, over products of an input bit and a weight; none in other macros."""
     trees = accelerator.columns // accelerator.cols_per_adc if accelerator.readout == "digital" else 0
-    return AdderTree(tech=tech, inputs=accelerator.rows_read, width=1, trees=trees)
+    return AdderTree(tech=tech, inputs=accelerator.rows_read, width=accelerator.columns_at_once(), trees=trees)
 
 
 def _shift_adders(accelerator: Accelerator) -> tuple[ShiftAdder | None, ShiftAdder | None]:
@@ -84,7 +88,7 @@ class Periphery:
         self.adcs = self.columns // self.cols_per_adc
         self.readout, self.input_cycles = accelerator.readout, accelerator.input_cycles
         self.column_bits = column_bits(accelerator)
-        self.slices = accelerator.slices() if accelerator.combine_columns else 1
+        self.columns_at_once = accelerator.columns_at_once()
         self.over_weight, self.over_input = _shift_adders(accelerator)
         self.accumulations = (
             weights_per_scan(self.cols_per_adc, accelerator.cells_per_weight, accumulate_wide_weights)
@@ -227,7 +231,7 @@ def _tree_m2(tree: AdderTree, column_bits: int) -> float:
     tech = tree.tech
     gate_m2 = AND_PITCHES * tech.gate_pitch_m * tech.cell_height_m
     register_m2 = column_bits * tech.flipflop_width_m * tech.cell_height_m
-    return tree.area_m2() + tree.trees * (tree.inputs * gate_m2 + register_m2)
+    return tree.area_m2() + tree.trees * (tree.inputs * tree.width * gate_m2 + register_m2)
 
 
 def weights_per_scan(cols_per_adc: int, columns_per_weight: int, accumulate_wide_weights: bool) -> int:

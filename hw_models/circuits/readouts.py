@@ -4,8 +4,9 @@
 * `charge`: a cell's capacitor is charged if its bit and its input are 1; then the capacitors of a column share their
   charge. All columns do so once a read and hold their voltage while converters take turns.
 * `discharge`: as `charge`, but cells discharge bitlines, which are charged again before the next read.
-* `digital`: gates multiply, and an adder tree for each group of `cols_per_adc` columns adds; columns take turns. The
-  bits of a weight are read once for all bits of an input.
+* `digital`: gates multiply, and an adder tree for each group of `cols_per_adc` columns adds; it takes as many columns
+  of a weight at once as there are in the group, and weights take turns. The bits of a weight are read once for all
+  bits of an input.
 
 Source of `current`: DNN+NeuroSim V1.3 (Peng et al., IEDM 2019). The others are textbook circuits of the same gates,
 transistors and wires (docs/cost_model.md, "Readouts").
@@ -95,16 +96,17 @@ def _discharge(p: Periphery) -> Reading:
 def _digital(p: Periphery) -> Reading:
     """Lines of the inputs, gates of the products, adder trees, and the lines on which the bits of weights are read."""
     tech, square = p.tech, p.tech.supply_v**2
-    lines_f = p.adcs * p.rows_read / p.rows * p.cells_of_column_f
+    at_once = p.adcs * p.columns_at_once
+    lines_f = at_once * p.rows_read / p.rows * p.cells_of_column_f
     register_j = REGISTER_ACTIVITY * p.column_bits * tech.register_access_j
     return Reading(
         drives_each_step=True,
         active_row_j={
-            "array": (p.wordline_f + p.adcs * tech.nand_in_f) * square,
+            "array": (p.wordline_f + at_once * tech.nand_in_f) * square,
             "drivers": _sram_row_j(p, square),
         },
         step_j={"precharge": lines_f * square / p.input_cycles},
         one_j={"array": (tech.nand_out_f + tech.inverter_in_f + tech.inverter_out_f) * square},
-        cell_j={"adder_trees": p.tree.use_j(p.rows_read) / p.tree.trees / p.rows_read},
-        column_j={"adder_trees": register_j},
+        cell_j={"adder_trees": p.tree.use_j(p.rows_read) / (at_once * p.rows_read)},
+        column_j={"adder_trees": register_j / p.columns_at_once},
     )
