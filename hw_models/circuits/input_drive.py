@@ -4,11 +4,11 @@ import dataclasses
 
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.digital import AND_PITCHES
-from hw_models.circuits.gates import REGISTER_ACTIVITY, addition_j
 from hw_models.circuits.technology import Technology
 
 DAC_F_PER_BIT = 50e-15  # capacitance that a converter charges for each of its bits (ZigZag-IMC, KU Leuven)
-_SWITCH_PITCHES = 2  # gate pitches of a transmission gate
+_SWITCH_PITCHES, _NAND_PITCHES = 2, 3  # gate pitches of a transmission gate and of a NAND gate
+_NANDS_PER_XOR, _NANDS_PER_ADDER = 4, 9  # two-input gates, as in a full adder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +33,10 @@ def input_drive(accelerator: Accelerator, tech: Technology) -> InputDrive:
     * One bit at a time: nothing; the row's switch and register are there in any case.
     * `voltage`: a converter that selects one of 2**bits levels by transmission gates, with an AND gate for each
       (assumed; the levels come from a ladder that all rows share). It holds its level while columns take turns.
-    * `pulse_width`: a counter of as many bits that counts unit pulses.
+    * `pulse_width`: a comparator of the input with the count of unit pulses, which one counter sends along all rows,
+      and a latch (assumed). At each count, two of the counter's lines toggle on average.
 
-    Both have a register for each bit after the first.
+    Both have a register for each bit of the input, of which the first is that of the row's switch.
     """
     bits = accelerator.dac_bits
     if bits == 1:
@@ -48,9 +49,9 @@ def input_drive(accelerator: Accelerator, tech: Technology) -> InputDrive:
             area_m2=2**bits * (_SWITCH_PITCHES + AND_PITCHES) * gate_m2 + (bits - 1) * register_m2,
             leakage_w=(bits - 1) * tech.flipflop_leak_w,
         )
-    count_j = addition_j(tech, bits) + REGISTER_ACTIVITY * bits * tech.register_access_j
+    toggle_j = _NANDS_PER_XOR * (tech.nand_in_f + tech.nand_out_f) * tech.supply_v**2
     return InputDrive(
-        drive_j=(2**bits - 1) * count_j,
-        area_m2=bits * tech.full_adder_m2 + (2 * bits - 1) * register_m2,
-        leakage_w=bits * tech.adder_leak_w + (2 * bits - 1) * tech.flipflop_leak_w,
+        drive_j=2 * (2**bits - 1) * toggle_j + tech.register_access_j,
+        area_m2=bits * _NANDS_PER_XOR * _NAND_PITCHES * gate_m2 + bits * register_m2,
+        leakage_w=bits * _NANDS_PER_XOR / _NANDS_PER_ADDER * tech.adder_leak_w + bits * tech.flipflop_leak_w,
     )
