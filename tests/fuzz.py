@@ -46,6 +46,7 @@ from made_up import CONTENT, made_up_result, made_up_study
 from PIL import Image
 
 from hw_models.devices import CARD_FOLDER, load_card
+from hw_models.silicon import Macro, silicon_estimate
 from hw_models.validation.neurosim_input import read_networks
 from pipeline.cli import app
 from pipeline.cli.cost_tables import one_design, table_of_designs
@@ -61,6 +62,7 @@ from pipeline.report.dashboard_notes import prepare_dashboard
 from pipeline.report.findings import read_findings
 from pipeline.report.page import write_report
 from pipeline.run.recording import Recording, SpooledResult
+from pipeline.study.calibrate_spec import load_calibration
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
 
@@ -130,8 +132,9 @@ def _damaged_study(draw: random.Random) -> Mutant:
     early = TINY_STUDY | {"early_stopping": {"quantile": 0.9}, "constraints": ["area_mm2 <= 2.5"]}
     own = TINY_STUDY | {"network": {"build": "net.py:make", "parameters": {"width": [2, 4]}, "weight_bits": {"*": 4}}}
     data = TINY_STUDY | {"dataset": {"build": "data.py:make", "parameters": {"n": 9}, "task": "classification"}}
+    calibrated = TINY_STUDY | {"calibrate": {"design": _MACRO, "tops_per_watt": 20.0}}
     supernet = TINY_STUDY | {"accuracy": {"from": "supernet"}, "objectives": ["accuracy_mean", "energy_j", "area_m2"]}
-    return damaged_yaml(draw.choice((TINY_STUDY, CONTENT, digits, early, own, data, supernet)), draw)
+    return damaged_yaml(draw.choice((TINY_STUDY, CONTENT, digits, early, own, data, calibrated, supernet)), draw)
 
 
 _NET = """
@@ -234,6 +237,17 @@ def _use_design(path: Path) -> Any:
 def _nonsense_of_a_design(found: tuple[DesignPoint, dict[str, Any]]) -> str:
     design, cost = found
     return finite(design.to_dict()) or _nonsense_of_a_cost(cost)
+
+
+# A measured macro that calibrates the silicon estimate
+
+_MACRO = {"family": "charge", "node_nm": 28, "supply_v": 0.8, "inputs": 64, "input_bits": 4, "weight_bits": 4}
+_CALIBRATION = {"design": _MACRO | {"adc_bits": 8, "use_s": 1.0e-8, "is_processor": True}, "tops_per_watt": 20.0}
+
+
+def _nonsense_of_a_calibration(measured: Mapping[Macro, float]) -> str:
+    found = [silicon_estimate(macro, calibrated_by=measured) for macro in measured]
+    return next((wrong for each in found if (wrong := finite(each.to_dict() | {"reasons": ""}))), "")
 
 
 # Reference table and its networks
@@ -577,6 +591,12 @@ TARGETS = {
         nonsense=_nonsense_of_a_design,
         file="design.yaml",
         prepare=_beside_a_study,
+    ),
+    "calibration": Target(
+        damage=lambda draw: damaged_yaml(_CALIBRATION, draw),
+        use=load_calibration,
+        nonsense=_nonsense_of_a_calibration,
+        file="calibrate.yaml",
     ),
     "table": Target(
         damage=_damaged_table, use=_use_table, nonsense=_nonsense_of_a_table, file="in.csv", prepare=_beside_a_table

@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import Literal, get_args
 
+from hw_models.errors import shown
+
 Family = Literal["charge", "discharge", "divider", "conducting", "digital"]
 
 
@@ -49,14 +51,16 @@ class Macro:
 
     def __post_init__(self) -> None:
         if self.family not in get_args(Family):
-            raise ValueError(f"family must be one of {', '.join(get_args(Family))}, got {self.family!r}")
+            raise ValueError(f"family must be one of {', '.join(get_args(Family))}, got {shown(self.family)}")
+        if not isinstance(self.is_processor, bool):
+            raise ValueError(f"is_processor must be true or false, got {shown(self.is_processor)}")
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
                 way_out = "; use None if it is not known" if name in _OPTIONAL else ""
-                raise ValueError(f"{name} must be {low:g} to {high:g}, got {value!r}{way_out}")
+                raise ValueError(f"{name} must be {low:g} to {high:g}, got {shown(value)}{way_out}")
 
     @property
     def converted_bits(self) -> float:

@@ -76,7 +76,7 @@ def cost(
             raise ValueError("--table needs --out FILE.csv and one ADC model, reference or survey")
         table_of_designs(table, out, networks, activity, adc_model, as_json)
     elif design is not None and is_design:
-        one_design(Path(design), activity, adc_model, calibrate, as_json)
+        one_design(Path(design), activity, adc_model, as_json, calibrate)
     elif design is not None:
         from pipeline.cli.network_cost import Asked, network_cost
 

@@ -101,8 +101,8 @@ def one_design(
     path: Path,
     activity_file: Path | None,
     adc_model: AdcModel | Literal["both"],
-    calibrate: Path | None,
     as_json: bool,
+    calibrate: Path | None = None,
 ) -> None:
     """Estimate one design, with one ADC model or both; `activity_file` has measured activity, `calibrate` a macro."""
     design = load_design(path)

@@ -7,11 +7,13 @@ from typing import Any
 
 from pydantic import Field, ValidationError, ValidationInfo, model_validator
 
+from hw_models.errors import shown
 from hw_models.silicon import Macro, measured_macro
 from pipeline.design.hardware_file import load_hardware
 from pipeline.files import did_you_mean, read_yaml
 from pipeline.strict_model import StrictModel
 
+_LONGEST_NAME = 150  # characters; assumed: a longer name makes a message that nobody reads
 _FIELDS = {field.name: field for field in dataclasses.fields(Macro)}
 
 
@@ -32,7 +34,10 @@ class CalibrateSpec(StrictModel):
         """Put the macro in place of a file, so that a study's identity holds what was measured, not a path."""
         if not isinstance(values, dict) or not isinstance(values.get("design"), str):
             return values
-        path = Path((info.context or {}).get("folder", "")) / values["design"]
+        name = values["design"]
+        if not name.isprintable() or len(name) > _LONGEST_NAME:
+            raise ValueError(f"design: {shown(name)} is no name of a file")
+        path = Path((info.context or {}).get("folder", "")) / name
         content = read_yaml(path, "calibration")
         if isinstance(content, dict) and "family" in content:
             return values | {"design": content}
@@ -57,11 +62,11 @@ class CalibrateSpec(StrictModel):
         """
         values = self.design
         if isinstance(values, str):
-            raise ValueError(f"design: {values!r} is no mapping and no file of a macro")
+            raise ValueError(f"design: {shown(values)} is no mapping and no file of a macro")
         for name in values:
             if name not in _FIELDS:
                 raise ValueError(
-                    f"design: unknown key {name!r}{did_you_mean(name, _FIELDS)}; allowed: {', '.join(_FIELDS)}"
+                    f"design: unknown key {shown(name)}{did_you_mean(name, _FIELDS)}; allowed: {', '.join(_FIELDS)}"
                 )
         needed = [name for name, field in _FIELDS.items() if field.default is dataclasses.MISSING]
         if missing := [name for name in needed if name not in values]:
@@ -94,4 +99,6 @@ def load_calibration(path: Path) -> Mapping[Macro, float]:
         problem = error.errors()[0]
         place = ".".join(map(str, problem["loc"]))
         told = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] not in ("value_error", "missing", "extra_forbidden"):
+            told += f", got {shown(problem['input'])}"
         raise ValueError(f"{path}: {place + ': ' if place else ''}{told}") from error
