@@ -94,18 +94,15 @@ def main() -> None:
     for chip, found in compared(parser.parse_args().folder):
         macro = chip.macro
         bits = f"N {macro.inputs:.0f}, {macro.input_bits:g} x {macro.weight_bits:g} b"
-        print(
-            f"{macro.family:10}{chip.title[:44]:46}{macro.node_nm:3.0f} nm {macro.supply_v:.2f} V  {bits:22}{found:7.2f}"
-        )
+        described = f"{chip.title[:44]:46}{macro.node_nm:3.0f} nm {macro.supply_v:.2f} V"
+        print(f"{macro.family:10}{described}  {bits:22}{found:7.2f}")
         by_family[macro.family][chip.chip].append(math.log(found))
     for family, chips in by_family.items():
         logs = [statistics.fmean(each) for each in chips.values()]
         factor = math.exp(statistics.median(abs(each) for each in logs))
         within = statistics.fmean(abs(each) < math.log(3) for each in logs)
         mean = math.exp(statistics.fmean(logs))
-        print(
-            f"{family}: {len(logs)} chips, ratio {mean:.2f} (geometric mean), median factor {factor:.2f}, 3x {within:.0%}"
-        )
+        print(f"{family}: {len(logs)} chips, ratio {mean:.2f} (geometric), median {factor:.2f}x, 3x {within:.0%}")
 
 
 if __name__ == "__main__":
