@@ -21,7 +21,7 @@ from markdown_tables import table, write_block
 from scipy.optimize import least_squares
 
 from hw_models.silicon import formulas, gates
-from hw_models.silicon.estimate import ALL, DENSITY, EFFICIENCY, WITHIN_CHIP, Bars, silicon_estimate
+from hw_models.silicon.estimate import ALL, DENSITY, EFFICIENCY, REACHED, WITHIN_CHIP, Bars, silicon_estimate
 from hw_models.silicon.macro import Family, Macro
 from hw_models.silicon.measured import (
     BENCHMARK,
@@ -537,10 +537,15 @@ def _covered(family: str, measured: Sequence[MeasuredMacro]) -> list[dict[str, o
             if each.macro.family == family and field not in each.assumed and not each.supply_is_doubtful
         ]
         if known := [value for value in listed if value is not None]:
-            ends = (min(known), float(np.median(known)), max(known))
-            named_ends = zip(("lowest", "median", "highest"), (f"{end:.4g}" for end in ends), strict=True)
-            rows.append({"family": family, "field": field, **dict(named_ends)})
-    return rows
+            rows.append(_range_row(family, field, known))
+    reached = [each.tops_per_watt_1bit for each in measured if each.macro.family == family and not each.flags]
+    return [*rows, _range_row(family, REACHED, reached)]
+
+
+def _range_row(family: str, field: str, known: Sequence[float]) -> dict[str, object]:
+    ends = (min(known), float(np.median(known)), max(known))
+    named_ends = zip(("lowest", "median", "highest"), (f"{end:.4g}" for end in ends), strict=True)
+    return {"family": family, "field": field, **dict(named_ends)}
 
 
 def _write(path: Path, rows: Sequence[dict[str, object]] | Sequence[dict[str, str]]) -> None:

@@ -19,7 +19,7 @@ from hw_models.silicon.formulas import conversion_energy_j
 from hw_models.silicon.gates import digital_energy_j
 from hw_models.silicon.measured import benchmark_macros
 from hw_models.silicon.of_accelerator import conversions_of
-from hw_models.silicon.tables import bars, constants
+from hw_models.silicon.tables import bars, constants, covered
 from hw_models.validation.neurosim_input import read_rows
 from hw_models.validation.silicon import compare, read_measured_chips
 
@@ -146,8 +146,19 @@ def test_a_measured_macro_of_another_family_changes_nothing_and_that_is_said():
 def test_beyond_the_chips_of_its_family_an_estimate_says_so(more, words):
     inside = {"node_nm": 28, "supply_v": 0.8, "inputs": 64, "use_s": 1e-8}
     assert silicon_estimate(macro("charge", **inside)).reasons == ()
-    (reason,) = silicon_estimate(macro("charge", **(inside | more))).reasons
+    reason, *_ = silicon_estimate(macro("charge", **(inside | more))).reasons
     assert words in reason
+
+
+def test_better_than_the_best_measured_chip_is_beyond_it_though_each_field_is_inside():
+    inside = {"node_nm": 14, "supply_v": 0.8, "inputs": 64, "input_bits": 4, "weight_bits": 8, "use_s": 1e-8}
+    found = silicon_estimate(macro("conducting", **(inside | {"adc_bits": 3})))
+    best = covered()["conducting", "tops_per_watt_1bit"][2]
+    assert found.tops_per_watt_1bit.value > best
+    assert found.reasons == (
+        f"{found.tops_per_watt_1bit.value:.3g} TOPS/W at 1 bit: measured conducting chips reach 4e+03",
+    )
+    assert silicon_estimate(macro("conducting", **(inside | {"weight_bits": 1, "adc_bits": 8}))).reasons == ()
 
 
 @pytest.mark.parametrize(

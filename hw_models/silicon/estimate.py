@@ -16,6 +16,7 @@ from hw_models.silicon.tables import bars, covered
 
 Share = Literal[50, 80, 90]
 EFFICIENCY, DENSITY, WITHIN_CHIP = "tops_per_watt", "tops_per_mm2", "tops_per_watt_within_a_chip"
+REACHED = "tops_per_watt_1bit"  # normalised to 1-bit operands; of chips that are not flagged
 ALL = "all"  # the family of bars that are not told apart by family
 _UNITS = {
     "node_nm": ("node", "nm", 1.0),
@@ -156,7 +157,7 @@ def _density(macro: Macro) -> Figure | None:
 
 
 def extrapolations(macro: Macro) -> tuple[str, ...]:
-    """Where a macro lies outside the chips of its family, in words."""
+    """Where a macro lies outside the chips of its family, in words: in a field, or better than the best of them."""
     reasons = []
     for name, (words, unit, scale) in _UNITS.items():
         value, known = getattr(macro, name), covered().get((macro.family, name))
@@ -166,4 +167,7 @@ def extrapolations(macro: Macro) -> tuple[str, ...]:
         reasons.append(
             f"{words} {value * scale:.4g} {unit}".rstrip() + f": measured {macro.family} chips have {low} to {high}"
         )
+    reached, best = macro.one_bit_operations / conversion_energy_j(macro) / 1e12, covered()[macro.family, REACHED][2]
+    if reached > best * 1.01:
+        reasons.append(f"{reached:.3g} TOPS/W at 1 bit: measured {macro.family} chips reach {best:.3g}")
     return tuple(reasons)
