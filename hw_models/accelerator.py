@@ -264,6 +264,10 @@ def _check_readout(chip: Accelerator) -> None:
         )
     if readout not in ("current", "digital") and chip.adc_type == "flash":
         raise InfeasibleDesign(f"flash converters compare currents; the readout {readout} needs sar or flash_voltage")
+    if chip.combine_columns and chip.adc_type == "flash":
+        raise InfeasibleDesign(
+            "flash converters compare currents, and combine_columns adds charges: use sar or flash_voltage"
+        )
     if chip.combine_columns and chip.slices() == 1:
         raise InfeasibleDesign("combine_columns has nothing to add: a weight has one column of each polarity")
     if chip.combine_columns and chip.slices() > chip.cols_per_adc:

@@ -21,6 +21,7 @@ from hw_models.circuits.technology import _DELAYS, _ENERGIES, _LEAKAGES, Technol
 from hw_models.cost import CostReport, estimate_cost
 from hw_models.cost.activity import Activity, LayerActivity, rectified_cycles
 from hw_models.devices import load_card
+from hw_models.errors import InfeasibleDesign
 from hw_models.mapping import map_network
 from hw_models.read_errors import bitline_f
 
@@ -119,6 +120,11 @@ def test_a_layer_of_fewer_bits_takes_more_steps_of_a_combined_converter():
     )
     assert narrow.conversions == wide.conversions
     assert narrow.latency_by_component_s["adc"] == near(2 * wide.latency_by_component_s["adc"])
+
+
+def test_converters_that_compare_currents_cannot_convert_combined_charges():
+    with pytest.raises(InfeasibleDesign, match="combine_columns adds charges: use sar or flash_voltage"):
+        chip(combine_columns=True, adc_type="flash")
 
 
 # Charge
