@@ -18,7 +18,8 @@ from pipeline.database.patience import Patience
 from pipeline.database.trials import pareto_report
 from pipeline.run import pool
 from pipeline.run.queue import SharedQueue
-from pipeline.run.runner import Runner, stopped_like_ctrl_c
+from pipeline.run.runner import Runner
+from pipeline.run.signals import stopped_like_ctrl_c
 from pipeline.study.study_file import load_study
 
 

@@ -2,6 +2,9 @@
 
 import dataclasses
 import gzip
+import io
+import tarfile
+from pathlib import Path
 
 import pytest
 from data_sets import cifar10_archive, cifar10_files, idx_files, md5, serve, trust
@@ -109,3 +112,43 @@ def test_a_server_without_the_file_is_named_with_its_answer(server, tmp_path):
 def test_what_cannot_be_fetched_is_refused_with_the_reason(tmp_path):
     with pytest.raises(ValueError, match=r"'digits' cannot be fetched: .*nothing to fetch; choose from mnist"):
         nacim("data", "get", "digits", "--to", tmp_path)
+
+
+@pytest.mark.parametrize("evil", ["../evil", "/tmp/nacim-evil", "cifar-10-batches-py/../../evil"])
+def test_an_archive_writes_nothing_outside_the_folder(evil, cifar10, tmp_path, monkeypatch):
+    """Even one with the right checksum: only the official files are taken, each by its own name."""
+    files = cifar10_files()
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name in (evil, *(f"cifar-10-batches-py/{each}" for each in files)):
+            data = files.get(name.rpartition("/")[2], b"evil")
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    official = DATA_SETS["cifar10"]
+    source = dataclasses.replace(official.source, archive_md5=md5(content.getvalue()))
+    monkeypatch.setitem(DATA_SETS, "cifar10", dataclasses.replace(official, source=source))
+    cifar10.files = {CIFAR10_ARCHIVE: content.getvalue()}
+    folder = tmp_path / "in" / "data"
+    assert nacim("data", "get", "cifar10", "--to", folder, "--mirror", cifar10.url).exit_code == 0
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {*files}
+    assert not Path("/tmp/nacim-evil").exists()
+    assert all(path.parent.name == "cifar-10-batches-py" for path in tmp_path.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_a_link_in_an_archive_is_not_followed(kind, cifar10, tmp_path, monkeypatch):
+    files = cifar10_files()
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name in files:
+            entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            entry.type, entry.linkname = kind, "/etc/passwd"
+            archive.addfile(entry)
+    official = DATA_SETS["cifar10"]
+    source = dataclasses.replace(official.source, archive_md5=md5(content.getvalue()))
+    monkeypatch.setitem(DATA_SETS, "cifar10", dataclasses.replace(official, source=source))
+    cifar10.files = {CIFAR10_ARCHIVE: content.getvalue()}
+    with pytest.raises(DataError, match=r"cifar-10-python\.tar\.gz: .*batch"):
+        nacim("data", "get", "cifar10", "--to", tmp_path, "--mirror", cifar10.url)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != CIFAR10_ARCHIVE]

@@ -3,7 +3,10 @@
 import contextlib
 import dataclasses
 import json
+import re
+import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import optuna
@@ -271,7 +274,7 @@ def test_each_source_of_error_is_switched_off_alone(budget):
 
 def test_a_budget_begins_with_float_and_ends_with_everything(budget):
     stored, trial, found = budget
-    (_, test) = measure_again(stored, trial, Settings(chips=2, drift_time_s=1e6))
+    _, test, _ = measure_again(stored, trial, Settings(chips=2, drift_time_s=1e6))
     assert (found.everything, found.float_accuracy) == (test, test.float_accuracy)
     assert found.quantised.std == 0
     by_name = {source.name: source for source in found.sources}
@@ -342,7 +345,7 @@ def test_the_bound_holds_and_the_next_value_does_not(bounds):
 def test_a_bound_is_what_evaluate_measures_there(bounds):
     stored, trial, _, found = bounds
     at = found["programming sigma"].holds_at
-    _, test = measure_again(stored, trial, Settings(chips=6, sigma_scale=at.value))
+    _, test, _ = measure_again(stored, trial, Settings(chips=6, sigma_scale=at.value))
     errors = 3 * (test.std**2 / 6 + at.report.std**2 / 6) ** 0.5  # the same cells, other read noise
     assert at.report.mean == pytest.approx(test.mean, abs=errors)
 
@@ -424,3 +427,109 @@ def test_digital_cells_have_nothing_to_require(bounds):
     trial.user_attrs["design"]["accelerator"]["cell_bits"] = 1
     with pytest.raises(ValueError, match="digital"):
         next(requirements(stored.spec, trial, stored.checkpoints, 0.9, chips=2, retrain=False))
+
+
+# Weights that are not those of the trial
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    other = path.with_name("1.pt")
+    if how == "cut off":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "a bit":
+        largest = max(torch.load(path, weights_only=True).values(), key=torch.Tensor.numel)
+        place = content.index(largest.numpy().tobytes())
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "another trial's":
+        path.write_bytes(other.read_bytes())
+    elif how == "same shape":
+        weights = torch.load(path, weights_only=True)
+        torch.save({name: value * 2 if value.is_floating_point() else value for name, value in weights.items()}, path)
+
+
+@pytest.fixture
+def copied(folder, tmp_path, monkeypatch) -> Path:
+    shutil.copytree(folder, tmp_path / "study")
+    monkeypatch.chdir(tmp_path / "study")
+    return tmp_path / "study"
+
+
+DAMAGES = ("cut off", "a bit", "empty", "another trial's", "same shape")
+COMMANDS = {
+    "export": ["export", "tiny.yaml", "--trial", 0, "--to", "exported"],
+    "evaluate": ["evaluate", "tiny.yaml", "--trial", 0, "--chips", 2],
+    "require": ["require", "tiny.yaml", "--trial", 0, "--accuracy", 0.1, "--chips", 2],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "how", "is_known"),
+    [
+        *(
+            ("export", how, known)
+            for how in ("cut off", "a bit", "empty", "another trial's")
+            for known in (True, False)
+        ),
+        *(("evaluate", how, known) for how in DAMAGES[:2] for known in (True, False)),
+        *((command, "same shape", True) for command in COMMANDS),
+    ],
+)
+def test_weights_that_are_not_the_trials_are_refused_in_one_line(copied, request, command, how, is_known):
+    place = copied / "results" / "tiny"
+    damage(place / "checkpoints" / "0.pt", how)
+    if not is_known:
+        forget_checksums(place / "study.db")
+    done = run_nacim(request, *COMMANDS[command])
+    assert done.returncode == 2, done.stderr
+    notes, (refusal,) = done.stderr.splitlines()[:-1], done.stderr.splitlines()[-1:]
+    assert str(place.relative_to(copied) / "checkpoints" / "0.pt") in refusal
+    assert len(refusal) < 400
+    assert bool(notes) != is_known
+    assert not (copied / "exported").exists()
+
+
+def forget_checksums(database: Path) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        found = connection.execute("DELETE FROM trial_user_attributes WHERE key = 'checkpoint_sha256'")
+        assert found.rowcount >= 3
+
+
+def run_nacim(request, *words: object):
+    """The command as users have it; `nacim` here leaves exceptions as they are."""
+    from pipeline.cli.app import main
+
+    patch, capsys = request.getfixturevalue("monkeypatch"), request.getfixturevalue("capsys")
+    patch.setattr("sys.argv", ["nacim", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return subprocess.CompletedProcess([], ended.value.code or 0, *capsys.readouterr())
+
+
+def test_an_earlier_databases_weights_are_used_and_said_to_be_unchecked(copied, request):
+    forget_checksums(copied / "results" / "tiny" / "study.db")
+    done = run_nacim(request, *COMMANDS["export"])
+    assert done.returncode == 0
+    assert "trial 0: its weights have no checksum, as an earlier nacim wrote them, and are not checked" in done.stderr
+    assert (copied / "exported" / "tiny-0" / "network.pt").is_file()
+
+
+def test_the_weights_of_a_longer_training_are_checked_too(copied, request):
+    longer = ["evaluate", "tiny.yaml", "--trial", 0, "--chips", 2, "--epochs", 1, "--train-images", 40]
+    assert run_nacim(request, *longer).returncode == 0
+    assert run_nacim(request, *longer).returncode == 0
+    kept = copied / "results" / "tiny" / "checkpoints" / "0-1-epochs-40-images.pt"
+    damage(kept, "same shape")
+    done = run_nacim(request, *longer)
+    assert done.returncode == 2
+    assert f"{kept.name} is another file than was kept" in done.stderr
+
+
+def test_a_report_leaves_out_weights_that_are_not_the_trials(copied, request):
+    place = copied / "results" / "tiny"
+    for number in range(3):
+        (place / "checkpoints" / f"{number}.pt").write_bytes(b"others")
+    done = run_nacim(request, "report", "tiny.yaml")
+    assert done.returncode == 0
+    assert re.search(r"checkpoints/(\d)\.pt is not the file that trial \1 wrote", done.stderr)
+    assert all(path.read_bytes() != b"others" for path in (place / "artifacts").iterdir())

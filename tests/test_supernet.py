@@ -2,12 +2,14 @@
 
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
 from pipeline.data.batches import load_images
+from pipeline.machine_faults import MachineFault
 from pipeline.run.supernet_file import with_supernet
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
@@ -109,6 +111,30 @@ def test_equal_keys_share_one_training_and_other_studies_do_not(inheriting, tiny
         {"dataset": {"train_images": 9}},
     ):
         assert supernet_key(load_study(write_study(tiny | change))) != supernet_key(inheriting)
+
+
+def test_a_damaged_supernet_is_named_with_the_way_out_and_not_copied(inheriting, tmp_path):
+    ready = Path(with_supernet(inheriting, tmp_path / "first", print).spec.accuracy.checkpoint)
+    whole = ready.read_bytes()
+    weights, half = torch.load(ready, weights_only=True), len(whole) // 2
+    for damaged in (b"", whole[:half], whole[:half] + bytes([whole[half] ^ 8]) + whole[half + 1 :]):
+        ready.write_bytes(damaged)
+        with pytest.raises(MachineFault, match=rf"^{ready} is damaged; remove it, and the same command trains"):
+            with_supernet(inheriting, tmp_path / "first", print)
+        with pytest.raises(MachineFault, match="is damaged; remove it, and the supernet is trained again"):
+            supernet._read.__wrapped__(ready)
+    second = Path(with_supernet(inheriting, tmp_path / "second", print).spec.accuracy.checkpoint)
+    assert equal(torch.load(second, weights_only=True), weights), "trained anew, not copied"
+
+
+def test_a_damaged_state_between_epochs_is_named_with_the_way_out(inheriting, tmp_path):
+    split, path = load_images(inheriting.spec.dataset).train, tmp_path / "net.pt"
+    for content in (b"no archive", None):
+        path.with_suffix(".unfinished").write_bytes(content or b"")
+        if content is None:
+            torch.save({"epoch": 1}, path.with_suffix(".unfinished"))
+        with pytest.raises(MachineFault, match=r"net\.unfinished is damaged; remove it, and the training starts"):
+            train_supernet(inheriting, split, path, lambda epoch, loss: None)
 
 
 def test_designs_inherit_what_the_supernet_learnt(tiny, write_study, tmp_path):

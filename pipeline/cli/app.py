@@ -28,6 +28,7 @@ from pipeline.cli.status import status
 from pipeline.cli.submit import submit
 from pipeline.cli.worker import worker
 from pipeline.machine_faults import MachineFault, fault_of
+from pipeline.threads import one_thread_each
 
 _log = logging.getLogger("nacim")
 
@@ -96,6 +97,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    one_thread_each()  # before a command loads NumPy
     try:
         app()
     except Exception as error:  # its type decides; importing the types is slow, so only now

@@ -24,6 +24,7 @@ from pipeline.cli.options import (
     StorageUrl,
     changes_by_key,
     print_json,
+    tell_unchecked,
     within,
 )
 
@@ -202,6 +203,8 @@ def evaluate(
     if replay:
         _replay(stored, chosen, as_json)
         return
+    if not epochs:
+        tell_unchecked(chosen, stored.checkpoints)
     spec = stored.spec
     first = Measurement(
         chips=chips,
@@ -250,13 +253,16 @@ def _measure(
 
     wait = Patience(say=lambda message: print(message, file=sys.stderr))
     entries: list[dict[str, Any]] = []
+    if not stored.is_writable:
+        print("nacim: the database is read-only; what is measured is printed and not stored", file=sys.stderr)
     try:
         for each, trial in itertools.product(settings, trials):
             entry = measurement(stored, trial, each)
             entries.append({"trial": trial.number} | entry)
             if not as_json:
                 _print_entry(entries[-1])
-            wait(functools.partial(add_remeasured, stored.study, trial.number, entry))
+            if stored.is_writable:
+                wait(functools.partial(add_remeasured, stored.study, trial.number, entry))
     finally:  # results are shown even if they cannot be stored
         if as_json:
             print_json(entries)

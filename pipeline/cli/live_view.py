@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.cli.progress import PrintedProgress, front_table
-from pipeline.database.trials import front_of, kind_of
+from pipeline.database.trials import front_of, kind_of, reason_of
 from pipeline.design.describe import describe
 from pipeline.design.design_point import DesignPoint
 from pipeline.phase import read_phase
@@ -32,7 +32,7 @@ class LiveProgress(PrintedProgress):
     def finished(self, trial: FrozenTrial) -> None:
         super().finished(trial)
         if kind_of(trial) == "failed":  # printed above the view
-            self.say(f"trial {trial.number} failed: {trial.user_attrs['error']}")
+            self.say(f"trial {trial.number} failed: {reason_of(trial)}")
 
     def close(self) -> None:
         if self._live:

@@ -1,5 +1,6 @@
 """Commands that look at a study: report, show, export, dashboard, schema."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +25,7 @@ def report(
     as_json: options.AsJson = False,
 ) -> None:
     """Write the report of each study from its database, prepare the dashboard, and compare if there are several."""
+    from pipeline.database.storage import is_writable, show_url
     from pipeline.report.dashboard_notes import prepare_dashboard
     from pipeline.report.page import write_comparison, write_pictures, write_report
 
@@ -32,10 +34,16 @@ def report(
         raise ValueError(f"--trial chooses designs of one study, got {len(study_files)} studies; report each by itself")
     found = [options.read_only_study(path, storage, out, changes) for path in study_files]
     studies = [study for study, _, _ in found]
+    for _, folder, url in found:
+        _check_writable(folder, url)
     pages = [write_report(study, folder, chosen) for study, folder, _ in found]
     if not chosen:
-        for (study, folder, _), page in zip(found, pages, strict=True):
-            prepare_dashboard(study, folder, page)
+        for (study, folder, url), page in zip(found, pages, strict=True):
+            if not is_writable(url):
+                print(f"nacim: {show_url(url)} is read-only, so the dashboard gets no notes", file=sys.stderr)
+                continue
+            for reason in prepare_dashboard(study, folder, page):
+                print(f"nacim: {reason}", file=sys.stderr)
     if png:
         for study, folder, _ in found:
             write_pictures(study, folder, chosen)
@@ -45,6 +53,14 @@ def report(
         options.print_json({"report": str(path)} | (facts[0] if len(facts) == 1 else {"studies": facts}))
     else:
         print(path)
+
+
+def _check_writable(folder: Path, url: str) -> None:
+    """Raise ValueError if a report cannot be written into its study's folder, which may be somebody else's."""
+    from pipeline.database.storage import show_url
+
+    if folder.is_dir() and not os.access(folder, os.W_OK):
+        raise ValueError(f"{folder} is read-only; write elsewhere: --out FOLDER --storage {show_url(url)}")
 
 
 def _facts(study: "optuna.Study") -> dict[str, Any]:
@@ -104,14 +120,15 @@ def export(
     changes: options.Changes = None,
 ) -> None:
     """Write a trial as checkpoint (weights only), design file, plain PyTorch module, ONNX and network table."""
-    from pipeline.database.trials import checkpoint_of
+    from pipeline.database.trials import weights_of
     from pipeline.follow_up.export import export_design
     from pipeline.follow_up.stored import design_of, stored_study
 
     stored = stored_study(study_file, storage, out, changes=options.changes_by_key(changes))
     found = stored.trial(trial)
     design = design_of(stored.spec, found)
-    checkpoint = stored.checkpoints / str(checkpoint_of(found))
+    checkpoint = weights_of(found, stored.checkpoints)
+    options.tell_unchecked([found], stored.checkpoints)
     title = f"Trial {found.number} of the study {stored.spec.name}"
     files, missing = export_design(title, design, checkpoint, to / f"{stored.spec.name}-{found.number}")
     for path in files:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
     from rich.console import Console
 
     from pipeline.study.study_file import StudyDefinition
@@ -178,6 +179,15 @@ def console_of_tables() -> "Console":
 def print_json(value: Any) -> None:
     """Print for scripts."""
     print(json.dumps(value, indent=2))
+
+
+def tell_unchecked(trials: "Iterable[FrozenTrial]", checkpoints: Path) -> None:
+    """Say on stderr of which trials the weights that are read carry no checksum."""
+    from pipeline.database.trials import lacks_checksum
+
+    for note in (lacks_checksum(trial, checkpoints) for trial in trials):
+        if note:
+            print(f"nacim: {note}", file=sys.stderr)
 
 
 def stop(message: str, code: int) -> NoReturn:

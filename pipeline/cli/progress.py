@@ -190,7 +190,7 @@ class PlainProgress(PrintedProgress):
         elif outcome == "stopped early":
             self.say(f"trial {trial.number} {reason_of(trial)}")
         elif outcome == "failed":
-            self.say(f"trial {trial.number} failed: {trial.user_attrs['error']}")
+            self.say(f"trial {trial.number} failed: {reason_of(trial)}")
 
 
 class JsonProgress(Progress):

@@ -39,19 +39,19 @@ def require(
     from pipeline.follow_up.stored import stored_study
 
     stored = stored_study(study_file, storage, out, data_dir, options.changes_by_key(changes))
-    found = stored.trial(trial)
-    answers = []
+    found, answers = stored.trial(trial), []
+    options.tell_unchecked([] if retrain else [found], stored.checkpoints)
     with Console(stderr=True).status("training and measuring") as status:  # shows on a terminal only
         for answer in requirements(stored.spec, found, stored.checkpoints, accuracy, chips, retrain):
             answers.append(answer)
             status.update(f"searched: {', '.join(each.name for each in answers)}; going on")
     if as_json:
         settings = {"accuracy": accuracy, "chips": chips, "retrain": retrain, "images": "test"}
-        plain = [dataclasses.asdict(answer) for answer in answers]
+        plain = list(map(dataclasses.asdict, answers))
         options.print_json({"trial": found.number, "settings": settings, "requirements": plain})
         return
-    device = found.user_attrs["design"]["accelerator"]["device"]["name"]
-    title = f"Trial {found.number} ({device}), accuracy of at least {accuracy:.1%}"
+    device = found.user_attrs["design"]["accelerator"]["device"]
+    title = f"Trial {found.number} ({device['name']}), accuracy of at least {accuracy:.1%}"
     options.console_of_tables().print(_table(title, answers))
     network = "trained anew at each step" if retrain else "as trained for the card"
     print(

@@ -45,20 +45,23 @@ def run(
     as_json: Events = False,
 ) -> None:
     """Run or resume a study; finished trials stay in its database and are not computed again."""
+    from pipeline.run.signals import stopped_like_ctrl_c
+
     try:
-        run_study(
-            study_file,
-            trials=trials,
-            timeout_s=timeout,
-            workers=workers,
-            storage=storage,
-            seed=seed,
-            out=out,
-            data_dir=data_dir,
-            changes=options.changes_by_key(changes),
-            patience_s=patience,
-            show="nothing" if quiet else "json" if as_json else "progress",
-        )
+        with stopped_like_ctrl_c(to_the_end=True):
+            run_study(
+                study_file,
+                trials=trials,
+                timeout_s=timeout,
+                workers=workers,
+                storage=storage,
+                seed=seed,
+                out=out,
+                data_dir=data_dir,
+                changes=options.changes_by_key(changes),
+                patience_s=patience,
+                show="nothing" if quiet else "json" if as_json else "progress",
+            )
     except KeyboardInterrupt:
         options.stop("interrupted; finished trials are kept, run the same command to go on", 130)
 
@@ -117,7 +120,8 @@ def run_study(
     from pipeline.database.patience import Patience
     from pipeline.database.storage import show_url
     from pipeline.run.queue import end_run
-    from pipeline.run.runner import Runner, stopped_like_ctrl_c
+    from pipeline.run.runner import Runner
+    from pipeline.run.signals import stopped_like_ctrl_c
     from pipeline.run.supernet_file import with_supernet
 
     try:
@@ -138,9 +142,9 @@ def run_study(
             runner.run(trials or definition.spec.trials, timeout_s)
         finally:
             view.close()
-    _report(study, folder, show_url(url), view)
-    _say_if_used_up(study, view)
-    wait(lambda: end_run(study))
+        _report(study, folder, show_url(url), view)
+        _say_if_used_up(study, view)
+        wait(lambda: end_run(study))
     return study
 
 
@@ -184,5 +188,6 @@ def _report(study: "optuna.Study", folder: Path, database: str, view: "Progress"
     from pipeline.report.page import write_report
 
     page = write_report(study, folder)
-    prepare_dashboard(study, folder, page)
+    for reason in prepare_dashboard(study, folder, page):
+        print(f"nacim: {reason}", file=sys.stderr)
     view.end(pareto_report(study).front, database, page)

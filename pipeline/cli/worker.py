@@ -23,18 +23,18 @@ def worker(
     patience: options.WaitFor = PATIENCE_S,
 ) -> None:
     """Work on a study in PostgreSQL together with any number of other workers, until it reaches its goal."""
-    from pipeline.run.runner import stopped_like_ctrl_c
+    from pipeline.run.signals import stopped_like_ctrl_c
 
     options.within("--trials", trials, 1)
     options.within("--heartbeat", heartbeat, 1)
     options.within("--patience", patience, 0)
     definition, folder, url = options.shared_study(study_file, data_dir, storage, out, changes)
     folder.mkdir(parents=True, exist_ok=True)
-    with stopped_like_ctrl_c():
-        try:
+    try:
+        with stopped_like_ctrl_c(to_the_end=True):
             _work(definition, folder, url, trials or definition.spec.trials, heartbeat, patience)
-        except KeyboardInterrupt:
-            options.stop("stopped; its trial is free for another worker", 130)
+    except KeyboardInterrupt:
+        options.stop("stopped; its trial is free for another worker", 130)
 
 
 def _work(

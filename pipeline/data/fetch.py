@@ -67,8 +67,12 @@ def _unpack(archive: Path, data_set: DataSet, folder: Path, name: str) -> None:
         raise DataError(f"{archive}: checksum (MD5) is {found}, {wanted}")
     with tarfile.open(archive) as members:
         for each in data_set.checksums:
-            member = members.extractfile(f"{data_set.folder}/{each}")
-            assert member is not None, "the checksum vouches for the archive's members"
+            try:  # it is never unpacked as a whole: only the official files are taken, each under its own name
+                member = members.extractfile(f"{data_set.folder}/{each}")
+            except (KeyError, RecursionError):  # no such file, or a link that leads nowhere in the archive
+                member = None
+            if member is None:
+                raise DataError(f"{archive}: holds no file {data_set.folder}/{each}; fetch it from another place")
             write_whole(folder / each, checked(member.read(), folder / each, data_set.checksums, name))
     archive.unlink()
 

@@ -63,7 +63,8 @@ def run_lock(url: str, folder: Path, name: str) -> Iterator[Callable[[], bool]]:
     server, another database by a file in the output folder.
 
     Yields:
-        A function that makes sure that the lock is still held (see `StudyLock.keep`).
+        A function that makes sure that the lock is still held (see `StudyLock.keep`), and that a SQLite file is still
+        the one of its first call: what a run writes into a file that was moved or deleted may be lost with it.
 
     Raises:
         StudyError: If another run or a worker holds it.
@@ -77,11 +78,31 @@ def run_lock(url: str, folder: Path, name: str) -> Iterator[Callable[[], bool]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(path, timeout=0):
-            yield lambda: False
+            yield _SameFile(Path(database_file)) if database_file else lambda: False
     except filelock.Timeout:
         raise StudyError(
             f"{show_url(url)}: another run is using it ({path}); wait for it, or use --workers there"
         ) from None
+
+
+class _SameFile:
+    """Raises StudyError, when called, if a path is not the file any more that it was at the first call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._first: tuple[int, int] | None = None
+
+    def __call__(self) -> bool:
+        try:
+            found = self._path.stat()
+        except OSError as error:
+            raise StudyError(
+                f"{self._path} was moved or deleted ({error.strerror}); put it back and run the same command"
+            ) from None
+        self._first = self._first or (found.st_dev, found.st_ino)
+        if self._first != (found.st_dev, found.st_ino):
+            raise StudyError(f"{self._path} is another file than before; put the first one back")
+        return False
 
 
 @contextlib.contextmanager

@@ -102,14 +102,14 @@ def _make_study(definition: StudyDefinition, storage: RDBStorage, sampler: optun
 
 
 def load_study_read_only(url: str, name: str | None = None) -> optuna.Study:
-    """Open an existing study to look at it; without a name the only one of the database.
+    """Open an existing study to look at it; without a name the only one of the database. Writes nothing by itself.
 
     Raises:
         StudyError: If there is no such database or study.
     """
     if is_sqlite(url) and not Path(make_url(url).database or "").is_file():
         raise StudyError(f"{show_url(url)}: no such database; run the study first: nacim run STUDY.yaml")
-    storage = open_storage(url)
+    storage = open_storage(url, to_read=True)
     names = [known.study_name for known in storage.get_all_studies()]
     if name is None and len(names) == 1:
         name = names[0]

@@ -33,17 +33,22 @@ class StudyError(ValueError):
     """A database that cannot be used for this study; the message says why and names the way out."""
 
 
-def open_storage(url: str) -> RDBStorage:
+def open_storage(url: str, to_read: bool = False) -> RDBStorage:
     """Connect to a database, after checks that write nothing.
 
+    Args:
+        url: SQLAlchemy URL.
+        to_read: Make no tables, and open a SQLite file also where nothing can be written.
+
     Raises:
-        StudyError: If it cannot be reached or is not an Optuna database of a known schema.
+        StudyError: If it cannot be reached, is not an Optuna database of a known schema, or is to be read and empty.
     """
-    if is_sqlite(url):
-        _inspect_sqlite(url)
-    escaped = with_driver(url).replace("{", "{{").replace("}", "}}")  # Optuna fills in a template
+    if is_sqlite(url) and not _inspect_sqlite(url) and to_read:
+        raise StudyError(f"{show_url(url)}: an empty database; run the study first: nacim run STUDY.yaml")
+    opened = url if is_writable(url) or not to_read else f"sqlite:///{_read_only_uri(url)}&uri=true"
+    escaped = with_driver(opened).replace("{", "{{").replace("}", "}}")  # Optuna fills in a template
     with as_study_error(url), one_at_a_time(url):
-        storage = RDBStorage(escaped, engine_kwargs=_engine_options(url))
+        storage = RDBStorage(escaped, engine_kwargs=_engine_options(url), skip_table_creation=to_read)
     weakref.finalize(storage, storage.engine.dispose)  # closing the last connection merges SQLite's log
     return storage
 
@@ -141,12 +146,29 @@ def lone_engine(url: str) -> Engine:
     )
 
 
-def _inspect_sqlite(url: str) -> None:
+def is_writable(url: str) -> bool:
+    """Whether a database may be written; True for one that is no file, whose server knows."""
+    database = make_url(url).database if is_sqlite(url) else None
+    if not database or not (path := Path(database)).exists():
+        return True
+    return os.access(path, os.W_OK) and os.access(path.resolve().parent, os.W_OK)
+
+
+def _read_only_uri(url: str) -> str:
+    """SQLite's own URI of a file to be read. Where nothing can be written its log is read only if it is there."""
+    path = Path(make_url(url).database or "").resolve()
+    log = Path(f"{path}-wal")
+    has_log = log.exists() and log.stat().st_size > 0
+    return f"{path.as_uri()}?mode=ro{'' if has_log or is_writable(url) else '&immutable=1'}"
+
+
+def _inspect_sqlite(url: str) -> set[str]:
+    """Names of the tables of a SQLite file; none if there is no such file."""
     database = make_url(url).database
     if not database or not (path := Path(database)).exists() or path.stat().st_size == 0:
-        return
+        return set()
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(sqlite3.connect(_read_only_uri(url), uri=True)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.DatabaseError as error:
         raise StudyError(
@@ -156,3 +178,4 @@ def _inspect_sqlite(url: str) -> None:
         raise StudyError(
             f"{path}: a database of another program (table {min(foreign)!r}); choose another file with --storage"
         )
+    return tables

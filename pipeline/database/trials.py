@@ -95,13 +95,12 @@ def weights_of(trial: FrozenTrial, checkpoints: Path) -> Path:
     return path
 
 
-def lacks_checksum(trial: FrozenTrial) -> str:
-    """What to tell of a trial whose weights cannot be checked; empty if they can."""
-    if trial.user_attrs.get("checkpoint") is None or _CHECKSUM in trial.user_attrs:
+def lacks_checksum(trial: FrozenTrial, checkpoints: Path) -> str:
+    """What to tell of a trial whose weights are there but cannot be checked; empty if they can."""
+    name = checkpoint_of(trial)
+    if name is None or _CHECKSUM in trial.user_attrs or not (checkpoints / name).is_file():
         return ""
-    return (
-        f"trial {trial.number}: an earlier nacim stored no checksum of its weights; another file would not be noticed"
-    )
+    return f"trial {trial.number}: its weights have no checksum, as an earlier nacim wrote them, and are not checked"
 
 
 def pareto_report(study: optuna.Study) -> ParetoReport:
@@ -126,7 +125,8 @@ def remeasured(attributes: Mapping[str, Any], number: int) -> list[dict[str, Any
     """What `nacim evaluate` measured of a trial after the search, oldest first; `attributes` are the study's.
 
     Each is {"settings": ..., "validation": ..., "test": ..., "versions": ...}: plain settings (`epochs` null: weights
-    inherited from the supernet), and the two reports as `VariationReport.to_dict` gives them. Optuna forbids changes
+    inherited from the supernet), and the two reports as `VariationReport.to_dict` gives them. `weights` is the file of
+    a longer training -> its checksum. Optuna forbids changes
     to finished trials, so these are attributes of the study, named by the trial.
     """
     found: list[dict[str, Any]] = attributes.get(_key(number), [])

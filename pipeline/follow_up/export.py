@@ -35,15 +35,15 @@ def export_design(title: str, design: DesignPoint, checkpoint: Path, folder: Pat
         layer.
 
     Raises:
-        ValueError: If the checkpoint is gone.
+        ValueError: If the checkpoint is gone or damaged; nothing is written then.
     """
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint}: the checkpoint is gone; keep the study's output folder together")
+    network = to_digital(load_checkpoint(design, checkpoint)).cpu()
     folder.mkdir(parents=True, exist_ok=True)
     weights, card = folder / "checkpoint.pt", folder / "design.yaml"
     shutil.copyfile(checkpoint, weights)
     card.write_text(yaml.safe_dump(_beside_its_file(design).to_dict(), sort_keys=False), encoding="utf-8")
-    network = to_digital(load_checkpoint(design, weights)).cpu()
     files, missing = [weights, card, *write_module(network, title, design, folder)], []
     try:
         write_table(design, folder / "network_table.csv")

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 from hw_models.devices import CellDevice
 from pipeline.analog.model import noisy_layers
 from pipeline.data.batches import load_images
+from pipeline.database.trials import remeasured
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import StoppingRule
@@ -77,32 +78,43 @@ class Settings:
         return spec.model_copy(update=parts | {"variation": spec.variation.model_copy(update=variation)})
 
 
-def measure_again(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -> tuple[VariationReport, ...]:
+def measure_again(
+    stored: StoredStudy, trial: FrozenTrial, settings: Settings
+) -> tuple[VariationReport, VariationReport, dict[str, str]]:
     """Accuracy over simulated chips of a finished trial, on validation and on test images.
 
     Without the trial's checkpoint its network is trained again, which gives the same weights on the same versions. The
     study's seed decides the chips.
 
+    Returns:
+        The two reports, and the file of a longer training with its checksum; empty without one.
+
     Raises:
-        ValueError: If no cell can have that sigma, the design cannot exist on that cell, or nothing is trained whose
-            seed could be another.
+        ValueError: If no cell can have that sigma, the design cannot exist on that cell, nothing is trained whose seed
+            could be another, or weights are damaged or others than the trial's.
     """
     torch.set_num_threads(1)  # as in the workers: sums in the same order, the same weights
     spec = settings.changed(stored.spec)
     images = load_images(spec.dataset)
     own = design_of(spec, trial)
     hardware = settings.hardware(own)
+    kept: dict[str, str] = {}
     if settings.epochs is None and not settings.training_seed:
         network = networks.finished_network(spec, trial, stored.checkpoints, images)
     else:
         trained_on = dataclasses.replace(settings, sigma_scale=1.0).hardware(own) if settings.epochs else own
         again = networks.Training(epochs=settings.epochs, seed=settings.training_seed, design=trained_on)
-        network = networks.retrained_network(spec, trial, stored.checkpoints, images, again)
+        entries = remeasured(stored.study.user_attrs, trial.number)
+        known = {name: checksum for entry in entries for name, checksum in entry.get("weights", {}).items()}
+        network, kept = networks.retrained_network(spec, trial, stored.checkpoints, images, again, known)
     if hardware.accelerator != noisy_layers(network)[0].accelerator:
         network = networks.moved_network(network, hardware, images)
     recalibration = images.train[0][:RECALIBRATION_IMAGES]
     splits = [images.validation, images.test]
-    return tuple(accuracy_under_variation(network, splits, spec.variation, spec.seed, recalibration, task=images.task))
+    validation, test = accuracy_under_variation(
+        network, splits, spec.variation, spec.seed, recalibration, task=images.task
+    )
+    return validation, test, kept
 
 
 def own_epochs(spec: StudySpec) -> int | None:
@@ -113,13 +125,13 @@ def own_epochs(spec: StudySpec) -> int | None:
 
 def measurement(stored: StoredStudy, trial: FrozenTrial, settings: Settings) -> dict[str, Any]:
     """`measure_again`, as `pipeline.database.trials` stores it."""
-    validation, test = measure_again(stored, trial, settings)
+    validation, test, kept = measure_again(stored, trial, settings)
     entry = {
         "settings": settings.to_dict() | {"epochs": settings.epochs or own_epochs(stored.spec)},
         "validation": validation.to_dict(),
         "test": test.to_dict(),
         "versions": versions(),
-    }
+    } | ({"weights": kept} if kept else {})
     if settings.device is None:
         return entry
     cost = cost_of(settings.hardware(design_of(stored.spec, trial)))

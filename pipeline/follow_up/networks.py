@@ -1,6 +1,7 @@
 """The network of a finished trial: as it is, trained anew, or on other hardware."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
 from pipeline.analog.model import noisy_layers
 from pipeline.compute_device import compute_device
 from pipeline.data.batches import ImageSet
-from pipeline.database.trials import checkpoint_of
+from pipeline.database.trials import checkpoint_of, weights_of
 from pipeline.design.design_point import DesignPoint
+from pipeline.files import checksum_of
 from pipeline.follow_up.stored import design_of
 from pipeline.seeds import seed32
 from pipeline.study.study_spec import AccuracySpec, StudySpec
@@ -21,9 +23,13 @@ from pipeline.trial.network import build_network, load_checkpoint, save_checkpoi
 
 
 def finished_network(spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet) -> nn.Module:
-    """The trained and calibrated network of a trial: from its checkpoint, or trained again where that is gone."""
+    """The trained and calibrated network of a trial: from its checkpoint, or trained again where that is gone.
+
+    Raises:
+        ValueError: If the checkpoint is damaged, or another file than the trial wrote.
+    """
     design = design_of(spec, trial)
-    path = checkpoints / str(checkpoint_of(trial))
+    path = weights_of(trial, checkpoints)
     return load_checkpoint(design, path) if path.is_file() else new_network(spec, draws_of(trial), design, images)
 
 
@@ -67,15 +73,33 @@ class Training:
 
 
 def retrained_network(
-    spec: StudySpec, trial: FrozenTrial, checkpoints: Path, images: ImageSet, training: Training
-) -> nn.Module:
-    """A trial's network trained again; kept beside its checkpoint, and read from there next time."""
+    spec: StudySpec,
+    trial: FrozenTrial,
+    checkpoints: Path,
+    images: ImageSet,
+    training: Training,
+    known: Mapping[str, str],
+) -> tuple[nn.Module, dict[str, str]]:
+    """A trial's network trained again; kept beside its checkpoint, and read from there next time.
+
+    Args:
+        spec, trial, checkpoints, images, training: What is trained, and where it is kept.
+        known: Name of a file -> its checksum, of those that were kept before.
+
+    Returns:
+        The network, and the name of its file with the file's checksum.
+
+    Raises:
+        ValueError: If the file is damaged, or another one than was kept.
+    """
     path = checkpoints / training.file(trial, images)
     if path.is_file():
-        return load_checkpoint(training.design, path)
+        checksum = checksum_of(path.read_bytes())
+        if known.get(path.name, checksum) != checksum:
+            raise ValueError(f"{path} is another file than was kept; put it back, or remove it to train it again")
+        return load_checkpoint(training.design, path), {path.name: checksum}
     network = new_network(training.spec(spec), draws_of(trial), training.design, images)
-    save_checkpoint(network, path)
-    return network
+    return network, {path.name: save_checkpoint(network, path)}
 
 
 def draws_of(trial: FrozenTrial) -> int:

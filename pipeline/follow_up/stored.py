@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 from hw_models.devices import CellDevice
 from pipeline.data.dataset_spec import OwnTask
 from pipeline.database.open_study import load_study_read_only, places, stored_spec
+from pipeline.database.storage import is_writable
 from pipeline.database.trials import kind_of, pareto_report, reason_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.study.built_space import BuiltSpace
@@ -26,6 +27,7 @@ class StoredStudy:
     spec: StudySpec
     study: optuna.Study
     checkpoints: Path  # folder of trained weights
+    is_writable: bool = True  # whether the database takes what is measured later
 
     def trial(self, number: int, also_stopped: bool = False) -> FrozenTrial:
         """The evaluated trial of this number; for a reused one, the trial that it repeats.
@@ -87,7 +89,7 @@ def stored_study(
         as_made = dataclasses.replace(definition, spec=spec, devices=devices)
         supernet = folder / f"supernet-{supernet_key(as_made)}.pt"
         spec = as_made.with_supernet(supernet).spec if supernet.is_file() else spec
-    return StoredStudy(spec=spec, study=study, checkpoints=folder / "checkpoints")
+    return StoredStudy(spec=spec, study=study, checkpoints=folder / "checkpoints", is_writable=is_writable(url))
 
 
 def _check_same_files(definition: StudyDefinition, stored: StudySpec) -> None:

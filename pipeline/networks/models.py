@@ -1,7 +1,9 @@
 """The torch model of a design's network, in float, and weights that a user gives it."""
 
 import pickle
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.design_point import ImageSpec
 from pipeline.file_function import FileChanged, hash_of
+from pipeline.files import is_whole_archive
 from pipeline.networks.builders import build, load_builder
 
 _NAMED = 5  # keys that a message lists
@@ -48,14 +51,8 @@ def load_weights(model: nn.Module, path: Path, file_hash: str | None = None) -> 
             f"{path} has changed since the study was made (hash {file_hash}, now {hash_of(path)}); put the file back, "
             "or give the study a new name"
         )
-    try:
-        found = torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split()).split(". ")[0]
-        if isinstance(error, pickle.UnpicklingError):
-            reason = "it holds a whole model or other objects, and loading these would run code"
-        raise ValueError(f"{path} cannot be read as weights ({reason}); write it with {_WRITTEN}") from error
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+    found = read_weights(path)
+    if not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path} holds no weights by name; write it with {_WRITTEN}")
     wanted = model.state_dict()
     shapes = {
@@ -71,6 +68,26 @@ def load_weights(model: nn.Module, path: Path, file_hash: str | None = None) -> 
     if told := [f"{what}: {_some(names)}" for what, names in problems.items() if names]:
         raise ValueError(f"{path} does not fit the network ({'; '.join(told)})")
     model.load_state_dict(found)
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """What a file of weights holds, by name; it may be anybody's, and damaged in any way.
+
+    Raises:
+        ValueError: If it cannot be read as weights alone; names the file.
+    """
+    try:
+        if zipfile.is_zipfile(path) and not is_whole_archive(path):
+            raise ValueError("a part of it does not have its checksum")
+        found = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch's reader raises whatever a damaged byte leads it to
+        reason = " ".join(str(error).split()).split(". ")[0][:120] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "it holds a whole model or other objects, and loading these would run code"
+        raise ValueError(f"{path} cannot be read as weights ({reason}); write it with {_WRITTEN}") from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise ValueError(f"{path} holds no weights by name; write it with {_WRITTEN}")
+    return found
 
 
 _WRITTEN = "torch.save(model.state_dict(), path)"

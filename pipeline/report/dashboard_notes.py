@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from optuna_dashboard import save_note, save_plotly_graph_object
 
 from pipeline.database.transaction import transaction
+from pipeline.database.trials import weights_of
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
 from pipeline.files import write_whole
@@ -40,23 +41,33 @@ def artifact_folder(folder: Path) -> Path:
     return folder / "artifacts"
 
 
-def prepare_dashboard(study: optuna.Study, folder: Path, report: Path) -> None:
+def prepare_dashboard(study: optuna.Study, folder: Path, report: Path) -> list[str]:
     """Write notes on the study and on each design of its front, nacim's figures, and artifacts; replace earlier ones.
 
     Artifacts are the checkpoints of the front's designs and the report, in the folder `artifacts` of the study's
     output folder.
+
+    Returns:
+        Why checkpoints are left out: they are not the files that their trials wrote.
     """
     findings = read_findings(study)
     store = artifact_folder(folder)
     store.mkdir(parents=True, exist_ok=True)
+    left_out = []
     with transaction(study):
         save_note(study, _study_note(findings))
         _save_figures(study, findings)
         for trial, shown in zip(findings.pareto.front, findings.front, strict=True):
             save_note(optuna.Trial(study, trial_id(trial)), _trial_note(findings, shown))
-            if shown.checkpoint and (weights := folder / "checkpoints" / shown.checkpoint).is_file():
+            try:
+                weights = weights_of(trial, folder / "checkpoints") if shown.checkpoint else None
+            except ValueError as error:
+                left_out.append(str(error))
+                continue
+            if weights is not None and weights.is_file():
                 _attach(study, store, weights, trial)
         _attach(study, store, report, None)
+    return left_out
 
 
 def _attach(study: optuna.Study, folder: Path, file: Path, trial: FrozenTrial | None) -> None:

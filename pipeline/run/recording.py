@@ -5,19 +5,20 @@ import dataclasses
 import functools
 import json
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
+from pydantic import TypeAdapter
 
 from pipeline.database import records
 from pipeline.database.heartbeat import this_process
 from pipeline.database.patience import DatabaseAway, Patience
 from pipeline.database.transaction import set_user_attributes, transaction
-from pipeline.design.results import TrialResult, VariationReport
+from pipeline.design.results import TrialResult
 from pipeline.files import write_whole
 from pipeline.machine_faults import MachineFault, OutOfMemory
 from pipeline.optuna_private import lock_trial, storage_of, trial_id
@@ -69,7 +70,7 @@ class Recording:
 
     def record_spooled(self) -> Iterator[tuple[str, FrozenTrial]]:
         """Record results that earlier runs could not write; yields design hash and trial of each."""
-        for spooled in self._spool.left():
+        for spooled in self._spool.left(self._in_database.say):
             trials = self._in_database(functools.partial(self._study.get_trials, deepcopy=False))
             by_number = {trial.number: trial for trial in trials}
             trial = by_number.get(spooled.number)
@@ -140,6 +141,7 @@ class Spool:
 
     def __init__(self, folder: Path, definition: StudyDefinition) -> None:
         self._folder = folder
+        self._objectives = definition.spec.objectives
         self._prefix = f"{definition.spec.name}-{definition.identity_hash}-"
 
     def put(self, spooled: SpooledResult) -> None:
@@ -154,20 +156,31 @@ class Spool:
         with contextlib.suppress(OSError):
             self._path(number).unlink(missing_ok=True)
 
-    def left(self) -> list[SpooledResult]:
-        """All results, by number; a broken file is ignored."""
+    def left(self, say: Callable[[str], None] = lambda message: None) -> list[SpooledResult]:
+        """All results, by number. A file that is no whole result is set aside, and `say` is told."""
         found = []
         for path in sorted(self._folder.glob(f"{self._prefix}*.json")):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                found.append(_spooled(json.loads(path.read_text(encoding="utf-8"))))
+            try:
+                found.append(self._read(path))
+            except (OSError, ValueError, RecursionError) as error:
+                reason = " ".join(str(error).split())[:120]
+                say(f"{path} is no whole result ({reason}); it is set aside, and its trial is evaluated again")
+                with contextlib.suppress(OSError):
+                    path.replace(path.with_suffix(".damaged"))
         return sorted(found, key=lambda each: each.number)
+
+    def _read(self, path: Path) -> SpooledResult:
+        """Raises ValueError if a file is no whole result of its own number."""
+        plain = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        spooled: SpooledResult = TypeAdapter(SpooledResult).validate_python(plain)
+        if path != self._path(spooled.number):
+            raise ValueError(f"it holds trial {spooled.number}")
+        spooled.result.check(self._objectives)
+        return spooled
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{self._prefix}{number:05d}.json"
 
 
-def _spooled(values: dict[str, Any]) -> SpooledResult:
-    result = values["result"]
-    typed: dict[str, Any] = {name: VariationReport.from_dict(result[name]) for name in ("validation", "test")}
-    typed["learning_curve"] = tuple(result["learning_curve"])
-    return SpooledResult(**(values | {"result": TrialResult(**(result | typed))}))
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no number")

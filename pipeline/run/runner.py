@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -52,27 +51,13 @@ class SpaceExhausted(RuntimeError):
         )
 
 
-@contextlib.contextmanager
-def stopped_like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM, which schedulers and init systems send, stop a run as cleanly as Ctrl-C."""
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _keep_study(keep_lock: Callable[[], bool], queue: Queue) -> None:
     """Make sure, before each step in the database, that this process still holds the study's lock."""
     try:
         if keep_lock():
             queue.connection_was_lost()
     except StudyError as error:
-        raise DatabaseAway(f"the study was lost with the connection; results are kept: {error}") from None
+        raise DatabaseAway(f"the study was lost, results are kept: {error}") from None
 
 
 def _stop_if_repeated(causes: list[str], cause: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import filelock
 
-from pipeline.files import write_whole
+from pipeline.files import is_whole_archive, write_whole
 from pipeline.machine_faults import MachineFault, fault_of, fault_of_death, name_of_death
 from pipeline.run.worker import CANNOT_START, start_worker, use_one_thread, worker_context
 from pipeline.study.study_file import StudyDefinition
@@ -42,12 +42,14 @@ def with_supernet(definition: StudyDefinition, folder: Path, say: Callable[[str]
     with filelock.FileLock(path.with_suffix(".lock")):
         if not path.is_file() and not _take_from_beside(path):
             _train(definition, path, say)
+        if not is_whole_archive(path):
+            raise MachineFault(f"{path} is damaged; remove it, and the same command trains the supernet again")
     return definition.with_supernet(path)
 
 
 def _take_from_beside(path: Path) -> bool:
     """Copy the supernet of equal key from a neighbouring study's folder; False if there is none."""
-    found = sorted(path.parent.parent.glob(f"*/{path.name}"))
+    found = [each for each in sorted(path.parent.parent.glob(f"*/{path.name}")) if is_whole_archive(each)]
     if found:
         write_whole(path, functools.partial(shutil.copyfile, found[0]))
     return bool(found)

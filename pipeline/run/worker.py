@@ -18,6 +18,7 @@ from pipeline.file_function import FileChanged
 from pipeline.machine_faults import MachineFault, fault_of
 from pipeline.phase import phase_file, told_in
 from pipeline.study.study_spec import StudySpec
+from pipeline.threads import one_thread_each
 
 CANNOT_START = "worker processes cannot be started ({}); free memory, or lift its limit or that on processes"
 
@@ -30,7 +31,7 @@ def worker_context() -> ForkServerContext:
     Forking it is safe: it is a fresh process that touches no GPU, and its only threads are OpenBLAS's, which stop at a
     fork.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"  # inherited by the server, before it loads torch
+    one_thread_each()  # the server inherits it
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.run.preloaded"])
     return context

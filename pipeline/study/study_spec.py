@@ -17,7 +17,7 @@ from pipeline.study.sampler_spec import SamplerSpec
 from pipeline.study.spaces import HardwareSpace, NetworkSpace
 from pipeline.study.training_spec import TrainingSpec
 
-_NAME_LENGTH = 150  # its files' names add up to 90 characters; the usual file systems allow 255
+_NAME_LENGTH = 120  # its files' names add up to 120 characters; the usual file systems allow 255
 
 
 class AccuracySpec(StrictModel):
@@ -134,6 +134,8 @@ class StudySpec(StrictModel):
             raise ValueError("network: masks come from convolutions; name convs and remove hidden")
         if self.training == "none":
             self._check_without_training()
+        elif self.dataset.train_images == 1:
+            raise ValueError("dataset.train_images must be 2 or more, got 1: batch normalisation compares images")
         if self.recipe.label_smoothing and self.dataset.the_task != "classification":
             raise ValueError(
                 f"training: label_smoothing needs classes of whole inputs, got the task {self.dataset.the_task}; leave "

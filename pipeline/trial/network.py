@@ -17,7 +17,7 @@ from pipeline.compute_device import compute_device
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import Layer, topology
 from pipeline.files import checksum_of, write_whole
-from pipeline.networks.models import example_of, float_model, load_weights
+from pipeline.networks.models import example_of, float_model, load_weights, read_weights
 from pipeline.networks.workload import workload_of
 
 FIXED_POINT_SPREAD = 0.25  # assumed: weights this widely spread do not all round to zero with 3 or more fraction bits
@@ -109,7 +109,16 @@ def write_weights(content: dict[str, Any], path: Path) -> str:
 
 
 def load_checkpoint(design: DesignPoint, path: Path) -> nn.Module:
-    """The network of a checkpoint, with its ranges, ready for `accuracy_under_variation`."""
+    """The network of a checkpoint, with its ranges, ready for `accuracy_under_variation`.
+
+    Raises:
+        ValueError: If the file cannot be read, or holds the weights of another network; names it.
+    """
     network = build_network(design)
-    network.load_state_dict(torch.load(path, weights_only=True))
+    weights = read_weights(path)
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(f"{path} does not fit the design, or is damaged: {reason}") from error
     return network.to(compute_device()).eval()

@@ -21,6 +21,8 @@ from pipeline.data.task import task_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import TrainingDiverged
 from pipeline.design.topology import topology
+from pipeline.machine_faults import MachineFault
+from pipeline.networks.models import read_weights
 from pipeline.seeds import derive_seed
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import StudyDefinition
@@ -57,7 +59,7 @@ def train_supernet(
     training = _Training(definition, train_split)
     unfinished = path.with_suffix(".unfinished")
     if unfinished.is_file():
-        training.load(torch.load(unfinished, weights_only=True))
+        _go_on(training, unfinished)
     round_products(True)  # never switched back: the process only trains
     while training.epoch < spec.accuracy.supernet_epochs:
         loss = training.run_epoch()
@@ -173,7 +175,18 @@ def _settle(network: nn.Module, batches: ShuffledBatches, noise_strength: float)
         norm.momentum = momentum
 
 
+def _go_on(training: _Training, unfinished: Path) -> None:
+    """Continue from a state beside the supernet. Raises MachineFault if the file is damaged."""
+    try:
+        training.load(read_weights(unfinished))
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise MachineFault(f"{unfinished} is damaged; remove it, and the training starts again") from error
+
+
 @functools.lru_cache(maxsize=1)
 def _read(path: Path) -> SharedWeights:
-    weights: SharedWeights = torch.load(path, weights_only=True)
+    try:
+        weights: SharedWeights = read_weights(path)
+    except ValueError as error:
+        raise MachineFault(f"{path} is damaged; remove it, and the supernet is trained again") from error
     return weights
