@@ -6,7 +6,7 @@ import re
 from statistics import fmean
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_cost_model import NORMAL, near
 from test_mapping import RRAM, chip, conv, dense
@@ -193,6 +193,7 @@ def test_rows_of_held_columns_are_driven_once_a_read():
     one, eight = (energies(charge(cols_per_adc=columns)) for columns in (1, 8))
     assert eight["array"] == one["array"]
     assert eight["precharge"] == one["precharge"]
+    assert eight["drivers"] == one["drivers"]
     sram = chip(device=load_card("sram").device, cell_bits=1)
     one, eight = (energies(dataclasses.replace(sram, cols_per_adc=columns)) for columns in (1, 8))
     assert eight["precharge"] == near(8 * one["precharge"])
@@ -524,6 +525,37 @@ def test_breakdowns_sum_to_totals_and_conversions_are_those_of_the_mapping(kind,
 def test_a_choice_that_the_reference_does_not_know_is_named(values, said):
     assert said in cost(chip(**values)).outside_reference
     assert said not in cost(chip()).outside_reference
+
+
+FULL = [dense("a", 512, 64), dense("b", 256, 16)]  # fills all rows
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.sampled_from([chip, charge, discharge, digital]),
+    choices(),
+    st.sampled_from(
+        [
+            {"supply_v": 0.75},
+            {"supply_v": 0.95},
+            {"combine_columns": False},
+            {"rows_at_once": 4},
+            {"input_drive": "pulse_width"},
+        ]
+    ),
+)
+def test_nothing_that_leaves_accuracy_as_good_saves_energy_time_and_area_at_once(kind, values, change):
+    if kind is digital:
+        values |= {"combine_columns": False, "dac_bits": 1}
+        assume("rows_at_once" not in change)  # trees of fewer inputs are smaller and faster, and sums stay exact
+    if kind is discharge and values["dac_bits"] > 1:
+        values["input_drive"] = "pulse_width"
+    values |= {"supply_v": None}
+    assume("input_drive" not in change or (kind is chip and values["dac_bits"] > 1))
+    assume("rows_at_once" not in change or values["rows_at_once"] != 1)
+    before, after = (cost(kind(crossbar_size=64, **each), FULL) for each in (values, values | change))
+    names = ("energy_j", "latency_s", "area_m2")
+    assert max(getattr(after, name) / getattr(before, name) for name in names) >= 1
 
 
 @pytest.mark.parametrize("name", ["rram", "sram", "fefet"])

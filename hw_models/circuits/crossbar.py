@@ -68,8 +68,8 @@ def crossbar(accelerator: Accelerator, accumulate_wide_weights: bool = True) -> 
         converters=p.converters,
         reading=among_cells,
         drive=p.drive,
-        read_j=_joined(_read_j(p), among_cells.read_j),
-        step_j=_joined(_step_j(p), among_cells.step_j),
+        read_j=_joined(_read_j(p, among_cells), among_cells.read_j),
+        step_j=_joined(_step_j(p, among_cells), among_cells.step_j),
         leakage_w=_leakage_w(p),
         sensing_s=sensing_s(p),
         pulses_s=pulses_s(p),
@@ -82,20 +82,26 @@ def _joined(ours: dict[str, float], theirs: Mapping[str, float]) -> dict[str, fl
     return {**ours, **theirs}
 
 
-def _read_j(p: Periphery) -> dict[str, float]:
+def _read_j(p: Periphery, among_cells: Reading) -> dict[str, float]:
     return {
         "shift_add": p.adcs * p.accumulations * _addition_j(p, p.over_input),
-        "drivers": 0.0 if p.reads == 1 else _of_decoder(p.reads, p.tech.decoder_j),
+        "drivers": (0.0 if p.reads == 1 else _of_decoder(p.reads, p.tech.decoder_j))
+        + (0.0 if among_cells.drives_each_step else _row_registers_j(p)),
     }
 
 
-def _step_j(p: Periphery) -> dict[str, float]:
+def _step_j(p: Periphery, among_cells: Reading) -> dict[str, float]:
     return {
         "adc": p.adcs * (p.converters.encoder_j + p.combiner.conversion_j),
         "shift_add": p.adcs * _addition_j(p, p.over_weight),
-        "drivers": p.rows_read * p.dac_bits * p.tech.register_access_j,
+        "drivers": _row_registers_j(p) if among_cells.drives_each_step else 0.0,
         "multiplexers": _mux_j(p),
     }
+
+
+def _row_registers_j(p: Periphery) -> float:
+    """Registers of the rows, clocked each time that the rows are driven."""
+    return p.rows_read * p.dac_bits * p.tech.register_access_j
 
 
 def _mux_j(p: Periphery) -> float:
