@@ -148,13 +148,30 @@ def two_studies(folder: Path) -> list[optuna.Study]:
 
 def test_a_comparison_counts_the_joint_front_and_lists_the_settings_that_differ(tmp_path):
     found = [read_findings(study) for study in two_studies(tmp_path)]
-    fronts, settings = comparison_chapter(found).sections
+    fronts, _, settings = comparison_chapter(found).sections
     counts = [[cell.value for cell in row[1:4]] for row in fronts.parts[-1].rows]
     points = [[(t.measured["accuracy_mean"], t.measured["tops_per_watt"]) for t in each.evaluated] for each in found]
     every = [point for each in points for point in each]
     unbeaten = [[all(p == q or p[0] > q[0] or p[1] > q[1] for q in every) for p in each] for each in points]
     assert counts == [[6, len(f.front), sum(stay)] for f, stay in zip(found, unbeaten, strict=True)]
     assert settings.parts[0].rows == [["seed", "3", "4"]]
+
+
+def test_searches_with_other_seeds_are_told_as_mean_and_spread(tmp_path):
+    found = [read_findings(study) for study in two_studies(tmp_path)]
+    _, seeds, _ = comparison_chapter(found).sections
+    (table,) = seeds.parts
+    assert table.heads[-2:] == ["seed 3", "seed 4"]
+    accuracies = [100 * max(t.measured["accuracy_mean"] for t in each.evaluated) for each in found]
+    best = {row[0]: [cell.value for cell in row[1:]] for row in table.rows}
+    assert best["best accuracy [%]"] == pytest.approx(
+        [sum(accuracies) / 2, abs(accuracies[0] - accuracies[1]) / 2**0.5, *accuracies]
+    )
+    shares = best["hypervolume, % of the joint front's"][2:]
+    assert all(0 < share <= 100 for share in shares)
+    assert max(shares) < 100 or min(shares) < 100
+    other = dataclasses.replace(found[1], identity=found[1].identity | {"objectives": ["accuracy_mean"]})
+    assert len(comparison_chapter([found[0], other]).sections) == 2, "they differ in more than the seed"
 
 
 def test_a_comparison_shows_a_dash_for_a_study_that_does_not_know_an_objective(tmp_path):

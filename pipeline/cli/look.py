@@ -1,4 +1,7 @@
-"""Commands that look at a study: report, show, export, dashboard, schema."""
+"""Commands that look at a study: report, show, export, dashboard, schema.
+
+`report` is long because its signature defines the options.
+"""
 
 import os
 import sys
@@ -21,6 +24,7 @@ def report(
         list[int] | None, typer.Option(help="Trial to show by component and layer, not the front; may be repeated.")
     ] = None,
     changes: options.Changes = None,
+    seeds: options.Searches = 1,
     png: Annotated[bool, typer.Option("--png", help="Also write each figure as a PNG file.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -32,7 +36,14 @@ def report(
     chosen = trial or []
     if chosen and len(study_files) > 1:
         raise ValueError(f"--trial chooses designs of one study, got {len(study_files)} studies; report each by itself")
-    found = [options.read_only_study(path, storage, out, changes) for path in study_files]
+    options.within("--seeds", seeds, 1)
+    if seeds > 1 and (out is not None or chosen):
+        raise ValueError("--seeds reports several searches, each from a folder of its own: remove --out and --trial")
+    found = [
+        options.read_only_study(path, storage, out, each)
+        for path in study_files
+        for each in options.changes_of_searches(path, changes, seeds)
+    ]
     studies = [study for study, _, _ in found]
     for _, folder, url in found:
         _check_writable(folder, url)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _LOG_WIDTH = 160  # columns of tables where there is no terminal
 _SET_HELP = "Value in place of the study file's, such as training.epochs=5; may be repeated."
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help=_SET_HELP)]
+_SEARCHES_HELP = "Searches with seeds one apart, each a study of its own (NAME-seed-2, ...), and a report of all."
+Searches = Annotated[int, typer.Option("--seeds", help=_SEARCHES_HELP)]
 StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="A study file; see studies/.")]
 _STORAGE_HELP = "Database URL; a SQLite file in the output folder otherwise."
 StorageUrl = Annotated[str | None, typer.Option("--storage", envvar="NACIM_STORAGE", help=_STORAGE_HELP)]
@@ -92,6 +94,22 @@ def changes_by_key(changes: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
+def changes_of_searches(study_file: Path, changes: Sequence[str] | None, searches: int) -> list[dict[str, Any]]:
+    """What each of several searches of one study changes: the first nothing, the others seed and name.
+
+    Raises:
+        ValueError: If the study file cannot be read.
+    """
+    from pipeline.study.study_file import load_study
+
+    own = changes_by_key(changes)
+    if searches == 1:
+        return [own]
+    spec = load_study(study_file, changes=own).spec
+    seeds = range(spec.seed + 1, spec.seed + searches)
+    return [own, *(own | {"seed": seed, "name": f"{spec.name}-seed-{seed}"} for seed in seeds)]
+
+
 def sizes_by_name(inputs: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """The sizes of `--input [NAME=]3x32x32` by name, which is empty where none is given. Raises ValueError."""
     found: dict[str, tuple[int, ...]] = {}
@@ -129,7 +147,7 @@ def checked_places(definition: "StudyDefinition", storage: str | None, out: Path
 
 
 def read_only_study(
-    study_file: Path, storage: str | None, out: Path | None, changes: Sequence[str] | None = None
+    study_file: Path, storage: str | None, out: Path | None, changes: Sequence[str] | Mapping[str, Any] | None = None
 ) -> "tuple[optuna.Study, Path, str]":
     """A study opened read-only, its output folder and its database URL; Optuna's own messages are silenced.
 
@@ -142,7 +160,8 @@ def read_only_study(
     from pipeline.study.study_file import load_study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    definition = load_study(study_file, changes=changes_by_key(changes))
+    given = changes if isinstance(changes, Mapping) else changes_by_key(changes)
+    definition = load_study(study_file, changes=given)
     folder, url = places(definition, out, storage)
     return load_study_read_only(url, definition.spec.name), folder, url
 

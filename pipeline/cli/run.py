@@ -7,7 +7,7 @@ import contextlib
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -41,29 +41,46 @@ def run(
     data_dir: options.DataDir = None,
     changes: options.Changes = None,
     patience: options.WaitFor = PATIENCE_S,
+    seeds: options.Searches = 1,
     quiet: Quiet = False,
     as_json: Events = False,
 ) -> None:
     """Run or resume a study; finished trials stay in its database and are not computed again."""
     from pipeline.run.signals import stopped_like_ctrl_c
 
+    options.within("--seeds", seeds, 1)
+    if seeds > 1 and (seed is not None or out is not None):
+        raise ValueError("--seeds gives each search a seed and a folder of its own: remove --seed and --out")
     try:
         with stopped_like_ctrl_c(to_the_end=True):
-            run_study(
-                study_file,
-                trials=trials,
-                timeout_s=timeout,
-                workers=workers,
-                storage=storage,
-                seed=seed,
-                out=out,
-                data_dir=data_dir,
-                changes=options.changes_by_key(changes),
-                patience_s=patience,
-                show="nothing" if quiet else "json" if as_json else "progress",
-            )
+            studies = [
+                run_study(
+                    study_file,
+                    trials=trials,
+                    timeout_s=timeout,
+                    workers=workers,
+                    storage=storage,
+                    seed=seed,
+                    out=out,
+                    data_dir=data_dir,
+                    changes=each,
+                    patience_s=patience,
+                    show="nothing" if quiet else "json" if as_json else "progress",
+                )
+                for each in options.changes_of_searches(study_file, changes, seeds)
+            ]
+            if seeds > 1:
+                _compare(studies, quiet or as_json)
     except KeyboardInterrupt:
         options.stop("interrupted; finished trials are kept, run the same command to go on", 130)
+
+
+def _compare(studies: "Sequence[optuna.Study]", silent: bool) -> None:
+    from pipeline.report.page import write_comparison
+
+    page = write_comparison(studies, Path("results"))
+    if not silent:
+        print(f"all seeds {page}")
 
 
 def run_study(

@@ -47,6 +47,13 @@ def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[flo
     return history
 
 
+def hypervolumes(objectives: Sequence[str], searches: Sequence[Sequence[Sequence[float]]]) -> list[float]:
+    """Hypervolume of each search's values (trials, objectives), all with the reference point of all of them."""
+    losses = [to_losses(objectives, values) for values in searches]
+    reference = reference_point(objectives, np.vstack(losses))
+    return [hypervolume(np.minimum(each, reference), reference) for each in losses]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class StoppingRule:
     """All that a worker needs to decide whether to stop the training of one design.

@@ -11,14 +11,19 @@ from pipeline.report.evaluated import Evaluated, best_by
 from pipeline.report.figures.front import comparison_figure, pairs
 from pipeline.report.findings import Findings
 from pipeline.report.provenance import flat
+from pipeline.report.section_seeds import are_searches_of_one_study, seeds_section
 
 
 def comparison_chapter(studies: Sequence[Findings]) -> Chapter:
-    """Overlaid fronts, the best of each study, and the settings that differ. Objectives: the first study's."""
+    """Overlaid fronts, the best of each study, what chance decides, and the settings that differ.
+
+    Objectives: the first study's.
+    """
     differences = _differences(studies)
     note = "" if differences.rows else "None."
     settings = Section("Settings that differ", note, [differences] if differences.rows else [])
-    return Chapter([_fronts(studies), settings], ", ".join(findings.name for findings in studies))
+    seeds = [seeds_section(studies)] if are_searches_of_one_study(studies) else []
+    return Chapter([_fronts(studies), *seeds, settings], ", ".join(findings.name for findings in studies))
 
 
 def _fronts(studies: Sequence[Findings]) -> Section:
