@@ -16,8 +16,9 @@ def are_searches_of_one_study(studies: Sequence[Findings]) -> bool:
     """Whether studies differ in name and seed alone, and all have found designs whose objectives are known."""
     settings = [{k: v for k, v in study.identity.items() if k not in _OF_A_SEARCH} for study in studies]
     seeds = {study.identity["seed"] for study in studies}
+    objectives = studies[0].pareto.objectives
     known = all(
-        study.evaluated and all(name in trial.measured for trial in study.evaluated for name in study.pareto.objectives)
+        study.evaluated and all(name in trial.measured for trial in study.evaluated for name in objectives)
         for study in studies
     )
     return known and len(seeds) == len(studies) and all(each == settings[0] for each in settings)
