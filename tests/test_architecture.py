@@ -157,3 +157,16 @@ def test_functions_and_classes_fit_on_a_screen_or_say_why_not():
                 if node.end_lineno - node.lineno + 1 > limit and not told:
                     silent.append(f"{module}.{node.name}")
     assert not silent
+
+
+def test_every_module_of_hw_models_can_be_the_first_to_load():
+    """A user's import decides which module loads first; a circle of imports may fail from one side only."""
+    modules = [module for module in SOURCES if room_of(module) == "hw_models"]
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    for loaded in [each for each in sys.modules if each.startswith('hw_models')]: del sys.modules[loaded]\n"
+        "    importlib.import_module(name)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code, *modules], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
