@@ -186,6 +186,16 @@ def check_drift_time(device: CellDevice, time_s: float | None) -> None:
         )
 
 
+def drift_note(device: CellDevice) -> str:
+    """That the card tells of no drift, and what follows; empty if it does, or if the cell is digital."""
+    if device.drift_nu or device.drift_nu_sigma or device.cell == "sram":
+        return ""
+    return (
+        f"the card {device.name} names no drift (drift_nu 0), so that a later reading is the same: that its cells hold "
+        "their values is not measured but left out"
+    )
+
+
 def _as_lists(value: Any) -> Any:
     return [_as_lists(each) for each in value] if isinstance(value, tuple) else value
 

@@ -4,7 +4,7 @@ Optuna may rename them in any release; a test names the one that moved. Each fun
 that importing this module costs nothing.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -134,6 +134,24 @@ def lock_trial(session: "Session", trial_id: int) -> "TrialState":
 def show_violations(trial: "optuna.Trial", violations: Sequence[float]) -> None:
     """Note a trial's violations where the dashboard looks for them; Optuna 5 notes them elsewhere."""
     trial.storage.set_trial_system_attr(trial_id(trial), "constraints", list(violations))
+
+
+def set_constraints(study: "optuna.Study", trial_id: int, violations: "Mapping[str, float]") -> None:
+    """Note a running trial's violations by name, as `Trial.set_constraint` does, and where the dashboard looks.
+
+    Those that it has already stay. A `Trial` made for the purpose would sample its parameters again.
+    """
+    storage = storage_of(study)
+    for key, value in with_constraints(storage.get_trial(trial_id), violations).items() if violations else ():
+        storage.set_trial_system_attr(trial_id, key, value)
+
+
+def with_constraints(trial: "FrozenTrial", violations: "Mapping[str, float]") -> dict[str, Any]:
+    """System attributes that note those of `violations` that the trial has not yet."""
+    known = trial.system_attrs
+    new = {name: float(value) for name, value in violations.items() if f"constraints:{name}" not in known}
+    attributes: dict[str, Any] = {f"constraints:{name}": value for name, value in new.items()}
+    return attributes | ({"constraints": [*known.get("constraints", []), *new.values()]} if new else {})
 
 
 def note_artifact(study: "optuna.Study", trial: "FrozenTrial | None", artifact_id: str, meta: str) -> None:

@@ -94,9 +94,9 @@ def test_a_silicon_estimate_is_the_stored_one_else_computed_unless_a_network_had
     ("name", "value", "title", "stored_title", "shown"),
     [
         ("accuracy_worst", 0.51239, "accuracy, worst chip [%]", "accuracy, worst chip [0 to 1]", "51.24"),
-        ("area_m2", 2.5e-6, "area [mm2]", "area [m2]", "2.5"),
-        ("edp_js", 1.5e-12, "EDP [pJ s]", "EDP [J s]", "1.5"),
-        ("tops_per_watt", 12.0, "TOPS/W", "TOPS/W", "12"),
+        ("area_m2", 2.5e-6, "area [mm2]", "area [m2]", "2.500"),
+        ("edp_js", 1.5e-12, "EDP [pJ s]", "EDP [J s]", "1.500"),
+        ("tops_per_watt", 12.0, "TOPS/W", "TOPS/W", "12.00"),
     ],
 )
 def test_metrics_are_shown_with_a_prefix_and_stored_without(name, value, title, stored_title, shown):

@@ -326,7 +326,7 @@ def bounds(folder):
 
 def test_the_bound_holds_and_the_next_value_does_not(bounds):
     *_, accuracy, found = bounds
-    assert {"programming sigma", "on/off ratio", "levels of a cell", "read noise"} <= set(found)
+    assert {"programming sigma", "on/off ratio", "levels of a cell", "read noise", "stuck cells"} <= set(found)
     for each in found.values():
         if each.holds_at:
             assert each.holds_at.report.mean_low >= accuracy
@@ -339,7 +339,7 @@ def test_the_bound_holds_and_the_next_value_does_not(bounds):
     assert sigma.holds_at
     assert sigma.holds_at.value > 1
     assert sigma.card == 1
-    assert "uS at mid conductance" in sigma.absolute
+    assert "at the lowest level" in sigma.absolute
 
 
 def test_a_bound_is_what_evaluate_measures_there(bounds):

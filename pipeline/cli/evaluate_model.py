@@ -51,7 +51,7 @@ def evaluate_model(
     Raises:
         ValueError: If an option is missing, or names something that cannot be read or does not fit.
     """
-    from hw_models.devices import check_drift_time
+    from hw_models.devices import check_drift_time, drift_note
     from pipeline.follow_up.networks import scaled_sigma
     from pipeline.follow_up.own_model import measure_own_model
     from pipeline.study.study_spec import VariationSpec
@@ -63,6 +63,8 @@ def evaluate_model(
     design, dataset = _design(asked)
     for time_s in times_s:
         check_drift_time(design.accelerator.device, time_s)
+        if time_s is not None and (note := drift_note(design.accelerator.device)):
+            print(f"nacim: --drift-time: {note}", file=sys.stderr)
     entries = []
     for scale, time_s in itertools.product(sigma_scales, times_s):
         spec = VariationSpec.model_validate({**variation, "drift_time_s": time_s})

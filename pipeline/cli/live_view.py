@@ -9,7 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.progress import PrintedProgress, front_table
+from pipeline.cli.outcome import front_table
+from pipeline.cli.progress import PrintedProgress
 from pipeline.database.trials import front_of, kind_of, reason_of
 from pipeline.design.describe import describe
 from pipeline.design.design_point import DesignPoint

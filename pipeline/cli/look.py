@@ -40,7 +40,7 @@ def report(
     if seeds > 1 and (out is not None or chosen):
         raise ValueError("--seeds reports several searches, each from a folder of its own: remove --out and --trial")
     found = [
-        options.read_only_study(path, storage, out, each)
+        options.study_to_report(path, storage, out, each)
         for path in study_files
         for each in options.changes_of_searches(path, changes, seeds)
     ]
@@ -91,9 +91,11 @@ def _facts(study: "optuna.Study") -> dict[str, Any]:
         for t in found.front
     ]
     measured = [stored_values(trial.user_attrs) for trial in found.trials]
-    history = hypervolume_history(found.objectives, [[each[name] for name in found.objectives] for each in measured])
-    volume = history[-1] if history else 0.0
-    return {"study": study.study_name, "counts": found.counts, "front": front, "hypervolume": volume}
+    values = [[each[name] for name in found.objectives] for each in measured]
+    counted = [trial.number in found.counted for trial in found.trials]
+    volume = hypervolume_history(found.objectives, values, counted)[-1] if values else 0.0
+    facts = {"study": study.study_name, "counts": found.counts, "floor": found.floor, "front": front}
+    return facts | {"hypervolume": volume}
 
 
 def show(

@@ -166,6 +166,18 @@ def read_only_study(
     return load_study_read_only(url, definition.spec.name), folder, url
 
 
+def study_to_report(
+    study_file: Path, storage: str | None, out: Path | None, changes: Sequence[str] | None = None
+) -> "tuple[optuna.Study, Path, str]":
+    """As `read_only_study`; the study takes the question and the accuracy floor that its file names now."""
+    from pipeline.database.open_study import follow_file
+    from pipeline.study.study_file import load_study
+
+    found = read_only_study(study_file, storage, out, changes)
+    follow_file(found[0], load_study(study_file, changes=changes_by_key(changes)).spec)
+    return found
+
+
 def shared_study(
     study_file: Path,
     data_dir: str | None,

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from pipeline.database.trials import KINDS, kind_of, reason_of
+from pipeline.cli.outcome import outcome
+from pipeline.database.trials import KINDS, accuracy_of, kind_of, reason_of, which_count
 from pipeline.design.describe import describe
 from pipeline.design.design_point import DesignPoint
+from pipeline.design.floor import Floor
 from pipeline.design.metrics import METRICS
-from pipeline.design.pareto import hypervolume_history
+from pipeline.design.pareto import hypervolume_history, hypervolume_scale
 from pipeline.design.results import stored_values
-from pipeline.report import silicon
-from pipeline.report.evaluated import Evaluated
 
+_NO_FLOOR = Floor(written=0.0)
 _FIRST_ESTIMATE = 5  # assumed: trials before the first estimate; the first ones compile kernels
 
 
@@ -32,31 +30,6 @@ def quantity(name: str, value: float) -> str:
     return f"{label}{metric.show(value)} {metric.unit}"
 
 
-def front_table(
-    objectives: Sequence[str], front: Sequence[FrozenTrial], limit: int | None = None, title: str = "Pareto front"
-) -> Table:
-    """A table of trials: number, objectives with units and intervals, what silicon would reach, and the design."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.expand = True  # so that the design alone is cut
-    shown = [Evaluated.from_trial(trial) for trial in front[:limit]]
-    silicon_head = [silicon.HEAD] if any(trial.silicon for trial in shown) else []
-    heads = ["trial", *(METRICS[name].title for name in objectives), *silicon_head]
-    rows = []
-    for trial in shown:
-        estimate = [silicon.cell(trial).text] if silicon_head else []
-        rows.append([str(trial.number), *(trial.show(name) for name in objectives), *estimate])
-    for head, *cells in zip(heads, *rows, strict=True):
-        table.add_column(escape(head), justify="right", min_width=max(map(len, [head, *cells])))  # only designs are cut
-    table.add_column("design", overflow="ellipsis", no_wrap=limit is not None, ratio=1)
-    for row, trial in zip(rows, shown, strict=True):
-        table.add_row(*row, escape(describe(trial.design)))
-    if limit is not None and len(front) > limit:
-        table.add_row("", *[""] * (len(heads) - 1), f"and {len(front) - limit} more")
-    if silicon_head and limit is None:
-        table.caption, table.caption_justify = silicon.footnote(shown), "left"
-    return table
-
-
 class Progress:
     """State of a run, kept by all views. By itself it shows nothing: `nacim run --quiet`.
 
@@ -65,7 +38,13 @@ class Progress:
     """
 
     def __init__(
-        self, study: str, objectives: Sequence[str], earlier: Sequence[FrozenTrial], console: Console, checkpoints: Path
+        self,
+        study: str,
+        objectives: Sequence[str],
+        earlier: Sequence[FrozenTrial],
+        console: Console,
+        checkpoints: Path,
+        floor: Floor = _NO_FLOOR,
     ) -> None:
         self._study = study
         self._objectives = tuple(objectives)
@@ -76,6 +55,8 @@ class Progress:
         self._counts = dict.fromkeys(KINDS[1:-2], 0)  # how a trial of a run may end
         self._running: dict[int, DesignPoint] = {}
         self._history: list[float] = []
+        self._measured: dict[int, dict[str, float]] = {}  # by the trial's number
+        self._floor = floor
         self._goal = self._done_before = 0
         self._start = time.monotonic()
 
@@ -110,18 +91,32 @@ class Progress:
     def tick(self) -> None:
         """Nothing to do between events."""
 
+    def measured(self, trial: FrozenTrial) -> dict[str, float]:
+        """All metrics of an evaluated trial."""
+        if trial.number not in self._measured:
+            self._measured[trial.number] = stored_values(trial.user_attrs)
+        return self._measured[trial.number]
+
+    def counted(self, trials: Sequence[FrozenTrial]) -> list[bool]:
+        """Which trials count for fronts and superlatives."""
+        return which_count(self._floor, trials)
+
     def best(self, name: str) -> str:
-        metric = METRICS[name]
-        values = [stored_values(trial.user_attrs)[name] for trial in self._trials]
+        metric, trials = METRICS[name], list(self._trials)
+        values = [self.measured(t)[name] for t, counts in zip(trials, self.counted(trials), strict=True) if counts]
         if not values:
             return f"best {metric.label} -"
         value = max(values) if metric.direction == "maximize" else min(values)
         return f"best {quantity(name, value)}"
 
     def history(self) -> list[float]:
-        """Hypervolume after each evaluated trial."""
-        if len(self._history) != len(self._trials):
-            self._history = hypervolume_history(self._objectives, [trial.values for trial in list(self._trials)])
+        """Hypervolume after each evaluated trial, of those above the accuracy floor, in the units shown."""
+        trials = list(self._trials)
+        if len(self._history) != len(trials):
+            values = [[self.measured(trial)[name] for name in self._objectives] for trial in trials]
+            scale = hypervolume_scale(self._objectives)
+            volumes = hypervolume_history(self._objectives, values, self.counted(trials))
+            self._history = [volume * scale for volume in volumes]
         return self._history
 
     def hypervolume(self) -> float:
@@ -145,7 +140,9 @@ class Progress:
     def summary(self) -> str:
         """Counts, the best of each objective, hypervolume and time left, in one line."""
         best = [self.best(name) for name in self._objectives]
-        parts = [self.counts(), *best, f"hypervolume {self.hypervolume():.4g}", self.time_left()]
+        floor = self._floor.of([accuracy_of(trial) for trial in self._trials])
+        above = "" if all(METRICS[name].is_accuracy for name in self._objectives) else f" above {floor:.1%} accuracy"
+        parts = [self.counts(), *best, f"hypervolume {self.hypervolume():.4g}{above}", self.time_left()]
         return ", ".join(part for part in parts if part)
 
     def close(self) -> None:
@@ -171,7 +168,9 @@ class PrintedProgress(Progress):
         self._console.print(f"The study {state} evaluated {trials}, {workers} worker{'s' if workers > 1 else ''}.")
 
     def end(self, front: Sequence[FrozenTrial], database: str, report: Path) -> None:
-        self._console.print(front_table(self._objectives, front))
+        counted = [trial for trial, counts in zip(self._trials, self.counted(self._trials), strict=True) if counts]
+        for part in outcome(self._objectives, front, counted):
+            self._console.print(part, markup=False)
         self._console.print(self.summary(), soft_wrap=True)
         self.say(f"database  {database}\nreport    {report}")
 

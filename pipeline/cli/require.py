@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,12 +52,19 @@ def require(
         return
     device = found.user_attrs["design"]["accelerator"]["device"]
     title = f"Trial {found.number} ({device['name']}), accuracy of at least {accuracy:.1%}"
-    options.console_of_tables().print(_table(title, answers))
+    options.console_of_tables().print(_table(title, answers), _not_asked(device))
     network = "trained anew at each step" if retrain else "as trained for the card"
     print(
         f"Each property is changed alone, the others stay as on the card; network {network}. A value holds if the "
         f"lower bound of the 95 % interval of the mean over {chips} chips on test images reaches {accuracy:.1%}."
     )
+
+
+def _not_asked(card: dict[str, Any]) -> str:
+    from hw_models.devices import CellDevice, drift_note
+
+    note = drift_note(CellDevice(**card))
+    return f"Not asked: time since programming, for {note}." if note else ""
 
 
 def _table(title: str, answers: "Sequence[Requirement]") -> "Table":

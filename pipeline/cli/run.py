@@ -190,13 +190,14 @@ def _view(study: "optuna.Study", objectives: list[str], folder: Path, show: Show
     """What shows the run: nothing, JSON lines, a live view on a terminal or in a notebook, or plain lines."""
     from pipeline.cli.live_view import LiveProgress
     from pipeline.cli.progress import JsonProgress, PlainProgress, Progress
-    from pipeline.database.trials import pareto_report
+    from pipeline.database.trials import floor_of, pareto_report
 
     console = options.console_of_tables()
     redrawn = console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
     for_people = LiveProgress if redrawn else PlainProgress
     kind: type[Progress] = {"nothing": Progress, "json": JsonProgress, "progress": for_people}[show]
-    return kind(study.study_name, objectives, pareto_report(study).trials, console, folder / "checkpoints")
+    trials = pareto_report(study).trials
+    return kind(study.study_name, objectives, trials, console, folder / "checkpoints", floor_of(study, trials))
 
 
 def _report(study: "optuna.Study", folder: Path, database: str, view: "Progress") -> None:

@@ -45,7 +45,7 @@ def _work(
     from pipeline.database.lock import study_lock
     from pipeline.database.open_study import open_study
     from pipeline.database.patience import Patience
-    from pipeline.database.trials import pareto_report
+    from pipeline.database.trials import floor_of, pareto_report
     from pipeline.run.queue import SharedQueue
     from pipeline.run.runner import Runner
     from pipeline.run.supernet_file import with_supernet
@@ -59,7 +59,7 @@ def _work(
         name, objectives = definition.spec.name, definition.spec.objectives
         lock = early(lambda: held.enter_context(study_lock(url, name, shared=True)))
         earlier = early(lambda: pareto_report(study)).trials
-        view = PlainProgress(name, objectives, earlier, console, folder / "checkpoints")
+        view = PlainProgress(name, objectives, earlier, console, folder / "checkpoints", floor_of(study, earlier))
         queue = early(lambda: SharedQueue(study, view, heartbeat_s))
         runner = Runner(
             definition, study, folder, 1, view, queue=queue, patience=wait, keep_lock=lock.keep, heartbeat_s=heartbeat_s

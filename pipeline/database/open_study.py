@@ -15,7 +15,7 @@ from hw_models.cost import POST_LAYOUT_ENERGY
 from hw_models.devices import CellDevice
 from pipeline.database.storage import StudyError, is_sqlite, let_readers_in, one_at_a_time, open_storage, show_url
 from pipeline.database.transaction import transaction
-from pipeline.design.constraints import QUANTITIES, Constraint
+from pipeline.design.constraints import QUANTITIES, before_training
 from pipeline.design.metrics import METRICS
 from pipeline.design.results import WITH_WIRING
 from pipeline.optuna_private import study_id
@@ -81,9 +81,15 @@ def open_study(definition: StudyDefinition, url: str, replace_empty: bool = Fals
         if not found:
             return _make_study(definition, storage, sampler)
     study = optuna.load_study(study_name=spec.name, storage=storage, sampler=sampler)
-    if study.user_attrs.get("question") != spec.question:  # the only setting that may change
-        study.set_user_attr("question", spec.question)
+    follow_file(study, spec)
     return study
+
+
+def follow_file(study: optuna.Study, spec: StudySpec) -> None:
+    """Store what may change in a study's file without changing its trials: the question and the floor."""
+    for name, value in (("question", spec.question), ("floor", spec.floor)):
+        if name not in study.user_attrs or study.user_attrs[name] != value:
+            study.set_user_attr(name, value)
 
 
 def _make_study(definition: StudyDefinition, storage: RDBStorage, sampler: optuna.samplers.BaseSampler) -> optuna.Study:
@@ -94,7 +100,7 @@ def _make_study(definition: StudyDefinition, storage: RDBStorage, sampler: optun
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([METRICS[name].stored_title for name in spec.objectives])
-        study.set_user_attr("question", spec.question)
+        follow_file(study, spec)
         study.set_user_attr("identity", definition.identity())
         study.set_user_attr("device_sources", definition.sources)
         study.set_user_attr("nacim_schema", SCHEMA_VERSION)
@@ -162,7 +168,7 @@ def _check_energies(spec: StudySpec, attributes: dict[str, Any], url: str) -> No
     """Refuse to go on where new trials would count wiring in an energy that the study compares, and old ones not."""
     if attributes["nacim_schema"] >= SCHEMA_VERSION:
         return
-    limited = {text: QUANTITIES[Constraint.parse(text).quantity].attribute for text in spec.constraints}
+    limited = {str(each): QUANTITIES[each.quantity].attribute for each in before_training(spec.constraints)}
     sought = {name: METRICS[name].attribute for name in spec.objectives if METRICS[name].source != "silicon"}
     if wired := [name for name, attribute in (sought | limited).items() if attribute in WITH_WIRING]:
         raise StudyError(

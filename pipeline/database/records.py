@@ -1,6 +1,6 @@
 """How a trial ends: recorded, reused or failed; written inside a transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from pipeline.database.transaction import set_user_attributes
 from pipeline.database.trials import kind_of
+from pipeline.design.constraints import measured_violations
 from pipeline.design.results import TrialResult
-from pipeline.optuna_private import lock_trial, storage_of
+from pipeline.optuna_private import lock_trial, set_constraints, storage_of, with_constraints
 
 
 def record(
@@ -23,13 +24,15 @@ def record(
     `late_result_of`. So no result is lost or written twice.
     """
     values = [result.measured[name] for name in objectives]
+    broken = measured_violations(study.user_attrs["identity"]["constraints"], result.measured)
     state = lock_trial(session, trial_id)
     trial = storage_of(study).get_trial(trial_id)
     if state is TrialState.COMPLETE:
         return trial
     if state is not TrialState.RUNNING:
-        return _add_late_result(study, trial, values, _attributes(result))
+        return _add_late_result(study, trial, values, _attributes(result), broken)
     set_user_attributes(session, trial_id, _attributes(result))
+    set_constraints(study, trial_id, broken)
     return study.tell(trial.number, values)
 
 
@@ -54,7 +57,11 @@ def _attributes(result: TrialResult) -> dict[str, Any]:
 
 
 def _add_late_result(
-    study: optuna.Study, trial: FrozenTrial, values: list[float], attributes: dict[str, Any]
+    study: optuna.Study,
+    trial: FrozenTrial,
+    values: list[float],
+    attributes: dict[str, Any],
+    broken: Mapping[str, float],
 ) -> FrozenTrial:
     for other in study.get_trials(deepcopy=False):
         if other.user_attrs.get("late_result_of") == trial.number:
@@ -65,7 +72,7 @@ def _add_late_result(
         params=trial.params,
         distributions=trial.distributions,
         user_attrs=kept | attributes | {"late_result_of": trial.number},
-        system_attrs=trial.system_attrs,
+        system_attrs=trial.system_attrs | with_constraints(trial, broken),
     )
     study.add_trial(late)
     return study.get_trials(deepcopy=False)[-1]
@@ -77,6 +84,7 @@ def reuse(study: optuna.Study, session: Session, trial_id: int, earlier: FrozenT
         storage_of(study).set_trial_user_attr(trial_id, "reused_from", earlier.number)
         if "stopped_early" in earlier.user_attrs:
             storage_of(study).set_trial_user_attr(trial_id, "stopped_early", earlier.user_attrs["stopped_early"])
+        set_constraints(study, trial_id, earlier.constraints)
         study.tell(storage_of(study).get_trial_number_from_id(trial_id), earlier.values)
     return storage_of(study).get_trial(trial_id)
 

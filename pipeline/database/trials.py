@@ -9,7 +9,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from pipeline.data.spec import DatasetSpec
 from pipeline.database.transaction import transaction
+from pipeline.design.floor import Floor, chance_of
 from pipeline.design.metrics import METRICS, Metric
 from pipeline.design.pareto import nondominated, to_losses
 from pipeline.files import checksum_of
@@ -28,8 +30,11 @@ class ParetoReport:
 
     objectives: tuple[str, ...]  # names in `METRICS`
     trials: tuple[FrozenTrial, ...]  # the evaluated ones, by number
-    front: tuple[FrozenTrial, ...]  # those that no other one dominates, best first objective first
+    front: tuple[FrozenTrial, ...]  # those above the floor that no other one dominates, best first objective first
     counts: dict[str, int]  # of trials of each of `KINDS`
+    counted: frozenset[int]  # numbers of the trials that reach the floor and keep the constraints on accuracy
+    floor: float  # accuracy below which a trial counts for nothing
+    floor_missed: bool  # no trial reaches the floor of the study file, so that all count
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -110,8 +115,41 @@ def pareto_report(study: optuna.Study) -> ParetoReport:
     kinds = [kind_of(trial) for trial in everything]
     evaluated = [trial for trial, kind in zip(everything, kinds, strict=True) if kind == "evaluated"]
     counts = {kind: kinds.count(kind) for kind in KINDS}
-    front = tuple(front_of(objectives, evaluated))
-    return ParetoReport(objectives=objectives, trials=tuple(evaluated), front=front, counts=counts)
+    floor, accuracies = floor_of(study, evaluated), [accuracy_of(trial) for trial in evaluated]
+    counts_for = which_count(floor, evaluated)
+    counted = [trial for trial, counts_it in zip(evaluated, counts_for, strict=True) if counts_it]
+    return ParetoReport(
+        objectives=objectives,
+        trials=tuple(evaluated),
+        front=tuple(front_of(objectives, counted)),
+        counted=frozenset(trial.number for trial in counted),
+        counts=counts,
+        floor=floor.of(accuracies),
+        floor_missed=floor.is_missed(accuracies),
+    )
+
+
+def accuracy_of(trial: FrozenTrial) -> float:
+    """Mean accuracy over chips of an evaluated trial, on validation images."""
+    return float(trial.user_attrs["variation"]["validation"]["mean"])
+
+
+def which_count(floor: Floor, evaluated: Sequence[FrozenTrial]) -> list[bool]:
+    """Which trials reach the floor and keep the constraints on accuracy; if none keeps them, those above the floor."""
+    level = floor.of([accuracy_of(trial) for trial in evaluated])
+    above = [accuracy_of(trial) >= level for trial in evaluated]
+    kept = [
+        high and all(value <= 0 for value in trial.constraints.values())
+        for high, trial in zip(above, evaluated, strict=True)
+    ]
+    return kept if any(kept) else above
+
+
+def floor_of(study: optuna.Study, evaluated: Sequence[FrozenTrial]) -> Floor:
+    """The study's accuracy floor; chance counts once a trial of `evaluated` tells the number of classes."""
+    dataset = DatasetSpec.model_validate(study.user_attrs["identity"]["dataset"])
+    chance = chance_of(str(dataset.the_task), evaluated[0].user_attrs["design"]["image"]["classes"]) if evaluated else 0
+    return Floor(written=study.user_attrs.get("floor"), chance=chance)
 
 
 def front_of(objectives: Sequence[str], trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -37,12 +37,16 @@ QUANTITIES = {  # name in a constraint: each cost metric in each of its units; n
     for written, scale in ((unit.lower().replace(" ", ""), scale) for unit, scale in metric.units.items())
 } | {metric.attribute: Quantity(metric.attribute, source=metric.source) for metric in _COSTS if not metric.stored_unit}
 QUANTITIES |= {name: Quantity(name) for name in ("cells", "crossbars")}
+MEASURED = {  # the same, known only after training
+    name: Quantity(name, source="accuracy") for name, metric in METRICS.items() if metric.is_accuracy
+}
+_LARGEST = {"area_m2": 0.07, "latency_s": 3600.0, "energy_j": 3600.0, "power_w": 1e4}  # assumed; area: a 300 mm wafer
 _FORM = re.compile(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Constraint:
-    """One limit: `quantity` is a name of `QUANTITIES`, `limit` a number above 0 in its unit."""
+    """One limit: `quantity` is a name of `QUANTITIES` or `MEASURED`, `limit` a number above 0 in its unit."""
 
     quantity: str
     is_upper: bool
@@ -61,35 +65,64 @@ class Constraint:
                 f"{shown(text)} is no constraint; write QUANTITY <= NUMBER or >=, such as 'area_mm2 <= 2.5'"
             )
         quantity, sense, number = found.groups()
-        if quantity not in QUANTITIES:
-            way_out = f"{did_you_mean(quantity, QUANTITIES)}; choose from {listed(QUANTITIES)}"
-            raise ValueError(f"{shown(quantity)} is not known before training{way_out}")
+        allowed = QUANTITIES | MEASURED
+        if quantity not in allowed:
+            way_out = f"{did_you_mean(quantity, allowed)}; choose from {listed(allowed)}"
+            raise ValueError(f"{shown(quantity)} is neither known before training nor an accuracy{way_out}")
         try:
             limit = float(number)
         except ValueError:
             raise ValueError(f"{shown(text)}: the limit must be a number, got {shown(number)}") from None
         if not 0 < limit < math.inf:
             raise ValueError(f"{shown(text)}: the limit must be a finite number above 0, got {shown(number)}")
+        if quantity in MEASURED and not (sense == ">=" and limit <= 1):
+            raise ValueError(f"{shown(text)}: an accuracy is limited by >= and a fraction, such as {quantity} >= 0.9")
+        largest = _LARGEST.get(allowed[quantity].attribute, math.inf) * allowed[quantity].scale
+        if sense == "<=" and limit > largest:
+            raise ValueError(f"{shown(text)} limits nothing: no chip comes near {largest:.3g}; see to the unit")
         return cls(quantity=quantity, is_upper=sense == "<=", limit=limit)
+
+    @property
+    def needs_training(self) -> bool:
+        """Whether it limits what is known only after training."""
+        return self.quantity in MEASURED
 
     def __str__(self) -> str:
         return f"{self.quantity} {'<=' if self.is_upper else '>='} {self.limit:.12g}"
 
     def violation(self, cost: Mapping[str, float]) -> float:
-        """Excess over the limit as a share of it, so that all constraints count alike; 0 or less if none."""
+        """Excess over the limit as a share of it, so that all constraints count alike; 0 or less if none.
+
+        `cost` holds the quantity's attribute: `cost_before_training`, or the measured accuracies by name.
+        """
         excess = self._value(cost) / self.limit - 1
         return excess if self.is_upper else -excess
 
     def show(self, cost: Mapping[str, float]) -> str:
         """How a design breaks the constraint: `area 3.1 mm2 > 2.5 mm2`."""
-        unit = QUANTITIES[self.quantity].unit
+        unit = (QUANTITIES | MEASURED)[self.quantity].unit
         stem = self.quantity.removesuffix(f"_{unit}").replace("_", " ")
         value, limit = (f"{number} {unit}".strip() for number in (f"{self._value(cost):.4g}", f"{self.limit:.12g}"))
         return f"{stem} {value} {'>' if self.is_upper else '<'} {limit}"
 
     def _value(self, cost: Mapping[str, float]) -> float:
-        quantity = QUANTITIES[self.quantity]
+        quantity = (QUANTITIES | MEASURED)[self.quantity]
         return cost[quantity.attribute] * quantity.scale
+
+
+def before_training(texts: Sequence[str]) -> list[Constraint]:
+    """Those of a study's constraints that are known before training."""
+    return [each for each in map(Constraint.parse, texts) if not each.needs_training]
+
+
+def measured_violations(texts: Sequence[str], measured: Mapping[str, float]) -> dict[str, float]:
+    """The other constraints, by their text, and by how much a measured design breaks each; 0 or less if it does not."""
+    return {text: each.violation(measured) for text, each in measured_limits(texts).items()}
+
+
+def measured_limits(texts: Sequence[str]) -> dict[str, Constraint]:
+    """Those of a study's constraints that are known only after training, by their text."""
+    return {str(each): each for each in map(Constraint.parse, texts) if each.needs_training}
 
 
 def untrained_values(objectives: Sequence[str], cost: Mapping[str, float]) -> list[float]:

@@ -64,7 +64,7 @@ class Metric:
 
     def show(self, value: float) -> str:
         """The value with four significant digits, in `unit`."""
-        return f"{value * self.scale:.4g}"
+        return f"{value * self.scale:#.4g}".rstrip(".")
 
     @property
     def title(self) -> str:

@@ -1,6 +1,7 @@
 """The Pareto front of measured designs, its hypervolume over trials, and early stopping of designs far behind it."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,12 +27,18 @@ def reference_point(objectives: Sequence[str], losses: np.ndarray) -> np.ndarray
     return np.where(maximized, 0.0, losses.max(axis=0))
 
 
-def hypervolume_history(objectives: Sequence[str], values: Sequence[Sequence[float]]) -> list[float]:
+def hypervolume_history(
+    objectives: Sequence[str], values: Sequence[Sequence[float]], counted: Sequence[bool] | None = None
+) -> list[float]:
     """Hypervolume of the front after each trial, in the product of the objectives' units.
 
-    The reference point is 0 for objectives to maximize, and the largest given value for objectives to minimize.
+    Trials that are not `counted` add nothing; None: all are counted.
+    The reference point is 0 for objectives to maximize, and the largest value counted for objectives to minimize.
     Histories with an objective to minimize therefore compare only within one study.
     """
+    if counted is not None:
+        known = [0.0, *hypervolume_history(objectives, [v for v, c in zip(values, counted, strict=True) if c])]
+        return [known[count] for count in np.cumsum(counted, dtype=int)]
     if not values:
         return []
     losses = to_losses(objectives, values)
@@ -86,3 +93,8 @@ class StoppingRule:
             return None
         first = next(iter(gains))
         return {"epoch": epoch, "accuracy": measured[first], "optimistic": optimistic[first]}
+
+
+def hypervolume_scale(objectives: Sequence[str]) -> float:
+    """Stored hypervolume times this is in the units shown; accuracies stay fractions."""
+    return math.prod(METRICS[name].scale for name in objectives if not METRICS[name].is_accuracy)

@@ -37,6 +37,7 @@ from pipeline.trial.variation import accuracy_under_variation
 
 _PRECISION = 1.05  # assumed: factor between two neighbouring values tried; near 1, bounds are closer together
 _SIGMA_SCALES = (1 / 16, 16.0)  # assumed: range searched, times the card's
+_STUCK_RATES = (1e-4, 0.5)  # assumed: shares of all cells
 _READ_SIGMAS = (1e-4, 0.5)  # assumed: relative to g_on
 _SMALLEST_ON_OFF, _MORE_ON_OFF = 1.05, 100.0  # assumed: range searched, the upper end times the card's
 _LONGEST_S = 3.156e8  # ten years, the usual retention goal of a non-volatile memory
@@ -164,7 +165,7 @@ def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property
             card=1.0,
             values=_grid(_SIGMA_SCALES[0], _harshest_sigma(design)),
             step=lambda scale: (scaled_sigma(design, scale), time_s),
-            absolute=lambda scale: _sigma_text(scaled_sigma(design, scale).accelerator.device),
+            absolute=lambda scale: _sigma_text(scaled_sigma(design, scale)),
         )
     yield _Property(
         name="on/off ratio",
@@ -190,6 +191,15 @@ def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property
         step=lambda sigma: (with_device(design, read_sigma=sigma), time_s),
         absolute=lambda sigma: f"{1e6 * sigma * (device.g_on_siemens or 0.0):.3g} uS",
     )
+    stuck = device.stuck_on_rate + device.stuck_off_rate
+    yield _Property(
+        name="stuck cells",
+        unit="of all",
+        card=stuck,
+        values=_grid(*_STUCK_RATES),
+        step=lambda rate: (_with_stuck(design, rate), time_s),
+        absolute=lambda rate: f"{_share_on(device):.0%} of them at g_on, the rest at g_off",
+    )
     if device.drift_nu or device.drift_nu_sigma:
         yield _Property(
             name="time since programming",
@@ -199,6 +209,17 @@ def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property
             step=lambda seconds: (design, seconds),
             absolute=lambda seconds: f"{seconds / 86400:.3g} days",
         )
+
+
+def _share_on(device: CellDevice) -> float:
+    """Share of stuck cells that are stuck at g_on: the card's; half where it names none."""
+    stuck = device.stuck_on_rate + device.stuck_off_rate
+    return device.stuck_on_rate / stuck if stuck else 0.5
+
+
+def _with_stuck(design: DesignPoint, rate: float) -> DesignPoint:
+    share = _share_on(design.accelerator.device)
+    return with_device(design, stuck_on_rate=share * rate, stuck_off_rate=(1 - share) * rate)
 
 
 def _grid(mildest: float, harshest: float) -> tuple[float, ...]:
@@ -240,8 +261,11 @@ def _coarser_cells(design: DesignPoint) -> Iterator[tuple[float, DesignPoint]]:
                     break
 
 
-def _sigma_text(device: CellDevice) -> str:
-    """Programming sigma halfway between the lowest and the highest conductance."""
-    middle = (1 + device.relative_conductance(0, 1)) / 2
-    sigma = device.sigma_at(middle)
-    return f"{sigma:.2%} of g_on = {1e6 * sigma * (device.g_on_siemens or 0.0):.3g} uS at mid conductance"
+def _sigma_text(design: DesignPoint) -> str:
+    """Programming sigma at levels that the design's cells use: both of a 1-bit cell, else lowest, middle, highest."""
+    device, bits = design.accelerator.device, design.accelerator.cell_bits
+    top = 2**bits - 1
+    levels = {"lowest": 0, "highest": top} if bits == 1 else {"lowest": 0, "middle": top // 2, "highest": top}
+    sigmas = {name: device.sigma_at(device.relative_conductance(level, bits)) for name, level in levels.items()}
+    told = ", ".join(f"{sigma:.2%} at the {name} level" for name, sigma in sigmas.items())
+    return f"{told} (of g_on, {1e6 * (device.g_on_siemens or 0.0):.3g} uS)"

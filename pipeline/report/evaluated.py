@@ -99,13 +99,6 @@ class Evaluated:
         return METRICS[name].show(self.measured[name]) if self.interval(name) is None else show_mean(self.validation)
 
 
-def useful(trials: Sequence[Evaluated]) -> list[Evaluated]:
-    """Trials at least half as accurate as the best one; a front may end in useless designs."""
-    best = max((trial.measured["accuracy_mean"] for trial in trials), default=0.0)
-    enough = min(best, best / 2)  # estimates from few images may be below 0
-    return [trial for trial in trials if trial.measured["accuracy_mean"] >= enough]
-
-
 def best_by(trials: Iterable[Evaluated], name: str) -> Evaluated:
     """The trial with the best value of a metric."""
     sign = 1 if METRICS[name].direction == "maximize" else -1
@@ -113,9 +106,13 @@ def best_by(trials: Iterable[Evaluated], name: str) -> Evaluated:
 
 
 def show_mean(report: VariationReport) -> str:
-    """Mean accuracy and half of its 95 % interval in percent, such as `96.2 ± 0.4`; the wider half if cut at 0 or 1."""
+    """Mean accuracy and half of its 95 % interval in percent: `96.20 ± 0.40`, `97.21 (chips alike)` where none differs.
+
+    Of an interval that is cut at 0 or 1, the wider half.
+    """
     half = max(report.mean_high - report.mean, report.mean - report.mean_low)
-    return f"{100 * report.mean:.4g} ± {two_digits(100 * half)}"
+    spread = "(chips alike)" if half == 0 else f"± {two_digits(100 * half)}"
+    return f"{100 * report.mean:.2f} {spread}"
 
 
 def two_digits(value: float) -> str:

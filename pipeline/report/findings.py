@@ -14,6 +14,7 @@ from pipeline.data.spec import DatasetSpec
 from pipeline.database.trials import ParetoReport, pareto_report, remeasured
 from pipeline.design.pareto import to_losses
 from pipeline.report.evaluated import Evaluated
+from pipeline.report.figures.style import Style, device_styles
 
 _LEAST_TRIALS = 40  # for an importance; assumed: the best tenth are then four designs, and fewer say nothing
 
@@ -29,6 +30,7 @@ class Findings:
         evaluated: All measured trials, by number.
         front: Trials on the front, sorted by the first objective, best first.
         chosen: Trials to show by component and layer, in place of the front.
+        written_floor: `floor` of the study file, if it names one.
         importance: Objective -> parameter -> how well it predicts the best tenth of the designs, shares of 1; empty
             if there are too few trials.
     """
@@ -42,6 +44,32 @@ class Findings:
     front: tuple[Evaluated, ...]
     chosen: tuple[Evaluated, ...]
     importance: dict[str, dict[str, float]]
+    written_floor: float | None
+
+    @property
+    def assumed(self) -> set[str]:
+        """Names of devices whose programming errors are assumed, not measured."""
+        return {
+            card["name"]
+            for path, card in self.identity["devices"].items()  # a user's own card is stored under its path
+            if any(card["programming_sigma"])
+            and self.device_sources.get(path, {}).get("programming_sigma", "").lower().startswith("assumed")
+        }
+
+    @property
+    def styles(self) -> dict[str, Style]:
+        """How the marks of each device look."""
+        return device_styles(self.devices, self.assumed)
+
+    @property
+    def floor_is_default(self) -> bool:
+        """Whether the study file names no floor."""
+        return self.written_floor is None
+
+    @property
+    def counted(self) -> tuple[Evaluated, ...]:
+        """The measured trials that reach the accuracy floor and keep the constraints on accuracy, by number."""
+        return tuple(trial for trial in self.evaluated if trial.number in self.pareto.counted)
 
     @property
     def dataset(self) -> DatasetSpec:
@@ -87,6 +115,7 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
         front=tuple(evaluated[trial.number] for trial in pareto.front),
         chosen=tuple(evaluated[number] for number in dict.fromkeys(chosen)),
         importance=_importance(pareto),
+        written_floor=attributes.get("floor"),
     )
 
 
@@ -96,12 +125,13 @@ def _is_of_the_trial(settings: Mapping[str, Any], drift_time_s: float | None) ->
 
 
 def _importance(pareto: ParetoReport) -> dict[str, dict[str, float]]:
-    """Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) of the evaluated trials, each objective as a loss."""
-    if len(pareto.trials) < _LEAST_TRIALS:
+    """Optuna's PED-ANOVA (Watanabe et al., IJCAI 2023) of the trials above the floor, each objective as a loss."""
+    trials = [trial for trial in pareto.trials if trial.number in pareto.counted]
+    if len(trials) < _LEAST_TRIALS:
         return {}
-    losses = to_losses(pareto.objectives, [trial.values for trial in pareto.trials]).tolist()
+    losses = to_losses(pareto.objectives, [trial.values for trial in trials]).tolist()
     measured = optuna.create_study(directions=["minimize"] * len(pareto.objectives))
-    for trial, values in zip(pareto.trials, losses, strict=True):
+    for trial, values in zip(trials, losses, strict=True):
         measured.add_trial(create_trial(values=values, params=trial.params, distributions=trial.distributions))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it assumes that smaller is better, as is true of losses

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pipeline.design.metrics import METRICS
 from pipeline.report.content import Plot, Section, Table, count_of
 from pipeline.report.cost_parts import component_parts, mean_shares
-from pipeline.report.evaluated import Evaluated, two_digits, useful
+from pipeline.report.evaluated import Evaluated, two_digits
 from pipeline.report.figures.errors import chips_figure
 from pipeline.report.figures.parts import breakdown_figure, component_colours, layers_figure
-from pipeline.report.figures.style import device_styles, spoken
+from pipeline.report.figures.style import spoken
 from pipeline.report.findings import Findings
 
 _MOST_BARS = 24  # most designs in a figure with one bar per design
@@ -40,7 +40,7 @@ def chips_section(findings: Findings) -> Section:
     points = two_digits(100 * spreads[widest])
     heading = f"Chips of one design {_where(findings)} differ by up to {points} points (trial {widest})"
     note = "Each mark is one simulated chip on the validation images; boxes hold the middle half of a design's chips."
-    plot = Plot("chips", chips_figure(trials, device_styles(findings.devices)))
+    plot = Plot("chips", chips_figure(trials, findings.styles))
     return Section(heading, f"{note}{_left_out(findings, trials)}", [plot])
 
 
@@ -57,7 +57,7 @@ def _outside(trials: Sequence[Evaluated]) -> list[Table]:
 
 
 def _designs(findings: Findings) -> list[Evaluated]:
-    return list(findings.chosen) or useful(findings.front)
+    return list(findings.chosen) or list(findings.front)
 
 
 def _where(findings: Findings) -> str:
@@ -78,6 +78,4 @@ def _left_out(findings: Findings, trials: Sequence[Evaluated]) -> str:
     text = ""
     if len(trials) < len(designs):
         text = f" Shown: {len(trials)} of {len(designs)} designs {_where(findings)}, evenly spaced."
-    if not findings.chosen and (useless := len(findings.front) - len(designs)):
-        text += f" Left out: {count_of(useless, 'design')} less than half as accurate as the best one."
     return text

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from pipeline.design.describe import design_columns, show_choice
+from pipeline.design.metrics import METRICS
 from pipeline.report.content import Cell, Number, Section, Table
-from pipeline.report.evaluated import Evaluated, best_by, two_digits, useful
+from pipeline.report.evaluated import Evaluated, best_by, two_digits
 from pipeline.report.findings import Findings
 
 _HARDWARE = (
@@ -20,28 +21,35 @@ _FEW = 10  # assumed: a device with fewer designs was hardly tried
 
 
 def devices_section(findings: Findings) -> Section:
-    """The best that each device reached, and each choice of hardware."""
-    names = sorted({trial.device for trial in findings.evaluated})
-    groups = {name: [trial for trial in findings.evaluated if trial.device == name] for name in names}
-    floors = _floors(best_by(findings.evaluated, "accuracy_mean").measured["accuracy_mean"])
-    heads = ["device", "designs", "on the front", "best accuracy [%]", "its TOPS/W", "trial"]
-    heads += ["best TOPS/W", "its accuracy [%]", "trial", "lost to device errors [points]", *_floor_heads(floors)]
+    """The best that each device reached, of the designs above the accuracy floor, and each choice of hardware."""
+    names = sorted({trial.device for trial in findings.counted})
+    groups = {name: [trial for trial in findings.counted if trial.device == name] for name in names}
+    floors = _floors(best_by(findings.counted, "accuracy_mean").measured["accuracy_mean"])
+    title = METRICS[second_metric(findings)].title
+    heads = ["device", "designs", "on the front", "best accuracy [%]", f"its {title}", "trial"]
+    heads += [f"best {title}", "its accuracy [%]", "trial", "lost to device errors [points]"]
+    heads += _floor_heads(findings, floors)
     rows = [_device_row(findings, name, own, floors) for name, own in groups.items()]
     tables = [Table(heads, rows), _choices(findings, floors)]
     return Section(_heading(findings, groups), _note(findings, groups), [table for table in tables if table.rows])
 
 
+def second_metric(findings: Findings) -> str:
+    """What is compared beside accuracy: the first objective that is none, else TOPS/W."""
+    return next((name for name in findings.pareto.objectives if not METRICS[name].is_accuracy), "tops_per_watt")
+
+
 def _heading(findings: Findings, groups: Mapping[str, list[Evaluated]]) -> str:
-    accurate = best_by(findings.evaluated, "accuracy_mean")
-    efficient = best_by(useful(findings.evaluated), "tops_per_watt").device
+    accurate, metric = best_by(findings.counted, "accuracy_mean"), second_metric(findings)
+    efficient = best_by(findings.counted, metric).device
     highest = {name: best_by(own, "accuracy_mean").validation.mean_high for name, own in groups.items()}
     lowest = accurate.validation.mean_low
     near = [name for name, high in highest.items() if name != accurate.device and high >= lowest]
     tied = f" (its 95 % interval overlaps that of {', '.join(near)})" if near else ""
     second = " and" if efficient == accurate.device else f", {efficient}"
     return (
-        f"{accurate.device} reaches the best accuracy{tied}{second} the best TOPS/W among designs with at least half "
-        "that accuracy"
+        f"{accurate.device} reaches the best accuracy{tied}{second} the best {METRICS[metric].label} of designs with "
+        f"{100 * findings.pareto.floor:.3g} % accuracy or more"
     )
 
 
@@ -53,7 +61,7 @@ def _note(findings: Findings, groups: Mapping[str, list[Evaluated]]) -> str:
     if few := [name for name, own in groups.items() if len(own) < _FEW]:
         note += Markup(" <b>Hardly tried: {}</b> (fewer than {} designs each).").format(", ".join(few), _FEW)
         note += " To learn what such a device can do, run a study of it alone."
-    if assumed := [name for name in groups if _assumed(findings, name)]:
+    if assumed := [name for name in groups if name in findings.assumed]:
         note += f" Programming errors are assumed, not measured, for {', '.join(assumed)}."
     return note
 
@@ -61,7 +69,7 @@ def _note(findings: Findings, groups: Mapping[str, list[Evaluated]]) -> str:
 def _choices(findings: Findings, floors: Sequence[float]) -> Table:
     """What was reached with each crossbar size, converter and so on: choices of hardware that vary."""
     groups: dict[tuple[str, str], list[Evaluated]] = {}
-    for trial in findings.evaluated:
+    for trial in findings.counted:
         for name, value in design_columns(trial.design).items():
             if name in _HARDWARE:
                 groups.setdefault((name, show_choice(name, value)), []).append(trial)
@@ -71,9 +79,9 @@ def _choices(findings: Findings, floors: Sequence[float]) -> Table:
         if varies[name] > 1:
             own = groups[name, value]
             best = best_by(own, "accuracy_mean").show("accuracy_mean")
-            cells = [*_counts(findings, own), best, *_efficient(own, floors)]
+            cells = [*_counts(findings, own), best, *_efficient(findings, own, floors)]
             rows.append([name.replace("_", " "), value, *map(Number, cells)])
-    heads = ["choice", "value", "designs", "on the front", "best accuracy [%]", *_floor_heads(floors)]
+    heads = ["choice", "value", "designs", "on the front", "best accuracy [%]", *_floor_heads(findings, floors)]
     return Table(heads, rows, folded_under="The same by crossbar size, converter and bits")
 
 
@@ -82,36 +90,30 @@ def _size(value: str) -> tuple[float, str]:
     return (float(value), "") if value.isdecimal() else (math.inf, value)
 
 
-def _assumed(findings: Findings, device: str) -> bool:
-    for path, card in findings.identity["devices"].items():  # a user's own card is stored under its path
-        if card["name"] == device:
-            source = findings.device_sources.get(path, {}).get("programming_sigma", "")
-            return any(card["programming_sigma"]) and source.lower().startswith("assumed")
-    return False
-
-
 def _floors(best: float) -> list[float]:
     """Accuracies that a device may or may not reach: 1, 3 and 10 points below the best, to the next half point."""
     return [math.floor(200 * (best - points)) / 200 for points in (0.01, 0.03, 0.1) if best > points]
 
 
-def _floor_heads(floors: Sequence[float]) -> list[str]:
-    return [f"best TOPS/W at {100 * floor:.4g} % or more" for floor in floors]
+def _floor_heads(findings: Findings, floors: Sequence[float]) -> list[str]:
+    return [f"best {METRICS[second_metric(findings)].title} at {100 * floor:.4g} % or more" for floor in floors]
 
 
 def _device_row(findings: Findings, name: str, own: Sequence[Evaluated], floors: Sequence[float]) -> list[Cell]:
-    accurate, efficient = best_by(own, "accuracy_mean"), best_by(own, "tops_per_watt")
+    metric = second_metric(findings)
+    accurate, efficient = best_by(own, "accuracy_mean"), best_by(own, metric)
     lost = sorted(100 * (trial.validation.noiseless - trial.validation.mean) for trial in own)[len(own) // 2]
-    cells = [*_counts(findings, own), *map(accurate.show, ("accuracy_mean", "tops_per_watt")), str(accurate.number)]
-    cells += [*map(efficient.show, ("tops_per_watt", "accuracy_mean")), str(efficient.number), two_digits(lost)]
-    return [name, *map(Number, [*cells, *_efficient(own, floors)])]
+    cells = [*_counts(findings, own), *map(accurate.show, ("accuracy_mean", metric)), str(accurate.number)]
+    cells += [*map(efficient.show, (metric, "accuracy_mean")), str(efficient.number), two_digits(lost)]
+    return [name, *map(Number, [*cells, *_efficient(findings, own, floors)])]
 
 
 def _counts(findings: Findings, own: Sequence[Evaluated]) -> list[str]:
     return [str(len(own)), str(sum(trial in findings.front for trial in own))]
 
 
-def _efficient(own: Sequence[Evaluated], floors: Sequence[float]) -> list[str]:
-    """The best TOPS/W at or above each accuracy."""
+def _efficient(findings: Findings, own: Sequence[Evaluated], floors: Sequence[float]) -> list[str]:
+    """The best value beside accuracy at or above each accuracy."""
+    metric = second_metric(findings)
     reached = [[trial for trial in own if trial.measured["accuracy_mean"] >= floor] for floor in floors]
-    return [best_by(group, "tops_per_watt").show("tops_per_watt") if group else "\N{EN DASH}" for group in reached]
+    return [best_by(group, metric).show(metric) if group else "\N{EN DASH}" for group in reached]

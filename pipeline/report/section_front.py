@@ -3,26 +3,28 @@
 from hw_models.wires import TOLD_FROM
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
-from pipeline.design.pareto import nondominated, to_losses
 from pipeline.report import silicon
 from pipeline.report.content import Cell, Number, Plot, Section, Table, count_of
 from pipeline.report.evaluated import Evaluated, show_mean
 from pipeline.report.figures.front import front_figure, pairs
-from pipeline.report.figures.style import device_styles
+from pipeline.report.figures.published import DATASET
 from pipeline.report.findings import Findings
 from pipeline.report.provenance import other_images
+from pipeline.report.purposes import energy_front, energy_or_tops
 from pipeline.report.section_silicon import silicon_note
 
 
 def front_section(findings: Findings) -> Section:
     """The front in each pair of objectives, by energy, and as a table."""
-    objectives, styles = findings.pareto.objectives, device_styles(findings.devices)
+    objectives, styles = findings.pareto.objectives, findings.styles
     joined = len(objectives) == 2
     views = [
-        Plot(f"front-{i}", front_figure(findings.evaluated, findings.front, styles, x, y, joined))
+        Plot(
+            f"front-{i}", front_figure(findings.evaluated, findings.front, styles, x, y, joined, findings.dataset.title)
+        )
         for i, (x, y) in enumerate(pairs(objectives))
     ]
-    if "tops_per_watt" in objectives and "energy_j" not in objectives and len(findings.evaluated) > 1:
+    if "tops_per_watt" in objectives and "energy_j" not in objectives and len(findings.counted) > 1:
         views.append(_by_energy(findings))
     return Section(_heading(findings), _note(findings), [*views, _trial_table(findings)])
 
@@ -39,11 +41,12 @@ def _heading(findings: Findings) -> str:
 
 def _note(findings: Findings) -> str:
     outside = sum(bool(trial.cost["outside_reference"]) for trial in findings.front)
-    paper = "Dotted lines: NACIM (Jiang et al., 2021) on CIFAR-10 with its own models, for orientation only. "
+    paper = "Dotted lines: NACIM (Jiang et al., 2021), with its own models, for orientation only. "
+    has_lines = findings.dataset.title == DATASET and "tops_per_watt" in findings.pareto.objectives[1:]
     return (
         "Large outlined marks are the Pareto front; faint marks are all other designs. Point at a mark to see its "
         "design; click a device in the legend to hide it. "
-        f"{paper if 'tops_per_watt' in findings.pareto.objectives[1:] else ''}"  # where the figure has it on its x axis
+        f"{paper if has_lines else ''}"
         "Bars are 95 % intervals of the mean accuracy over simulated chips; they cover chip variation only, not other "
         f"images or retraining. {other_images(findings).capitalize()}; treat closer designs as equal. "
         f"Costs of {outside} of the {count_of(len(findings.front), 'design')} on the front are outside NeuroSim's "
@@ -65,16 +68,14 @@ def _wires(findings: Findings) -> str:
 
 def _by_energy(findings: Findings) -> Plot:
     """The same designs by energy per inference, which compares designs with other bits and sizes."""
-    names = ("accuracy_mean", "energy_j")
-    losses = to_losses(names, [[trial.measured[name] for name in names] for trial in findings.evaluated])
-    front = [trial for trial, stays in zip(findings.evaluated, nondominated(losses), strict=True) if stays]
+    front = energy_front(findings.counted)
     best = f"{count_of(len(front), 'design')} {'is' if len(front) == 1 else 'are'} best"
-    heading = f"By energy, {best}; {sum(trial in findings.front for trial in front)} of them on the front above"
+    heading = f"By accuracy and energy, {best}; {sum(trial in findings.front for trial in front)} of them above too"
     note = (
-        "TOPS/W counts operations of any width, so large networks with few bits look good in it. To compare designs "
-        "for one task, use the energy of an inference."
+        "Of equal rank with the front by TOPS/W, which counts operations of any width, so that large networks with few "
+        f"bits look good in it: for one task, compare energies. {energy_or_tops(findings.counted)}"
     )
-    styles = device_styles(findings.devices)
+    styles = findings.styles
     figure = front_figure(findings.evaluated, front, styles, "energy_j", "accuracy_mean", joined=True)
     return Plot("energy", figure, heading, note)
 
@@ -86,19 +87,20 @@ def _trial_table(findings: Findings) -> Table:
     totals = [name for name in ("area_m2", "latency_s", "energy_j") if name not in objectives]
     heads = ["trial", "device", *(METRICS[name].title for name in objectives), "accuracy on test images [%]"]
     heads += [*silicon_head, *(METRICS[name].title for name in totals), "design"]
-    others = [trial for trial in findings.evaluated if trial not in findings.front]
+    first = [*findings.front, *(trial for trial in energy_front(findings.counted) if trial not in findings.front)]
+    others = [trial for trial in findings.evaluated if trial not in first]
     rows: list[list[Cell]] = []
-    for trial in [*findings.front, *others]:
+    for trial in [*first, *others]:
         before, after = ([_value(trial, name) for name in names] for names in (objectives, totals))
         test = Number(show_mean(trial.test), 100 * trial.test.mean)
         number = Number(str(trial.number), trial.number)
         estimate = [silicon.cell(trial)] if silicon_head else []
         rows.append([number, trial.device, *before, test, *estimate, *after, describe(trial.design)])
     caption = (
-        "Click a column to sort by it. Selection inflates the best validation accuracy; quote the accuracy on test "
-        "images, which the search never saw."
+        "Shown first: the front by the objectives, then that by accuracy and energy. Click a column to sort by it. "
+        "Selection inflates the best validation accuracy; quote that on test images, which the search never saw."
     )
-    return Table(heads, rows, caption, first_shown=len(findings.front))
+    return Table(heads, rows, caption, first_shown=len(first))
 
 
 def _value(trial: Evaluated, name: str) -> Number:

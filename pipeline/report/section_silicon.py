@@ -7,7 +7,6 @@ from pipeline.report import silicon
 from pipeline.report.content import Cell, Number, Plot, Section, Table, count_of
 from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.silicon import told_apart_figure
-from pipeline.report.figures.style import device_styles
 from pipeline.report.findings import Findings
 
 _MOST = 40  # most designs of the figure; the table has all
@@ -19,7 +18,7 @@ def silicon_sections(findings: Findings) -> list[Section]:
     designs = sorted(shown, key=lambda trial: -silicon.cell(trial).value)
     if not designs:
         return []
-    plot = Plot("told-apart", told_apart_figure(designs[:_MOST], device_styles(findings.devices)))
+    plot = Plot("told-apart", told_apart_figure(designs[:_MOST], findings.styles))
     return [Section(_heading(findings, designs), _note(designs), [plot, _table(designs)])]
 
 

@@ -1,17 +1,25 @@
 """A report's sections in order, and the short ones. A new figure is a function in `figures`, drawn in a section."""
 
+import math
+from collections.abc import Sequence
+
 from pipeline.design.metrics import METRICS
-from pipeline.report.content import Chapter, Plot, Section, count_of
+from pipeline.design.pareto import hypervolume_history
+from pipeline.report.content import Cell, Chapter, Number, Plot, Section, Table, count_of
 from pipeline.report.evaluated import best_by
 from pipeline.report.figures.errors import noise_figure, rank_figure, sigma_figure
 from pipeline.report.figures.search import hypervolume_figure, importance_figure, parallel_figure
-from pipeline.report.figures.style import device_styles
 from pipeline.report.findings import Findings
+from pipeline.report.purposes import NEAR, picks
 from pipeline.report.score_words import in_words_of
 from pipeline.report.section_designs import chips_section, cost_section
 from pipeline.report.section_devices import devices_section
 from pipeline.report.section_front import front_section
 from pipeline.report.section_silicon import silicon_sections
+
+_ENOUGH_TO_TELL = 20  # assumed: designs from which a second half says something
+_MORE = 100  # trials whose gain is estimated
+_PAYS = 0.02  # assumed: share of the hypervolume that is worth that many trials
 
 
 def study_chapter(findings: Findings) -> Chapter:
@@ -24,6 +32,7 @@ def study_chapter(findings: Findings) -> Chapter:
 def _sections(findings: Findings) -> list[Section]:
     return [
         front_section(findings),
+        purposes_section(findings),
         *silicon_sections(findings),
         devices_section(findings),
         cost_section(findings),
@@ -42,19 +51,57 @@ def _summary(findings: Findings) -> str:
     if not findings.evaluated:
         return f"No design has been evaluated yet: {text}."
     best = ", ".join(_best(findings, name) for name in findings.pareto.objectives)
-    return f"{text}, {len(findings.front)} on the Pareto front. {best[0].upper()}{best[1:]}."
+    return f"{text}, {len(findings.front)} on the Pareto front. {best[0].upper()}{best[1:]}. {floor_note(findings)}"
 
 
 def _best(findings: Findings, name: str) -> str:
-    best, metric = best_by(findings.evaluated, name), METRICS[name]
+    best, metric = best_by(findings.counted, name), METRICS[name]
     unit = "" if metric.unit == metric.label else f" {metric.unit}"
     at = "" if metric.is_accuracy else f", at {best.show('accuracy_mean')} % accuracy"
     return f"best {metric.label} {best.show(name)}{unit} (trial {best.number}, {best.device}{at})"
 
 
+def floor_note(findings: Findings) -> str:
+    """Which designs count, and why."""
+    below = len(findings.evaluated) - len(findings.counted)
+    if findings.pareto.floor_missed:
+        return "No design reaches the accuracy floor of the study file, so all count."
+    left_out = f"{count_of(below, 'design')} below {'it counts' if below == 1 else 'it count'} for nothing"
+    why = "half-way from chance to the best" if findings.floor_is_default else "the study file's floor"
+    return f"Accuracy floor: {100 * findings.pareto.floor:.3g} % ({why}); {left_out}."
+
+
+def purposes_section(findings: Findings) -> Section:
+    """A design for each purpose."""
+    chosen = picks(findings.counted)
+    numbers = list(dict.fromkeys(pick.design.number for pick in chosen))
+    if len(numbers) == 1:
+        heading = f"Which design for which purpose: trial {numbers[0]} for all"
+    else:
+        heading = f"Which design for which purpose: {len(numbers)} designs for {len(chosen)} purposes"
+    heads = ["purpose", "trial", "device", "accuracy [%]", "why this one", "the next one", "how sure the order is"]
+    rows: list[list[Cell]] = [
+        [
+            pick.purpose,
+            Number(str(pick.design.number), pick.design.number),
+            pick.design.device,
+            Number(pick.design.show("accuracy_mean"), 100 * pick.design.measured["accuracy_mean"]),
+            pick.reason,
+            pick.against_next,
+            pick.sureness,
+        ]
+        for pick in chosen
+    ]
+    note = (
+        f"Of the designs within {100 * NEAR:g} points of the best accuracy. Safety: the accuracy that 95 of 100 chips "
+        "reach. Where an order is tied, take the design that suits you otherwise."
+    )
+    return Section(heading, note, [Table(heads, rows)])
+
+
 def noise_section(findings: Findings) -> Section:
     """Accuracy with device errors against accuracy without: values, ranks, and at other programming errors."""
-    styles, dataset = device_styles(findings.devices), findings.dataset.title
+    styles, dataset = findings.styles, findings.dataset.title
     parts = [Plot("noise", noise_figure(findings.evaluated, findings.front, styles, dataset))]
     if len(findings.evaluated) > 1:
         title = "Ranks by accuracy: without device errors on the left, with them on the right"
@@ -70,7 +117,7 @@ def noise_section(findings: Findings) -> Section:
 
 
 def _noise_heading(findings: Findings) -> str:
-    without, with_errors = (best_by(findings.evaluated, name) for name in ("accuracy_noiseless", "accuracy_mean"))
+    without, with_errors = (best_by(findings.counted, name) for name in ("accuracy_noiseless", "accuracy_mean"))
     if without.number == with_errors.number:
         return f"Trial {with_errors.number} is the most accurate, with device errors and without"
     level = without.measured["accuracy_mean"]
@@ -89,8 +136,8 @@ def importance_section(findings: Findings) -> Section:
     parts = ", ".join(f"{choice.replace('_', ' ')} for {METRICS[name].label}" for name, choice in first.items())
     note = (
         "How well each choice predicts whether a design is among the best tenth in an objective (PED-ANOVA over the "
-        f"{len(findings.evaluated)} evaluated designs; shares of 100 %). A search does not sample evenly, and with few "
-        "designs the shares are noisy: read the order, not the digits."
+        f"{len(findings.counted)} designs above the accuracy floor; shares of 100 %). A search does not sample evenly, "
+        "and with few designs the shares are noisy: read the order, not the digits."
     )
     return Section(
         f"Which choice matters most: {parts}", note, [Plot("importance", importance_figure(findings.importance))]
@@ -103,7 +150,7 @@ def common_section(findings: Findings) -> Section:
         "One line is one design: its choices on the left, what it reaches on the right. Choices that all designs share "
         "are left out."
     )
-    styles, objectives = device_styles(findings.devices), findings.pareto.objectives
+    styles, objectives = findings.styles, findings.pareto.objectives
     figure = parallel_figure(findings.evaluated, findings.front, styles, objectives)
     return Section("What the designs on the front have in common", note, [Plot("designs", figure)])
 
@@ -112,9 +159,28 @@ def progress_section(findings: Findings) -> Section:
     """Whether more trials still pay."""
     newest, last = max(trial.number for trial in findings.front), findings.evaluated[-1].number
     heading = f"The front last changed with trial {newest}; the last evaluated trial is {last}"
+    counted = [trial in findings.counted for trial in findings.evaluated]
     note = (
-        "Hypervolume: how much of the objectives' space the front dominates. While it climbs, more trials pay. A flat "
-        "curve can hide gains of tenths of a point of accuracy."
+        "Hypervolume: how much of the objectives' space the front dominates, in the product of the units shown "
+        "(accuracies as fractions). A flat curve can hide gains of tenths of a point of accuracy. "
+        f"{_worth(findings, counted)}"
     )
-    figure = hypervolume_figure(findings.pareto.objectives, findings.evaluated)
+    figure = hypervolume_figure(findings.pareto.objectives, findings.evaluated, counted)
     return Section(heading, note, [Plot("progress", figure)])
+
+
+def _worth(findings: Findings, counted: Sequence[bool]) -> str:
+    """Whether it is worth going on, by what the second half of the trials added."""
+    objectives, trials = findings.pareto.objectives, len(findings.evaluated)
+    if trials < _ENOUGH_TO_TELL:
+        return f"Whether more trials pay cannot be told from {count_of(trials, 'design')}."
+    values = [[trial.measured[name] for name in objectives] for trial in findings.evaluated]
+    history = hypervolume_history(objectives, values, counted)
+    half, last = history[trials // 2 - 1], history[-1]
+    added = (last - half) / last if last > 0 else 0.0
+    likely = added * math.log1p(_MORE / trials) / math.log(2)
+    going_on = "Going on is worth it" if likely >= _PAYS else "Going on is hardly worth it"
+    return (
+        f"The second half of the {trials} designs added {added:.1%} of the hypervolume. If gains go on falling as 1 / "
+        f"trials (assumed), another {_MORE} would add about {likely:.1%}. {going_on}."
+    )

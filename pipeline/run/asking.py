@@ -13,7 +13,7 @@ from pipeline.database import records
 from pipeline.database.heartbeat import HeartbeatThread, this_process
 from pipeline.database.storage import StudyError
 from pipeline.database.transaction import set_user_attributes, transaction
-from pipeline.design.constraints import Constraint, untrained_values
+from pipeline.design.constraints import before_training, untrained_values
 from pipeline.design.design_point import DesignPoint
 from pipeline.networks.workload import cost_before_training, workload_of
 from pipeline.optuna_private import show_violations, storage_of, trial_id
@@ -48,7 +48,7 @@ class Asking:
         _check_distributions(study, self._space)
         self._objectives = definition.spec.objectives
         self._calibrated_by = definition.spec.calibrated_by
-        self._constraints = [Constraint.parse(text) for text in definition.spec.constraints]
+        self._constraints = before_training(definition.spec.constraints)
         self.last_infeasible = ""
 
     def ask(self, own: Set[int]) -> Asked | None:

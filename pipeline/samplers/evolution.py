@@ -150,11 +150,16 @@ class _Evolution(BaseGASampler):
             parents = self.get_parent_population(study, generation)
             genes = np.array([self._genome.genes(trial.params) for trial in parents])
             losses = to_losses(self._genome.objectives, [trial.values for trial in parents])
-            violations = np.array([self._genome.violation(one) for one in genes])
+            violations = np.array([self._violation(trial, one) for trial, one in zip(parents, genes, strict=True)])
             rank, crowding = rank_and_crowding(losses, violations)
             preselection = self._preselection(study, generation) if self._candidates > 1 else None
             self._mating_pool = _MatingPool(generation, genes, rank, crowding, preselection)
         return self._mating_pool
+
+    def _violation(self, trial: FrozenTrial, genes: Genes) -> float:
+        """Sum of the violations of a trial, those of measured accuracies included."""
+        measured = (trial.constraints.get(text, 0.0) for text in self._genome.limits_of_accuracy)
+        return self._genome.violation(genes) + sum(max(0.0, value) for value in measured)
 
     def _preselection(self, study: optuna.Study, generation: int) -> Preselection | None:
         """A surrogate of the earlier generations; None if nothing in them was trained to the end."""

@@ -8,7 +8,7 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 
 from hw_models.errors import InfeasibleDesign
-from pipeline.design.constraints import Constraint
+from pipeline.design.constraints import before_training, measured_limits
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import to_losses
@@ -30,6 +30,7 @@ class Genome:
         sizes: Number of values of each parameter.
         costs: Positions of the objectives that the cost model tells exactly before training.
         trained: Positions of the others.
+        limits_of_accuracy: Constraints known only after training, as the study file writes them.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -37,7 +38,8 @@ class Genome:
         self._design = functools.lru_cache(_REMEMBERED)(lambda genes: space.design_of(self.parameters(np.array(genes))))
         self._cost = functools.lru_cache(_REMEMBERED)(self._cost_of)
         self._calibrated_by = space.definition.spec.calibrated_by
-        self._constraints = [Constraint.parse(text) for text in space.definition.spec.constraints]
+        self._constraints = before_training(space.definition.spec.constraints)
+        self.limits_of_accuracy = tuple(measured_limits(space.definition.spec.constraints))
         self.names = tuple(searched)
         self.distributions: dict[str, BaseDistribution] = {n: distribution_of(d) for n, d in searched.items()}
         self.ordered = np.array([_is_ordered(dimension) for dimension in searched.values()], dtype=bool)

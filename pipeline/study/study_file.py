@@ -49,7 +49,7 @@ class StudyDefinition:
 def identity_of(spec: StudySpec, devices: dict[str, CellDevice]) -> dict[str, Any]:
     """`StudyDefinition.identity` of these settings and cards."""
     plain: dict[str, Any] = spec.model_dump(mode="json")
-    del plain["trials"], plain["question"], plain["dataset"]["data_dir"]
+    del plain["trials"], plain["question"], plain["floor"], plain["dataset"]["data_dir"]
     return plain | {"devices": {name: device.to_dict() for name, device in devices.items()}}
 
 

@@ -102,6 +102,13 @@ class StudySpec(StrictModel):
         TrainingSpec(), description="Settings, or none: the weights of network.weights stay as they are."
     )
     accuracy: AccuracySpec = AccuracySpec()
+    floor: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Accuracy (mean over chips) below which a design is on no front and counts for no superlative, "
+        "ranking, importance or hypervolume; null: half-way from chance to the best found. It changes no trial.",
+    )
     early_stopping: EarlyStoppingSpec | Literal[False] = Field(False, description="Settings ({}: defaults), or false.")
     variation: VariationSpec = VariationSpec()
     calibrate: CalibrateSpec | None = Field(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import plotly.graph_objects as go
 
@@ -58,7 +57,7 @@ def rank_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go.
                 textposition=["middle left", "middle right"],
                 line={"color": style.colour, "width": 1.5},
                 marker={"symbol": style.symbol, "size": 8},
-                name=escape(device, quote=False),
+                name=style.label,
                 legendgroup=device,
                 showlegend=i == 0,
                 hovertext=[hover_text(trial)] * 2,

@@ -2,16 +2,15 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
-from pipeline.report.evaluated import Evaluated, useful
+from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.axes import error_bars, metric_axis, values_of
-from pipeline.report.figures.published import PAPER
+from pipeline.report.figures.published import DATASET, PAPER
 from pipeline.report.figures.silicon import add_silicon_bars, axis_with_bars
 from pipeline.report.figures.style import FAINT, GREY, INK, Style, by_device, device_styles, hover_text, layout
 
@@ -23,6 +22,7 @@ def front_figure(
     x: str | None,
     y: str,
     joined: bool,
+    dataset: str = "",
 ) -> go.Figure:
     """All trials faint, the front in full colour with 95 % intervals.
 
@@ -32,6 +32,7 @@ def front_figure(
         x: Metric across, or None for the trial's number.
         y: Metric upwards.
         joined: Whether a staircase joins the front; true only if x and y are all objectives.
+        dataset: On the paper's, lines mark its TOPS/W.
     """
     on_front = {trial.number for trial in front}
     figure = go.Figure()
@@ -50,7 +51,7 @@ def front_figure(
     figure.update_layout(layout(axis_with_bars(trials, front, x), metric_axis(trials, y), height=460))
     _look_at_front(figure, trials, front, x, y)
     add_silicon_bars(figure, front, x, y)
-    if x == "tops_per_watt":
+    if x == "tops_per_watt" and dataset == DATASET:
         _mark_paper(figure)
     return figure
 
@@ -91,7 +92,7 @@ def _marks(trials: Sequence[Evaluated], name: str, style: Style, x: str | None, 
         mode="markers",
         marker={"color": style.colour, "symbol": style.symbol, "size": size, "opacity": opacity}
         | {"line": {"width": edge, "color": INK}},
-        name=escape(name, quote=False),
+        name=style.label,
         legendgroup=name,
         hovertext=[hover_text(trial) for trial in trials],
         hoverinfo="text",
@@ -121,7 +122,6 @@ def _look_at_front(
     figure: go.Figure, trials: Sequence[Evaluated], front: Sequence[Evaluated], x: str | None, y: str
 ) -> None:
     """Cut the axes where a few far worse designs would squeeze the front, and say how many are outside."""
-    front = useful(front)
     hidden: set[int] = set()
     for name, axis in ((x, figure.layout.xaxis), (y, figure.layout.yaxis)):
         if name is None or axis.type == "log":

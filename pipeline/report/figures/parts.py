@@ -1,6 +1,7 @@
 """Energy and area by component, and layer by layer."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -9,10 +10,12 @@ from pipeline.design.metrics import METRICS
 from pipeline.report.cost_parts import component_parts, grouped, layer_components, mean_shares
 from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.axes import rounded
-from pipeline.report.figures.style import COLOURS, GREY, LEGEND_BELOW, layout, mark, spoken
+from pipeline.report.figures.style import COMPONENT_COLOURS, GREY, LEGEND_BELOW, layout, mark, spoken
 
 _TOTALS = ("energy_j", "area_m2")
 _STACKED = {"barmode": "stack", "bargap": 0.25, "legend": LEGEND_BELOW | {"traceorder": "normal"}}
+_COLOURED = 8  # components with a colour of their own in one figure
+_LABELLED = 0.1  # share of a bar from which a segment has its name inside
 _THIN_EDGE = {"color": "#ffffff", "width": 0.5}
 
 
@@ -28,12 +31,18 @@ def breakdown_figure(trials: Sequence[Evaluated], name: str, colours: Mapping[st
     parts = [component_parts(trial, name) for trial in trials]
     figure = go.Figure()
     for group, values in grouped(parts, [component for component in mean_shares(parts) if component in colours]):
+        shares = [value / sum(part.values()) for value, part in zip(values, parts, strict=True)]
         figure.add_bar(
             y=[f"{mark(trial)}  {metric.show(trial.measured[name])} {metric.unit}" for trial in trials],
-            x=rounded(100 * value / sum(part.values()) for value, part in zip(values, parts, strict=True)),
+            x=rounded(100 * share for share in shares),
             name=spoken(group),
             orientation="h",
-            marker={"color": colours.get(group, GREY), "line": _THIN_EDGE},
+            marker=_look(group, colours),
+            text=[spoken(group) if share >= _LABELLED else "" for share in shares],
+            textposition="inside",
+            insidetextanchor="middle",
+            textangle=0,
+            constraintext="inside",
             customdata=[f"{metric.show(value)} {metric.unit}" for value in values],
             hovertemplate="%{y}<br>%{fullData.name}: %{x:.1f} %, %{customdata}<extra></extra>",
         )
@@ -43,10 +52,16 @@ def breakdown_figure(trials: Sequence[Evaluated], name: str, colours: Mapping[st
     return figure
 
 
+def _look(group: str, colours: Mapping[str, str]) -> dict[str, Any]:
+    """How a component's bars look; all others together are hatched."""
+    hatched = {} if group in colours else {"pattern": {"shape": "/", "size": 5, "bgcolor": GREY, "fgcolor": "#ffffff"}}
+    return {"color": colours.get(group, GREY), "line": _THIN_EDGE} | hatched
+
+
 def component_colours(trials: Sequence[Evaluated], names: Sequence[str]) -> dict[str, str]:
-    """A colour for each of the largest components, the same for all totals in `names`."""
+    """The colours of the largest components of all totals in `names`, the same in all reports."""
     shares = mean_shares([component_parts(trial, name) for name in names for trial in trials])
-    return dict(zip(shares, COLOURS, strict=False))
+    return {name: COMPONENT_COLOURS[name] for name in list(shares)[:_COLOURED]}
 
 
 def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go.Figure:
@@ -66,7 +81,7 @@ def layers_figure(trials: Sequence[Evaluated], colours: Mapping[str, str]) -> go
                 legendgroup=group,
                 showlegend=group not in in_legend,
                 orientation="h",
-                marker={"color": colours.get(group, GREY), "line": _THIN_EDGE},
+                marker=_look(group, colours),
                 hovertemplate=f"%{{fullData.name}}: %{{x:.4g}} {METRICS[total].unit}<extra></extra>",
                 col=column,
                 row=1,

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from pipeline.design.describe import design_columns, show_choice
 from pipeline.design.metrics import METRICS
-from pipeline.design.pareto import hypervolume_history
+from pipeline.design.pareto import hypervolume_history, hypervolume_scale
 from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.axes import rounded
 from pipeline.report.figures.style import COLOURS, FAINT, GREY, INK, LEGEND_BELOW, Style, by_device, hover_text, layout
@@ -16,9 +16,13 @@ from pipeline.report.figures.style import COLOURS, FAINT, GREY, INK, LEGEND_BELO
 _MAY_BE_NONE = ("filters", "units", "rows_at_once", "supply_v", "crossbar_columns")  # without a column that says so
 
 
-def hypervolume_figure(objectives: Sequence[str], trials: Sequence[Evaluated]) -> go.Figure:
-    """Hypervolume of the front after each evaluated trial."""
-    history = hypervolume_history(objectives, [[trial.measured[name] for name in objectives] for trial in trials])
+def hypervolume_figure(
+    objectives: Sequence[str], trials: Sequence[Evaluated], counted: Sequence[bool] | None = None
+) -> go.Figure:
+    """Hypervolume of the front after each evaluated trial, of those `counted`, in the units shown."""
+    values = [[trial.measured[name] for name in objectives] for trial in trials]
+    scale = hypervolume_scale(objectives)
+    history = [scale * volume for volume in hypervolume_history(objectives, values, counted)]
     numbers = [trial.number for trial in trials]
     grew = [i for i, value in enumerate(history) if value > (history[i - 1] if i else 0.0)]
     line, marker = {"color": COLOURS[0], "shape": "hv"}, {"color": COLOURS[0], "size": 7}
@@ -69,8 +73,8 @@ def parallel_figure(
     on_front = {trial.number for trial in front}
     if others := [trial for trial in trials if trial.number not in on_front]:
         figure.add_trace(_lines(trials, others, axes, None).update(name="not on the front"))
-    for device, style, own in by_device(front, styles):
-        figure.add_trace(_lines(trials, own, axes, style).update(name=escape(f"{device}, front", quote=False)))
+    for _, style, own in by_device(front, styles):
+        figure.add_trace(_lines(trials, own, axes, style).update(name=f"{style.label}, front"))
     for position, axis in enumerate(axes):
         for height, label in axis.ticks:
             figure.add_annotation(

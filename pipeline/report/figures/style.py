@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -14,8 +14,31 @@ from pipeline.report.evaluated import Evaluated
 # Okabe and Ito, "Color Universal Design", 2008: told apart by colour-blind people. Yellow, weak on white, comes last.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pentagon", "triangle-down")
-# Places in `COLOURS`, so that a card looks the same in all reports; other cards take free places.
-_PLACES = {"fefet": 0, "pcm": 1, "rram": 2, "rram_wan_crosssim": 3, "sram": 4, "stt_mram": 5}
+# Places in `COLOURS`, so that a card looks the same in all reports; other cards take free places. Above 8 a colour
+# comes again with another mark.
+_PLACES = {"fefet": 0, "pcm": 1, "rram": 2, "rram_wan_crosssim": 3, "sram": 4, "stt_mram": 5} | {
+    "sram_charge": 12,
+    "sram_discharge": 20,
+}
+# Of components, the same in all figures. Told apart by colour-blind people too: the large ones are Okabe and Ito's, the
+# others of Paul Tol's muted scheme (https://personal.sron.nl/~pault/); what is left is grey and hatched.
+COMPONENT_COLOURS = {
+    "adc": "#0072B2",
+    "shift_add": "#E69F00",
+    "drivers": "#D55E00",
+    "interconnect": "#009E73",
+    "wiring": "#EBC3DC",
+    "buffers": "#56B4E9",
+    "array": "#F0E442",
+    "registers": "#000000",
+    "leakage": "#882255",
+    "digital": "#332288",
+    "adder_trees": "#44AA99",
+    "precharge": "#999933",
+    "multiplexers": "#DDCC77",
+    "activation": "#AA4499",
+    "pooling": "#117733",
+}
 INK, GREY, _GRID = "#222222", "#8a8a8a", "#e8e8e8"
 FAINT = 0.35  # opacity of what is not on the front
 LEGEND_BELOW = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "x": 0, "xanchor": "left"}
@@ -23,20 +46,25 @@ LEGEND_BELOW = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bot
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Style:
-    """How the marks of one device look."""
+    """How the marks of one device look, and its name in legends."""
 
     colour: str
     symbol: str
+    label: str
 
 
-def device_styles(devices: Iterable[str]) -> dict[str, Style]:
-    """A colour and a symbol for each device, in the order given; no two alike among up to 64."""
+def device_styles(devices: Iterable[str], assumed: Collection[str] = ()) -> dict[str, Style]:
+    """A colour and a symbol for each device, in the order given; no two alike among up to 64.
+
+    Legends say of devices in `assumed` that their programming errors are not measured.
+    """
     names = list(dict.fromkeys(devices))
     taken = {_PLACES[name] for name in names if name in _PLACES}
     free = (place for place in itertools.count() if place not in taken)
     places = [_PLACES[name] if name in _PLACES else next(free) for name in names]
-    styles = [Style(COLOURS[i % len(COLOURS)], _SYMBOLS[(i + i // len(COLOURS)) % len(_SYMBOLS)]) for i in places]
-    return dict(zip(names, styles, strict=True))
+    looks = [(COLOURS[i % len(COLOURS)], _SYMBOLS[(i + i // len(COLOURS)) % len(_SYMBOLS)]) for i in places]
+    labels = [escape(f"{name} (assumed)" if name in assumed else name, quote=False) for name in names]
+    return {name: Style(*look, label) for name, look, label in zip(names, looks, labels, strict=True)}
 
 
 def mark(trial: Evaluated) -> str:
