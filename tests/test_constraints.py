@@ -158,7 +158,7 @@ def test_violations_are_relative_to_the_limit(text, known, violation, shown):
     ("text", "says"),
     [
         ("area_mm2 < 2", "write QUANTITY <= NUMBER"),
-        ("accuracy >= 0.9", "'accuracy' is neither known before training nor an accuracy; choose from area_m2"),
+        ("accuracy >= 0.9", "'accuracy' is neither known before training nor an accuracy (did you mean 'accuracy_"),
         ("area_mm <= 2", "did you mean 'area_mm2'"),
         ("energy_own_data_j <= 1", "neither known before training nor an accuracy"),
         ("cells <= many", "must be a number, got 'many'"),

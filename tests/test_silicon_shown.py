@@ -16,7 +16,7 @@ from test_runner import StopAfter
 from hw_models.silicon import Macro, silicon_estimate, told_apart
 from hw_models.silicon.formulas import conversion_energy_j
 from hw_models.silicon.tables import bars
-from pipeline.cli.progress import front_table
+from pipeline.cli.outcome import front_table
 from pipeline.database.open_study import open_study
 from pipeline.database.trials import pareto_report
 from pipeline.design.results import stored_silicon
