@@ -167,15 +167,18 @@ def read_only_study(
 
 
 def study_to_report(
-    study_file: Path, storage: str | None, out: Path | None, changes: Sequence[str] | None = None
+    study_file: Path, storage: str | None, out: Path | None, changes: Sequence[str] | Mapping[str, Any] | None = None
 ) -> "tuple[optuna.Study, Path, str]":
-    """As `read_only_study`; the study takes the question and the accuracy floor that its file names now."""
+    """As `read_only_study`; a database that can be written takes the question and the floor that the file names now."""
     from pipeline.database.open_study import follow_file
+    from pipeline.database.storage import is_writable
     from pipeline.study.study_file import load_study
 
-    found = read_only_study(study_file, storage, out, changes)
-    follow_file(found[0], load_study(study_file, changes=changes_by_key(changes)).spec)
-    return found
+    study, folder, url = read_only_study(study_file, storage, out, changes)
+    if is_writable(url):
+        given = changes if isinstance(changes, Mapping) else changes_by_key(changes)
+        follow_file(study, load_study(study_file, changes=given).spec)
+    return study, folder, url
 
 
 def shared_study(
