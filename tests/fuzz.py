@@ -51,12 +51,14 @@ from hw_models.validation.neurosim_input import read_networks
 from pipeline.cli import app
 from pipeline.cli.cost_tables import one_design, table_of_designs
 from pipeline.cli.devices import check_card, show_card
+from pipeline.cli.options import one_line
 from pipeline.cli.status import _status
 from pipeline.cli.trial_page import trial_page
 from pipeline.data.spec import DatasetSpec, check_data, image_of, read_parts
 from pipeline.database.open_study import load_study_read_only, open_study
+from pipeline.database.storage import as_damage
 from pipeline.design.design_point import DesignPoint, load_design
-from pipeline.follow_up.stored import design_of, stored_study
+from pipeline.follow_up.stored import StoredStudy, design_of, stored_study
 from pipeline.optuna_private import backend_of
 from pipeline.report.dashboard_notes import prepare_dashboard
 from pipeline.report.findings import read_findings
@@ -522,6 +524,11 @@ def _study_beside(path: Path) -> tuple[Path, str]:
 def _use_database(path: Path) -> Any:
     file, url = _study_beside(path)
     stored = stored_study(file, None, path.parent)
+    with as_damage():
+        return _shown(stored, url, path)
+
+
+def _shown(stored: StoredStudy, url: str, path: Path) -> Any:
     _status(stored.study, url)
     for number in range(len(stored.study.get_trials(deepcopy=False))):
         try:
@@ -533,7 +540,7 @@ def _use_database(path: Path) -> Any:
     found = read_findings(stored.study)
     if zlib.crc32(path.read_bytes()) % 8 == 0:  # slow: figures, and what a run needs
         prepare_dashboard(stored.study, path.parent, write_report(stored.study, path.parent))
-        definition = load_study(file)
+        definition = load_study(path.with_name("study.yaml"))
         SearchSpace(definition).suggest(open_study(definition, url).ask())
     return [dict(trial.measured) for trial in found.evaluated]
 
@@ -644,7 +651,7 @@ def outcome(target: Target, mutant: Mutant, path: Path) -> tuple[str, str]:
         expected = app._expected(error)
         if expected is None or isinstance(error, UnicodeError | RecursionError):
             return "traceback", f"{type(error).__name__}: {str(error)[:100]} {_last_frames(error)}"
-        return _judged(expected[0])
+        return _judged(one_line(expected[0]))
     if (took := time.process_time() - start) > _CPU_S:
         return "hang", f"{took:.1f} s"
     if isinstance(found, SystemExit) and found.code:

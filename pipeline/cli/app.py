@@ -32,6 +32,20 @@ from pipeline.threads import one_thread_each
 
 _log = logging.getLogger("nacim")
 
+
+def _telling_of_damage(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, whose errors in values that a database holds are told in one line."""
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        from pipeline.database.storage import as_damage
+
+        with as_damage():
+            command(**given)
+
+    return run
+
+
 app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -40,6 +54,9 @@ app = typer.Typer(
 )
 for command in (init, run, status, report, show, dashboard, evaluate, require, export, cost, worker, submit, schema):
     app.command()(command)
+for registered in app.registered_commands:
+    if registered.callback in (status, report, show, dashboard):  # what shows a database, and computes nothing
+        registered.callback = _telling_of_damage(registered.callback)
 app.add_typer(data, name="data")
 app.add_typer(devices, name="devices")
 

@@ -224,7 +224,13 @@ def tell_unchecked(trials: "Iterable[FrozenTrial]", checkpoints: Path) -> None:
             print(f"nacim: {note}", file=sys.stderr)
 
 
+def one_line(message: str) -> str:
+    """A message without line breaks, and with escapes in the place of other characters that do not print."""
+    text = " ".join(message.splitlines())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def stop(message: str, code: int) -> NoReturn:
     """End the process with one line on stderr and an exit code."""
-    print(f"nacim: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"nacim: {one_line(message)}", file=sys.stderr)
     sys.exit(code)

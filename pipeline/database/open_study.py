@@ -13,7 +13,15 @@ from sqlalchemy.exc import ArgumentError
 
 from hw_models.cost import POST_LAYOUT_ENERGY
 from hw_models.devices import CellDevice
-from pipeline.database.storage import StudyError, is_sqlite, let_readers_in, one_at_a_time, open_storage, show_url
+from pipeline.database.storage import (
+    StudyError,
+    as_damage,
+    is_sqlite,
+    let_readers_in,
+    one_at_a_time,
+    open_storage,
+    show_url,
+)
 from pipeline.database.transaction import transaction
 from pipeline.design.constraints import QUANTITIES, before_training
 from pipeline.design.metrics import METRICS
@@ -68,7 +76,7 @@ def open_study(definition: StudyDefinition, url: str, replace_empty: bool = Fals
     storage = open_storage(url)
     spec = definition.spec
     sampler = sampler_of_runs(definition)
-    with one_at_a_time(url):
+    with one_at_a_time(url), as_damage():
         found = {known.study_name: known for known in storage.get_all_studies()}.get(spec.name)
         if found and not storage.get_n_trials(study_id(found)):
             cut_off = "nacim_schema" not in found.user_attrs  # an older release was stopped while it created the study
@@ -81,6 +89,8 @@ def open_study(definition: StudyDefinition, url: str, replace_empty: bool = Fals
         if not found:
             return _make_study(definition, storage, sampler)
     study = optuna.load_study(study_name=spec.name, storage=storage, sampler=sampler)
+    with as_damage():
+        study.get_trials(deepcopy=False)
     follow_file(study, spec)
     return study
 
@@ -116,13 +126,15 @@ def load_study_read_only(url: str, name: str | None = None) -> optuna.Study:
     if is_sqlite(url) and not Path(make_url(url).database or "").is_file():
         raise StudyError(f"{show_url(url)}: no such database; run the study first: nacim run STUDY.yaml")
     storage = open_storage(url, to_read=True)
-    names = [known.study_name for known in storage.get_all_studies()]
-    if name is None and len(names) == 1:
-        name = names[0]
-    if name not in names:
-        raise StudyError(f"{show_url(url)}: no study {name!r}; it holds {', '.join(names) or 'none'}")
-    study = optuna.load_study(study_name=name, storage=storage)
-    _check_schema(study.user_attrs, url)
+    with as_damage():
+        names = [known.study_name for known in storage.get_all_studies()]
+        if name is None and len(names) == 1:
+            name = names[0]
+        if name not in names:
+            raise StudyError(f"{show_url(url)}: no study {name!r}; it holds {', '.join(names) or 'none'}")
+        study = optuna.load_study(study_name=name, storage=storage)
+        study.get_trials(deepcopy=False)  # Optuna reads each value of each trial, and keeps them
+        _check_schema(study.user_attrs, url)
     return study
 
 

@@ -67,6 +67,21 @@ def as_study_error(url: str) -> Iterator[None]:
         raise StudyError(f"{show_url(url)}: cannot be used as a study database: {cause_of(error)}") from error
 
 
+@contextlib.contextmanager
+def as_damage() -> Iterator[None]:
+    """Turn an error in what a database holds, once it was read, into a `StudyError`.
+
+    A run writes nothing that raises one. Another program, or a damaged disk, may have.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError) as error:
+        raise StudyError(
+            f"the database holds what cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:80]}); "
+            "another program may have changed it; if none did, this is a fault of nacim, and -v tells where it arose"
+        ) from error
+
+
 def is_sqlite(url: str) -> bool:
     """Whether the database is a file on this machine."""
     return make_url(url).get_backend_name() == "sqlite"

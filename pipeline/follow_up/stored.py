@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from hw_models.devices import CellDevice
 from pipeline.data.dataset_spec import OwnTask
 from pipeline.database.open_study import load_study_read_only, places, stored_spec
-from pipeline.database.storage import is_writable
+from pipeline.database.storage import as_damage, is_writable
 from pipeline.database.trials import kind_of, pareto_report, reason_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.study.built_space import BuiltSpace
@@ -58,7 +58,8 @@ def design_of(spec: StudySpec, trial: FrozenTrial) -> DesignPoint:
         ValueError: If its network is built by another function than the study's, whose code nobody asked for.
     """
     built = spec.network if isinstance(spec.network, BuiltSpace) else None
-    design = DesignPoint.from_dict(trial.user_attrs["design"], built.folder if built else Path())
+    with as_damage():
+        design = DesignPoint.from_dict(trial.user_attrs["design"], built.folder if built else Path())
     if design.network and (built is None or design.network.builder not in (built.family, built.build)):
         raise ValueError(
             f"trial {trial.number}: its network is built by {design.network.builder[:80]!r}, which the study does not "
@@ -82,7 +83,8 @@ def stored_study(
     definition = load_study(study_file, data_dir=data_dir, changes=changes)
     folder, url = places(definition, out, storage)
     study = load_study_read_only(url, definition.spec.name)
-    spec = stored_spec(study, definition.spec.dataset.data_dir, study_file.parent)
+    with as_damage():
+        spec = stored_spec(study, definition.spec.dataset.data_dir, study_file.parent)
     _check_same_files(definition, spec)
     if spec.accuracy.source == "supernet":
         devices = {name: CellDevice(**values) for name, values in study.user_attrs["identity"]["devices"].items()}

@@ -18,7 +18,7 @@ from pipeline.database import records
 from pipeline.database.heartbeat import this_process
 from pipeline.database.patience import DatabaseAway, Patience
 from pipeline.database.transaction import set_user_attributes, transaction
-from pipeline.design.results import TrialResult
+from pipeline.design.results import TrialResult, stored_values
 from pipeline.files import write_whole
 from pipeline.machine_faults import MachineFault, OutOfMemory
 from pipeline.optuna_private import lock_trial, storage_of, trial_id
@@ -162,7 +162,7 @@ class Spool:
         for path in sorted(self._folder.glob(f"{self._prefix}*.json")):
             try:
                 found.append(self._read(path))
-            except (OSError, ValueError, RecursionError) as error:
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
                 reason = " ".join(str(error).split())[:120]
                 say(f"{path} is no whole result ({reason}); it is set aside, and its trial is evaluated again")
                 with contextlib.suppress(OSError):
@@ -175,7 +175,11 @@ class Spool:
         spooled: SpooledResult = TypeAdapter(SpooledResult).validate_python(plain)
         if path != self._path(spooled.number):
             raise ValueError(f"it holds trial {spooled.number}")
-        spooled.result.check(self._objectives)
+        result = spooled.result
+        result.check(self._objectives)
+        accuracy = {"variation": {"validation": result.validation.to_dict()}}
+        others = {"cost": result.cost, "silicon": result.silicon}
+        stored_values(result.measured | accuracy | others)  # as it will be read from the database
         return spooled
 
     def _path(self, number: int) -> Path:

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from hw_models.devices import CellDevice, DeviceCard
 from hw_models.errors import shown
 from pipeline.design.design_point import card_beside
-from pipeline.files import did_you_mean, read_yaml
+from pipeline.files import did_you_mean, listed, read_yaml
 from pipeline.study.built_space import BuiltSpace
 from pipeline.study.study_spec import StudySpec
 
@@ -152,7 +152,7 @@ def first_problem(error: ValidationError) -> str:
             model = next(iter(tried.values()), model)
     place = ".".join(parts)
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {shown(place)}{did_you_mean(parts[-1], fields)}; allowed here: {', '.join(fields)}"
+        return f"unknown key {shown(place)}{did_you_mean(parts[-1], fields)}; allowed here: {listed(fields)}"
     if problem["type"] == "missing":
         return f"{place} is missing"
     message = problem["msg"].removeprefix("Value error, ")

@@ -25,6 +25,8 @@ def _read(folder: Path, image: ImageSpec) -> dict[str, Part]:
     try:
         with np.load(path, allow_pickle=False) as file:
             parts = {part: (file[f"{part}_x"], file[f"{part}_y"]) for part in ("train", "test")}
+        if not all(isinstance(array, np.ndarray) for arrays in parts.values() for array in arrays):
+            raise ValueError("a member is no array")
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; docs/data.md says what it holds") from None
     except Exception as error:  # a damaged archive makes zipfile, zlib and NumPy raise errors of a dozen classes
