@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 import re
 from statistics import fmean
 
@@ -17,7 +18,11 @@ from hw_models.circuits.combiner import UNIT_F
 from hw_models.circuits.converters import converters
 from hw_models.circuits.crossbar import crossbar
 from hw_models.circuits.digital import AdderTree, full_adders_of_tree
+from hw_models.circuits.gates import gate_f, p_ohm
+from hw_models.circuits.periphery import Periphery
+from hw_models.circuits.sensing import _mux_s, sensing_s
 from hw_models.circuits.technology import _DELAYS, _ENERGIES, _LEAKAGES, Technology, linear_curve, technology
+from hw_models.circuits.tile import sum_bits
 from hw_models.cost import CostReport, estimate_cost
 from hw_models.cost.activity import Activity, LayerActivity, rectified_cycles
 from hw_models.devices import load_card
@@ -80,6 +85,19 @@ def test_sums_of_several_reads_are_wider():
     assert crossbar(one).accumulations == 0
     assert crossbar(four).accumulations == 4  # 8 columns hold four weights of two columns
     assert crossbar(four).area_m2["shift_add"] > crossbar(one).area_m2["shift_add"]
+
+
+def test_a_decoder_selects_the_rows_and_sums_get_wider():
+    one, four = (crossbar(chip(rows_at_once=rows)) for rows in (None, 16))
+    tech = technology(22)
+    assert four.read_j["drivers"] == near(linear_curve(tech.decoder_j, 4))
+    assert four.area_m2["drivers"] - one.area_m2["drivers"] == near(4 * 28 * 14 * 3.8 * 22e-9**2, rel=1e-5)
+    wider_w = 8 * 2 * (tech.adder_leak_w + tech.flipflop_leak_w)  # two bits more in each of 8 accumulators
+    assert four.leakage_w - one.leakage_w == near(wider_w + linear_curve(tech.decoder_leak_w, 4), rel=1e-5)
+    assert sum_bits(chip(rows_at_once=16)) == sum_bits(chip()) + 2
+    sram = chip(device=load_card("sram").device, cell_bits=1)
+    apart = crossbar(dataclasses.replace(sram, rows_at_once=16)).leakage_w - crossbar(sram).leakage_w
+    assert apart == near(wider_w + linear_curve(tech.decoder_leak_w, 4), rel=1e-4)
 
 
 # Combined columns
@@ -199,6 +217,24 @@ def test_rows_of_held_columns_are_driven_once_a_read():
     assert eight["precharge"] == near(8 * one["precharge"])
 
 
+def test_lines_of_rows_and_columns_take_c_v_squared():
+    # 64 columns of 64 cells; each cell has two gates of 1 F on its row. One read in each of 8 cycles
+    tech, cell = technology(22), cell_in_crossbar(charge())
+    row_f = 64 * (cell.width_m * 0.2e-9 + 2 * gate_f(tech, 1))
+    assert crossbar(charge()).reading.active_row_j["array"] == near(row_f * 0.85**2)
+    assert energies(charge())["precharge"] == near(8 * 64 * (64 * cell.height_m * 0.2e-9) * 0.85**2)
+
+
+def test_capacitors_are_reset_and_share_their_charge_before_the_conversion():
+    # at 45 nm the cell is as large with 1.0 as with 1.2 fF; 5 bits settle in 6 ln 2 time constants
+    tech, cell = technology(45), cell_in_crossbar(charge(tech_node_nm=45))
+    column_ohm, precharge_ohm = tech.wire_ohm_per_m * 64 * cell.height_m, p_ohm(tech, 28 - 3.6)
+    share = 6 * math.log(2) * (tech.r_n_ohm + 64 * column_ohm / 2)
+    reset = math.log(2) * 64 * (precharge_ohm + column_ohm / 2)
+    short, long = (crossbar(charge(tech_node_nm=45, capacitor_f=farad)).sensing_s for farad in (1.0e-15, 1.2e-15))
+    assert long - short == near(1.4 * 0.2e-15 * (share + reset), rel=1e-6)
+
+
 # Discharge
 
 
@@ -214,6 +250,15 @@ def test_fewer_rows_at_once_discharge_more_for_each_product():
     # the swing is the same for 16 rows as for 64
     whole, parts = (energies(discharge(rows_at_once=rows))["precharge"] for rows in (None, 16))
     assert parts == near(4 * whole)
+
+
+def test_a_bitline_is_discharged_by_a_pulse_and_charged_again():
+    p = Periphery(discharge(), True)
+    line_f, ohm = bitline_f(discharge()), p_ohm(p.tech, 28 - 3.6)
+    charged_s = math.log(2) * (ohm * (line_f + p.tech.precharger_out_f) + p.bitline_ohm * line_f / 2)
+    current_s = sensing_s(Periphery(digital(readout="current", adc_bits=5), True))
+    assert sensing_s(p) == near(1.4 * (_mux_s(p) + 1e-10 + charged_s + 6e-9))
+    assert sensing_s(p) < current_s
 
 
 def test_a_cell_with_a_read_port_is_30_percent_larger():
@@ -247,6 +292,27 @@ def test_an_adder_tree_adds_the_products_of_a_column_in_each_cycle():
     tree_j = 63 * tech.adder_first_j + (561 - 63) * tech.adder_next_j
     register_j = 0.5 * 14 * tech.register_access_j
     assert energies(digital())["adder_trees"] == near(8 * 8 * (tree_j + register_j))
+
+
+def test_lines_and_gates_of_a_digital_macro_switch_with_the_data():
+    # 8 cycles, half of 64 inputs; each line passes 64 columns and the gates of 64 products. 0.7 of the cells store 1
+    tech, square = technology(22), 0.85**2
+    line_j = (64 * cell_in_crossbar(digital()).width_m * 0.2e-9 + 64 * tech.nand_in_f) * square
+    gate_j = (tech.nand_out_f + tech.inverter_in_f + tech.inverter_out_f) * square
+    assert energies(digital())["array"] == near(8 * 32 * (line_j + 64 * 0.7 * gate_j))
+
+
+@pytest.mark.parametrize("rows", [None, 16])
+def test_each_bit_of_a_weight_is_read_once_for_an_input_vector(rows):
+    assert energies(digital(rows_at_once=rows))["precharge"] == near(64 * bitline_f(digital()) * 0.85**2)
+
+
+def test_adder_trees_leak():
+    # 8 trees of 561 full adders with a sum of 14 bits, and accumulators of 15 bits with registers of 23
+    tech = technology(22)
+    cells_w = 64 * 64 * 5.61e-12 + 64 * (tech.precharger_leak_w + tech.write_driver_leak_w + tech.flipflop_leak_w)
+    sums_w = 8 * ((561 + 15) * tech.adder_leak_w + (14 + 23) * tech.flipflop_leak_w)
+    assert crossbar(digital()).leakage_w == near(cells_w + sums_w, rel=1e-4)
 
 
 def test_weights_that_share_a_tree_take_turns():
@@ -360,6 +426,8 @@ def test_each_row_has_a_converter_that_works_once_a_cycle():
     bare = with_inputs(several(), 1e-12, 0.0, 0.0)["drivers"]
     registers_j = 8 * 64 * 2 * technology(22).register_access_j * 4
     assert bare == near(4 * 64 * drive.cycle_j + registers_j)
+    register_w = 64 * technology(22).flipflop_leak_w  # the second bit of each input
+    assert crossbar(several()).leakage_w - crossbar(several(dac_bits=1)).leakage_w == near(register_w, rel=1e-6)
     areas = [crossbar(several(dac_bits=bits)).area_m2["drivers"] for bits in (1, 2, 4, 8)]
     assert areas == sorted(areas)
     assert areas[3] > 3 * areas[0]
@@ -430,7 +498,7 @@ def test_a_converter_gets_nothing_from_another_supply(adc_type):
 @pytest.mark.parametrize("kind", [chip, charge, discharge, digital])
 def test_a_lower_supply_takes_less_energy_and_more_time(kind):
     low, own, high = (cost(kind(supply_v=supply_v)) for supply_v in (0.68, None, 1.0))
-    for name in ("drivers", "shift_add", "buffers", "interconnect"):
+    for name in ("drivers", "shift_add", "adder_trees", "registers", "activation", "buffers", "interconnect"):
         parts = [report.energy_by_component_j[name] for report in (low, own, high)]
         assert parts == sorted(parts)
         assert parts[0] < parts[1]
