@@ -1,6 +1,8 @@
 """Measuring again, replaying, and asking what a design requires of its memory cell."""
 
+import collections
 import contextlib
+import csv
 import dataclasses
 import json
 import re
@@ -34,7 +36,7 @@ from pipeline.networks.workload import cost_of
 from pipeline.report.findings import read_findings
 from pipeline.study.search_space import SearchSpace
 from pipeline.study.study_file import load_study
-from pipeline.trial.evaluate import evaluate
+from pipeline.trial.evaluate import evaluate, trained_network
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +297,27 @@ def test_a_budget_is_printed_with_what_is_absent(folder, nacim):
     assert plain["everything"]["mean"] <= 1
     with pytest.raises(ValueError, match="--by-source measures the weights of the search"):
         nacim("evaluate", "tiny.yaml", "--trial", 0, "--by-source", "--seeds", 2)
+
+
+def test_the_course_of_a_training_is_written_and_changes_nothing(folder, nacim, tmp_path):
+    _, output = nacim("evaluate", "tiny.yaml", "--trial", 0, "--log", tmp_path / "log")
+    path = Path(output.strip())
+    assert path == tmp_path / "log" / "0" / "metrics.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    stored = stored_study(folder / "tiny.yaml", None, folder / "results" / "tiny")
+    images = load_images(stored.spec.dataset)
+    steps = collections.Counter(int(row["epoch"]) for row in rows)
+    assert steps == dict.fromkeys(range(6), len(rows) // 6), "each step of 6 epochs"
+    assert len(rows) // 6 in (len(images.train[1]) // 64, len(images.train[1]) // 64 + 1)
+    losses = [float(row["loss"]) for row in rows]
+    assert sum(losses[-10:]) < sum(losses[:10])
+    assert max(float(row["learning_rate"]) for row in rows) == pytest.approx(0.02, rel=0.01)
+    trial = stored.trial(0)
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    one, other = (
+        trained_network(design, stored.spec, 0, images, log=log).state_dict() for log in (None, tmp_path / "again")
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 # Requirements

@@ -89,6 +89,10 @@ SetInPlace = Annotated[
 ImageSize = Annotated[int | None, typer.Option(help="With --model: side in pixels to which pictures are resized.")]
 Channels = Annotated[int | None, typer.Option(help="With --model: 1 reads pictures as grey.")]
 Seed = Annotated[int, typer.Option(help="With --model: seed of the simulated chips.")]
+Log = Annotated[
+    Path | None,
+    typer.Option(help="Train trials as in the search, or for --epochs, and write loss and learning rate of each step."),
+]
 OptionalStudy = Annotated[Path | None, typer.Argument(metavar="[STUDY.yaml]", help="A study file; none with --model.")]
 Replayed = Annotated[bool, typer.Option("--replay", help="Train anew as in the search and compare with the database.")]
 
@@ -108,6 +112,7 @@ def evaluate(
     device: Devices = None,
     seeds: TrainingSeeds = 1,
     by_source: BySource = False,
+    log: Log = None,
     replay: Replayed = False,
     model: Model = None,
     weights: Weights = None,
@@ -141,6 +146,7 @@ def evaluate(
         "--device": device,
         "--seeds": seeds > 1,
         "--by-source": by_source,
+        "--log": log,
         "--replay": replay,
         "--storage": storage,
         "--out": out,
@@ -160,6 +166,8 @@ def evaluate(
             way_out = "belongs to a study, not to --model; remove it" if model else "needs --model FILE.py:FUNCTION"
             raise ValueError(f"{option} {way_out}")
     within("--seeds", seeds, 1)
+    if log is not None and (seeds > 1 or by_source or replay or device):
+        raise ValueError("--log writes the course of a training alone: remove --seeds, --by-source, --device, --replay")
     if by_source and (seeds > 1 or epochs or replay):
         raise ValueError("--by-source measures the weights of the search: remove --seeds, --epochs and --replay")
     if train_images and not epochs:
@@ -202,6 +210,12 @@ def evaluate(
     chosen = stored.chosen(trial or [], front, replay)
     if replay:
         _replay(stored, chosen, as_json)
+        return
+    if log is not None:
+        from pipeline.follow_up.networks import log_training
+
+        for each_trial in chosen:
+            print(log_training(stored.spec, each_trial, epochs, log))
         return
     if not epochs:
         tell_unchecked(chosen, stored.checkpoints)

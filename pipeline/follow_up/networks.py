@@ -11,7 +11,7 @@ from torch import nn
 from pipeline.analog.calibration import CALIBRATION_IMAGES, calibrate
 from pipeline.analog.model import noisy_layers
 from pipeline.compute_device import compute_device
-from pipeline.data.batches import ImageSet
+from pipeline.data.batches import ImageSet, load_images
 from pipeline.database.trials import checkpoint_of, weights_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.files import checksum_of
@@ -56,9 +56,8 @@ class Training:
         if self.epochs is not None:
             training = spec.recipe.model_copy(update={"epochs": self.epochs})
             spec = spec.model_copy(update={"training": training, "accuracy": AccuracySpec()})
-        elif spec.training == "none" or spec.accuracy.source == "supernet":
-            where = "are given (training: none)" if spec.training == "none" else "come from a supernet"
-            raise ValueError(f"the weights of this study {where}: another seed trains nothing; add --epochs N")
+        elif self.seed:
+            _check_trains(spec)
         return spec if not self.seed else spec.model_copy(update={"seed": seed32(spec.seed, "training", self.seed)})
 
     def file(self, trial: FrozenTrial, images: ImageSet) -> str:
@@ -70,6 +69,30 @@ class Training:
         parts += [f"seed-{self.seed}"] if self.seed else []
         parts += [self.design.content_hash] if self.design.content_hash != trial.user_attrs["design_hash"] else []
         return f"{'-'.join(parts)}.pt"
+
+
+def _check_trains(spec: StudySpec) -> None:
+    if spec.training == "none" or spec.accuracy.source == "supernet":
+        where = "are given (training: none)" if spec.training == "none" else "come from a supernet"
+        raise ValueError(f"the weights of this study {where}, so that nothing is trained; add --epochs N")
+
+
+def log_training(spec: StudySpec, trial: FrozenTrial, epochs: int | None, folder: Path) -> Path:
+    """Train a trial's network as in the search, or alone for `epochs`, and write the course of the training.
+
+    Returns:
+        A CSV file with loss and learning rate of each step, in a folder of the trial in `folder`.
+
+    Raises:
+        ValueError: If the search trained no network by itself and `epochs` is None.
+    """
+    images, design = load_images(spec.dataset), design_of(spec, trial)
+    training = Training(epochs=epochs, seed=0, design=design).spec(spec)
+    if epochs is None:
+        _check_trains(spec)
+    log = folder / f"{trial.number}"
+    trained_network(design, training, draws_of(trial), images, log=log)
+    return log / "metrics.csv"
 
 
 def retrained_network(

@@ -84,9 +84,17 @@ def _train(
 
 
 def trained_network(
-    design: DesignPoint, spec: StudySpec, trial_number: int, images: ImageSet, after_epoch: AfterEpoch | None = None
+    design: DesignPoint,
+    spec: StudySpec,
+    trial_number: int,
+    images: ImageSet,
+    after_epoch: AfterEpoch | None = None,
+    log: Path | None = None,
 ) -> nn.Module:
-    """A trial's network, trained or with inherited or given weights; equal seed and trial number give equal weights."""
+    """A trial's network, trained or with inherited or given weights; equal seed and trial number give equal weights.
+
+    `log` is a folder for the training's course, as `pipeline.trial.training.train` writes it.
+    """
     if spec.accuracy.source == "supernet":
         return inherited_network(design, spec, trial_number, images)
     torch.manual_seed(derive_seed(spec.seed, trial_number, "weights"))
@@ -95,7 +103,7 @@ def trained_network(
     if spec.training == "none":
         return network.to(compute_device()).eval()
     seed = derive_seed(spec.seed, trial_number, "training") % 2**32
-    train(network, images.train, spec.training, seed, after_epoch, images.task)
+    train(network, images.train, spec.training, seed, after_epoch, images.task, log)
     return network
 
 

@@ -4,11 +4,13 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
@@ -73,6 +75,9 @@ class NoisyTraining(pl.LightningModule):
         looks = may_wait(loss.device) or self.global_step % _LOOK_EVERY == 0 or last
         if looks and not math.isfinite(loss.item()):
             raise TrainingDiverged(f"loss is {loss.item()} in epoch {self.current_epoch}; lower training.learning_rate")
+        if self.logger is not None:
+            (optimizer,) = self.trainer.optimizers
+            self.log_dict({"loss": loss, "learning_rate": optimizer.param_groups[0]["lr"]})
         return loss
 
     def _loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
@@ -112,11 +117,13 @@ def train(
     seed: int,
     after_epoch: AfterEpoch | None = None,
     task: Task = CLASSIFICATION,
+    log: Path | None = None,
 ) -> None:
     """Train `network` in place, on a GPU where there is one.
 
     `seed` decides the order of images and the noise. `after_epoch` sees the network after each epoch and may end the
-    training by returning True. It must change neither the network nor any random state.
+    training by returning True. It must change neither the network nor any random state. `log` is a folder for
+    Lightning's CSV logger: `metrics.csv` has loss and learning rate of each step.
 
     Raises:
         TrainingDiverged: If the loss stops being finite.
@@ -135,18 +142,19 @@ def train(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on loggers, workers and schedules, which a search does not need
         try:
-            _silent_trainer(spec).fit(module, batches)
+            _silent_trainer(spec, log).fit(module, batches)
         finally:
             round_products(False)
     network.to(compute_device()).eval()  # Lightning leaves it on the CPU
 
 
-def _silent_trainer(spec: TrainingSpec) -> pl.Trainer:
+def _silent_trainer(spec: TrainingSpec, log: Path | None) -> pl.Trainer:
     return pl.Trainer(
         max_epochs=spec.epochs,
         precision="bf16-mixed" if spec.precision == "bfloat16" else "32-true",
         devices=1,
-        logger=False,
+        logger=CSVLogger(log.parent, name="", version=log.name) if log else False,
+        log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
