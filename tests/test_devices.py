@@ -138,3 +138,14 @@ def test_devices_list_and_show_name_every_card(nacim):
     listed = nacim("devices", "list").stdout
     assert all(name in listed for name in shipped_card_names())
     assert "Wan et al." in nacim("devices", "show", "rram", "--json").stdout
+
+
+def test_devices_check_prints_the_error_of_each_level_and_a_picture(card, write, nacim):
+    done = nacim("devices", "check", write(card))
+    lines = done.stdout.splitlines()
+    device = load_card(str(write(card))).device
+    bits = min(device.max_cell_bits, 4)
+    rows = [line.split() for line in lines if line.strip()[:1].isdigit() and "O" in line]
+    assert [int(row[0]) for row in rows] == list(range(2**bits))
+    for level, row in enumerate(rows):
+        assert float(row[2]) == pytest.approx(100 * device.sigma_at(device.relative_conductance(level, bits)), abs=0.01)

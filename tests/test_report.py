@@ -116,6 +116,19 @@ def test_the_table_narrows_down_to_words_and_limits(page, findings):
     assert {int(number) for number in column(page, 0)} == expected
     type_in("nothing like this")
     assert column(page, 0) == []
+    energies = sorted(t.measured["energy_j"] for t in findings.evaluated)
+    limit = (energies[5] + energies[6]) / 2
+    cheap = {t.number for t in findings.evaluated if t.measured["energy_j"] <= limit}
+    type_in(f"energy <{1e9 * limit:.12f}")
+    assert {int(number) for number in column(page, 0)} == cheap
+    type_in("adc 4")
+    assert {int(number) for number in column(page, 0)} == {
+        t.number for t in findings.evaluated if t.design.accelerator.adc_bits == 4
+    }
+    said = "document.querySelector('.filtered [role=status]').textContent"
+    for wrong, told in (("blub>3", 'no column of numbers starts with "blub"'), ("energy<many", "is no limit")):
+        type_in(wrong)
+        assert told in page.run(said)
     type_in("")
 
 

@@ -15,6 +15,7 @@ from pipeline.report.evaluated import Evaluated
 from pipeline.report.purposes import NEAR, energy_front, energy_or_tops, picks
 
 _BESIDE = ("energy_j", "area_m2", "latency_s")
+_WIDE = 120  # assumed: columns from which there is room for the designs
 
 
 def front_table(
@@ -23,10 +24,12 @@ def front_table(
     limit: int | None = None,
     title: str = "Pareto front",
     beside: Sequence[str] = (),
+    with_design: bool = True,
 ) -> Table:
     """A table of trials: number, objectives and what is shown `beside` them, what silicon would reach, the design."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.expand = True  # so that the design alone is cut
+    table.expand = with_design  # so that the design alone is cut
+    table.padding = (0, 1) if with_design else (0, 1, 0, 0)
     shown = [Evaluated.from_trial(trial) for trial in front[:limit]]
     silicon_head = [silicon.HEAD] if any(trial.silicon for trial in shown) else []
     names = list(dict.fromkeys([*objectives, *beside]))
@@ -38,9 +41,10 @@ def front_table(
     for head, *cells in zip(heads, *rows, strict=True):
         widest = max(map(len, [*head.split(), *cells]))  # heads wrap
         table.add_column(escape(head), justify="right", min_width=widest, vertical="top")
-    table.add_column("design", overflow="ellipsis", no_wrap=limit is not None, ratio=1)
+    if with_design:
+        table.add_column("design", overflow="ellipsis", no_wrap=limit is not None, ratio=1)
     for row, trial in zip(rows, shown, strict=True):
-        table.add_row(*row, escape(describe(trial.design)))
+        table.add_row(*row, *([escape(describe(trial.design))] if with_design else []))
     if limit is not None and len(front) > limit:
         table.add_row("", *[""] * (len(heads) - 1), f"and {len(front) - limit} more")
     if silicon_head and limit is None:
@@ -49,10 +53,14 @@ def front_table(
 
 
 def outcome(
-    objectives: Sequence[str], front: Sequence[FrozenTrial], counted: Sequence[FrozenTrial]
+    objectives: Sequence[str], front: Sequence[FrozenTrial], counted: Sequence[FrozenTrial], width: int
 ) -> list[RenderableType]:
-    """Tables and sentences, in order; `counted` are the evaluated trials above the accuracy floor."""
-    parts: list[RenderableType] = [front_table(objectives, front, beside=_BESIDE)]
+    """Tables and sentences, in order, for a terminal of `width` columns.
+
+    `counted` are the evaluated trials above the accuracy floor.
+    """
+    has_room = width >= _WIDE
+    parts: list[RenderableType] = [front_table(objectives, front, beside=_BESIDE, with_design=has_room)]
     designs = [Evaluated.from_trial(trial) for trial in counted]
     if len(designs) < 2:
         return parts
@@ -60,7 +68,8 @@ def outcome(
         by_number = {trial.number: trial for trial in counted}
         best = [by_number[design.number] for design in energy_front(designs)]
         title = "Front by accuracy and energy"
-        parts.append(front_table(["accuracy_mean", "energy_j"], best, title=title, beside=("tops_per_watt", *_BESIDE)))
+        names, beside = ["accuracy_mean", "energy_j"], ("tops_per_watt", *_BESIDE)
+        parts.append(front_table(names, best, title=title, beside=beside, with_design=has_room))
         parts.append(energy_or_tops(designs) + "\n")
     return [*parts, _purposes(designs)]
 

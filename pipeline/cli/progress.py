@@ -169,8 +169,8 @@ class PrintedProgress(Progress):
 
     def end(self, front: Sequence[FrozenTrial], database: str, report: Path) -> None:
         counted = [trial for trial, counts in zip(self._trials, self.counted(self._trials), strict=True) if counts]
-        for part in outcome(self._objectives, front, counted):
-            self._console.print(part, markup=False)
+        for part in outcome(self._objectives, front, counted, self._console.width):
+            self._console.print(part, markup=not isinstance(part, str))
         self._console.print(self.summary(), soft_wrap=True)
         self.say(f"database  {database}\nreport    {report}")
 

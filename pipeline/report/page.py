@@ -168,7 +168,19 @@ def _csv_row(trial: Evaluated, on_front: bool) -> dict[str, Any]:
         | {f"{name}_fraction" if name in fractions else name: value for name, value in values.items()}
         | silicon.columns(trial)
         | intervals
+        | _good_chips(trial)
         | {"chips": len(trial.validation.per_chip)}
         | {f"{phase}_wall_s": seconds for phase, seconds in trial.phase_s.items()}
         | design_columns(trial.design)
     )
+
+
+def _good_chips(trial: Evaluated) -> dict[str, Any]:
+    """Share of the chips that reach the study's `required_accuracy`; nothing if it names none."""
+    if trial.validation.required is None:
+        return {}
+    return {
+        "required_accuracy_fraction": trial.validation.required,
+        "good_chips_fraction": trial.validation.fraction_good,
+        "test_good_chips_fraction": trial.test.fraction_good,
+    }

@@ -86,6 +86,7 @@ def _trial_table(findings: Findings) -> Table:
     silicon_head = [silicon.HEAD] if any(trial.silicon for trial in findings.evaluated) else []
     totals = [name for name in ("area_m2", "latency_s", "energy_j") if name not in objectives]
     heads = ["trial", "device", *(METRICS[name].title for name in objectives), "accuracy on test images [%]"]
+    heads += _good_head(findings)
     heads += [*silicon_head, *(METRICS[name].title for name in totals), "design"]
     first = [*findings.front, *(trial for trial in energy_front(findings.counted) if trial not in findings.front)]
     others = [trial for trial in findings.evaluated if trial not in first]
@@ -95,12 +96,24 @@ def _trial_table(findings: Findings) -> Table:
         test = Number(show_mean(trial.test), 100 * trial.test.mean)
         number = Number(str(trial.number), trial.number)
         estimate = [silicon.cell(trial)] if silicon_head else []
-        rows.append([number, trial.device, *before, test, *estimate, *after, describe(trial.design)])
+        good = [_good_chips(trial)] if _good_head(findings) else []
+        rows.append([number, trial.device, *before, test, *good, *estimate, *after, describe(trial.design)])
     caption = (
         "Shown first: the front by the objectives, then that by accuracy and energy. Click a column to sort by it. "
         "Selection inflates the best validation accuracy; quote that on test images, which the search never saw."
     )
     return Table(heads, rows, caption, first_shown=len(first))
+
+
+def _good_head(findings: Findings) -> list[str]:
+    """Head of the column of good chips, if the study says what a chip must reach."""
+    required = findings.evaluated[0].validation.required
+    return [] if required is None else [f"chips with {100 * required:.4g} % or more, test images [%]"]
+
+
+def _good_chips(trial: Evaluated) -> Number:
+    share = 100 * (trial.test.fraction_good or 0.0)
+    return Number(f"{share:.4g}", share)
 
 
 def _value(trial: Evaluated, name: str) -> Number:

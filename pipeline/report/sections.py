@@ -51,7 +51,9 @@ def _summary(findings: Findings) -> str:
     if not findings.evaluated:
         return f"No design has been evaluated yet: {text}."
     best = ", ".join(_best(findings, name) for name in findings.pareto.objectives)
-    return f"{text}, {len(findings.front)} on the Pareto front. {best[0].upper()}{best[1:]}. {floor_note(findings)}"
+    limits = f" Constraints: {', '.join(limits)}." if (limits := findings.identity["constraints"]) else ""
+    text = f"{text}, {len(findings.front)} on the Pareto front. {best[0].upper()}{best[1:]}."
+    return f"{text} {floor_note(findings)}{limits}"
 
 
 def _best(findings: Findings, name: str) -> str:
