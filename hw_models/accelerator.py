@@ -51,7 +51,7 @@ class Accelerator:
             their own. None reads all rows.
         supply_v: Supply of the circuits around the cells, `SUPPLY_RANGE` times the node's own; None takes the node's.
         crossbar_columns: Bitlines of a crossbar, a power of two from 16 to 1024; None takes `crossbar_size`.
-        wires: Whether the simulated chips lose current to the resistance of rows and columns (`hw_models.wires`).
+        wires: Whether the simulated chips lose current to the resistance of rows and columns (`hw_models.cost.wires`).
             `ideal` for SRAM cells, in which no steady current flows, whatever is given.
 
     `rows_at_once`, `supply_v` and `crossbar_columns` become None if they say what None says, so that equal hardware

@@ -14,10 +14,10 @@ from hw_models.accelerator import Accelerator
 from hw_models.circuits.cell import cell_in_crossbar
 from hw_models.cost import estimate_cost
 from hw_models.cost.activity import LayerActivity, assumed_activity
+from hw_models.cost.wires import in_words, ir_drop, wire_lines
 from hw_models.devices import load_card
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
-from hw_models.wires import in_words, ir_drop, wire_lines
 from pipeline.analog.calibration import calibrate
 from pipeline.analog.cells import CellCode
 from pipeline.analog.layers import NoisyLinear

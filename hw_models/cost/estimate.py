@@ -8,7 +8,6 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 
-from hw_models import wires
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.chip import Chip, build_chip
 from hw_models.circuits.periphery import column_bits
@@ -17,6 +16,7 @@ from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel, ConversionEner
 from hw_models.cost.digital_operations import DigitalCost, digital_cost
 from hw_models.cost.layer import costs_of_layers
 from hw_models.cost.report import COMPONENTS, DIGITAL, CostReport, LayerCost
+from hw_models.cost.wires import ir_drop
 from hw_models.layers import MvmLayer
 from hw_models.mapping import NetworkMapping, map_network
 from hw_models.workload import DigitalOperation
@@ -72,9 +72,7 @@ def estimate_cost(
     activity = activity or assumed_activity(accelerator, layers)
     conversions = ConversionEnergy(model=adc_model, factor=survey_factor, column_bits=column_bits(accelerator))
     costs = costs_of_layers(chip, activity, conversions)
-    drop = max(
-        wires.ir_drop(accelerator, mapped, each) for mapped, each in zip(mapping.layers, activity.layers, strict=True)
-    )
+    drop = max(ir_drop(accelerator, mapped, each) for mapped, each in zip(mapping.layers, activity.layers, strict=True))
     report = _report(chip, costs, drop, _outside_reference(chip, adc_model))
     beside = digital_cost(chip, digital)
     return report if beside is None else _with_digital(report, beside, accelerator.input_bits)

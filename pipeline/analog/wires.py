@@ -1,10 +1,10 @@
-"""Cells weighed by what the resistance of their wires leaves of their current (`hw_models.wires`)."""
+"""Cells weighed by what the resistance of their wires leaves of their current (`hw_models.cost.wires`)."""
 
 import torch
 from torch import Tensor
 
+from hw_models.cost.wires import wire_lines
 from hw_models.mapping import LayerMapping
-from hw_models.wires import wire_lines
 from pipeline.analog.cells import CellCode, is_kernel_major
 
 

@@ -26,6 +26,7 @@ from hw_models.cost.activity import (
     tilt_levels,
 )
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel
+from hw_models.cost.wires import in_words
 from hw_models.errors import shown
 from hw_models.layers import MvmLayer
 from hw_models.silicon import NetworkEstimate, silicon_estimate_of
@@ -38,7 +39,6 @@ from hw_models.validation.silicon import (
     geometric_mean_factor,
     read_measured_chips,
 )
-from hw_models.wires import in_words
 from hw_models.workload import Workload
 from pipeline.cli.options import print_json
 from pipeline.design.design_point import load_design

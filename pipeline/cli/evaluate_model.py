@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hw_models.wires import in_words
+from hw_models.cost.wires import in_words
 from pipeline.cli.options import print_json, settings_by_name
 
 if TYPE_CHECKING:

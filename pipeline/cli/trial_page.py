@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from hw_models.cost.wires import in_words
 from hw_models.silicon import silicon_estimate_of
-from hw_models.wires import in_words
 from pipeline.database.trials import describe_settings
 from pipeline.design.built_network import BuiltNetwork
 from pipeline.design.describe import describe_network, design_columns, show_choice

@@ -1,6 +1,6 @@
 """The section on the Pareto front."""
 
-from hw_models.wires import TOLD_FROM
+from hw_models.cost.wires import TOLD_FROM
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
 from pipeline.report import silicon
