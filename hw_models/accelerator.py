@@ -279,10 +279,11 @@ def _check_readout(chip: Accelerator) -> None:
         raise InfeasibleDesign(
             "input_drive pulse_width needs dac_bits above 1 and cells that conduct while they are read"
         )
-    if chip.input_drive == "voltage" and chip.dac_bits > 1 and readout == "discharge":
+    conducts = readout == "discharge" or (readout == "current" and chip.device.cell == "sram")
+    if chip.input_drive == "voltage" and chip.dac_bits > 1 and conducts:
         raise InfeasibleDesign(
-            "the current of a transistor is not linear in the voltage of its gate: the readout discharge needs "
-            "input_drive pulse_width for dac_bits above 1"
+            "the current of a transistor is not linear in the voltage of its gate: sram cells that conduct (readout "
+            f"{readout}) need input_drive pulse_width for dac_bits above 1"
         )
 
 

@@ -1,6 +1,7 @@
 """The house of docs/architecture.md: rooms, the arrows between them, and sizes, read from the sources."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from functools import cache
@@ -108,6 +109,17 @@ def test_no_file_leads_back_to_itself():
     done: set[str] = set(DOORS)
     for module in SOURCES:
         walk(module, ())
+
+
+def test_any_module_can_be_the_first_to_be_imported():
+    """A module also loads the rooms that it imports from, whose `__init__` must not wait for that module."""
+
+    def loaded_by(module: str) -> set[str]:
+        names = [name.split(".") for name in imports_of(module, while_loading=True)]
+        rooms = {".".join(parts[:length]) for parts in names for length in range(1, len(parts) + 1)}
+        return {name for name in rooms & SOURCES.keys() if name != module and not module.startswith(f"{name}.")}
+
+    graphlib.TopologicalSorter({module: loaded_by(module) for module in SOURCES}).prepare()
 
 
 def test_trials_and_databases_do_not_know_each_other():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from test_analog_layers import design_with, network_of, run
 
+from hw_models.accelerator import Accelerator
 from hw_models.devices import load_card
 from pipeline.analog.base import FAST_ERROR_LIMIT
 from pipeline.analog.calibration import calibrate
@@ -15,6 +16,7 @@ from pipeline.analog.model import noisy_layers
 from pipeline.analog.simulated_chip import SimulatedChip
 from pipeline.data.batches import load_images
 from pipeline.data.spec import DatasetSpec
+from pipeline.design.design_point import DesignPoint
 from pipeline.design.topology import topology
 from pipeline.study.study_spec import VariationSpec
 from pipeline.trial.network import plain_network
@@ -67,6 +69,37 @@ def test_fast_is_within_a_point_and_a_half_of_exact_on_a_trained_network(network
         for fidelity in ("fast", "exact")
     )
     assert exact > 0.15  # chance is 0.1
+    assert fast == pytest.approx(exact, abs=POINT_AND_A_HALF)
+
+
+def read_by(device: str, of_cell: dict | None = None, **hardware) -> DesignPoint:
+    """The design of benchmarks/fast_fidelity.py with another readout."""
+    cell = dataclasses.replace(load_card(device).device, **(of_cell or {}))
+    common = {"crossbar_size": 128, "cell_bits": 1, "weight_bits": 8, "input_bits": 4}
+    design = fast_fidelity.hardware("rram", 2, "offset", 8)
+    return dataclasses.replace(design, accelerator=Accelerator(device=cell, **(common | hardware)))
+
+
+STUCK = {"stuck_on_rate": 0.003, "stuck_off_rate": 0.003}
+READOUTS = {
+    "charge, small capacitors": read_by(
+        "sram_charge", {"capacitor_f": 2e-17}, readout="charge", adc_bits=5, weight_encoding="differential"
+    ),
+    "discharge": read_by("sram_discharge", readout="discharge", adc_bits=6, supply_v=0.7),
+    "combined columns": read_by("rram", adc_bits=8, cell_bits=2, combine_columns=True),
+    "digital": read_by("sram", STUCK, adc_bits=None, readout="digital"),
+}
+
+
+@pytest.mark.parametrize("design", [pytest.param(design, id=name) for name, design in READOUTS.items()])
+def test_fast_is_within_a_point_and_a_half_of_exact_for_each_readout(network, digits, design):
+    on_chip = on_hardware(network, design, digits)
+    assert any(layer.adc_error_ratio[1] <= FAST_ERROR_LIMIT for layer in noisy_layers(on_chip))
+    fast, exact = (
+        accuracy_under_variation(on_chip, [digits.validation], VariationSpec(**CHIPS, fidelity=fidelity), 0)[0].mean
+        for fidelity in ("fast", "exact")
+    )
+    assert exact > 0.15
     assert fast == pytest.approx(exact, abs=POINT_AND_A_HALF)
 
 

@@ -9,6 +9,7 @@ from test_analog_layers import QUIET, network_of, run
 
 from hw_models.accelerator import Accelerator
 from hw_models.devices import CellDevice, load_card
+from hw_models.errors import InfeasibleDesign
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
 from hw_models.number_format import FixedPoint
@@ -43,7 +44,7 @@ READOUTS = {
     "discharge, low supply": chip_of(DISCHARGE, readout="discharge", supply_v=0.65),
     "current, combined columns": chip_of(load_card("rram").device, combine_columns=True, cell_bits=2),
     "current, few rows at once": chip_of(load_card("rram").device, rows_at_once=8, cell_bits=2),
-    "current, combined, all inputs at once": chip_of(SRAM, combine_columns=True, dac_bits=4),
+    "current, combined, all inputs at once": chip_of(RRAM, combine_columns=True, dac_bits=4),
     "current, few columns": chip_of(load_card("pcm").device, cell_bits=2, crossbar_columns=16),
     "digital": chip_of(dataclasses.replace(SRAM, **STUCK), readout="digital", adc_bits=None),
     "digital, few rows at once": chip_of(SRAM, readout="digital", adc_bits=None, rows_at_once=8),
@@ -217,7 +218,8 @@ def test_noise_of_combined_columns_adds_in_their_weights():
 
 def test_a_converter_range_of_combined_columns_is_that_of_their_sum():
     plain, combined = (
-        linear(chip_of(SRAM, combine_columns=combine, adc_bits=8, dac_bits=4), 32, 40) for combine in (False, True)
+        linear(chip_of(CHARGE, readout="charge", combine_columns=combine, adc_bits=8, dac_bits=4), 32, 40)
+        for combine in (False, True)
     )
     x = torch.rand(128, 32)
     for layer in (plain, combined):
@@ -230,9 +232,18 @@ def test_a_converter_range_of_combined_columns_is_that_of_their_sum():
 def test_ranges_are_void_where_columns_or_rows_are_read_otherwise():
     marks = {
         linear(chip_of(SRAM, **changes), 32, 4).hardware_fingerprint
-        for changes in ({}, {"combine_columns": True}, {"rows_at_once": 16}, {"rows_at_once": 8})
+        for changes in (
+            {},
+            {"combine_columns": True},
+            {"rows_at_once": 16},
+            {"rows_at_once": 8},
+            {"crossbar_columns": 64},
+        )
     }
-    assert len(marks) == 4
+    assert len(marks) == 5
+    assert linear(chip_of(SRAM), 32, 4).hardware_fingerprint == 28867402626227282, (
+        "checkpoints of before this choice are known"
+    )
 
 
 def test_mismatch_of_discharge_currents_grows_as_the_supply_falls():
@@ -243,4 +254,25 @@ def test_mismatch_of_discharge_currents_grows_as_the_supply_falls():
     code = CellCode(accelerator=READOUTS["discharge, low supply"], weight_bits=6)
     levels = program(code, codes, torch.Generator().manual_seed(0))
     assert levels[0].std() == pytest.approx(low.cell_sigma, rel=0.02)
+    assert levels[1:].abs().max() == 0
+
+
+def test_sram_cells_that_conduct_take_no_input_as_a_voltage():
+    """The input is the gate of their transistors. Summed charge and resistors are linear in a voltage."""
+    for device, readout in ((SRAM, "current"), (DISCHARGE, "discharge")):
+        with pytest.raises(InfeasibleDesign, match="not linear in the voltage of its gate"):
+            chip_of(device, readout=readout, dac_bits=2)
+        assert chip_of(device, readout=readout, dac_bits=2, input_drive="pulse_width").input_cycles == 2
+    assert chip_of(CHARGE, readout="charge", dac_bits=2).input_cycles == 2
+    assert chip_of(RRAM, dac_bits=2).input_cycles == 2
+
+
+def test_a_card_of_varying_currents_is_exact_where_sums_are_digital():
+    cell = load_card("sram_current").device
+    assert cell.readouts == ("current", "digital")
+    assert is_noisy(chip_of(cell))
+    assert not is_noisy(chip_of(cell, readout="digital", adc_bits=None))
+    codes = torch.full((100_000,), -31)  # offset 32: one stored 1
+    levels = program(CellCode(accelerator=chip_of(cell), weight_bits=6), codes, torch.Generator().manual_seed(0))
+    assert levels[0].std() == pytest.approx(load_card("sram_discharge").device.discharge_sigma, rel=0.02)
     assert levels[1:].abs().max() == 0

@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from hw_models.devices import load_device
+from hw_models.devices import load_card, load_device
 from hw_models.read_errors import is_noisy
 from pipeline.cli.app import app
 from pipeline.data.batches import load_images
@@ -450,6 +450,18 @@ def test_digital_cells_have_nothing_to_require(bounds):
     trial.user_attrs["design"]["accelerator"]["cell_bits"] = 1
     with pytest.raises(ValueError, match="digital"):
         next(requirements(stored.spec, trial, stored.checkpoints, 0.9, chips=2, retrain=False))
+
+
+@pytest.mark.parametrize(("readout", "field"), [("charge", "capacitor_sigma"), ("discharge", "discharge_sigma")])
+def test_sram_cells_that_are_read_in_analog_are_asked_for_their_mismatch(bounds, readout, field):
+    _, trial, *_ = bounds
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    cell = load_card(f"sram_{readout}").device
+    chip = dataclasses.replace(design.accelerator, device=cell, readout=readout, cell_bits=1)
+    (asked,) = _properties(dataclasses.replace(design, accelerator=chip), None)
+    hardware, _ = asked.step(0.25)
+    assert asked.card == getattr(cell, field)
+    assert hardware.accelerator.device == dataclasses.replace(cell, **{field: 0.25})
 
 
 # Weights that are not those of the trial

@@ -1,5 +1,6 @@
 """From parameters to designs."""
 
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -21,8 +22,12 @@ def test_every_study_file_loads_states_its_question_and_gives_designs(path):
     space = SearchSpace(study)
     space.check()
     assert study.spec.question.endswith("?")
-    asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()
-    assert space.suggest(asked).content_hash
+    asking = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(100):  # most pairs of a device and a readout cannot exist
+        with contextlib.suppress(InfeasibleDesign):
+            assert space.suggest(asking.ask()).content_hash
+            return
+    pytest.fail("no design of a hundred can exist")
 
 
 def test_the_same_names_are_suggested_whatever_the_values(tiny, write_study):

@@ -87,9 +87,9 @@ class CalibratedLayer(QuantisedLayer):
         """A number for what a converter range depends on: codes, cells without their errors, crossbar, converter."""
         each = self.accelerator
         codes = each.input_bits, each.dac_bits, self.code.weight_bits, each.weight_encoding, each.cell_bits
-        later = {name: getattr(each, name) for name in ("combine_columns", "rows_at_once", "crossbar_columns")}
-        chosen = (item for item in later.items() if item[1])  # where none is, the number is that of earlier checkpoints
-        parts = (*codes, each.device.lowest_u, each.crossbar_size, each.adc_bits, each.mapping, *chosen)
+        plain = {"combine_columns": False, "rows_at_once": None, "crossbar_columns": None, "wires": "ideal"}
+        chosen = {name: getattr(each, name) for name in plain}.items() - plain.items()  # of designs of before: none
+        parts = (*codes, each.device.lowest_u, each.crossbar_size, each.adc_bits, each.mapping, *sorted(chosen))
         return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
 
     @property

@@ -39,6 +39,7 @@ _PRECISION = 1.05  # assumed: factor between two neighbouring values tried; near
 _SIGMA_SCALES = (1 / 16, 16.0)  # assumed: range searched, times the card's
 _STUCK_RATES = (1e-4, 0.5)  # assumed: shares of all cells
 _READ_SIGMAS = (1e-4, 0.5)  # assumed: relative to g_on
+_MISMATCHES = (1e-3, 0.5)  # assumed: relative to what a stored 1 adds
 _SMALLEST_ON_OFF, _MORE_ON_OFF = 1.05, 100.0  # assumed: range searched, the upper end times the card's
 _LONGEST_S = 3.156e8  # ten years, the usual retention goal of a non-volatile memory
 Step = tuple[DesignPoint, float | None]  # hardware, and time since programming in seconds
@@ -101,8 +102,7 @@ def requirements(
     """
     torch.set_num_threads(1)  # as in the workers
     design = design_of(spec, trial)
-    if design.accelerator.device.cell == "sram":
-        raise ValueError(f"trial {trial.number} has sram cells, which are digital: no analog device to ask about")
+    asked = _asked(design, spec.variation.drift_time_s, trial.number)
     images = load_images(spec.dataset)
     if retrain:  # alone, even if the search used a supernet
         alone = spec.model_copy(update={"accuracy": AccuracySpec()})
@@ -118,8 +118,20 @@ def requirements(
         network = network_on(hardware, images)
         return accuracy_under_variation(network, [images.test], at_time, spec.seed, recalibration, task=images.task)[0]
 
-    for each in _properties(design, spec.variation.drift_time_s):
+    for each in asked:
         yield _bound(each, accuracy, measure)
+
+
+def _asked(design: DesignPoint, time_s: float | None, number: int) -> list[_Property]:
+    """The properties of a trial's cell; a ValueError if it is digital."""
+    asked = list(_properties(design, time_s))
+    if not asked:
+        chip = design.accelerator
+        raise ValueError(
+            f"trial {number} has {chip.device.name} cells, which are digital (readout {chip.readout}): there is no "
+            "analog device to ask about"
+        )
+    return asked
 
 
 def _bound(each: _Property, accuracy: float, measure: Callable[[Step], VariationReport]) -> Requirement:
@@ -157,6 +169,9 @@ def _boundary(count: int, holds: Callable[[int], bool]) -> tuple[int | None, int
 def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property]:
     """Yield the properties of a design's cell. Long because it is a table: one entry a property."""
     device = design.accelerator.device
+    if device.cell == "sram":
+        yield from _mismatch(design, time_s)
+        return
     assert device.on_off_ratio is not None, "only sram has none"
     if any(device.programming_sigma) or device.error_curves:
         yield _Property(
@@ -220,6 +235,19 @@ def _share_on(device: CellDevice) -> float:
 def _with_stuck(design: DesignPoint, rate: float) -> DesignPoint:
     share = _share_on(design.accelerator.device)
     return with_device(design, stuck_on_rate=share * rate, stuck_off_rate=(1 - share) * rate)
+
+
+def _mismatch(design: DesignPoint, time_s: float | None) -> Iterator[_Property]:
+    """Yield what an SRAM cell has that is not read digitally: the mismatch of what a stored 1 adds."""
+    titles = {"capacitor_sigma": "mismatch of capacitors", "discharge_sigma": "mismatch of read currents"}
+    for name, title in titles.items():
+        if (card := getattr(design.accelerator.device, name)) is not None:
+            step = functools.partial(_changed, design, time_s, name)
+            yield _Property(name=title, unit="of a stored 1", card=card, values=_grid(*_MISMATCHES), step=step)
+
+
+def _changed(design: DesignPoint, time_s: float | None, name: str, value: float) -> Step:
+    return with_device(design, **{name: value}), time_s
 
 
 def _grid(mildest: float, harshest: float) -> tuple[float, ...]:
