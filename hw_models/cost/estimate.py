@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from hw_models.accelerator import Accelerator
 from hw_models.circuits.chip import Chip, build_chip
 from hw_models.circuits.periphery import column_bits
-from hw_models.cost import wires
 from hw_models.cost.activity import Activity, assumed_activity
 from hw_models.cost.column_energy import SURVEY_FACTOR, AdcModel, ConversionEnergy
 from hw_models.cost.digital_operations import DigitalCost, digital_cost
