@@ -105,6 +105,7 @@ class CellDevice:
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.error_curves is not None:
             object.__setattr__(self, "error_curves", tuple((u, tuple(curve)) for u, curve in self.error_curves))
+        _check_kinds(self)
         if self.cell not in get_args(CellKind):
             raise ValueError(f"cell must be one of {', '.join(get_args(CellKind))}, got {shown(self.cell)}")
         if self.cell == "sram":
@@ -213,6 +214,21 @@ _RANGES: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("read_sigma",), lambda value: 0 <= value <= 1, "0 to 1 (relative to g_on)"),
     (("stuck_on_rate", "stuck_off_rate"), lambda value: 0 <= value <= 0.5, "0 to 0.5"),
 )
+
+
+_TEXT_FIELDS = ("name", "cell", "measured_spread")
+
+
+def _check_kinds(device: CellDevice) -> None:
+    """Whether each field is a text, a number or numbers, as its name asks."""
+    _require(isinstance(device.name, str), device, "name", "a text")
+    for field in dataclasses.fields(device):
+        value = getattr(device, field.name)
+        if field.name in (*_TEXT_FIELDS, "error_curves") or value is None:
+            continue
+        for number in value if isinstance(value, tuple) else (value,):
+            is_number = isinstance(number, int | float) and not isinstance(number, bool)
+            _require(is_number and math.isfinite(number), device, field.name, "made of finite numbers")
 
 
 def _check_sram(device: CellDevice) -> None:

@@ -152,7 +152,7 @@ def first_problem(error: ValidationError) -> str:
             model = next(iter(tried.values()), model)
     place = ".".join(parts)
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {shown(place)}{did_you_mean(parts[-1], fields)}; allowed here: {listed(fields)}"
+        return f"unknown key {shown(place)}{did_you_mean(parts[-1], fields)}; allowed here: {listed(fields, 120)}"
     if problem["type"] == "missing":
         return f"{place} is missing"
     message = problem["msg"].removeprefix("Value error, ")
