@@ -100,7 +100,8 @@ def _pe_j(uses: LayerUses, pe: Piece, activity: LayerActivity, conversions: Conv
         driven = pe.rows * _drive_share(uses, activity, name) * column_blocks
         energy[name] += uses.planes * driven * (uses.drives * value)
     energy["drivers"] += uses.planes * pe.rows * column_blocks * (unit.drive.cycle_j + uses.drives * unit.drive.drive_j)
-    _add(energy, _cells_j(uses, pe, activity), 1)
+    if uses.has_cell_energies:
+        _add(energy, _cells_j(uses, pe, activity), 1)
     energy["adc"] += uses.windows * conversions.block_j(unit, activity, mapped, pe.rows, pe.columns)
     energy["adder_trees"] += uses.pe_tree_charges(occupied) * blocks.tree.use_j(row_blocks)
     inputs, outputs = uses.register_accesses(pe)

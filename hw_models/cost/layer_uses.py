@@ -74,6 +74,7 @@ class LayerUses:
         steps, weight_steps: Steps of one read of a crossbar (`Accelerator.steps`), and the clock cycles of a read to
             add up the conversions of each weight.
         drives: How often a row is driven in a read.
+        has_cell_energies: Whether single cells or columns take energy beside the reads (`Reading`).
         read_j: Energy of one read of a crossbar with all its steps, by component.
         tiles: Pieces of a pack on the tiles, the largest first. On a novel tile, each PE holds such a piece.
     """
@@ -92,7 +93,9 @@ class LayerUses:
         self.tiles = tiles_of(mapped)
         unit, self.steps = chip.crossbar, chip.accelerator.steps(mapped.layer.weight_bits)
         self.weight_steps = self.steps if sums_per_weight(chip.accelerator) > 1 else 0
-        self.drives = self.steps if unit.reading.drives_each_step else 1
+        reading = unit.reading
+        self.drives = self.steps if reading.drives_each_step else 1
+        self.has_cell_energies = bool(reading.one_j or reading.cell_j or reading.column_j)
         self.read_j = {name: self.steps * value + unit.read_j.get(name, 0.0) for name, value in unit.step_j.items()}
         self.read_j |= {name: value for name, value in unit.read_j.items() if name not in unit.step_j}
 
