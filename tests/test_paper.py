@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import paper  # noqa: E402  a script, not of a package
+import paper_best  # noqa: E402
 
 PACKED = ROOT / "docs" / "paper"
 
@@ -63,3 +64,10 @@ def test_a_design_is_chosen_by_what_validation_images_say(experiment):
     assert efficient.user_attrs["accuracy_mean"] >= max(accuracies) - paper.SERVES
     assert at_least.user_attrs["tops_per_watt"] >= 16.3
     assert plain.user_attrs["accuracy_noiseless"] == plain.values[0]
+
+
+@pytest.mark.parametrize(("block", "made"), [("best", paper_best.best), ("losses", paper_best.losses)])
+def test_the_tables_of_the_best_designs_are_made_from_the_databases_beside_the_page(tmp_path, block, made):
+    page = (ROOT / "docs" / "paper.md").read_text()
+    table = made(paper_best.unpack(tmp_path))
+    assert page.split(f"<!-- {block} -->\n")[1].split(f"\n<!-- end of {block} -->")[0] == table

@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.analog import quantise
+from pipeline.analog.calibration import calibrate
 from pipeline.analog.model import for_each_layer, noisy_layers
 from pipeline.analog.quantise import WEIGHT_CLIP_RMS
 from pipeline.data.batches import ShuffledBatches
@@ -219,3 +220,13 @@ def test_signs_that_appear_late_are_seen_at_the_next_look(traced, monkeypatch):
     assert layer.input_bounds[0] < 0
     traced.eval()
     assert layer.input_bounds[0] < 0
+
+
+@pytest.mark.filterwarnings("ignore:layer ")  # noise images are no data to calibrate on
+def test_calibration_chooses_fresh_ranges_where_the_recipe_says_so(traced):
+    data = torch.rand(60, 1, 8, 8), torch.arange(60) % 10
+    for fresh in (False, True):
+        train(traced, data, TrainingSpec(epochs=1, batch_size=20, fresh_ranges=fresh), 0)
+        calibrate(traced, data[0])
+        assert all(layer.input_range > 0 for layer in noisy_layers(traced))
+        assert {bool(layer.calibrated_range) for layer in noisy_layers(traced)} == {fresh}

@@ -45,6 +45,11 @@ class TrainingSpec(StrictModel):
     noise_ramp: float = Field(
         0.0, ge=0, le=1, description="Share of training over which the noise, once it sets in, rises linearly."
     )
+    fresh_ranges: bool = Field(
+        False,
+        description="Have calibration choose the input ranges, in place of those that followed the batches of "
+        "training, which large batches make too wide.",
+    )
     augment: Augmentation = Field(
         "none",
         description="crop: shift training images by up to an eighth; crop_and_flip: also mirror half of them; "

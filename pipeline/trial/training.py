@@ -16,7 +16,8 @@ from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from pipeline.analog.analog_class import crossbars_of
-from pipeline.analog.model import set_noise_strength, set_training_dtype
+from pipeline.analog.base import NoisyLayer
+from pipeline.analog.model import for_each_layer, set_noise_strength, set_training_dtype
 from pipeline.analog.quantise import may_wait
 from pipeline.compute_device import compute_device, round_products
 from pipeline.data.batches import ShuffledBatches, Split
@@ -146,6 +147,12 @@ def train(
         finally:
             round_products(False)
     network.to(compute_device()).eval()  # Lightning leaves it on the CPU
+    if spec.fresh_ranges:
+        for_each_layer(network, _forget_range)
+
+
+def _forget_range(layer: NoisyLayer) -> None:
+    layer.input_range.zero_()  # calibration sets a range that is 0
 
 
 def _silent_trainer(spec: TrainingSpec, log: Path | None) -> pl.Trainer:
