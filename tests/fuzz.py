@@ -56,12 +56,13 @@ from pipeline.cli.status import _status
 from pipeline.cli.trial_page import trial_page
 from pipeline.data.spec import DatasetSpec, check_data, image_of, read_parts
 from pipeline.database.open_study import load_study_read_only, open_study
+from pipeline.database.patience import Patience
 from pipeline.database.storage import as_damage
 from pipeline.design.design_point import DesignPoint, load_design
 from pipeline.follow_up.stored import StoredStudy, design_of, stored_study
 from pipeline.optuna_private import backend_of
 from pipeline.report.dashboard_notes import prepare_dashboard
-from pipeline.report.findings import read_findings
+from pipeline.report.findings import Findings, read_findings
 from pipeline.report.page import write_report
 from pipeline.run.recording import Recording, SpooledResult
 from pipeline.study.calibrate_spec import load_calibration
@@ -542,7 +543,11 @@ def _shown(stored: StoredStudy, url: str, path: Path) -> Any:
         prepare_dashboard(stored.study, path.parent, write_report(stored.study, path.parent))
         definition = load_study(path.with_name("study.yaml"))
         SearchSpace(definition).suggest(open_study(definition, url).ask())
-    return [dict(trial.measured) for trial in found.evaluated]
+    return _objectives(found)
+
+
+def _objectives(found: Findings) -> list[list[float]]:
+    return [[trial.measured[name] for name in found.pareto.objectives] for trial in found.evaluated]
 
 
 def _damaged_spool(draw: random.Random) -> Mutant:
@@ -577,10 +582,10 @@ def _use_spool(path: Path) -> Any:
     spooled = path.parent / "spool" / f"{definition.spec.name}-{definition.identity_hash}-00006.json"
     shutil.copyfile(path, spooled)
     study = open_study(definition, url)
-    recording = Recording(definition, study, path.parent, lambda step: step())
+    recording = Recording(definition, study, path.parent, Patience(bound_s=0))
     list(recording.record_spooled())
     list(recording.record_spooled())
-    return [dict(trial.measured) for trial in read_findings(study).evaluated]
+    return _objectives(read_findings(study))
 
 
 TARGETS = {

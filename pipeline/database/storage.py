@@ -114,7 +114,7 @@ def without_password(url: URL) -> URL:
 def cause_of(error: BaseException) -> str:
     """The first line of what the database said; a URL in it loses its password."""
     text = str(error.__cause__ or error).strip() or type(error).__name__
-    return re.sub(r"(//[^:/\s]*):[^@\s]*@", r"\1@", text.splitlines()[0])
+    return re.sub(r"(//[^:/\s]*):[^@\s]*@", r"\1@", text.splitlines()[0])[:160]
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hw_models.cost import POST_LAYOUT_ENERGY, CostReport
+from hw_models.errors import shown
 from hw_models.silicon import NetworkEstimate, silicon_estimate_of
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
@@ -92,11 +93,16 @@ class TrialResult:
     silicon: dict[str, Any] | None = None
 
     def check(self, objectives: Sequence[str]) -> None:
-        """Raise ValueError if an objective is missing, infinite or no number: a search cannot compare it."""
-        for name in objectives:
-            value = self.measured.get(name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"the objective {name} of the result is {value!r}, which is no finite number")
+        """Raise ValueError as `check_objectives`."""
+        check_objectives(self.measured, objectives)
+
+
+def check_objectives(measured: Mapping[str, Any], objectives: Sequence[str]) -> None:
+    """Raise ValueError if an objective is missing, infinite or no number: a search cannot compare it."""
+    for name in objectives:
+        value = measured.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"the objective {name} of the result is {shown(value)}, which is no finite number")
 
 
 def accuracies(report: VariationReport) -> dict[str, float]:

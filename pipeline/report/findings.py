@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, create_trial
 from pipeline.data.spec import DatasetSpec
 from pipeline.database.trials import ParetoReport, pareto_report, remeasured
 from pipeline.design.pareto import to_losses
+from pipeline.design.results import check_objectives
 from pipeline.report.evaluated import Evaluated
 from pipeline.report.figures.style import Style, device_styles
 
@@ -90,7 +91,7 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
         chosen: Numbers of trials to show by component and layer; a reused one stands for the trial that it repeats.
 
     Raises:
-        ValueError: If one of them has not been evaluated.
+        ValueError: If one of them has not been evaluated, or a stored objective is no finite number.
     """
     pareto = pareto_report(study)
     attributes = study.user_attrs  # once: it is read from the database each time
@@ -100,6 +101,10 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
         later = remeasured(attributes, trial.number)
         same_drift = [each for each in later if _is_of_the_trial(each["settings"], drift_time_s)]
         evaluated[trial.number] = Evaluated.from_trial(trial, same_drift)
+        try:
+            check_objectives(evaluated[trial.number].measured, pareto.objectives)
+        except ValueError as error:
+            raise ValueError(f"trial {trial.number}: {error}; another program has changed the database") from error
     trials = study.get_trials(deepcopy=False)
     repeats = {t.number: t.user_attrs["reused_from"] for t in trials if "reused_from" in t.user_attrs}
     chosen = [repeats.get(number, number) for number in chosen]
