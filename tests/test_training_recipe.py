@@ -5,8 +5,11 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hw_models.accelerator import Accelerator
+from hw_models.devices import load_card
 from pipeline.analog import quantise
 from pipeline.analog.calibration import calibrate
+from pipeline.analog.conversion import to_analog
 from pipeline.analog.model import for_each_layer, noisy_layers
 from pipeline.analog.quantise import WEIGHT_CLIP_RMS
 from pipeline.data.batches import ShuffledBatches
@@ -171,6 +174,16 @@ def test_products_in_bfloat16_train_weights_in_float32(traced):
     assert {each.dtype for each in traced.parameters()} == {torch.float32}
     train(traced, data, TrainingSpec(epochs=1, batch_size=20), 0)
     assert seen[-1] == torch.float32
+
+
+def test_volumes_train_in_bfloat16_too():
+    network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(16, 2))
+    chip = {"crossbar_size": 64, "cell_bits": 1, "weight_bits": 4, "input_bits": 4, "adc_bits": 6}
+    analog = to_analog(network, Accelerator(device=load_card("rram").device, **chip), torch.rand(2, 1, 4, 4, 4))
+    before = analog[0].weight.detach().clone()
+    data = torch.rand(8, 1, 4, 4, 4), torch.arange(8) % 2
+    train(analog, data, TrainingSpec(epochs=1, batch_size=4, precision="bfloat16", optimizer="muon"), 0)
+    assert not torch.equal(before, analog[0].weight)
 
 
 def test_a_traced_network_learns_with_all_keys_at_once(traced):

@@ -106,8 +106,12 @@ class NoisyTraining(pl.LightningModule):
 
 
 def _to_fast_memory_format(network: nn.Module, spec: TrainingSpec) -> None:
-    """Channels last, but for a traced model: it may ask for torch's usual format, as `x.view(len(x), -1)` does."""
-    if crossbars_of(network) is None or spec.precision == "bfloat16":
+    """Channels last, but for a traced model: it may ask for torch's usual format, as `x.view(len(x), -1)` does.
+
+    With bfloat16 it has to do without. Volumes have another format than images.
+    """
+    has_volumes = any(each.dim() == 5 for each in network.parameters())
+    if crossbars_of(network) is None or (spec.precision == "bfloat16" and not has_volumes):
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
