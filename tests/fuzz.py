@@ -707,15 +707,18 @@ def _at_most(cpu_s: float, wall_s: float) -> Iterator[None]:
 def fuzz(
     name: str, mutants: int, seed: int, folder: Path, only: int | None = None
 ) -> tuple[dict[str, int], list[Fault]]:
-    """Outcome -> number of mutants, and the faults found; mutants with faults stay in `folder`."""
+    """Outcome -> number of mutants, and the faults found, whose mutants stay in `folder`. Ctrl-C ends it early."""
     target, counts, faults = TARGETS[name], dict.fromkeys(("used", "refused"), 0), []
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     target.prepare(folder)
     for number in range(mutants) if only is None else [only]:
-        mutant = target.damage(random.Random(f"{seed} {name} {number}"))
-        (folder / "number.txt").write_text(f"{name} {number}: {mutant.how}")  # for what kills the process
-        kind, what = outcome(target, mutant, folder / target.file)
+        try:
+            mutant = target.damage(random.Random(f"{seed} {name} {number}"))
+            (folder / "number.txt").write_text(f"{name} {number}: {mutant.how}")  # for what kills the process
+            kind, what = outcome(target, mutant, folder / target.file)
+        except KeyboardInterrupt:
+            break
         counts[kind] = counts.get(kind, 0) + 1
         if kind not in ("used", "refused"):
             (folder / f"fault-{number}").write_bytes(mutant.content)
@@ -742,7 +745,7 @@ def main() -> None:
             start = time.monotonic()
             counts, faults = fuzz(name, asked.mutants, asked.seed, folder, asked.only)
         told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        print(f"{name}: {asked.mutants} mutants in {time.monotonic() - start:.0f} s: {told}", flush=True)
+        print(f"{name}: {sum(counts.values())} mutants in {time.monotonic() - start:.0f} s: {told}", flush=True)
         seen: dict[tuple[str, str], int] = {}
         for fault in faults:
             key = fault.kind, fault.what[:60]
