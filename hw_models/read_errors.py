@@ -65,7 +65,7 @@ def read_errors(accelerator: Accelerator, weight_bits: int | None = None) -> Rea
         conversion_sigma = steps * math.sqrt(rows * THERMAL_J / device.capacitor_f) / supply_v
     elif accelerator.readout == "discharge":
         assert device.discharge_sigma is not None
-        cell_sigma = device.discharge_sigma * (accelerator.node_supply_v - THRESHOLD_V) / (supply_v - THRESHOLD_V)
+        cell_sigma = device.discharge_sigma * _mismatch_growth(accelerator)
         level_v = DISCHARGE_SWING * supply_v / (accelerator.rows_read * steps)
         conversion_sigma = math.sqrt(THERMAL_J / bitline_f(accelerator)) / level_v
     return ReadErrors(
@@ -73,6 +73,12 @@ def read_errors(accelerator: Accelerator, weight_bits: int | None = None) -> Rea
         conversion_sigma=conversion_sigma,
         combiner_sigmas=_combiner_sigmas(accelerator, weight_bits),
     )
+
+
+def _mismatch_growth(accelerator: Accelerator) -> float:
+    """Mismatch of a transistor's current over that at the node's supply."""
+    node_v = accelerator.node_supply_v
+    return (node_v - THRESHOLD_V) / ((accelerator.supply_v or node_v) - THRESHOLD_V)
 
 
 def _combiner_sigmas(accelerator: Accelerator, weight_bits: int | None) -> tuple[float, ...]:
@@ -90,12 +96,19 @@ def bitline_f(accelerator: Accelerator) -> float:
 
 @functools.lru_cache(maxsize=512)
 def device_as_read(accelerator: Accelerator) -> CellDevice:
-    """The cell with those errors that its readout sees: digital sums see which bits are stored, so only stuck ones."""
+    """The cell with those errors that its readout sees.
+
+    Digital sums see which bits are stored, so only stuck ones. Currents of SRAM cells differ more as the supply falls.
+    """
+    device = accelerator.device
+    if accelerator.readout == "current" and device.cell == "sram" and accelerator.supply_v:
+        growth = min(_mismatch_growth(accelerator), 1 / max(device.sigma_at(0), device.sigma_at(1), 1e-9))
+        return dataclasses.replace(device, programming_sigma=tuple(growth * c for c in device.programming_sigma))
     if accelerator.readout != "digital":
-        return accelerator.device
+        return device
     still = {name: None if name.endswith("law") else 0.0 for name in _DRIFT}
     nothing: dict[str, Any] = {"programming_sigma": (0.0,), "read_sigma": 0.0} | still
-    return dataclasses.replace(accelerator.device, **nothing)
+    return dataclasses.replace(device, **nothing)
 
 
 def is_noisy(accelerator: Accelerator) -> bool:

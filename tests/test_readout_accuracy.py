@@ -254,6 +254,9 @@ def test_mismatch_of_discharge_currents_grows_as_the_supply_falls():
     code = CellCode(accelerator=READOUTS["discharge, low supply"], weight_bits=6)
     levels = program(code, codes, torch.Generator().manual_seed(0))
     assert levels[0].std() == pytest.approx(low.cell_sigma, rel=0.02)
+    current = chip_of(load_card("sram_current").device, supply_v=0.65)  # the same transistors, read by current
+    levels_by_current = program(CellCode(accelerator=current, weight_bits=6), codes, torch.Generator().manual_seed(0))
+    assert levels_by_current[0].std() == pytest.approx(low.cell_sigma, rel=0.02)
     assert levels[1:].abs().max() == 0
 
 

@@ -159,6 +159,26 @@ def test_values_that_the_other_hardware_leaves_no_meaning_are_equal_designs(tiny
     assert chip(combine_columns=True, cell_bits=2).combine_columns
 
 
+def test_inputs_of_several_bits_come_in_as_the_cells_can_take_them(tiny, write_study):
+    cells = {"charge": "sram_charge", "discharge": "sram_discharge", "current": "sram_current"}
+    space, values = readout_space(
+        tiny,
+        write_study,
+        device=[*cells.values()],
+        readout=[*cells],
+        input_drive=["voltage", "pulse_width"],
+        dac_bits=2,
+    )
+    drives = {
+        readout: {
+            space.design(values | {"device": cell, "readout": readout, "input_drive": drive}).accelerator.input_drive
+            for drive in ("voltage", "pulse_width")
+        }
+        for readout, cell in cells.items()
+    }
+    assert drives == {"charge": {"voltage"}, "discharge": {"pulse_width"}, "current": {"pulse_width"}}
+
+
 def test_null_leaves_a_value_to_the_other_hardware(tiny, write_study):
     choices = {"rows_at_once": [None, 16], "supply_v": [None, 0.7, 1], "crossbar_columns": [64, None]}
     space, values = readout_space(tiny, write_study, crossbar_size=64, **choices)

@@ -128,8 +128,9 @@ class SearchSpace:
         """The design that a full set of parameter values gives; `workload_of` checks that its network can exist.
 
         A value that the rest of the hardware leaves no meaning becomes the one that it then amounts to, so that equal
-        designs are found to be equal: `cell_bits` are at most what the device holds and `dac_bits` at most the input's,
-        a digital macro has no converters, `input_drive` needs more than one bit, and a single column is not combined.
+        designs are found to be equal: `cell_bits` are at most what the device holds and `dac_bits` at most the input's;
+        a digital macro has no converters; `input_drive` counts only where several bits can come in either way; a single
+        column is not combined.
 
         Raises:
             InfeasibleDesign: If the values make no chip.
@@ -165,8 +166,10 @@ class SearchSpace:
         hardware |= {"device": device, "cell_bits": cell_bits, "dac_bits": dac_bits, "weight_bits": max(widths)}
         if values["readout"] == "digital":
             hardware |= _DIGITAL
-        if hardware["dac_bits"] == 1:
+        if hardware["dac_bits"] == 1 or values["readout"] == "charge":
             hardware["input_drive"] = "voltage"
+        elif values["readout"] == "discharge" or device.cell == "sram":
+            hardware["input_drive"] = "pulse_width"
         single = Accelerator(**hardware | {"combine_columns": False})
         combines = hardware["combine_columns"] and single.slices() > 1
         return dataclasses.replace(single, combine_columns=True) if combines else single
