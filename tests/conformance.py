@@ -37,7 +37,7 @@ class Conditions:
         adc_bits: Resolution of the converters; None converts nothing.
         sliced: A weight lies in several cells.
         readout: `current`; `charge` and `digital` store each of the seven bits of a magnitude in an SRAM cell, positive
-            weights in one group of cells and negative ones in another.
+            weights in one group of cells and negative ones in another. So do `combined` columns in resistive cells.
         mismatch: Of a stored bit 1, relative to what it adds, drawn once a chip (`charge`).
         thermal: Noise of each conversion of a column, in units of what one cell adds (`charge`).
         combined: The columns of a weight, of each sign, are weighed by 1, 2, 4, ... and added before one conversion;

@@ -37,7 +37,7 @@ class Nacim:
         hardware = Accelerator(
             device=self._cell(conditions),
             crossbar_size=CROSSBAR,
-            cell_bits=1 if self._is_sram(conditions) else 2 if conditions.sliced else 7,
+            cell_bits=1 if conditions.combined or conditions.readout != "current" else 2 if conditions.sliced else 7,
             weight_bits=8,
             weight_encoding="differential",
             input_bits=8,
@@ -50,11 +50,8 @@ class Nacim:
         )
         return self._programmed(hardware, weight, conditions, seed, inputs)
 
-    def _is_sram(self, conditions: Conditions) -> bool:
-        return conditions.readout != "current" or conditions.combined
-
     def _cell(self, conditions: Conditions) -> CellDevice:
-        if self._is_sram(conditions):
+        if conditions.readout != "current":
             return _sram(conditions)
         on_off = 1e6
         to_cell = (1 - 1 / on_off) / WHOLE_WEIGHT / math.sqrt(2)  # two cells of a weight err
