@@ -1,9 +1,11 @@
 """An exported design, read back by nacim, by torch alone, by ONNX and as the reference tool's table, is the same."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 import yaml
 from conftest import TINY_STUDY
 
+from hw_models.accelerator import Accelerator
 from hw_models.cost import estimate_cost
 from hw_models.validation.neurosim_input import read_networks
 from pipeline.data.batches import load_images
@@ -18,6 +21,7 @@ from pipeline.design.design_point import DesignPoint, load_design
 from pipeline.design.results import TrialResult
 from pipeline.design.topology import mvm_layers
 from pipeline.follow_up.export import export_design
+from pipeline.follow_up.other_tools import aihwkit_config, zigzag_architecture
 from pipeline.study.study_spec import StudySpec
 from pipeline.trial.batch_norm import RECALIBRATION_IMAGES
 from pipeline.trial.evaluate import evaluate
@@ -126,3 +130,62 @@ def test_a_lost_checkpoint_is_named(tmp_path, exported):
     with pytest.raises(ValueError, match=r"gone\.pt: the checkpoint is gone"):
         export_design("x", exported[0], tmp_path / "gone.pt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_other_tools_get_the_hardware_in_their_words(exported):
+    design, _, folder = exported
+    chip = design.accelerator
+    values = json.loads((folder / "aihwkit.json").read_text())
+    assert values["mapping"]["max_input_size"] == 32
+    assert values["mapping"]["max_output_size"] == 32 // chip.cells_per_weight == 8
+    assert values["forward"]["out_res"] == pytest.approx(1 / (2**6 - 2))
+    noise = values["noise_model"]
+    assert noise["g_max"] == pytest.approx(1e6 * chip.device.g_on_siemens)
+    for u in (0.2, 1.0):  # aihwkit's polynomial is in g / g_max, and its sum in uS
+        sigma = sum(c * u**power for power, c in enumerate(noise["prog_coeff"]))
+        assert sigma == pytest.approx(noise["g_max"] * chip.device.sigma_at(u))
+    array = yaml.safe_load((folder / "zigzag.yaml").read_text())["operational_array"]
+    assert (array["sizes"], array["input_precision"], array["adc_resolution"]) == ([8, 32], [4, 8], 6)
+    readme = (folder / "README.md").read_text()
+    for path in folder.iterdir():
+        assert path.name == "README.md" or f"`{path.name}`" in readme
+    assert "the 4 cells over which a weight of 8 bits is spread" in readme
+    assert "the 2 bits of a cell" in readme
+
+
+def test_what_a_tool_has_no_word_for_is_told():
+    chip = Accelerator(device="sram", crossbar_size=64, cell_bits=1, weight_bits=6, input_bits=3, adc_bits=5)
+    with pytest.raises(ValueError, match="aihwkit has no sram cells"):
+        aihwkit_config(chip)
+    values, lost = zigzag_architecture(chip)
+    assert values["operational_array"]["input_precision"] == [4, 8]
+    assert "inputs of 3 bits: ZigZag takes powers of two, so 4" in lost
+    drifting = Accelerator(device="pcm", crossbar_size=64, cell_bits=2, weight_bits=8, input_bits=8, adc_bits=8)
+    model = aihwkit_config(drifting)[0]["noise_model"]["custom_drift_model"]
+    assert model["nu_mean_lst"][-1] == pytest.approx(drifting.device.drift_nu)
+    assert model["nu_mean_lst"][0] > model["nu_mean_lst"][-1], "small conductances drift more"
+
+
+def test_aihwkit_builds_its_configuration(exported):
+    pytest.importorskip("aihwkit", reason="aihwkit 1.1.0 is not installed: the export to it is NOT tested here")
+    from aihwkit.nn.conversion import convert_to_analog
+    from aihwkit.simulator.configs import TorchInferenceRPUConfig
+
+    _, _, folder = exported
+    rpu_config = run_path(str(folder / "aihwkit_config.py"))["rpu_config"]
+    assert rpu_config().mapping.max_input_size == 32
+    config = rpu_config(TorchInferenceRPUConfig)  # the compiled tile needs the torch that aihwkit was built with
+    model = convert_to_analog(torch.nn.Linear(5, 3), config).eval()
+    model.program_analog_weights()
+    assert model(torch.rand(2, 5)).shape == (2, 3)
+
+
+def test_zigzag_reads_its_architecture(exported):
+    pytest.importorskip("zigzag.parser", reason="zigzag-dse 3.9 is not installed: the export to it is NOT tested here")
+    from zigzag.parser.accelerator_factory import AcceleratorFactory
+    from zigzag.parser.accelerator_validator import AcceleratorValidator
+
+    _, _, folder = exported
+    validator = AcceleratorValidator(yaml.safe_load((folder / "zigzag.yaml").read_text()))
+    assert validator.validate()
+    assert AcceleratorFactory(validator.normalized_data).create().name == "nacim"
