@@ -1,4 +1,4 @@
-"""What a study's end tells: a design for each purpose, the front by energy beside the front by TOPS/W, how sure it is."""
+"""What a study tells at its end: a design for each purpose, the front by energy, how sure the order is."""
 
 import dataclasses
 import io

@@ -14,6 +14,8 @@ from pipeline.design.design_point import DesignPoint
 from pipeline.design.metrics import METRICS
 from pipeline.design.results import VariationReport, stored_cost, stored_silicon, stored_values
 
+_ALIKE = " (chips alike)"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluated:
@@ -98,6 +100,11 @@ class Evaluated:
             return "-"
         return METRICS[name].show(self.measured[name]) if self.interval(name) is None else show_mean(self.validation)
 
+    def with_unit(self, name: str) -> str:
+        """`show` with the unit: `96.20 ± 0.40 %`, `97.21 % (chips alike)`."""
+        number, alike, _ = self.show(name).partition(_ALIKE)
+        return f"{number} {METRICS[name].unit}{alike}"
+
 
 def best_by(trials: Iterable[Evaluated], name: str) -> Evaluated:
     """The trial with the best value of a metric."""
@@ -111,8 +118,7 @@ def show_mean(report: VariationReport) -> str:
     Of an interval that is cut at 0 or 1, the wider half.
     """
     half = max(report.mean_high - report.mean, report.mean - report.mean_low)
-    spread = "(chips alike)" if half == 0 else f"± {two_digits(100 * half)}"
-    return f"{100 * report.mean:.2f} {spread}"
+    return f"{100 * report.mean:.2f}{_ALIKE if half == 0 else f' ± {two_digits(100 * half)}'}"
 
 
 def two_digits(value: float) -> str:

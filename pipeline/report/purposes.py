@@ -32,7 +32,7 @@ class Pick:
         """What decides, and its value: `least energy, 3.1 nJ`."""
         metric = METRICS[self.metric]
         word = "highest" if metric.direction == "maximize" else "least"
-        return f"{word} {metric.label}, {self.design.show(self.metric)} {metric.unit}"
+        return f"{word} {metric.label}, {self.design.with_unit(self.metric)}"
 
     @property
     def against_next(self) -> str:

@@ -1,11 +1,14 @@
 """The section on the Pareto front."""
 
+import plotly.graph_objects as go
+
 from hw_models.cost.wires import TOLD_FROM
 from pipeline.design.describe import describe
 from pipeline.design.metrics import METRICS
 from pipeline.report import silicon
 from pipeline.report.content import Cell, Number, Plot, Section, Table, count_of
 from pipeline.report.evaluated import Evaluated, show_mean
+from pipeline.report.figures.axes import on_error_scale
 from pipeline.report.figures.front import front_figure, pairs
 from pipeline.report.figures.published import DATASET
 from pipeline.report.findings import Findings
@@ -13,15 +16,16 @@ from pipeline.report.provenance import other_images
 from pipeline.report.purposes import energy_front, energy_or_tops
 from pipeline.report.section_silicon import silicon_note
 
+_HIGH = 0.95  # accuracy from which a linear axis squeezes the best designs
+
 
 def front_section(findings: Findings) -> Section:
     """The front in each pair of objectives, by energy, and as a table."""
     objectives, styles = findings.pareto.objectives, findings.styles
-    joined = len(objectives) == 2
+    joined, marks = len(objectives) == 2, (findings.evaluated, findings.front)
+    title = findings.dataset.title
     views = [
-        Plot(
-            f"front-{i}", front_figure(findings.evaluated, findings.front, styles, x, y, joined, findings.dataset.title)
-        )
+        Plot(f"front-{i}", _scaled(findings, y, front_figure(*marks, styles, x, y, joined, title)))
         for i, (x, y) in enumerate(pairs(objectives))
     ]
     if "tops_per_watt" in objectives and "energy_j" not in objectives and len(findings.counted) > 1:
@@ -77,7 +81,13 @@ def _by_energy(findings: Findings) -> Plot:
     )
     styles = findings.styles
     figure = front_figure(findings.evaluated, front, styles, "energy_j", "accuracy_mean", joined=True)
-    return Plot("energy", figure, heading, note)
+    return Plot("energy", _scaled(findings, "accuracy_mean", figure), heading, note)
+
+
+def _scaled(findings: Findings, y: str, figure: go.Figure) -> go.Figure:
+    """The figure; if it shows high accuracies upwards, on a scale of their errors."""
+    best = max(trial.measured["accuracy_mean"] for trial in findings.evaluated)
+    return on_error_scale(figure) if METRICS[y].is_accuracy and best >= _HIGH else figure
 
 
 def _trial_table(findings: Findings) -> Table:

@@ -106,7 +106,7 @@ def noise_section(findings: Findings) -> Section:
     styles, dataset = findings.styles, findings.dataset.title
     parts = [Plot("noise", noise_figure(findings.evaluated, findings.front, styles, dataset))]
     if len(findings.evaluated) > 1:
-        title = "Ranks by accuracy: without device errors on the left, with them on the right"
+        title = "Ranks by accuracy: without device errors on the left, with them on the right; dotted: within noise"
         parts += [Plot("ranks", rank_figure(findings.evaluated, styles), title)]
     if trials := [trial for trial in findings.evaluated if len(trial.over_sigma()) > 1]:
         title = "Designs measured again with other programming errors"

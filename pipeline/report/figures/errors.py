@@ -46,6 +46,7 @@ def rank_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go.
     order = [sorted(trials, key=lambda trial: -trial.measured[name]) for name in names]
     ranks = [{trial.number: rank for rank, trial in enumerate(each, start=1)} for each in order]
     leaders = {trial.number: trial for each in order for trial in each[:_LEADERS]}
+    tied = {trial.number for trial in leaders.values() if _is_within_noise(trial, order[1], ranks)}
     figure = go.Figure()
     for device, style, own in by_device(list(leaders.values()), styles):
         for i, trial in enumerate(own):
@@ -55,7 +56,7 @@ def rank_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go.
                 mode="lines+markers+text",
                 text=[f"{trial.show(names[0])}  {mark(trial)}", f"{mark(trial)}  {trial.show(names[1])}"],
                 textposition=["middle left", "middle right"],
-                line={"color": style.colour, "width": 1.5},
+                line={"color": style.colour, "width": 1.5, "dash": "dot" if trial.number in tied else "solid"},
                 marker={"symbol": style.symbol, "size": 8},
                 name=style.label,
                 legendgroup=device,
@@ -71,6 +72,17 @@ def rank_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go.
         y_axis = {"title": "rank", "showgrid": False, "type": "log", "range": ends, "tickvals": ticks}
     figure.update_layout(layout(x_axis | {"side": "top", "showgrid": False}, y_axis, height=460))
     return figure
+
+
+def _is_within_noise(trial: Evaluated, order: Sequence[Evaluated], ranks: Sequence[Mapping[int, int]]) -> bool:
+    """Whether a design's rank changes no further than among designs whose 95 % intervals overlap with its own."""
+    own = trial.validation
+    alike = [
+        ranks[1][other.number]
+        for other in order
+        if other.validation.mean_high >= own.mean_low and other.validation.mean_low <= own.mean_high
+    ]
+    return min(alike) <= ranks[0][trial.number] <= max(alike)
 
 
 def chips_figure(trials: Sequence[Evaluated], styles: Mapping[str, Style]) -> go.Figure:

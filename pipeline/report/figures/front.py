@@ -70,8 +70,20 @@ def comparison_figure(fronts: Mapping[str, Sequence[Evaluated]], x: str | None, 
         line = {"color": style.colour, "width": 1, "dash": "dot", "shape": _step_shape(x)}
         marks = _marks(edge, name, style, x, y, is_front=True)
         figure.add_trace(marks.update(line=line, mode="lines+markers" if joined else "markers"))
+    if x is not None and len(fronts) > 1:
+        figure.add_trace(_joint_front(everything, x, y))
     figure.update_layout(layout(metric_axis(everything, x), metric_axis(everything, y), height=460))
     return figure
+
+
+def _joint_front(trials: Sequence[Evaluated], x: str, y: str) -> go.Scatter:
+    """A staircase along the front of all studies together, in two objectives."""
+    stay = nondominated(to_losses([x, y], [[trial.measured[name] for name in (x, y)] for trial in trials]))
+    edge = sorted((t for t, stays in zip(trials, stay, strict=True) if stays), key=lambda trial: trial.measured[x])
+    line = {"color": GREY, "width": 2, "shape": _step_shape(x)}
+    return go.Scatter(
+        x=values_of(edge, x), y=values_of(edge, y), mode="lines", line=line, name="joint front", hoverinfo="skip"
+    )
 
 
 def pairs(objectives: Sequence[str]) -> list[tuple[str | None, str]]:

@@ -40,7 +40,7 @@ COMPONENT_COLOURS = {
     "pooling": "#117733",
 }
 INK, GREY, _GRID = "#222222", "#8a8a8a", "#e8e8e8"
-FAINT = 0.35  # opacity of what is not on the front
+FAINT = 0.5  # opacity of what is not on the front
 LEGEND_BELOW = {"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom", "x": 0, "xanchor": "left"}
 
 
@@ -87,7 +87,7 @@ def spoken(component: str) -> str:
 def hover_text(trial: Evaluated) -> str:
     """Text shown when hovering over a design."""
     costs = [
-        ", ".join(f"{METRICS[n].label} {trial.show(n)} {METRICS[n].unit}" for n in names)
+        ", ".join(f"{METRICS[n].label} {trial.with_unit(n)}" for n in names)
         for names in (("accuracy_mean", "tops_per_watt"), ("energy_j", "latency_s", "area_m2"))
     ]
     test, noiseless = (f"{100 * value:.4g} %" for value in (trial.test.mean, trial.validation.noiseless))
