@@ -135,7 +135,7 @@ def test_decisions_do_not_depend_on_workers_or_interruptions(study, finished, tm
 
 def test_a_duplicate_of_a_stopped_design_is_marked_too(write_study, tmp_path, monkeypatch):
     monkeypatch.setattr(ReproducibleNSGAII, "_proposed_before", lambda *_: {None})  # else it proposes no design twice
-    monkeypatch.setattr("pipeline.samplers.small_space._MOST", 0)  # nor is one tried twice in a space that is enumerated
+    monkeypatch.setattr("pipeline.samplers.small_space._MOST", 0)  # nor does a small space repeat one
     small = {
         "hardware": {"device": ["sram", "rram"], "adc_bits": {"low": 5, "high": 8}},
         "network": {"convs": [{"filters": [4, 8]}]},

@@ -18,6 +18,7 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "pent
 # comes again with another mark.
 _PLACES = {"fefet": 0, "pcm": 1, "rram": 2, "rram_wan_crosssim": 3, "sram": 4, "stt_mram": 5} | {
     "sram_charge": 12,
+    "sram_current": 28,
     "sram_discharge": 20,
 }
 # Of components, the same in all figures. Told apart by colour-blind people too: the large ones are Okabe and Ito's, the
