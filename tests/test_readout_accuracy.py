@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+import yaml
 from test_analog_layers import QUIET, network_of, run
 
 from hw_models.accelerator import Accelerator
@@ -19,7 +20,7 @@ from pipeline.analog.cells import CellCode, code_sigma, program
 from pipeline.analog.layers import NoisyLinear
 from pipeline.analog.model import noisy_layers, program_chip
 from pipeline.analog.simulated_chip import SimulatedChip
-from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec
+from pipeline.design.design_point import ConvSpec, DesignPoint, HiddenSpec, ImageSpec, load_design
 from pipeline.design.topology import mvm_layers
 
 SRAM = load_card("sram").device
@@ -279,3 +280,10 @@ def test_a_card_of_varying_currents_is_exact_where_sums_are_digital():
     levels = program(CellCode(accelerator=chip_of(cell), weight_bits=6), codes, torch.Generator().manual_seed(0))
     assert levels[0].std() == pytest.approx(load_card("sram_discharge").device.discharge_sigma, rel=0.02)
     assert levels[1:].abs().max() == 0
+
+
+@pytest.mark.parametrize("accelerator", EACH)
+def test_a_design_file_holds_each_readout(accelerator, tmp_path):
+    design, path = design_on(accelerator), tmp_path / "design.yaml"
+    path.write_text(yaml.safe_dump(design.to_dict()))
+    assert load_design(path) == design
