@@ -168,7 +168,7 @@ def _silicon(shown: Evaluated) -> Text:
 def _origin(spec: StudySpec, shown: Evaluated, design_hash: str) -> Table:
     table = _table("Origin", "", "")
     table.add_row("study seed, trial", f"{spec.seed}, {shown.number}")
-    table.add_row("design", design_hash)
+    table.add_row("design", str(design_hash))
     table.add_row("wall time", ", ".join(f"{phase} {seconds:.3g} s" for phase, seconds in shown.phase_s.items()))
     if shown.finished:
         table.add_row("finished", f"{shown.finished:%Y-%m-%d %H:%M}")
