@@ -56,6 +56,8 @@ def poison(path: Path, how: str) -> None:
         del result["measured"]["accuracy_mean"]
     elif how == "a metric is no number":
         result["measured"]["accuracy_mean"] = float("nan")
+    elif how == "a value beside is no number":
+        result["phase_s"]["training"] = float("inf")
     elif how == "a metric is a text":
         result["measured"]["accuracy_mean"] = "high"
     elif how == "a report is missing":
@@ -75,7 +77,7 @@ def poison(path: Path, how: str) -> None:
     "how",
     [
         *("a metric is missing", "a metric is no number", "a metric is a text", "a report is missing"),
-        *("of another trial", "cut off", "no text", "deep"),
+        *("a value beside is no number", "of another trial", "cut off", "no text", "deep"),
     ],
 )
 def test_a_poisoned_spool_file_is_set_aside_and_said(study, tmp_path, how):
