@@ -78,9 +78,8 @@ def in_codes(layer: NoisyLinear, outputs: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("accelerator", EACH)
-@pytest.mark.parametrize("mapping", ["novel", "conventional"])
-def test_each_readout_makes_the_conversions_and_cycles_that_are_charged(accelerator, mapping):
-    design = design_on(dataclasses.replace(accelerator, mapping=mapping))
+def test_each_readout_makes_the_conversions_and_cycles_that_are_charged(accelerator):
+    design = design_on(accelerator)
     network, images = network_of(design)
     calibrate(network, images)
     run(network, images, SimulatedChip.number(0, 0), "exact")
@@ -106,7 +105,7 @@ def test_compiled_and_torch_paths_give_the_same_outputs(accelerator):
     assert step.max() < 0.1
 
 
-@pytest.mark.parametrize("accelerator", EACH)
+@pytest.mark.parametrize("accelerator", [each for each in EACH if "few" not in each.id])
 def test_fast_outputs_of_both_paths_are_the_same(accelerator):
     network, images = network_of(design_on(accelerator))
     calibrate(network, images)
@@ -156,9 +155,7 @@ def test_digital_cells_are_stuck_where_those_of_current_are():
 @pytest.mark.parametrize("encoding", ["offset", "differential"])
 @pytest.mark.parametrize("name", ["charge", "discharge", "current, combined columns"])
 def test_training_sees_the_spread_of_weights_that_the_readout_gives(name, encoding):
-    cell = dataclasses.replace(
-        READOUTS[name].device, stuck_on_rate=0.0, stuck_off_rate=0.0
-    )  # which training leaves out
+    cell = dataclasses.replace(READOUTS[name].device, **QUIET)
     layer = linear(dataclasses.replace(READOUTS[name], weight_encoding=encoding, device=cell), 2, 40_000)
     codes = torch.tensor([-20, -1, 3, 22])
     layer.weight.data[:] = codes.repeat(10_000)[:, None] / 32
