@@ -32,6 +32,8 @@ ELSEWHERE = {  # commands shown that this test does not run, and what does
     "nacim data get": "tests/test_data_command.py, from a local mirror",
     "nacim require": "tests/test_reevaluate.py",
     "nacim cost --table": "tests/test_cost_command.py",
+    "nacim run studies/cifar10_best.yaml": "needs CIFAR-10; tests/test_search_space.py reads every study file",
+    "nacim evaluate studies/cifar10_best.yaml": "needs the run above",
 }
 RUN_ALL = """
 import json, shutil, shlex, sys
