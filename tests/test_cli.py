@@ -120,7 +120,10 @@ def test_the_same_seed_gives_the_same_study(finished, tmp_path):
     first, again = complete_trials(finished)[:2], complete_trials(tmp_path)
     assert [(t.params, t.values) for t in again] == [(t.params, t.values) for t in first]
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["event"] for event in events] == ["begin", "started", "finished", "started", "finished", "end"]
+    assert [event["event"] for event in events] == [
+        *("message", "begin", "started", "finished", "started", "finished", "end")
+    ]
+    assert events[0]["text"].startswith("designs"), "how many designs a small space has"
     assert events[-1]["database"].endswith("study.db")
     assert list((tmp_path / "results" / "tiny" / "checkpoints").glob("*.phase")) == []
 

@@ -381,6 +381,7 @@ def test_each_property_changes_nothing_but_itself(bounds):
         "on/off ratio": {"on_off_ratio"},
         "read noise": {"read_sigma"},
         "levels of a cell": {"cell_bits", "weight_bits"},
+        "stuck cells": {"stuck_on_rate", "stuck_off_rate"},
         "time since programming": set(),
     }
     for each in _properties(design, None):

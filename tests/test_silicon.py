@@ -236,8 +236,8 @@ CONV, LINEAR = 36 * 7, 3
     ("more", "cell", "family", "per_conversion", "by_rows"),
     [
         pytest.param(
-            {"dac_bits": 3}, {}, "divider", (3, 1, 0.85),
-            {32: 4 * (CONV + 2 * LINEAR), 13: 4 * CONV, 6: 4 * LINEAR}, id="a DAC: one cycle for three bits",
+            {"dac_bits": 3, "input_drive": "pulse_width"}, {}, "divider", (3, 1, 0.85),
+            {32: 4 * (CONV + 2 * LINEAR), 13: 4 * CONV, 6: 4 * LINEAR}, id="pulses: one cycle for three bits",
         ),
         pytest.param(
             {"combine_columns": True}, {}, "divider", (1, 4, 0.85),

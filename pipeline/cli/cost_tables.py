@@ -59,12 +59,12 @@ def table_of_designs(
     table: Path, out: Path, networks: Path | None, activity: Path | None, adc_model: AdcModel, as_json: bool
 ) -> None:
     """Estimate every row of `table` and write the results to `out`."""
-    rows = read_rows(_existing(table))
-    if _is_network(table):
+    if _is_network(_existing(table)):
         raise ValueError(
             f"{table}: a network, as nacim export and NeuroSim write it, not a table of designs; write a table that "
             "names this file in its column network (docs/design_file.md)"
         )
+    rows = read_rows(table)
     if not rows:
         raise ValueError(f"{table}: no row; a table needs a header line and one design per line")
     try:

@@ -92,7 +92,7 @@ def each_design_once(inner: BaseSampler, genome: Genome, seed: int) -> BaseSampl
     every = (np.array(choice, dtype=int) for choice in itertools.product(*map(range, sizes.values())))
     different = {design.content_hash: genes for genes in every if (design := genome.design(genes))}
     designs = {key: genes for key, genes in different.items() if not genome.violation(genes)}
-    if not designs:
+    if different and not designs:
         nearest = genome.broken(min(different.values(), key=genome.violation))
         raise ValueError(f"constraints: none of the {len(different)} designs of this space keeps all ({nearest})")
     return EachDesignOnce(inner, genome, seed, designs)
