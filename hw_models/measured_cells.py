@@ -14,7 +14,7 @@ import dataclasses
 import io
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal, get_args
 
@@ -39,7 +39,13 @@ class _Rows:
 
     @classmethod
     def of(cls, text: str, origin: str) -> "_Rows":
-        reader = csv.reader(io.StringIO(text))
+        try:
+            return cls._read(csv.reader(io.StringIO(text)), origin)
+        except csv.Error as error:
+            raise CardError(f"{origin}: cannot be read as CSV: {error}") from error
+
+    @classmethod
+    def _read(cls, reader: Iterator[list[str]], origin: str) -> "_Rows":
         names = [name.strip() for name in next(reader, [])]
         columns: dict[str, list[float]] = {name: [] for name in names}
         if len(columns) < len(names):
@@ -148,11 +154,14 @@ def check_curves(curves: Sequence[ErrorCurve], spread: str | None) -> None:
     """Check what a `CellDevice` was given.
 
     Raises:
-        ValueError: If a curve has not one error per score, errors are not in order or beyond g_on, or the kind of
-            spread is not told.
+        ValueError: If there are fewer than two curves, one is not made of finite numbers or has not one error per
+            score, errors are not in order or beyond g_on, or the kind of spread is not told.
     """
     if spread not in get_args(Spread):
         raise ValueError(f"measured_spread must be one of {', '.join(get_args(Spread))}, got {spread!r}")
+    numbers = [number for u, curve in curves for number in (u, *curve)]
+    if len(curves) < 2 or not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+        raise ValueError("error_curves must give finite numbers, for two levels or more")
     for u, curve in curves:
         if len(curve) != len(SCORES) or any(b < a for a, b in pairwise(curve)) or max(map(abs, curve)) > 1:
             raise ValueError(

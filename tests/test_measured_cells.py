@@ -135,3 +135,23 @@ def test_a_changed_file_is_read_again(tmp_path):
 def test_what_cannot_be_read_as_measured_cells_is_refused(tmp_path, text, changes, says):
     with pytest.raises(CardError, match=says):
         load_card(card_with(tmp_path, raw_file() if text is None else text, **changes))
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [
+        pytest.param([], id="none"),
+        pytest.param([[1.0, [0.0] * len(SCORES)]], id="one"),
+        pytest.param([[0.1, [float("nan")] * len(SCORES)], [1.0, [0.0] * len(SCORES)]], id="no numbers"),
+        pytest.param([["low", [0.0] * len(SCORES)], [1.0, [0.0] * len(SCORES)]], id="a text"),
+    ],
+)
+def test_curves_of_a_design_file_are_finite_numbers(curves):
+    plain = load_card("rram").device.to_dict() | {"programming_sigma": [], "measured_spread": "both"}
+    with pytest.raises(ValueError, match="error_curves must give finite numbers, for two levels or more"):
+        CellDevice(**plain | {"error_curves": curves})
+
+
+def test_a_file_that_is_no_csv_is_told_with_its_name(tmp_path):
+    with pytest.raises(CardError, match=r"cells\.csv: cannot be read as CSV: field larger"):
+        load_card(card_with(tmp_path, 'level,conductance_siemens\n"' + "1" * 200_000))

@@ -465,6 +465,19 @@ def test_sram_cells_that_are_read_in_analog_are_asked_for_their_mismatch(bounds,
     assert hardware.accelerator.device == dataclasses.replace(cell, **{field: 0.25})
 
 
+def test_sram_cells_whose_currents_are_summed_are_asked_for_their_sigma(bounds):
+    _, trial, *_ = bounds
+    design = DesignPoint.from_dict(trial.user_attrs["design"])
+    cell = load_card("sram_current").device
+    chip = dataclasses.replace(design.accelerator, device=cell, cell_bits=1)
+    (asked,) = _properties(dataclasses.replace(design, accelerator=chip), None)
+    hardware, _ = asked.step(2.0)
+    assert hardware.accelerator.device.sigma_at(1) == pytest.approx(2 * cell.sigma_at(1))
+    assert asked.absolute(2.0) == "0.00% at the lowest level, 19.00% at the highest level (of what a stored 1 adds)"
+    digital = dataclasses.replace(chip, readout="digital", adc_bits=None)
+    assert not list(_properties(dataclasses.replace(design, accelerator=digital), None))
+
+
 # Weights that are not those of the trial
 def damage(path: Path, how: str) -> None:
     content = path.read_bytes()

@@ -179,6 +179,11 @@ def test_inputs_of_several_bits_come_in_as_the_cells_can_take_them(tiny, write_s
     assert drives == {"charge": {"voltage"}, "discharge": {"pulse_width"}, "current": {"pulse_width"}}
 
 
+def test_a_space_is_feasible_if_it_is_without_combined_columns(tiny, write_study):
+    choices = {"combine_columns": [True, False], "cols_per_adc": 1, "cell_bits": 1, "weight_bits": 4}
+    readout_space(tiny, write_study, device="rram", **choices)[0].check()
+
+
 def test_null_leaves_a_value_to_the_other_hardware(tiny, write_study):
     choices = {"rows_at_once": [None, 16], "supply_v": [None, 0.7, 1], "crossbar_columns": [64, None]}
     space, values = readout_space(tiny, write_study, crossbar_size=64, **choices)

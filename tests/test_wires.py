@@ -14,7 +14,7 @@ from hw_models.accelerator import Accelerator
 from hw_models.circuits.cell import cell_in_crossbar
 from hw_models.cost import estimate_cost
 from hw_models.cost.activity import LayerActivity, assumed_activity
-from hw_models.cost.wires import in_words, ir_drop, wire_lines
+from hw_models.cost.wires import Line, in_words, ir_drop, wire_lines
 from hw_models.devices import load_card
 from hw_models.layers import MvmLayer
 from hw_models.mapping import map_network
@@ -192,6 +192,14 @@ def test_wires_take_accuracy_of_a_product_and_more_on_larger_crossbars():
     assert error(256) < small < large
     assert error(256, wires="resistive", rows_at_once=32, crossbar_columns=32) < large
     assert error(256, wires="resistive", weight_encoding="differential") < large, "an offset is subtracted digitally"
+
+
+def test_a_line_that_loses_almost_all_has_a_profile():
+    short, long = Line(0.1, 8), Line(1.5, 1024)
+    assert sum(short.profile) / 8 == pytest.approx(short.delivered, rel=0.001)
+    ladder = [np.cosh(0.1 * (8 - place - 0.5)) / np.cosh(0.8) for place in range(8)]
+    assert short.profile == pytest.approx(ladder)
+    assert long.profile == pytest.approx([np.exp(-1.5 * (place + 0.5)) for place in range(1024)])
 
 
 def test_sram_has_ideal_wires_whatever_is_asked():

@@ -77,8 +77,8 @@ class CostReport:
             dynamic energy. `digital` is there only if there are digital operations.
         layers: One record per layer.
         ir_drop: Mean share of a column's current that wires take, 0 to 1, in the layer that loses most
-            (`hw_models.cost.wires`). The energy does not know of it, and
-            accuracy only with `Accelerator.wires` resistive.
+            (`hw_models.cost.wires`). The energy does not know of it, and accuracy only with `Accelerator.wires`
+            resistive.
         outside_reference: Why NeuroSim refuses this design, or which settings its table does not cover; empty if none.
     """
 

@@ -69,8 +69,9 @@ class Line:
 
         A cell stands for the middle of its piece of the line; cosh(k x) / cosh(k n) at the distance x from the far end.
         """
-        whole = math.cosh(self.k * self.cells)
-        return tuple(math.cosh(self.k * (self.cells - place - 0.5)) / whole for place in range(self.cells))
+        whole = 1 + math.exp(-2 * self.k * self.cells)
+        near = (self.k * (place + 0.5) for place in range(self.cells))  # cosh itself would be too large for a number
+        return tuple((math.exp(-x) + math.exp(x - 2 * self.k * self.cells)) / whole for x in near)
 
 
 def _lines(accelerator: Accelerator, mapped: LayerMapping, activity: LayerActivity) -> tuple[Line, Line]:

@@ -136,8 +136,9 @@ METRICS: dict[str, Metric] = {
     "ir_drop": _minimized(
         "ir_drop",
         "IR drop, share of current",
-        "Share of a column's current that the resistance of wires takes, in the layer that loses most. The simulated "
-        "accuracy does not know of it; the constraint ir_drop <= 0.05 keeps a search to designs where it is small.",
+        "Share of a column's current that the resistance of wires takes, in the layer that loses most. Simulated "
+        "accuracy knows of it only with wires: resistive; the constraint ir_drop <= 0.05 keeps a search to designs "
+        "where it is small.",
         unit="",
     ),
     "tops_per_watt_own_data": _maximized(

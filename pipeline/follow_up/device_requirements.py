@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 
 from hw_models.devices import CellDevice
 from hw_models.errors import InfeasibleDesign
+from hw_models.read_errors import device_as_read
 from pipeline.data.batches import load_images
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import VariationReport
@@ -174,14 +175,7 @@ def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property
         return
     assert device.on_off_ratio is not None, "only sram has none"
     if any(device.programming_sigma) or device.error_curves:
-        yield _Property(
-            name="programming sigma",
-            unit="x card",
-            card=1.0,
-            values=_grid(_SIGMA_SCALES[0], _harshest_sigma(design)),
-            step=lambda scale: (scaled_sigma(design, scale), time_s),
-            absolute=lambda scale: _sigma_text(scaled_sigma(design, scale)),
-        )
+        yield _programming_sigma(design, time_s)
     yield _Property(
         name="on/off ratio",
         unit="",
@@ -226,6 +220,17 @@ def _properties(design: DesignPoint, time_s: float | None) -> Iterator[_Property
         )
 
 
+def _programming_sigma(design: DesignPoint, time_s: float | None) -> _Property:
+    return _Property(
+        name="programming sigma",
+        unit="x card",
+        card=1.0,
+        values=_grid(_SIGMA_SCALES[0], _harshest_sigma(design)),
+        step=lambda scale: (scaled_sigma(design, scale), time_s),
+        absolute=lambda scale: _sigma_text(scaled_sigma(design, scale)),
+    )
+
+
 def _share_on(device: CellDevice) -> float:
     """Share of stuck cells that are stuck at g_on: the card's; half where it names none."""
     stuck = device.stuck_on_rate + device.stuck_off_rate
@@ -239,6 +244,8 @@ def _with_stuck(design: DesignPoint, rate: float) -> DesignPoint:
 
 def _mismatch(design: DesignPoint, time_s: float | None) -> Iterator[_Property]:
     """Yield what an SRAM cell has that is not read digitally: the mismatch of what a stored 1 adds."""
+    if any(device_as_read(design.accelerator).programming_sigma):
+        yield _programming_sigma(design, time_s)
     titles = {"capacitor_sigma": "mismatch of capacitors", "discharge_sigma": "mismatch of read currents"}
     for name, title in titles.items():
         if (card := getattr(design.accelerator.device, name)) is not None:
@@ -296,4 +303,5 @@ def _sigma_text(design: DesignPoint) -> str:
     levels = {"lowest": 0, "highest": top} if bits == 1 else {"lowest": 0, "middle": top // 2, "highest": top}
     sigmas = {name: device.sigma_at(device.relative_conductance(level, bits)) for name, level in levels.items()}
     told = ", ".join(f"{sigma:.2%} at the {name} level" for name, sigma in sigmas.items())
-    return f"{told} (of g_on, {1e6 * (device.g_on_siemens or 0.0):.3g} uS)"
+    full = "what a stored 1 adds" if device.g_on_siemens is None else f"g_on, {1e6 * device.g_on_siemens:.3g} uS"
+    return f"{told} (of {full})"

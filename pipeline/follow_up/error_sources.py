@@ -131,6 +131,8 @@ def _what_stays(design: DesignPoint) -> Iterator[str]:
         yield "thermal noise of the readout"
     if any(errors.combiner_sigmas):
         yield "mismatch of the elements that combine columns"
+    if design.accelerator.wires == "resistive":
+        yield "current lost to the resistance of wires"
 
 
 def _of_cells(name: str, meaning: str, absent: str, has: Callable[[CellDevice], Any], **off: Any) -> _Source:
