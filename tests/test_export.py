@@ -166,6 +166,18 @@ def test_what_a_tool_has_no_word_for_is_told():
     assert model["nu_mean_lst"][0] > model["nu_mean_lst"][-1], "small conductances drift more"
 
 
+def test_readouts_that_a_tool_does_not_know_are_told():
+    hardware = {"device": "rram", "crossbar_size": 64, "weight_bits": 8, "input_bits": 8, "adc_bits": 8}
+    plain = Accelerator(cell_bits=2, **hardware)
+    chip = dataclasses.replace(plain, combine_columns=True, wires="resistive", rows_at_once=16, supply_v=0.7)
+    for tool, words in (
+        (aihwkit_config, ("combined before a conversion", "resistance of wires", "read in 4 groups")),
+        (zigzag_architecture, ("combined before a conversion", "the 4 reads", "supply of 0.7 V")),
+    ):
+        lost = " ".join(line for line in tool(chip)[1] if line not in tool(plain)[1])
+        assert all(each in lost for each in words), lost
+
+
 def test_aihwkit_builds_its_configuration(exported):
     pytest.importorskip("aihwkit", reason="aihwkit 1.1.0 is not installed: the export to it is NOT tested here")
     from aihwkit.nn.conversion import convert_to_analog

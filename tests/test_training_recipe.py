@@ -88,6 +88,17 @@ def test_a_step_of_muon_turns_filters_by_an_orthogonal_matrix_in_either_memory_f
     assert all(each.grad is None for each in network.parameters())
 
 
+def test_what_is_no_filter_learns_at_a_tenth_of_the_rate_of_muon_with_or_without_filters():
+    spec = TrainingSpec(optimizer="muon", learning_rate=0.1, weight_decay=0.01)
+    rates = [
+        [(group["initial_lr"], group["max_lr"], group["weight_decay"]) for group in optimizer.param_groups]
+        for optimizer in (optimizer_of(network, spec, 10)[0] for network in (a_network(), nn.Linear(3, 2)))
+    ]
+    (filters, others), (alone,) = rates
+    assert others == alone
+    assert filters[:2] == pytest.approx([10 * rate for rate in alone[:2]])
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
 def test_every_optimizer_lowers_the_loss(optimizer):
     network, data = a_network(), images_with_labels()

@@ -102,16 +102,20 @@ def _two_digits(figure: Figure) -> list[str]:
 
 
 def told_apart(one: NetworkEstimate, other: NetworkEstimate, share: Share = 80) -> bool:
-    """Whether silicon would order two designs by TOPS/W as their estimates do; if not, they are tied.
+    """Whether silicon would order two designs by TOPS/W as their estimates do; if not, they are tied."""
+    ratio = one.tops_per_watt.value / other.tops_per_watt.value
+    return abs(math.log(ratio)) > math.log(ratio_told_apart(one, other, share))
+
+
+def ratio_told_apart(one: NetworkEstimate, other: NetworkEstimate, share: Share = 80) -> float:
+    """Ratio of two designs' figures beyond which silicon would order them as their estimates do.
 
     Designs of one family, whose errors are largely common, are told apart if their ratio is beyond the bar between
     designs. The errors of two families are taken as independent: the logarithms of their bars add up in squares.
     """
     if one.family == other.family:
-        limit = math.log(one.between_designs.factor(share))
-    else:
-        limit = math.hypot(*(math.log(each.tops_per_watt.bars.factor(share)) for each in (one, other)))
-    return abs(math.log(one.tops_per_watt.value / other.tops_per_watt.value)) > limit
+        return one.between_designs.factor(share)
+    return math.exp(math.hypot(*(math.log(each.tops_per_watt.bars.factor(share)) for each in (one, other))))
 
 
 def silicon_estimate_of(

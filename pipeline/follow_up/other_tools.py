@@ -112,6 +112,10 @@ def _lost_in_aihwkit(chip: Accelerator) -> list[str]:
         lost.append(f"the {chip.input_cycles} cycles of an input, each with a conversion: it goes in at once")
     if chip.reads > 1:
         lost.append(f"rows are read in {chip.reads} groups, each with conversions of its own")
+    if chip.combine_columns:
+        lost.append("columns of a weight are combined before a conversion, by elements that differ")
+    if chip.wires == "resistive":
+        lost.append("current lost to the resistance of wires")
     return lost + _stuck(chip.device)
 
 
@@ -146,6 +150,12 @@ def zigzag_architecture(chip: Accelerator) -> Described:
     ]
     if chip.cell_bits > 1:
         lost.append(f"the {chip.cell_bits} bits of a cell: ZigZag's cells hold one")
+    if chip.reads > 1:
+        lost.append(f"the {chip.reads} reads in which the rows of a crossbar take turns: ZigZag reads all at once")
+    if chip.combine_columns:
+        lost.append("columns that are combined before a conversion: ZigZag converts each")
+    if chip.supply_v is not None:
+        lost.append(f"the supply of {chip.supply_v:g} V")
     for name, own, rounded in (("inputs", chip.input_bits, inputs), ("weights", chip.weight_bits, weights)):
         if own != rounded:
             lost.append(f"{name} of {own} bits: ZigZag takes powers of two, so {rounded}")

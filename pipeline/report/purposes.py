@@ -1,9 +1,9 @@
 """Which design to take for which purpose, what it costs against the next one, and how sure the order is."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
+from hw_models.silicon import ratio_told_apart
 from pipeline.design.metrics import METRICS
 from pipeline.design.pareto import nondominated, to_losses
 from pipeline.report.evaluated import Evaluated, best_by
@@ -63,10 +63,8 @@ class Pick:
         one, other = self.design.silicon, self.runner_up.silicon
         if one is None or other is None:
             return "by the cost model; no estimate of silicon"
-        limit = one.between_designs.factor(80)
-        if one.family != other.family:
-            limit = math.exp(math.hypot(*(math.log(each.tops_per_watt.bars.factor_80) for each in (one, other))))
-        return "apart on silicon (80 %)" if other.energy_j > limit * one.energy_j else "tied: silicon may reverse it"
+        apart = other.energy_j > ratio_told_apart(one, other) * one.energy_j
+        return "apart on silicon (80 %)" if apart else "tied: silicon may reverse it"
 
 
 def accurate_enough(trials: Sequence[Evaluated]) -> list[Evaluated]:

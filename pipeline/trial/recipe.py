@@ -19,7 +19,10 @@ _CONVOLUTIONS = nn.modules.conv._ConvNd
 
 
 class MuonAndAdam(torch.optim.Optimizer):
-    """Muon for matrices and Adam for all other parameters, as one optimizer; a filter is one row of its matrix."""
+    """Muon for matrices, and Adam without weight decay for all other parameters, as one optimizer.
+
+    A filter is one row of its matrix.
+    """
 
     def __init__(self, filters: list[nn.Parameter], groups: list[dict[str, Any]], rate: float, decay: float) -> None:
         self._filters = filters
@@ -66,9 +69,13 @@ def optimizer_of(network: nn.Module, spec: TrainingSpec, steps: int) -> tuple[to
         rates[1] *= spec.bias_rate
     decay = spec.weight_decay
     optimizer: torch.optim.Optimizer
-    if spec.optimizer == "muon" and filters:
-        optimizer = MuonAndAdam(filters, groups, spec.learning_rate, decay)
-        rates = [spec.learning_rate, *(rate * _ADAM_OVER_MUON for rate in rates)]
+    if spec.optimizer == "muon":
+        rates = [rate * _ADAM_OVER_MUON for rate in rates]
+        if filters:
+            optimizer = MuonAndAdam(filters, groups, spec.learning_rate, decay)
+            rates = [spec.learning_rate, *rates]
+        else:
+            optimizer = torch.optim.Adam(groups, spec.learning_rate * _ADAM_OVER_MUON)
     elif spec.optimizer == "sgd":
         optimizer = torch.optim.SGD(
             groups, spec.learning_rate, _MOMENTUM, weight_decay=spec.weight_decay, nesterov=True
