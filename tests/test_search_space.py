@@ -204,6 +204,7 @@ def test_null_leaves_a_value_to_the_other_hardware(tiny, write_study):
     [
         ({"readout": "chrge"}, "readout: readout must be one of current, charge, discharge, digital, got 'chrge'"),
         ({"rows_at_once": [None, 12]}, "rows_at_once must be a power of two, got 12"),
+        ({"wires": ["ideal", "resistive"]}, "wires: name one value"),
         ({"rows_at_once": "all"}, "rows_at_once.*must be of type integer or null, got 'all'"),
         ({"supply_v": [0.8, "low"]}, "supply_v.*must be of type number or null, got 'low'"),
         ({"device": "rram", "readout": ["charge", "digital"]}, "no chip of this space can exist: readout digital"),

@@ -184,6 +184,8 @@ class HardwareSpace(StrictModel):
                 except (ValueError, TypeError) as error:
                     reason = str(error).partition("; use None")[0]  # what a study cannot write
                     raise ValueError(f"{name}: {reason}") from error
+        if not self.wires.is_fixed:
+            raise ValueError("wires: name one value: ideal wires cost nothing, so that a search would choose them")
         return self
 
 
