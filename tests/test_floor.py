@@ -1,5 +1,7 @@
 """One accuracy floor, and constraints on accuracy: what does not reach them counts for nothing."""
 
+import dataclasses
+
 import fake_evaluation
 import pytest
 from made_up import made_up_study
@@ -10,6 +12,7 @@ from pipeline.database.trials import pareto_report
 from pipeline.design.constraints import Constraint
 from pipeline.design.floor import Floor, chance_of
 from pipeline.design.pareto import hypervolume_history
+from pipeline.report.comparison import comparison_chapter
 from pipeline.report.findings import read_findings
 from pipeline.report.sections import study_chapter
 from pipeline.run.runner import Runner
@@ -23,11 +26,11 @@ from pipeline.study.study_file import load_study
         pytest.param(None, 0.5, [0.4], 0.4, id="a best design below chance still counts"),
         pytest.param(0.8, 0.1, [0.2, 0.9], 0.8, id="as written"),
         pytest.param(0.95, 0.1, [0.2, 0.9], 0.2, id="none reaches it: all count"),
-        pytest.param(None, 0.1, [], 0.05, id="no design"),
+        pytest.param(None, 0.1, [], 0.0, id="no design"),
     ],
 )
 def test_the_floor(written, chance, accuracies, floor):
-    assert Floor(written=written, chance=chance).of(accuracies) == pytest.approx(floor if accuracies else 0.0)
+    assert Floor(written=written, chance=chance).of(accuracies) == pytest.approx(floor)
 
 
 def test_chance_is_known_where_guessing_is():
@@ -53,6 +56,12 @@ def test_designs_below_the_floor_are_on_no_front_and_in_no_superlative(tmp_path)
     chapter = study_chapter(findings)
     assert f"best TOPS/W {best.show('tops_per_watt')} (trial {best.number}" in chapter.summary
     assert "the study file's floor); 16 designs below" in chapter.summary
+    other_seed = dataclasses.replace(findings, name="two", identity=findings.identity | {"seed": 99, "name": "two"})
+    fronts, seeds, _ = comparison_chapter([findings, other_seed]).sections
+    for row in fronts.parts[-1].rows:
+        assert row[2].value == row[3].value == len(found.front), "the joint front of equal studies is that of each"
+        assert f"(trial {best.number}, " in row[-1]
+    assert seeds.parts[0].rows[-1][-1].value == best.measured["tops_per_watt"]
 
 
 def test_the_floor_may_change_and_changes_no_identity(tiny, write_study, tmp_path):

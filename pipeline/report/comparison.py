@@ -34,8 +34,9 @@ def _fronts(studies: Sequence[Findings]) -> Section:
     plots = [Plot(f"fronts-{i}", comparison_figure(fronts, x, y)) for i, (x, y) in enumerate(axes)]
     note = (
         "Marks with bars are the designs on each study's own front with their 95 % intervals. A design is on the joint "
-        "front if no design of any of these studies beats it in all objectives. Compare accuracies only between "
-        "studies with the same data set and the same device cards; the settings that differ are listed below."
+        "front if no design of any of these studies beats it in all objectives; designs below the accuracy floor of "
+        "their study do not count. Compare accuracies only between studies with the same data set and the same device "
+        "cards; the settings that differ are listed below."
     )
     bests = [f"best {METRICS[name].title}" for name in objectives]
     joint = _on_the_joint_front(studies, objectives)
@@ -50,8 +51,8 @@ def _comparable(trials: Sequence[Evaluated], objectives: Sequence[str]) -> list[
 
 
 def _on_the_joint_front(studies: Sequence[Findings], objectives: Sequence[str]) -> list[int]:
-    """For each study, how many of its designs are on the joint front of all studies."""
-    designs = [_comparable(study.evaluated, objectives) for study in studies]
+    """For each study, how many of its designs are on the joint front of all designs above their study's floor."""
+    designs = [_comparable(study.counted, objectives) for study in studies]
     values = [[trial.measured[name] for name in objectives] for trials in designs for trial in trials]
     stay = nondominated(to_losses(objectives, values))
     ends = np.cumsum([len(trials) for trials in designs])[:-1]
@@ -63,7 +64,7 @@ def _row(findings: Findings, on_joint_front: int, objectives: Sequence[str]) -> 
     cells: list[Cell] = [Number(str(count), count) for count in counts]
     if findings.evaluated and not _comparable(findings.evaluated, objectives):
         cells[-1] = "-"
-    return [findings.name, *cells, *(_best(findings.evaluated, name) for name in objectives)]
+    return [findings.name, *cells, *(_best(findings.counted, name) for name in objectives)]
 
 
 def _best(trials: Sequence[Evaluated], name: str) -> str:

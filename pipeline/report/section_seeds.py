@@ -27,19 +27,19 @@ def are_searches_of_one_study(studies: Sequence[Findings]) -> bool:
 def seeds_section(studies: Sequence[Findings]) -> Section:
     """For each objective and for the hypervolume: mean and standard deviation over searches, and each search."""
     objectives = studies[0].pareto.objectives
-    values = [[[trial.measured[name] for name in objectives] for trial in study.evaluated] for study in studies]
+    values = [[[trial.measured[name] for name in objectives] for trial in study.counted] for study in studies]
     *each, joint = hypervolumes(objectives, [*values, [point for points in values for point in points]])
     shares = [100 * volume / joint if joint else 0.0 for volume in each]
     rows: list[list[Cell]] = [_row("hypervolume, % of the joint front's", shares)]
     for name in objectives:
         metric = METRICS[name]
-        best = [metric.scale * best_by(study.evaluated, name).measured[name] for study in studies]
+        best = [metric.scale * best_by(study.counted, name).measured[name] for study in studies]
         rows.append(_row(f"best {metric.title}", best))
     heads = ["", "mean", "standard deviation", *(f"seed {study.identity['seed']}" for study in studies)]
     note = (
         "These searches differ in their seed alone: designs tried, initial weights, chips. What differs less than the "
-        "standard deviation may be chance. The joint front is that of all designs of all searches; hypervolumes are "
-        "measured from one common point."
+        "standard deviation may be chance. The joint front is that of all searches; hypervolumes are measured from one "
+        "common point. Designs below the accuracy floor of their search do not count."
     )
     return Section(f"Over {len(studies)} searches with other seeds", note, [Table(heads, rows)])
 

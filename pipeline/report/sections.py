@@ -161,7 +161,7 @@ def progress_section(findings: Findings) -> Section:
     """Whether more trials still pay."""
     newest, last = max(trial.number for trial in findings.front), findings.evaluated[-1].number
     heading = f"The front last changed with trial {newest}; the last evaluated trial is {last}"
-    counted = [trial in findings.counted for trial in findings.evaluated]
+    counted = [trial.number in findings.pareto.counted for trial in findings.evaluated]
     note = (
         "Hypervolume: how much of the objectives' space the front dominates, in the product of the units shown "
         "(accuracies as fractions). A flat curve can hide gains of tenths of a point of accuracy. "
