@@ -25,10 +25,10 @@ from pipeline.study.network_check import check_networks
 from pipeline.study.spaces import ABSENT, ConvSpace, Dimension, HiddenSpace, NetworkSpace, WeightFormatSpace
 from pipeline.study.study_file import StudyDefinition
 
-_MUST_FIT = (
-    *("device", "readout", "crossbar_size", "crossbar_columns", "cols_per_adc", "cell_bits", "weight_bits"),
+_MUST_FIT = (  # the last ones, which fit each other seldom, are varied first
+    *("crossbar_size", "crossbar_columns", "cols_per_adc", "cell_bits", "weight_bits"),
     *("weight_encoding", "adc_type", "input_bits", "dac_bits", "input_drive", "rows_at_once", "supply_v"),
-    "combine_columns",
+    *("combine_columns", "device", "readout"),
 )
 _DIGITAL = {"adc_bits": None, "adc_type": "sar", "dac_bits": 1, "combine_columns": False}  # whatever the study says
 
