@@ -70,7 +70,10 @@ def name_of_death(exit_code: int | None) -> str:
     """How a process ended, such as `SIGSEGV` or `exit code 1`."""
     if exit_code is None:
         return "unknown cause"
-    return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    named = -exit_code in set(signal.Signals)  # real-time signals have no names
+    return signal.Signals(-exit_code).name if named else f"signal {-exit_code}"
 
 
 def _memory_is_limited() -> bool:
