@@ -189,7 +189,7 @@ def _check_values(chip: Accelerator) -> None:
     _within("input_bits", chip.input_bits, 1, 16)
     _within("dac_bits", chip.dac_bits, 1, chip.input_bits)
     if chip.adc_bits is not None:
-        _within("adc_bits", chip.adc_bits, 1, 14, "; use None for an ideal converter")
+        _within("adc_bits", chip.adc_bits, 1, 14, "; use None (null in a file) for an ideal converter")
     for name, allowed in _CHOICES.items():
         if (value := getattr(chip, name)) not in get_args(allowed):
             raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {shown(value)}")
@@ -256,7 +256,9 @@ def _check_readout(chip: Accelerator) -> None:
             f"{' or '.join(chip.device.readouts)}"
         )
     if readout == "digital" and chip.adc_bits is not None:
-        raise ValueError(f"adc_bits must be None with the readout digital, which converts nothing, got {chip.adc_bits}")
+        raise ValueError(
+            f"adc_bits must be None (null in a file) with the readout digital, without converters; got {chip.adc_bits}"
+        )
     if readout == "digital" and (chip.dac_bits > 1 or chip.combine_columns):
         raise InfeasibleDesign(
             "the readout digital takes inputs bit by bit and adds columns digitally: "

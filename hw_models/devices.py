@@ -311,14 +311,14 @@ class DeviceCard:
 _LONGEST_NAME = 80  # characters
 _MOST_COEFFICIENTS = 8  # assumed: fits to measured levels have up to 5
 _LARGEST_SIGMA = 0.5  # of g_on; assumed: cells of the literature stay below 0.15
-_MEASURED = "measured_cells"  # of a card only: a device holds what the file says
+MEASURED_CELLS = "measured_cells"  # of a card only: a device holds what the file says
 _VALUE_FIELDS = (
     *(f.name for f in dataclasses.fields(CellDevice) if f.name not in ("name", "error_curves")),
-    _MEASURED,
+    MEASURED_CELLS,
 )
 _OPTIONAL_FIELDS = (
     *(f.name for f in dataclasses.fields(CellDevice) if f.default is not dataclasses.MISSING),
-    _MEASURED,
+    MEASURED_CELLS,
 )
 _LIST_FIELDS = ("programming_sigma", "drift_nu_law", "drift_nu_sigma_law")
 _FIELDS_THAT_MAY_BE_EMPTY = ("g_on_siemens", "on_off_ratio", "cell_height_f", "cell_width_f")
@@ -353,11 +353,11 @@ def load_card(name_or_path: str | Path) -> DeviceCard:
     else:
         path = path.resolve()
     content = _content(_text_of(path), str(path))
-    entry = content["values"].get(_MEASURED)
+    entry = content["values"].get(MEASURED_CELLS)
     if entry is None:
         return _card(_text_of(path), str(path), None)
     if not isinstance(entry, dict) or not isinstance(entry.get("value"), str):
-        raise CardError(f"{path}: values.{_MEASURED} must name a CSV file, got {shown(entry)}")
+        raise CardError(f"{path}: values.{MEASURED_CELLS} must name a CSV file, got {shown(entry)}")
     measured = path.parent / entry["value"]
     return _card(_text_of(path), str(path), (str(measured), _text_of(measured)))
 
@@ -404,7 +404,7 @@ def _card(text: str, origin: str, measured: tuple[str, str] | None) -> DeviceCar
     values = content["values"]
     _check_fields(values, origin, ("programming_sigma",) if measured else ())
     plain = {field: _typed(entry["value"], field, origin) for field, entry in values.items()}
-    if plain.pop(_MEASURED, None) is not None:
+    if plain.pop(MEASURED_CELLS, None) is not None:
         assert measured is not None, "a card that names a file comes with its text"
         plain.setdefault("programming_sigma", ())
         plain["error_curves"] = _curves(measured, plain, origin)
@@ -451,7 +451,7 @@ def _check_plausible(device: CellDevice) -> None:
 def _curves(measured: tuple[str, str], plain: dict[str, Any], origin: str) -> tuple[ErrorCurve, ...]:
     g_on, ratio = plain["g_on_siemens"], plain["on_off_ratio"]
     if not g_on or not ratio or ratio <= 0:
-        raise CardError(f"{origin}: values.{_MEASURED} needs g_on_siemens and on_off_ratio above 0")
+        raise CardError(f"{origin}: values.{MEASURED_CELLS} needs g_on_siemens and on_off_ratio above 0")
     path, text = measured
     return error_curves(text, path, g_on, 1 / ratio)
 
@@ -459,7 +459,7 @@ def _curves(measured: tuple[str, str], plain: dict[str, Any], origin: str) -> tu
 def _typed(value: Any, field: str, origin: str) -> Any:
     if value is None and field not in _FIELDS_THAT_MAY_BE_EMPTY:
         raise CardError(f"{origin}: values.{field} must not be empty")
-    if value is None or field in ("cell", _MEASURED, "measured_spread"):
+    if value is None or field in ("cell", MEASURED_CELLS, "measured_spread"):
         return value
     if field in _LIST_FIELDS:
         numbers = value if isinstance(value, list) else [value]

@@ -15,6 +15,7 @@ _IN_TEXT = re.compile("|".join(map(re.escape, map(os.strerror, _SHORT_OF))))  # 
 _THREADS = re.compile("can't start new thread")  # Python names no errno here
 _OF_MEMORY = re.compile(f"{os.strerror(errno.ENOMEM)}|out of memory", re.IGNORECASE)
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGTRAP)  # a program's own, if it has memory
+_SERVER_GONE = 255  # given by `multiprocessing` where its fork server is gone, which would know how a process ended
 _TOLD = 120  # characters that a message repeats of an error
 
 
@@ -57,6 +58,8 @@ def fault_of_death(exit_code: int | None) -> MachineFault | None:
         exit_code: As `multiprocessing` gives it, -N for the signal N; None if the process was gone at once.
     """
     died = f"its process died of {name_of_death(exit_code)}"
+    if exit_code == _SERVER_GONE:
+        return MachineFault("the process that starts the others is gone; free memory, lift its limit or run again")
     if exit_code is None or -exit_code == signal.SIGKILL:
         return OutOfMemory(f"{died}, as for lack of memory; free memory or start fewer --workers")
     if exit_code >= 0 or (-exit_code in _CRASHES and not _memory_is_limited()):

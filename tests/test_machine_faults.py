@@ -104,6 +104,7 @@ def test_torch_itself_says_what_is_recognised(tmp_path):
         (-signal.SIGABRT, False, None),
         (-signal.SIGSEGV, True, OutOfMemory),
         (1, True, None),
+        (255, False, MachineFault),
     ],
 )
 def test_the_signal_tells_a_lack_from_a_crash(code, limited, kind, monkeypatch):

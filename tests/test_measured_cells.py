@@ -155,3 +155,13 @@ def test_curves_of_a_design_file_are_finite_numbers(curves):
 def test_a_file_that_is_no_csv_is_told_with_its_name(tmp_path):
     with pytest.raises(CardError, match=r"cells\.csv: cannot be read as CSV: field larger"):
         load_card(card_with(tmp_path, 'level,conductance_siemens\n"' + "1" * 200_000))
+
+
+def test_show_tells_how_many_levels_were_measured(tmp_path):
+    from typer.testing import CliRunner
+
+    from pipeline.cli.app import app
+
+    shown = CliRunner().invoke(app, ["devices", "show", str(card_with(tmp_path, raw_file()))])
+    assert shown.exit_code == 0, shown.output
+    assert "4 levels" in shown.output

@@ -24,6 +24,7 @@ from pipeline.analog.layers import NoisyLinear
 from pipeline.analog.model import program_chip
 from pipeline.analog.simulated_chip import SimulatedChip
 from pipeline.analog.wires import with_wires
+from pipeline.design.constraints import Constraint
 
 
 def chip_of(device="rram", size=64, **changes):
@@ -205,3 +206,9 @@ def test_a_line_that_loses_almost_all_has_a_profile():
 def test_sram_has_ideal_wires_whatever_is_asked():
     assert chip_of("sram", wires="resistive") == chip_of("sram")
     assert chip_of("rram", wires="resistive") != chip_of("rram")
+
+
+def test_a_limit_in_percent_is_refused_because_the_drop_is_a_share():
+    assert Constraint.parse("ir_drop <= 0.05").limit == 0.05
+    with pytest.raises(ValueError, match=r"write 0\.05 for 5 %"):
+        Constraint.parse("ir_drop <= 5")

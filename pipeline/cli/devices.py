@@ -45,7 +45,7 @@ def show_card(card: CardName, as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from hw_models.devices import load_card
+    from hw_models.devices import MEASURED_CELLS, load_card
 
     found = load_card(card)
     if as_json:
@@ -53,7 +53,12 @@ def show_card(card: CardName, as_json: AsJson = False) -> None:
         return
     table = Table("value", "", "source", title=f"{found.device.name}: {found.description}", title_justify="left")
     for field, source in found.sources.items():
-        table.add_row(field, _text(getattr(found.device, field)), source)
+        shown = (
+            f"{len(found.device.error_curves or ())} levels"
+            if field == MEASURED_CELLS
+            else _text(getattr(found.device, field))
+        )
+        table.add_row(field, shown, source)
     Console().print(table)
 
 

@@ -264,6 +264,7 @@ def _measure(
     from pipeline.database.patience import Patience
     from pipeline.database.trials import add_remeasured
     from pipeline.follow_up.measure_again import measurement
+    from pipeline.follow_up.stored import design_of
 
     wait = Patience(say=lambda message: print(message, file=sys.stderr))
     entries: list[dict[str, Any]] = []
@@ -274,7 +275,7 @@ def _measure(
             entry = measurement(stored, trial, each)
             entries.append({"trial": trial.number} | entry)
             if not as_json:
-                _print_entry(entries[-1])
+                _print_entry(entries[-1], design_of(stored.spec, trial).accelerator.wires)
             if stored.is_writable:
                 wait(functools.partial(add_remeasured, stored.study, trial.number, entry))
     finally:  # results are shown even if they cannot be stored
@@ -299,7 +300,8 @@ def _print_spreads(entries: "Sequence[dict[str, Any]]") -> None:
             print(f"{title}, {len(found)} trainings: test {statistics.fmean(found):.2%}, {spread}")
 
 
-def _print_entry(entry: dict[str, Any]) -> None:
+def _print_entry(entry: dict[str, Any], wires: str) -> None:
+    from hw_models.cost.wires import in_words
     from pipeline.cli.evaluate_model import report_line
     from pipeline.database.trials import describe_settings
     from pipeline.design.metrics import METRICS
@@ -311,6 +313,8 @@ def _print_entry(entry: dict[str, Any]) -> None:
     if "cost" in entry:
         shown = (f"{METRICS[name].show(entry['cost'][name])} {METRICS[name].unit}" for name in _COSTS)
         print(f"  cost: {', '.join(shown)}")
+        if drop := in_words(entry["cost"]["ir_drop"], wires):
+            print(f"  {drop}")
 
 
 def _replay(stored: "StoredStudy", trials: "Iterable[FrozenTrial]", as_json: bool) -> None:

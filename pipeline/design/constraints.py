@@ -73,6 +73,8 @@ class Constraint:
             limit = float(number)
         except ValueError:
             raise ValueError(f"{shown(text)}: the limit must be a number, got {shown(number)}") from None
+        if quantity == "ir_drop" and limit > 1:
+            raise ValueError(f"{text!r}: ir_drop is a share of the current, 0 to 1; write 0.05 for 5 %")
         if not 0 < limit < math.inf:
             raise ValueError(f"{shown(text)}: the limit must be a finite number above 0, got {shown(number)}")
         if quantity in MEASURED and not (sense == ">=" and limit <= 1):

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hw_models.devices import DeviceCard, load_card
 from hw_models.errors import shown
 from hw_models.number_format import FixedPoint, check_whole
 from pipeline.design.built_network import BuiltNetwork
-from pipeline.files import read_yaml
+from pipeline.files import did_you_mean, read_yaml
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,9 +193,18 @@ def load_design(path: Path) -> DesignPoint:
     except KeyError as error:
         raise ValueError(f"{path}: key {error.args[0]!r} is missing") from error
     except (TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a design: {str(error).split('__init__() ')[-1][:120]}") from error
+        raise ValueError(f"{path}: not a design: {_in_terms_of_keys(str(error))}") from error
     except ValueError as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def _in_terms_of_keys(problem: str) -> str:
+    """Python's words on the arguments of a record, as a file's reader knows them."""
+    told = problem.split("__init__() ")[-1][:120]
+    if found := re.fullmatch(r"got an unexpected keyword argument '(\w+)'", told):
+        known = [field.name for record in (Accelerator, ConvSpec, HiddenSpec) for field in dataclasses.fields(record)]
+        return f"unknown key {found[1]!r}{did_you_mean(found[1], known)}"
+    return re.sub(r"missing \d+ required keyword-only arguments?:", "missing:", told)
 
 
 def card_beside(path: Path, name: str) -> DeviceCard:

@@ -131,8 +131,6 @@ def _what_stays(design: DesignPoint) -> Iterator[str]:
         yield "thermal noise of the readout"
     if any(errors.combiner_sigmas):
         yield "mismatch of the elements that combine columns"
-    if design.accelerator.wires == "resistive":
-        yield "current lost to the resistance of wires"
 
 
 def _of_cells(name: str, meaning: str, absent: str, has: Callable[[CellDevice], Any], **off: Any) -> _Source:
@@ -163,6 +161,10 @@ def _ideal_converter(design: DesignPoint) -> DesignPoint:
     return dataclasses.replace(design, accelerator=chip)
 
 
+def _ideal_wires(design: DesignPoint) -> DesignPoint:
+    return dataclasses.replace(design, accelerator=dataclasses.replace(design.accelerator, wires="ideal"))
+
+
 _SOURCES = (
     _of_cells(
         "programming",
@@ -179,7 +181,7 @@ _SOURCES = (
         absent=lambda design, time_s: (
             ""
             if design.accelerator.device.capacitor_sigma or design.accelerator.device.discharge_sigma
-            else "the card has no capacitors and no read ports"
+            else "the card has no mismatch of capacitors or discharge currents"
         ),
         off=_no_mismatch,
     ),
@@ -199,6 +201,12 @@ _SOURCES = (
         off=lambda design: with_device(
             design, drift_nu=0.0, drift_nu_sigma=0.0, drift_nu_law=None, drift_nu_sigma_law=None
         ),
+    ),
+    _Source(
+        name="wires",
+        meaning="wires take current, more from cells far away",
+        absent=lambda design, time_s: "wires are ideal" if design.accelerator.wires == "ideal" else "",
+        off=_ideal_wires,
     ),
     _Source(
         name="converter",

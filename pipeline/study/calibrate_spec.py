@@ -89,7 +89,7 @@ def load_calibration(path: Path) -> Mapping[Macro, float]:
         ValueError: If it cannot be read, or a value is out of its range; names the file.
     """
     content = read_yaml(path, "calibration")
-    if isinstance(content, dict) and "hardware" in content:
+    if isinstance(content, dict) and ("hardware" in content or "calibrate" in content):
         if "calibrate" not in content:
             raise ValueError(f"{path}: the study has no key calibrate")
         content = content["calibrate"]
