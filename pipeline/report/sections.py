@@ -58,9 +58,9 @@ def _summary(findings: Findings) -> str:
 
 def _best(findings: Findings, name: str) -> str:
     best, metric = best_by(findings.counted, name), METRICS[name]
-    unit = "" if metric.unit == metric.label else f" {metric.unit}"
-    at = "" if metric.is_accuracy else f", at {best.show('accuracy_mean')} % accuracy"
-    return f"best {metric.label} {best.show(name)}{unit} (trial {best.number}, {best.device}{at})"
+    value = best.show(name) if metric.unit == metric.label else best.with_unit(name)
+    at = "" if metric.is_accuracy else f", at {best.with_unit('accuracy_mean')} accuracy"
+    return f"best {metric.label} {value} (trial {best.number}, {best.device}{at})"
 
 
 def floor_note(findings: Findings) -> str:
