@@ -280,7 +280,8 @@ def test_a_budget_begins_with_float_and_ends_with_everything(budget):
     assert (found.everything, found.float_accuracy) == (test, test.float_accuracy)
     assert found.quantised.std == 0
     by_name = {source.name: source for source in found.sources}
-    assert by_name["mismatch"].absent == "the card has no capacitors and no read ports"
+    assert by_name["mismatch"].absent == "the card has no mismatch of capacitors or discharge currents"
+    assert by_name["wires"].absent == "wires are ideal"
     assert by_name["mismatch"].alone is None
     assert by_name["drift"].alone.mean < found.quantised.mean, "a million seconds of drift"
     assert by_name["drift"].without.mean > found.everything.mean
