@@ -114,7 +114,10 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
         name=study.study_name,
         question=attributes["question"],
         identity=attributes["identity"],
-        device_sources=attributes["device_sources"],
+        device_sources={  # as text, whatever another program wrote there
+            device: {field: str(source) for field, source in sources.items()}
+            for device, sources in attributes["device_sources"].items()
+        },
         pareto=pareto,
         evaluated=tuple(evaluated.values()),
         front=tuple(evaluated[trial.number] for trial in pareto.front),
