@@ -85,7 +85,7 @@ def test_drop_agrees_with_the_nodal_solution_of_random_arrays(device, size, dens
         ideal = (1 / ohm)[active].sum(0)
         delivered = column_currents(1 / ohm, active, cell.row_wire_ohm, cell.column_wire_ohm)
         lost.append(1 - delivered.sum() / ideal.sum())
-    found, limit = ir_drop(chip, mapped, shares), max(0.01, 0.12 * np.mean(lost))
+    found, limit = ir_drop(cell, mapped, shares), max(0.01, 0.12 * np.mean(lost))
     assert found == pytest.approx(np.mean(lost), abs=limit)
 
 
@@ -95,7 +95,9 @@ def test_drop_grows_with_the_crossbar_and_shrinks_with_rows_at_once_and_resistan
         return estimate_cost(chip, layers).ir_drop if chip.rows_at_once is None else _of_layer(chip, layers)
 
     def _of_layer(chip, layers):
-        return ir_drop(chip, map_network(chip, layers).layers[0], assumed_activity(chip, layers).layers[0])
+        return ir_drop(
+            cell_in_crossbar(chip), map_network(chip, layers).layers[0], assumed_activity(chip, layers).layers[0]
+        )
 
     sizes = [drop(chip_of(size=size)) for size in (32, 64, 128, 256)]
     assert sizes == sorted(sizes)
@@ -115,7 +117,7 @@ def test_the_layer_that_loses_most_decides():
     chip = chip_of()
     assert estimate_cost(chip, [small, large]).ir_drop > estimate_cost(chip, [small]).ir_drop
     alone = [
-        ir_drop(chip, mapped, each)
+        ir_drop(cell_in_crossbar(chip), mapped, each)
         for mapped, each in zip(
             map_network(chip, [small, large]).layers, assumed_activity(chip, [small, large]).layers, strict=True
         )

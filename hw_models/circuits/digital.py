@@ -44,15 +44,15 @@ class AdderTree:
 
     def full_adders(self, inputs: int) -> int:
         """Full adders of all trees that take part in adding `inputs` numbers."""
-        return self.trees * sum(adders * width for adders, width in self._stages(inputs))
+        return self.trees * sum(adders * width for adders, width in _stages(inputs, self.width))
 
     def use_j(self, inputs: int) -> float:
         """Energy of adding `inputs` numbers once in every tree."""
-        return self.trees * sum(adders * addition_j(self.tech, width) for adders, width in self._stages(inputs))
+        return self.trees * _tree_j(self.tech, inputs, self.width)
 
     def use_cycles(self, inputs: int) -> int:
         """Clock cycles of adding `inputs` numbers once."""
-        return sum(addition_cycles(self.tech, width) for _, width in self._stages(inputs))
+        return _tree_cycles(self.tech, inputs, self.width)
 
     def area_m2(self) -> float:
         """Area of all trees."""
@@ -62,9 +62,20 @@ class AdderTree:
         """Leakage of the full adders that `inputs` numbers use. Quirk: the others do not leak."""
         return self.full_adders(inputs) * self.tech.adder_leak_w
 
-    def _stages(self, inputs: int) -> list[tuple[int, int]]:
-        """(adders, bits of an adder) of each stage. Quirk: adders are rounded down, so an odd number is dropped."""
-        return [(inputs >> stage, self.width + stage - 1) for stage in range(1, ceil_log2(inputs) + 1)]
+
+def _stages(inputs: int, width: int) -> list[tuple[int, int]]:
+    """(adders, bits of an adder) of each stage. Quirk: adders are rounded down, so an odd number is dropped."""
+    return [(inputs >> stage, width + stage - 1) for stage in range(1, ceil_log2(inputs) + 1)]
+
+
+@functools.lru_cache(maxsize=4096)
+def _tree_j(tech: Technology, inputs: int, width: int) -> float:
+    return sum(adders * addition_j(tech, bits) for adders, bits in _stages(inputs, width))
+
+
+@functools.lru_cache(maxsize=4096)
+def _tree_cycles(tech: Technology, inputs: int, width: int) -> int:
+    return sum(addition_cycles(tech, bits) for _, bits in _stages(inputs, width))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

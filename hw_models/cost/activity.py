@@ -43,8 +43,10 @@ class LayerActivity:
     mean_squares: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("plane_densities", "level_shares", "means", "squares"):
+        for name in ("plane_densities", "level_shares", "mean_inputs", "mean_squares"):
             shares = getattr(self, name)
+            if shares is None:
+                continue
             if not shares or not all(0 <= share <= 1 for share in shares):
                 raise ValueError(f"{name} must be shares from 0 to 1, got {shares}")
         if abs(sum(self.level_shares) - 1) > 1e-6:

@@ -60,7 +60,7 @@ class ConversionEnergy:
         """
         adc = unit.converters
         full_w: float = adc.kappa * siemens**adc.exponent
-        conduct = [max(unit.pulses_s, time) for time in times]
+        conduct = [max(unit.pulses_s, time) for time in times] if unit.pulses_s else times
         current_j: float = full_w * sum([time * x**adc.exponent for time, x in zip(conduct, inputs, strict=True)])
         if self.model == "survey":
             return current_j + len(inputs) * self.factor * survey_bound_j(self.column_bits)

@@ -72,8 +72,7 @@ def estimate_cost(
     activity = activity or assumed_activity(accelerator, layers)
     conversions = ConversionEnergy(model=adc_model, factor=survey_factor, column_bits=column_bits(accelerator))
     costs = costs_of_layers(chip, activity, conversions)
-    drop = max(ir_drop(accelerator, mapped, each) for mapped, each in zip(mapping.layers, activity.layers, strict=True))
-    report = _report(chip, costs, drop, _outside_reference(chip, adc_model))
+    report = _report(chip, costs, _ir_drop(chip, activity), _outside_reference(chip, adc_model))
     beside = digital_cost(chip, digital)
     return report if beside is None else _with_digital(report, beside, accelerator.input_bits)
 
@@ -123,6 +122,12 @@ def _report(chip: Chip, costs: Sequence[LayerCost], ir_drop: float, outside_refe
         ir_drop=ir_drop,
         outside_reference=outside_reference,
     )
+
+
+def _ir_drop(chip: Chip, activity: Activity) -> float:
+    """That of the layer that loses most."""
+    layers = zip(chip.mapping.layers, activity.layers, strict=True)
+    return max([ir_drop(chip.crossbar.cell, mapped, data) for mapped, data in layers])
 
 
 def _ops_8bit(accelerator: Accelerator, mapping: NetworkMapping) -> float:

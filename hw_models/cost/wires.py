@@ -13,7 +13,7 @@ import dataclasses
 import math
 
 from hw_models.accelerator import Accelerator
-from hw_models.circuits.cell import cell_in_crossbar, element_siemens
+from hw_models.circuits.cell import Cell, cell_in_crossbar, element_siemens
 from hw_models.cost.activity import LayerActivity, assumed_layer_activity
 from hw_models.mapping import LayerMapping
 
@@ -34,7 +34,7 @@ def in_words(drop: float, wires: str = "ideal") -> str:
     )
 
 
-def ir_drop(accelerator: Accelerator, mapped: LayerMapping, activity: LayerActivity) -> float:
+def ir_drop(cell: Cell, mapped: LayerMapping, activity: LayerActivity) -> float:
     """Mean share of the current of a layer's columns that its wires take, 0 to 1, on its fullest crossbar.
 
     All rows whose input bit is 1 conduct; the mean over the bit-planes is taken. Cells of a mean conductance stand for
@@ -44,9 +44,9 @@ def ir_drop(accelerator: Accelerator, mapped: LayerMapping, activity: LayerActiv
     It agrees with nodal solutions of random arrays of the shipped cells, up to 128 x 128, within 12 % of the drop, or
     0.01 (tests/test_wires.py).
     """
-    if accelerator.device.cell == "sram":
+    if cell.device.cell == "sram":
         return 0.0
-    row, column = _lines(accelerator, mapped, activity)
+    row, column = _lines(cell, mapped, activity)
     return 1 - row.delivered * column.delivered
 
 
@@ -74,9 +74,8 @@ class Line:
         return tuple((math.exp(-x) + math.exp(x - 2 * self.k * self.cells)) / whole for x in near)
 
 
-def _lines(accelerator: Accelerator, mapped: LayerMapping, activity: LayerActivity) -> tuple[Line, Line]:
+def _lines(cell: Cell, mapped: LayerMapping, activity: LayerActivity) -> tuple[Line, Line]:
     """A row and a column of a layer's fullest crossbar, of cells with a current."""
-    cell = cell_in_crossbar(accelerator)
     cell_siemens = 1 / (1 / element_siemens(cell, activity.level_shares) + cell.access_ohm)
     rows = min(mapped.rows_per_position, mapped.crossbar_size)
     mean_input = math.fsum(activity.means) / len(activity.means)
@@ -92,4 +91,5 @@ def wire_lines(accelerator: Accelerator, mapped: LayerMapping, *, is_first: bool
     """
     if accelerator.wires == "ideal":
         return None
-    return _lines(accelerator, mapped, assumed_layer_activity(accelerator, mapped.layer, is_first=is_first))
+    activity = assumed_layer_activity(accelerator, mapped.layer, is_first=is_first)
+    return _lines(cell_in_crossbar(accelerator), mapped, activity)

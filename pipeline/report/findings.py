@@ -114,10 +114,7 @@ def read_findings(study: optuna.Study, chosen: Sequence[int] = ()) -> Findings:
         name=study.study_name,
         question=attributes["question"],
         identity=attributes["identity"],
-        device_sources={  # as text, whatever another program wrote there
-            device: {field: str(source) for field, source in sources.items()}
-            for device, sources in attributes["device_sources"].items()
-        },
+        device_sources=_as_text(attributes["device_sources"]),
         pareto=pareto,
         evaluated=tuple(evaluated.values()),
         front=tuple(evaluated[trial.number] for trial in pareto.front),
@@ -154,3 +151,8 @@ def _importance(pareto: ParetoReport) -> dict[str, dict[str, float]]:
 
 def _value(trial: FrozenTrial, index: int) -> float:
     return float(trial.values[index])
+
+
+def _as_text(device_sources: dict[str, dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Sources of values as text, whatever another program wrote there."""
+    return {name: {field: str(source) for field, source in of.items()} for name, of in device_sources.items()}
