@@ -45,6 +45,11 @@ def test_intervals_that_overlap_are_a_tie_and_costs_of_one_family_need_their_bar
     by_purpose = {pick.purpose: pick for pick in picks(findings.evaluated)}
     tied = dataclasses.replace(by_purpose["most accurate"], design=first, runner_up=first)
     assert tied.sureness.startswith("tied")
+    worse = dataclasses.replace(
+        first, validation=dataclasses.replace(first.validation, mean_low=0.1, mean=0.2, mean_high=0.3)
+    )
+    assert dataclasses.replace(tied, runner_up=worse).sureness.startswith("apart")
+    assert "no interval is known" in by_purpose["safety"].sureness
     energy = by_purpose["battery sensor"]
     assert dataclasses.replace(energy, design=first, runner_up=first).sureness == "tied: silicon may reverse it"
     cheap = dataclasses.replace(first.silicon, energy_j=first.silicon.energy_j / 1000)

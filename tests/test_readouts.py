@@ -28,7 +28,7 @@ from hw_models.cost.activity import Activity, LayerActivity, rectified_cycles
 from hw_models.devices import load_card
 from hw_models.errors import InfeasibleDesign
 from hw_models.mapping import map_network
-from hw_models.read_errors import bitline_f
+from hw_models.read_errors import COMBINER_SIGMA, bitline_f
 
 LAYERS = [conv("conv", 64, 32), dense("fc", 2048, 10)]
 
@@ -528,8 +528,10 @@ def test_a_wide_crossbar_is_two_square_ones_side_by_side_with_rows_in_common():
 
 def test_conversions_follow_the_rows_of_a_crossbar_not_its_columns():
     layers = [dense("a", 256, 64)]
-    square, wide, low = (cost(chip(**each), layers).conversions for each in ({}, {"crossbar_columns": 128}, {}))
-    assert square == wide == low
+    square, wide, narrow = (
+        cost(chip(**each), layers).conversions for each in ({}, {"crossbar_columns": 128}, {"crossbar_columns": 32})
+    )
+    assert square == wide == narrow
     assert cost(chip(crossbar_size=128, crossbar_columns=64), layers).conversions == square / 2
 
 
@@ -634,3 +636,8 @@ def test_fewer_rows_at_once_never_take_less_energy_or_time(name):
     for more, fewer in itertools.pairwise(reports):
         assert fewer.dynamic_energy_j > more.dynamic_energy_j
         assert fewer.latency_s > more.latency_s
+
+
+def test_the_combiner_is_made_of_the_capacitors_of_the_card():
+    card = load_card("sram_charge").device
+    assert card.capacitor_f * (card.capacitor_sigma / COMBINER_SIGMA) ** 2 == pytest.approx(UNIT_F)

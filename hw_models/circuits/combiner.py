@@ -10,9 +10,9 @@ from hw_models.accelerator import Accelerator
 from hw_models.circuits.technology import METAL_F_PER_M2, Technology
 from hw_models.read_errors import COMBINER_SIGMA
 
-_MATCHED_F, _MATCHED_SIGMA = 1.2e-15, 0.008  # metal fringe capacitor and its mismatch (Tripathi, Murmann, TCAS-I 2014)
+_MATCHED_F, _MATCHED_SIGMA = 1.2e-15, 0.008  # assumed: the capacitor of the card sram_charge, as a test holds
 UNIT_F = _MATCHED_F * (_MATCHED_SIGMA / COMBINER_SIGMA) ** 2  # mismatch falls with the root of the area
-_SETTLING = 2.3  # time constants until an error is a tenth, as for the multiplexers
+_SETTLING = 2.3  # ln 10: time constants until an error is a tenth, as for the multiplexers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -138,7 +138,7 @@ class Technology:
 
 
 THRESHOLD_V = 0.4  # assumed: threshold of transistors, at all nodes
-_ALPHA = 1.3  # of the alpha-power law
+_ALPHA = 1.3  # of the alpha-power law; assumed for delays (mismatch on the cards: 1.8, fitted at 65 nm)
 _ENERGIES = (
     *("flipflop_clock_j", "flipflop_data_j", "adder_first_j", "adder_next_j", "encoder_j", "row_switch_j", "decoder_j"),
     *("global_core_read_j", "global_core_write_j", "tile_core_read_j", "tile_core_write_j"),

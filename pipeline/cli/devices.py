@@ -72,7 +72,11 @@ def check_card(card: Annotated[Path, typer.Argument(metavar="CARD.yaml", help="A
     print(f"{card}: good. {len(found.sources)} values, assumed: {', '.join(assumed) or 'none'}.")
     low, high = (found.device.sigma_at(u) for u in (found.device.lowest_u, 1))
     most = max(map(found.device.sigma_at, conductances_u(found.device, 100)))
-    print(f"Programming errors: {low:.2%} of g_on at the lowest level, {high:.2%} at the highest, {most:.2%} at most.")
+    for name in ("capacitor_sigma", "discharge_sigma"):
+        if (mismatch := getattr(found.device, name)) is not None:
+            print(f"{name}: what a stored 1 adds differs by {mismatch:.2%} from cell to cell.")
+    of = "g_on" if found.device.g_on_siemens else "what a stored 1 adds"
+    print(f"Programming errors: {low:.2%} of {of} at the lowest level, {high:.2%} at the highest, {most:.2%} at most.")
     _print_levels(found.device)
     print(f"Kept with the card, and read by no model: {', '.join(UNREAD_FIELDS)}.")
     if found.device.measured_spread == "cycle_to_cycle":
@@ -88,7 +92,7 @@ def _print_levels(device: "CellDevice") -> None:
 
     bits = min(device.max_cell_bits, _MOST_BITS)
     if device.g_on_siemens is None:
-        print("Levels: an sram cell is digital and has no conductances.")
+        print("Levels: an sram cell stores one bit and has no conductances.")
         return
     title = f"Levels of a {bits}-bit cell; in the picture, two of three cells end up between the ends of a line"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

@@ -13,7 +13,7 @@ import torch
 from optuna.trial import FrozenTrial
 
 from hw_models.devices import CellDevice
-from hw_models.read_errors import read_errors
+from hw_models.read_errors import device_as_read, read_errors
 from pipeline.data.batches import load_images
 from pipeline.design.design_point import DesignPoint
 from pipeline.design.results import VariationReport
@@ -138,7 +138,9 @@ def _of_cells(name: str, meaning: str, absent: str, has: Callable[[CellDevice], 
     return _Source(
         name=name,
         meaning=meaning,
-        absent=lambda design, time_s: "" if has(design.accelerator.device) else f"the card has no {absent}",
+        absent=lambda design, time_s: (
+            "" if has(device_as_read(design.accelerator)) else f"the cell as it is read has no {absent}"
+        ),
         off=lambda design: with_device(design, **off),
     )
 
