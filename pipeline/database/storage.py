@@ -67,6 +67,9 @@ def as_study_error(url: str) -> Iterator[None]:
         raise StudyError(f"{show_url(url)}: cannot be used as a study database: {cause_of(error)}") from error
 
 
+_LONGEST = 1000  # assumed: characters of a message beyond which it repeats what was read
+
+
 @contextlib.contextmanager
 def as_damage() -> Iterator[None]:
     """Turn an error in what a database holds, once it was read, into a `StudyError`.
@@ -75,7 +78,17 @@ def as_damage() -> Iterator[None]:
     """
     try:
         yield
-    except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        AssertionError,
+        RecursionError,
+    ) as error:
+        if isinstance(error, ValueError) and len(str(error)) <= _LONGEST:  # a message of ours, or as short
+            raise
         raise StudyError(
             f"the database holds what cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:80]}); "
             "another program may have changed it; if none did, this is a fault of nacim, and -v tells where it arose"
